@@ -1,0 +1,1 @@
+//! Every decision of the control plane: pure functions from a snapshot to a plan.

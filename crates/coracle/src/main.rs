@@ -1,0 +1,3 @@
+//! The command line and the wiring of everything else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The one loop that carries decisions out: watch, queue, snapshot, decide, commit.

@@ -1,0 +1,1 @@
+//! Addresses, routed veth, service maps, cluster DNS, load balancer addresses.

@@ -1,0 +1,1 @@
+//! The kubelet: pod planner (pure), pod worker, probes, volumes, images, logs, exec.

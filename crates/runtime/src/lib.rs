@@ -1,0 +1,1 @@
+//! Processes, namespaces, mounts, cgroups and the shim that is the parent of a pod's containers.

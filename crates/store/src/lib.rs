@@ -1,0 +1,1 @@
+//! Revisions, transactions, snapshots, watch and durability over a disk.
