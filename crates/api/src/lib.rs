@@ -1,2 +1,17 @@
 //! What an object is: the table of kinds, metadata, selectors, quantities, defaults, validation,
 //! patches, printer columns, schema and wire errors. Pure: no I/O, no clock, no randomness.
+
+pub mod field;
+pub mod key;
+pub mod kind;
+pub mod metadata;
+pub mod object;
+pub mod status;
+
+pub use field::{FieldError, FieldErrorKind};
+pub use jiff::Timestamp;
+pub use key::{Key, RESOURCE_SEPARATOR};
+pub use kind::{Kind, Scope, Strategy, Subresource, Verb};
+pub use metadata::{Metadata, OwnerReference};
+pub use object::{MalformedObject, Object};
+pub use status::{Cause, Status};

@@ -1,0 +1,173 @@
+//! One version of one object: a JSON map with its metadata parsed and its bytes kept beside it.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{Key, Kind, Metadata};
+
+/// One immutable version of one object.
+///
+/// The JSON keeps fields that no type of ours knows; the bytes are what get, list and watch copy.
+pub struct Object {
+    key: Key,
+    value: Value,
+    metadata: Metadata,
+    bytes: Bytes,
+    view: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Why a JSON value is no object.
+#[derive(Debug, thiserror::Error)]
+pub enum MalformedObject {
+    /// The value is not a JSON map.
+    #[error("an object must be a JSON map")]
+    NotAMap,
+    /// `metadata` has a field of a wrong type.
+    #[error("metadata is malformed: {0}")]
+    Metadata(#[source] serde_json::Error),
+    /// The bytes are not JSON.
+    #[error("not JSON: {0}")]
+    Json(#[source] serde_json::Error),
+}
+
+impl Object {
+    /// An object of `kind` from its JSON, stored under `kind`'s storage resource.
+    ///
+    /// # Errors
+    /// When `value` is no map or its `metadata` cannot be parsed.
+    pub fn new(kind: &Kind, value: Value) -> Result<Self, MalformedObject> {
+        Self::with_resource(kind.storage_resource(), value)
+    }
+
+    /// As [`Object::new`], for a caller that has the storage resource (`statefulsets.apps`) at hand.
+    ///
+    /// # Errors
+    /// When `value` is no map or its `metadata` cannot be parsed.
+    pub fn with_resource(
+        resource: impl Into<Arc<str>>,
+        value: Value,
+    ) -> Result<Self, MalformedObject> {
+        let metadata = parse_metadata(&value)?;
+        let key = Key::new(resource, metadata.namespace.as_str(), metadata.name.as_str());
+        let bytes = serde_json::to_vec(&value).map_err(MalformedObject::Json)?.into();
+        Ok(Self { key, value, metadata, bytes, view: OnceLock::new() })
+    }
+
+    /// The object that `bytes` (JSON) hold, as read back from the disk.
+    ///
+    /// # Errors
+    /// When the bytes are not JSON or hold no object.
+    pub fn from_bytes(
+        resource: impl Into<Arc<str>>,
+        bytes: Bytes,
+    ) -> Result<Self, MalformedObject> {
+        let value: Value = serde_json::from_slice(&bytes).map_err(MalformedObject::Json)?;
+        let metadata = parse_metadata(&value)?;
+        let key = Key::new(resource, metadata.namespace.as_str(), metadata.name.as_str());
+        Ok(Self { key, value, metadata, bytes, view: OnceLock::new() })
+    }
+
+    /// The same object with `metadata.resourceVersion` set to `revision`: what a commit stores.
+    ///
+    /// # Errors
+    /// None in practice: the object was well-formed before.
+    pub fn stamped(&self, revision: u64) -> Result<Self, MalformedObject> {
+        let mut value = self.value.clone();
+        let map = value.as_object_mut().ok_or(MalformedObject::NotAMap)?;
+        let metadata = map.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
+        metadata
+            .as_object_mut()
+            .ok_or(MalformedObject::NotAMap)?
+            .insert("resourceVersion".into(), Value::String(revision.to_string()));
+        Self::with_resource(self.key.resource.clone(), value)
+    }
+
+    /// Where the object is stored.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The whole object as JSON.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The parsed part of `metadata`.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The whole object, serialized.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The store revision in `metadata.resourceVersion`; 0 when the object was never stored.
+    pub fn revision(&self) -> u64 {
+        self.metadata.resource_version.parse().unwrap_or(0)
+    }
+
+    /// The `spec.nodeName`-style field at `path` (`/spec/nodeName`), when it is a string.
+    pub fn str_at(&self, pointer: &str) -> Option<&str> {
+        self.value.pointer(pointer).and_then(Value::as_str)
+    }
+
+    /// A typed view (`k8s_openapi::api::core::v1::Pod`), parsed once per object version.
+    ///
+    /// # Errors
+    /// When the object does not have the shape of `T`, which validation by schema prevents for
+    /// stored objects.
+    pub fn view<T>(&self) -> Result<Arc<T>, MalformedObject>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        if let Some(view) = self.view.get()
+            && let Ok(view) = Arc::clone(view).downcast::<T>()
+        {
+            return Ok(view);
+        }
+        let view = Arc::new(T::deserialize(&self.value).map_err(MalformedObject::Json)?);
+        // Another thread may have been first, or the kind is also read as another type: both are
+        // only a matter of speed.
+        self.view.get_or_init(|| Arc::clone(&view) as Arc<dyn Any + Send + Sync>);
+        Ok(view)
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} @{}", self.key, self.metadata.resource_version)
+    }
+}
+
+fn parse_metadata(value: &Value) -> Result<Metadata, MalformedObject> {
+    let map = value.as_object().ok_or(MalformedObject::NotAMap)?;
+    match map.get("metadata") {
+        None | Some(Value::Null) => Ok(Metadata::default()),
+        Some(metadata) => {
+            serde::Deserialize::deserialize(metadata).map_err(MalformedObject::Metadata)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_stamped_object_shows_its_revision_and_keeps_unknown_fields() {
+        let value = json!({"metadata": {"name": "a", "namespace": "b"}, "later": {"x": 1}});
+        let object = Object::with_resource("things.example.com", value).unwrap();
+        let stamped = object.stamped(7).unwrap();
+        assert_eq!(stamped.revision(), 7);
+        assert_eq!(stamped.value()["later"]["x"], 1);
+        let read = Object::from_bytes("things.example.com", stamped.bytes().clone()).unwrap();
+        assert_eq!(read.key().to_string(), "things.example.com b/a");
+    }
+}
