@@ -1,1 +1,17 @@
-//! Addresses, routed veth, service maps, cluster DNS, load balancer addresses.
+//! The cluster's network: addresses, routed veth, service maps, cluster DNS, load balancer addresses.
+//!
+//! The node is one network namespace. Pods hang on it by routed veth (no bridge), Services are
+//! elements of nftables maps inside it, and one veth joins it to the host.
+//!
+//! * Pure: [`service_map`] says where every service address leads.
+//! * The seam: [`Kernel`], what the node asks of the machine.
+
+pub mod config;
+pub mod error;
+pub mod kernel;
+pub mod services;
+
+pub use config::NetworkConfig;
+pub use error::NetworkError;
+pub use kernel::{ClusterLink, Kernel, PodLink};
+pub use services::{Backend, Frontend, Protocol, ServiceMap, Target, service_map};

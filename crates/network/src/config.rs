@@ -1,0 +1,69 @@
+//! What a cluster's network is made from.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use coracle_api::addresses;
+use ipnet::Ipv4Net;
+
+/// Ranges, addresses and places of one cluster's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// The cluster's name; interface, table and namespace names derive from it.
+    pub cluster_name: String,
+    /// The name of the Node object, compared with `nodeName` of endpoints where a Service's
+    /// traffic policy is `Local`.
+    pub node_name: String,
+    /// Directory of the cluster's network state: the pinned namespace, the chosen load balancer
+    /// range. Created when missing.
+    pub state_dir: PathBuf,
+    /// Directory shared by all clusters of the host, gone after a reboot: kernel settings as
+    /// they were before the first cluster came up.
+    pub run_dir: PathBuf,
+    /// Addresses of pods; the last few belong to the link between host and node.
+    pub pod_cidr: Ipv4Net,
+    /// Addresses of Services.
+    pub service_cidr: Ipv4Net,
+    /// Addresses of load balancers; `None` takes the first candidate no route of the host covers.
+    pub lb_range: Option<Ipv4Net>,
+    /// Port of the API server on the host's end of the cluster link.
+    pub api_port: u16,
+    /// ClusterIP of the DNS server.
+    pub dns_ip: Ipv4Addr,
+    /// ClusterIP of Service `kubernetes`.
+    pub api_ip: Ipv4Addr,
+    /// The DNS domain of the cluster, without dots at its ends.
+    pub cluster_domain: String,
+}
+
+impl NetworkConfig {
+    /// Kubernetes' customary ranges and addresses for the cluster `cluster_name`.
+    #[must_use]
+    pub fn new(cluster_name: &str, node_name: &str, state_dir: PathBuf) -> Self {
+        Self {
+            cluster_name: cluster_name.to_owned(),
+            node_name: node_name.to_owned(),
+            state_dir,
+            run_dir: PathBuf::from("/run/coracle"),
+            pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
+            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12),
+            lb_range: None,
+            api_port: 6443,
+            dns_ip: Ipv4Addr::new(10, 96, 0, 10),
+            api_ip: Ipv4Addr::new(10, 96, 0, 1),
+            cluster_domain: "cluster.local".to_owned(),
+        }
+    }
+
+    /// The host's address on the cluster link; the API server listens there for pods.
+    #[must_use]
+    pub fn host_ip(&self) -> Ipv4Addr {
+        addresses::host_address(self.pod_cidr)
+    }
+
+    /// The node's address: its `InternalIP`, and where node ports answer.
+    #[must_use]
+    pub fn node_ip(&self) -> Ipv4Addr {
+        addresses::node_address(self.pod_cidr)
+    }
+}
