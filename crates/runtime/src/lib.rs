@@ -1,1 +1,94 @@
-//! Processes, namespaces, mounts, cgroups and the shim that is the parent of a pod's containers.
+//! Processes, namespaces, mounts, cgroups: what runs a pod's containers on this machine.
+//!
+//! The node asks for containers through the [`Containers`] trait. The real implementation,
+//! `Shims`, keeps one tiny process per pod (the *shim*, see `shim`) which is the parent of the
+//! pod's containers and outlives the engine; the engine only spawns shims and talks to them over a
+//! Unix socket. Nothing in the engine's own process ever clones a container.
+//!
+//! A newcomer starts with [`Containers`], then [`SandboxSpec`] and [`ContainerSpec`].
+
+mod error;
+mod events;
+mod session;
+mod spec;
+mod state;
+
+pub use error::{RuntimeError, StartError, StartErrorKind};
+pub use events::{EventReceiver, EventSender, RuntimeEvent};
+pub use session::{ExitResult, Session, TerminalSize};
+pub use spec::{
+    AttachSpec, Capabilities, ContainerSpec, ExecSpec, Mount, Propagation, Resources, Rootfs,
+    SandboxSpec, Seccomp, User,
+};
+pub use state::{Container, ContainerState, Sandbox, SandboxState};
+
+use std::path::PathBuf;
+
+/// Where the runtime keeps its state and how it starts shims.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// One directory per pod is made in it; must not be world-accessible. Kept over restarts.
+    pub state_dir: PathBuf,
+    /// The program to start as `PROGRAM shim`; `None` is this very program (`/proc/self/exe`).
+    pub shim_exe: Option<PathBuf>,
+    /// Parent of all pods' cgroups, such as `/coracle-NAME`, relative to every hierarchy's root.
+    pub cgroup_parent: String,
+}
+
+/// What runs containers: the real shims, or the simulated world's.
+///
+/// All methods may be called concurrently. Errors name the operation; a container that was asked
+/// for and could not be started is [`RuntimeError::Start`] and stays listed as
+/// [`ContainerState::Failed`] until it is removed.
+#[async_trait::async_trait]
+pub trait Containers: Send + Sync {
+    /// Every sandbox that exists, with the state of each of its containers: how a new engine finds
+    /// what the last one left. A sandbox whose shim is gone is listed as [`SandboxState::Lost`].
+    async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError>;
+
+    /// Makes the pod's shim and namespaces. Idempotent: an existing ready sandbox of the same pod
+    /// UID is returned as it is; a lost one is an error until it is removed.
+    async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<Sandbox, RuntimeError>;
+
+    /// Creates and starts one container; returns when its program runs.
+    async fn start_container(
+        &self,
+        pod_uid: &str,
+        spec: &ContainerSpec,
+    ) -> Result<Container, RuntimeError>;
+
+    /// Sends a signal to a container's first process. No error when it is already gone.
+    async fn signal(
+        &self,
+        pod_uid: &str,
+        container_id: &str,
+        signal: i32,
+    ) -> Result<(), RuntimeError>;
+
+    /// Removes a container that has ended (a running one is killed): its root is unmounted, its
+    /// writable layer and cgroup are gone; its log stays. No error when it is already gone.
+    async fn remove_container(&self, pod_uid: &str, container_id: &str)
+    -> Result<(), RuntimeError>;
+
+    /// Kills what is left in the pod, waits, and cleans everything but the log directory. Idempotent.
+    async fn remove_sandbox(&self, pod_uid: &str) -> Result<(), RuntimeError>;
+
+    /// Runs a command in a running container.
+    async fn exec(
+        &self,
+        pod_uid: &str,
+        container_id: &str,
+        spec: &ExecSpec,
+    ) -> Result<Session, RuntimeError>;
+
+    /// Connects to the streams of a running container's first process, from now on.
+    async fn attach(
+        &self,
+        pod_uid: &str,
+        container_id: &str,
+        spec: &AttachSpec,
+    ) -> Result<Session, RuntimeError>;
+
+    /// What happens from now on. Each call gives an independent receiver.
+    fn events(&self) -> EventReceiver;
+}
