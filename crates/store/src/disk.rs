@@ -1,0 +1,146 @@
+//! Between redb and the disk: the file, and the way back after a failed write.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use redb::StorageBackend;
+
+use crate::watch::unpoisoned;
+
+/// redb's page 0, the only one that a commit overwrites in place; all others are copied on write.
+const HEADER_LEN: usize = 4096;
+
+/// The disk as a regular file. The lock is a file of its own (`lock.rs`).
+#[derive(Debug)]
+pub(crate) struct FileDisk(pub(crate) File);
+
+impl StorageBackend for FileDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+}
+
+/// A disk that can go back to its last synced state without reading it back.
+///
+/// After a failed sync nobody knows what of it reached the disk, and the page cache may show as
+/// written what is not. The pages of the durable state are all there, because redb copies on
+/// write; only the header may point elsewhere. So its last synced bytes are kept here and written
+/// again, and redb is opened anew over them.
+#[derive(Debug)]
+pub(crate) struct Reversible {
+    disk: Box<dyn StorageBackend>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    header: Vec<u8>,
+    synced_header: Vec<u8>,
+    synced_len: u64,
+}
+
+impl Reversible {
+    pub(crate) fn new(disk: Box<dyn StorageBackend>) -> io::Result<Self> {
+        let synced_len = disk.len()?;
+        let mut header = vec![0; synced_len.min(HEADER_LEN as u64) as usize];
+        disk.read(0, &mut header)?;
+        let state = State { synced_header: header.clone(), header, synced_len };
+        Ok(Self { disk, state: Mutex::new(state) })
+    }
+
+    /// Makes the disk what it was when it was last synced.
+    pub(crate) fn revert(&self) -> io::Result<()> {
+        let mut state = unpoisoned(&self.state);
+        if self.disk.len()? != state.synced_len {
+            self.disk.set_len(state.synced_len)?;
+        }
+        self.disk.write(0, &state.synced_header)?;
+        self.disk.sync_data()?;
+        state.header = state.synced_header.clone();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if offset < HEADER_LEN as u64 {
+            let mut state = unpoisoned(&self.state);
+            let start = offset as usize;
+            let end = HEADER_LEN.min(start + data.len());
+            if state.header.len() < end {
+                state.header.resize(end, 0);
+            }
+            state.header[start..end].copy_from_slice(&data[..end - start]);
+        }
+        self.disk.write(offset, data)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.sync_data()?;
+        let len = self.disk.len()?;
+        let mut state = unpoisoned(&self.state);
+        state.synced_len = len;
+        state.synced_header = state.header.clone();
+        Ok(())
+    }
+}
+
+/// One opening of a [`Reversible`] disk by redb. After the first failure it refuses everything, so
+/// that a database which is being given up cannot write a last word.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    disk: Arc<Reversible>,
+    given_up: AtomicBool,
+}
+
+impl Opening {
+    pub(crate) fn new(disk: Arc<Reversible>) -> Self {
+        Self { disk, given_up: AtomicBool::new(false) }
+    }
+
+    fn guard<T>(&self, act: impl FnOnce(&Reversible) -> io::Result<T>) -> io::Result<T> {
+        if self.given_up.load(Ordering::Acquire) {
+            return Err(io::Error::other("the disk failed before"));
+        }
+        act(&self.disk).inspect_err(|_| self.given_up.store(true, Ordering::Release))
+    }
+}
+
+impl StorageBackend for Opening {
+    fn len(&self) -> io::Result<u64> {
+        self.guard(|reversible| reversible.disk.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.guard(|reversible| reversible.disk.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.guard(|reversible| reversible.disk.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.guard(Reversible::sync_data)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.guard(|reversible| reversible.write(offset, data))
+    }
+}

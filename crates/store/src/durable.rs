@@ -1,0 +1,361 @@
+//! The bytes on disk: a redb database of two tables, and how it is written and read back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::{Key, Object};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError,
+};
+
+use crate::disk::{Opening, Reversible};
+use crate::snapshot::State;
+
+/// Resource, namespace and name → checksum, revision and JSON.
+const OBJECTS: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition::new("objects");
+/// `format` and `revision` (64-bit little-endian), and `meta/…` for the engine.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// The version of this layout. A store of a higher one is refused.
+const FORMAT: u64 = 1;
+
+/// redb's page cache. Everything is in our memory already, so it serves the upper levels of the
+/// tree while writing and nothing else.
+const CACHE_BYTES: usize = 2 << 20;
+
+/// Checksum and revision, before the JSON.
+const RECORD_HEADER: usize = 4 + 8;
+
+/// The disk refused a batch. Nothing of it was stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DiskError {
+    /// No space is left: free some, and writes work again.
+    #[error("the disk is full: nothing was stored")]
+    Full,
+    /// Any other failure.
+    #[error("the disk failed, nothing was stored: {0}")]
+    Io(#[source] Arc<redb::Error>),
+    /// The disk could not be opened again after a failure.
+    #[error("the disk failed before and is not usable yet: {0}")]
+    Reopen(#[source] Arc<LoadError>),
+}
+
+impl DiskError {
+    fn of(error: impl Into<redb::Error>) -> Self {
+        match error.into() {
+            redb::Error::Io(io) if is_full(&io) => Self::Full,
+            error => Self::Io(Arc::new(error)),
+        }
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Why a disk holds no store that we can read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(#[source] std::io::Error),
+    /// redb found the file damaged, or it is no redb file.
+    #[error("{0}")]
+    Database(#[source] redb::Error),
+    /// A record does not match its checksum or is no object.
+    #[error("the record of {key} is damaged: {reason}")]
+    Record {
+        /// Which.
+        key: String,
+        /// In words.
+        reason: String,
+    },
+    /// A table or entry that every store has is not there.
+    #[error("it is a database, but not a store of ours: {0}")]
+    Foreign(&'static str),
+    /// Written by a newer engine.
+    #[error("it has format {found}, this engine knows format {FORMAT}")]
+    NewerFormat {
+        /// The format of the file.
+        found: u64,
+    },
+    /// The database is of another revision than memory is.
+    #[error("it holds revision {found} instead of {expected}")]
+    OtherRevision {
+        /// On the disk.
+        found: u64,
+        /// In memory.
+        expected: u64,
+    },
+}
+
+impl LoadError {
+    fn of(error: impl Into<redb::Error>) -> Self {
+        match error.into() {
+            redb::Error::Io(io) if io.kind() != std::io::ErrorKind::InvalidData => Self::Io(io),
+            error => Self::Database(error),
+        }
+    }
+}
+
+/// What one batch changes: the last state of every object it touches (`None`: deleted).
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) objects: BTreeMap<Key, Option<Arc<Object>>>,
+    pub(crate) meta: BTreeMap<String, Vec<u8>>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.meta.is_empty()
+    }
+}
+
+/// The open database.
+pub(crate) struct Durable {
+    disk: Arc<Reversible>,
+    /// `None` after a failure, until the disk was brought back to `revision`.
+    database: Option<Database>,
+    revision: u64,
+}
+
+/// What was read back.
+pub(crate) struct Loaded {
+    pub(crate) durable: Durable,
+    pub(crate) state: State,
+    pub(crate) meta: BTreeMap<String, Vec<u8>>,
+}
+
+impl Durable {
+    /// Opens what `disk` holds, or makes a new store on an empty one.
+    pub(crate) fn open(disk: Box<dyn StorageBackend>) -> Result<Loaded, LoadError> {
+        let disk = Arc::new(Reversible::new(disk).map_err(LoadError::Io)?);
+        let database = open_database(&disk)?;
+        create_tables(&database)?;
+        let (revision, meta) = read_meta(&database)?;
+        let state = State::restored(revision, read_objects(&database, revision)?);
+        let durable = Self { disk, database: Some(database), revision };
+        Ok(Loaded { durable, state, meta })
+    }
+
+    /// Writes a batch; when this returns, it survives. With an error nothing of it is stored.
+    pub(crate) fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), DiskError> {
+        let database = self.usable()?;
+        match write(database, batch, revision) {
+            Ok(()) => {
+                self.revision = revision;
+                Ok(())
+            }
+            Err(error) => {
+                self.give_up();
+                Err(DiskError::of(error))
+            }
+        }
+    }
+
+    /// Marks the end of an orderly run: with a two-phase commit last, redb takes later damage for
+    /// damage and not for a commit that a crash tore.
+    pub(crate) fn close(&mut self) -> Result<(), DiskError> {
+        let revision = self.revision;
+        let database = self.usable()?;
+        seal(database, revision).map_err(DiskError::of)?;
+        self.database = None;
+        Ok(())
+    }
+
+    /// The database, opened again if the last write failed.
+    fn usable(&mut self) -> Result<&Database, DiskError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => self.reopen().map_err(|error| match error {
+                LoadError::Io(io) if is_full(&io) => DiskError::Full,
+                error => DiskError::Reopen(Arc::new(error)),
+            })?,
+        };
+        Ok(self.database.insert(database))
+    }
+
+    fn reopen(&self) -> Result<Database, LoadError> {
+        self.disk.revert().map_err(LoadError::Io)?;
+        let database = open_database(&self.disk)?;
+        let (found, _) = read_meta(&database)?;
+        if found != self.revision {
+            return Err(LoadError::OtherRevision { found, expected: self.revision });
+        }
+        Ok(database)
+    }
+
+    /// Goes back to the durable state at once, so that a crash now does not find the failed batch;
+    /// if that fails too, the next write tries again.
+    fn give_up(&mut self) {
+        self.database = None;
+        match self.reopen() {
+            Ok(database) => self.database = Some(database),
+            Err(error) => tracing::warn!(%error, "the disk failed and is not usable yet"),
+        }
+    }
+}
+
+fn open_database(disk: &Arc<Reversible>) -> Result<Database, LoadError> {
+    redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(Opening::new(Arc::clone(disk)))
+        .map_err(LoadError::of)
+}
+
+/// Writes the first commit of a new store.
+fn create_tables(database: &Database) -> Result<(), LoadError> {
+    let empty = {
+        let transaction = database.begin_read().map_err(LoadError::of)?;
+        transaction.list_tables().map_err(LoadError::of)?.next().is_none()
+    };
+    if !empty {
+        return Ok(());
+    }
+    seal(database, 0).map_err(LoadError::of)
+}
+
+/// A two-phase commit of nothing but the revision.
+fn seal(database: &Database, revision: u64) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    {
+        transaction.open_table(OBJECTS)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
+        meta.insert("revision", revision.to_le_bytes().as_slice())?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn write(database: &Database, batch: &Batch, revision: u64) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut objects = transaction.open_table(OBJECTS)?;
+        for (key, object) in &batch.objects {
+            let place = place(key);
+            match object {
+                Some(object) => {
+                    objects.insert(place, encode(key, object).as_slice())?;
+                }
+                None => {
+                    objects.remove(place)?;
+                }
+            }
+        }
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("revision", revision.to_le_bytes().as_slice())?;
+        for (name, value) in &batch.meta {
+            meta.insert(meta_name(name).as_str(), value.as_slice())?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+fn meta_name(name: &str) -> String {
+    format!("meta/{name}")
+}
+
+fn read_meta(database: &Database) -> Result<(u64, BTreeMap<String, Vec<u8>>), LoadError> {
+    let transaction = database.begin_read().map_err(LoadError::of)?;
+    let table = transaction.open_table(META).map_err(missing_table)?;
+    let number = |name| {
+        let value = table.get(name).map_err(LoadError::of)?;
+        let bytes = value.and_then(|value| value.value().try_into().ok());
+        Ok::<_, LoadError>(bytes.map(u64::from_le_bytes))
+    };
+    match number("format")? {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => return Err(LoadError::NewerFormat { found }),
+        _ => return Err(LoadError::Foreign("no format")),
+    }
+    let revision = number("revision")?.ok_or(LoadError::Foreign("no revision"))?;
+    let mut meta = BTreeMap::new();
+    for entry in table.iter().map_err(LoadError::of)? {
+        let (name, value) = entry.map_err(LoadError::of)?;
+        if let Some(name) = name.value().strip_prefix("meta/") {
+            meta.insert(name.to_owned(), value.value().to_vec());
+        }
+    }
+    Ok((revision, meta))
+}
+
+fn read_objects(database: &Database, newest: u64) -> Result<Vec<Arc<Object>>, LoadError> {
+    let transaction = database.begin_read().map_err(LoadError::of)?;
+    let table = transaction.open_table(OBJECTS).map_err(missing_table)?;
+    let mut resource: Arc<str> = "".into();
+    let mut objects = Vec::new();
+    for entry in table.iter().map_err(LoadError::of)? {
+        let (place, record) = entry.map_err(LoadError::of)?;
+        let (place, record) = (place.value(), record.value());
+        if *resource != *place.0 {
+            resource = place.0.into();
+        }
+        let object = decode(&resource, place, record, newest).map_err(|reason| {
+            let (resource, namespace, name) = place;
+            LoadError::Record { key: Key::new(resource, namespace, name).to_string(), reason }
+        })?;
+        objects.push(Arc::new(object));
+    }
+    Ok(objects)
+}
+
+fn missing_table(error: TableError) -> LoadError {
+    match error {
+        TableError::Storage(error) => LoadError::of(error),
+        _ => LoadError::Foreign("its tables are others"),
+    }
+}
+
+fn place(key: &Key) -> (&str, &str, &str) {
+    (&key.resource, &key.namespace, &key.name)
+}
+
+/// The record of an object: CRC-32 of all that follows and of the key, revision, JSON.
+fn encode(key: &Key, object: &Object) -> Vec<u8> {
+    let json = object.bytes();
+    let mut record = Vec::with_capacity(RECORD_HEADER + json.len());
+    record.extend_from_slice(&[0; 4]);
+    record.extend_from_slice(&object.revision().to_le_bytes());
+    record.extend_from_slice(json);
+    let checksum = checksum(place(key), &record[4..]);
+    record[..4].copy_from_slice(&checksum.to_le_bytes());
+    record
+}
+
+fn checksum((resource, namespace, name): (&str, &str, &str), record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for part in [resource, namespace, name] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(record);
+    hasher.finalize()
+}
+
+/// The object in `record`, or in words what is wrong with it.
+fn decode(
+    resource: &Arc<str>,
+    place: (&str, &str, &str),
+    record: &[u8],
+    newest: u64,
+) -> Result<Object, String> {
+    let (stored, rest) = record.split_first_chunk().ok_or("it is too short")?;
+    if u32::from_le_bytes(*stored) != checksum(place, rest) {
+        return Err("its checksum is wrong".to_owned());
+    }
+    let (revision, json) = rest.split_first_chunk().ok_or("it is too short")?;
+    let revision = u64::from_le_bytes(*revision);
+    let object = Object::from_bytes(Arc::clone(resource), Bytes::copy_from_slice(json))
+        .map_err(|error| error.to_string())?;
+    if self::place(object.key()) != place {
+        return Err(format!("it holds {}", object.key()));
+    }
+    if object.revision() != revision || revision > newest {
+        return Err(format!("its revision {revision} cannot be"));
+    }
+    Ok(object)
+}

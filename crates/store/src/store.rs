@@ -1,0 +1,365 @@
+//! The store's handle, and the committer that turns waiting transactions into one flush.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use redb::StorageBackend;
+use tokio::sync::oneshot;
+
+use crate::disk::FileDisk;
+use crate::durable::{Batch, Durable, LoadError, Loaded};
+use crate::lock::{Lock, LockError};
+use crate::snapshot::{Snapshot, State};
+use crate::transaction::{CommitError, Committed, Transaction};
+use crate::watch::{Compacted, Event, Log, Retention, Watch, unpoisoned};
+
+/// How many transactions share one flush at most.
+const BATCH_MAX: usize = 1024;
+
+/// Why a store did not open. Nothing on the disk was changed by trying.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another engine has the store open.
+    #[error(
+        "{} is in use by {holder}: stop that engine first, or use another data directory",
+        path.display()
+    )]
+    Locked {
+        /// The store.
+        path: PathBuf,
+        /// `process 4711`.
+        holder: String,
+    },
+    /// The file is damaged, truncated or something else's.
+    #[error(
+        "{} cannot be used as a store: {source}. Nothing was changed. Restore the file from a \
+         backup, or move it away to start with an empty cluster",
+        path.display()
+    )]
+    Damaged {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        source: LoadError,
+    },
+    /// A newer engine wrote it.
+    #[error(
+        "{} was written by a newer engine (format {found}): use that engine or a newer one",
+        path.display()
+    )]
+    NewerFormat {
+        /// The store.
+        path: PathBuf,
+        /// The file's format.
+        found: u64,
+    },
+    /// The system refused.
+    #[error("cannot open {}: {source}", path.display())]
+    Io {
+        /// The store or its lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    fn load(path: &Path, source: LoadError) -> Self {
+        let path = path.to_owned();
+        match source {
+            LoadError::Io(source) => Self::Io { path, source },
+            LoadError::NewerFormat { found } => Self::NewerFormat { path, found },
+            source => Self::Damaged { path, source },
+        }
+    }
+
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// All objects of a cluster, durable. A handle: cloning it is cheap, and the store closes with the
+/// last one.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    published: Arc<Published>,
+    committer: Mutex<Mode>,
+}
+
+/// Who commits.
+enum Mode {
+    /// A thread of its own; it ends when the sender is gone.
+    Thread(mpsc::Sender<Job>, JoinHandle<()>),
+    /// The caller, at once: for simulation.
+    Inline(Box<Committer>),
+    Closed,
+}
+
+/// What readers see: always durable.
+struct Published {
+    state: ArcSwap<State>,
+    meta: ArcSwap<BTreeMap<String, Vec<u8>>>,
+    log: Arc<Log>,
+}
+
+impl Store {
+    /// Opens the store in the file at `path`, or makes a new one, and starts its committer.
+    ///
+    /// # Errors
+    /// When another engine has it open, when the file is damaged or newer, or when the system
+    /// refuses. The message says which file and what to do.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let lock_path = Lock::path(path);
+        let lock = Lock::take(&lock_path).map_err(|error| match error {
+            LockError::Held(holder) => OpenError::Locked { path: path.to_owned(), holder },
+            LockError::Io(source) => OpenError::Io { path: lock_path, source },
+        })?;
+        create(path).map_err(OpenError::io(path))?;
+        let file =
+            OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
+        let loaded = Durable::open(Box::new(FileDisk(file)))
+            .map_err(|source| OpenError::load(path, source))?;
+        let (published, committer) = Committer::new(loaded, Some(lock));
+        let (sender, jobs) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.serve(&jobs))
+            .map_err(OpenError::io(path))?;
+        Ok(Self::new(published, Mode::Thread(sender, thread)))
+    }
+
+    /// Opens the store on `disk`, or makes a new one on an empty disk. There is no thread and no
+    /// clock: a commit is done when its future is first polled, and the watch log forgets by count
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(disk: impl StorageBackend) -> Result<Self, OpenError> {
+        let loaded = Durable::open(Box::new(disk))
+            .map_err(|source| OpenError::load(Path::new("the disk"), source))?;
+        let (published, committer) = Committer::new(loaded, None);
+        Ok(Self::new(published, Mode::Inline(Box::new(committer))))
+    }
+
+    fn new(published: Arc<Published>, mode: Mode) -> Self {
+        Self { shared: Arc::new(Shared { published, committer: Mutex::new(mode) }) }
+    }
+
+    /// The newest durable state.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.shared.published.state.load_full())
+    }
+
+    /// Commits `transaction`: ready when it is durable, in [`Store::snapshot`] and in the watch
+    /// log. Dropping the future does not take the transaction back.
+    ///
+    /// # Errors
+    /// When a precondition does not hold against the newest state or the disk fails; in both cases
+    /// nothing of the transaction happened.
+    pub async fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+        self.submit(transaction, None).await
+    }
+
+    /// The engine's own value of `name`, such as the cluster's UID.
+    pub fn meta_get(&self, name: &str) -> Option<Vec<u8>> {
+        self.shared.published.meta.load().get(name).cloned()
+    }
+
+    /// Sets a value of the engine's own, durably. It takes no revision and no watch sees it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn meta_put(&self, name: &str, value: &[u8]) -> Result<(), CommitError> {
+        let entry = (name.to_owned(), value.to_owned());
+        self.submit(Transaction::default(), Some(entry)).await.map(drop)
+    }
+
+    async fn submit(
+        &self,
+        transaction: Transaction,
+        meta: Option<(String, Vec<u8>)>,
+    ) -> Result<Committed, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { transaction, meta, reply };
+        match &mut *unpoisoned(&self.shared.committer) {
+            Mode::Thread(sender, _) => sender.send(job).map_err(|_| CommitError::Closed)?,
+            Mode::Inline(committer) => committer.commit(vec![job]),
+            Mode::Closed => return Err(CommitError::Closed),
+        }
+        answer.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Every event of every resource after `revision`.
+    ///
+    /// # Errors
+    /// When the log no longer has them all.
+    pub fn watch(&self, revision: u64) -> Result<Watch, Compacted> {
+        self.shared.published.log.watch(None, revision)
+    }
+
+    /// Every event of `resource` after `revision`; others neither wake nor slow this watch.
+    ///
+    /// # Errors
+    /// When the log no longer has them all.
+    pub fn watch_resource(&self, resource: &str, revision: u64) -> Result<Watch, Compacted> {
+        self.shared.published.log.watch(Some(resource), revision)
+    }
+
+    /// Forgets the events up to `revision`, as time does.
+    pub fn compact(&self, revision: u64) {
+        self.shared.published.log.compact(revision);
+    }
+
+    /// Ends the store after what is already submitted, in order, and lets go of the lock. Blocks
+    /// for as long as the disk takes; later commits fail, snapshots still work.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({:?})", self.snapshot())
+    }
+}
+
+impl Shared {
+    fn close(&self) {
+        let mode = std::mem::replace(&mut *unpoisoned(&self.committer), Mode::Closed);
+        match mode {
+            Mode::Thread(sender, thread) => {
+                drop(sender);
+                if thread.join().is_err() {
+                    tracing::error!("the committer panicked");
+                }
+            }
+            Mode::Inline(committer) => committer.close(),
+            Mode::Closed => {}
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Makes a new store under another name first, so that a crash leaves either none or a whole one.
+fn create(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok(());
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new)?;
+    let mut loaded = Durable::open(Box::new(FileDisk(file))).map_err(io::Error::other)?;
+    loaded.durable.close().map_err(io::Error::other)?;
+    drop(loaded);
+    std::fs::rename(&new, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// One submitted transaction and who waits for it.
+struct Job {
+    transaction: Transaction,
+    meta: Option<(String, Vec<u8>)>,
+    reply: oneshot::Sender<Result<Committed, CommitError>>,
+}
+
+/// The only writer.
+struct Committer {
+    durable: Durable,
+    published: Arc<Published>,
+    started: Option<Instant>,
+    /// Released last.
+    _lock: Option<Lock>,
+}
+
+impl Committer {
+    /// The committer and what it publishes to. With a lock it is the real one and has a clock.
+    fn new(loaded: Loaded, lock: Option<Lock>) -> (Arc<Published>, Self) {
+        let Loaded { durable, state, meta } = loaded;
+        let published = Arc::new(Published {
+            log: Arc::new(Log::new(state.revision, Retention::default())),
+            state: ArcSwap::from_pointee(state),
+            meta: ArcSwap::from_pointee(meta),
+        });
+        let started = lock.is_some().then(Instant::now);
+        (Arc::clone(&published), Self { durable, published, started, _lock: lock })
+    }
+
+    /// The committer thread: whatever waits shares the next flush.
+    fn serve(mut self, jobs: &mpsc::Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let batch = std::iter::once(first).chain(jobs.try_iter()).take(BATCH_MAX).collect();
+            self.commit(batch);
+        }
+        self.close();
+    }
+
+    /// Commits `jobs` with one flush. Each is checked against what those before it did; all are
+    /// answered after the flush, because a refusal also tells what the others wrote.
+    fn commit(&mut self, jobs: Vec<Job>) {
+        let mut state = State::clone(&self.published.state.load());
+        let mut batch = Batch::default();
+        let mut events: Vec<Arc<Event>> = Vec::new();
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let result = state.apply(&job.transaction).map(|(committed, new)| {
+                events.extend(new);
+                batch.meta.extend(job.meta);
+                committed
+            });
+            answers.push((job.reply, result));
+        }
+        batch.objects = events.iter().map(|e| (e.key.clone(), e.new.clone())).collect();
+        match self.write(&batch, state.revision) {
+            Ok(()) => self.publish(state, batch.meta, &events),
+            Err(error) => answers.iter_mut().for_each(|(_, result)| *result = Err(error.clone())),
+        }
+        for (reply, result) in answers {
+            if reply.send(result).is_err() {
+                tracing::trace!("a transaction whose caller no longer waits");
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), CommitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        Ok(self.durable.write(batch, revision)?)
+    }
+
+    /// Shows the batch: to readers first, so that whoever is woken by an event reads it too.
+    fn publish(&self, state: State, meta: BTreeMap<String, Vec<u8>>, events: &[Arc<Event>]) {
+        self.published.state.store(Arc::new(state));
+        if !meta.is_empty() {
+            let mut all = BTreeMap::clone(&self.published.meta.load());
+            all.extend(meta);
+            self.published.meta.store(Arc::new(all));
+        }
+        let now = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        self.published.log.append(events, now);
+    }
+
+    fn close(mut self) {
+        if let Err(error) = self.durable.close() {
+            tracing::error!(%error, "closing the store");
+        }
+    }
+}

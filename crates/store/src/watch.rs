@@ -1,0 +1,266 @@
+//! The watch log: the last writes in order, and those who wait for the next ones.
+//!
+//! Every resource has a log of its own, so that a thousand watchers of one resource neither wake
+//! nor scan for writes to another, and a quiet resource's watchers stay resumable however busy the
+//! others are. A write stands in its resource's log and in the log of all.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use coracle_api::{Key, Object};
+use tokio::sync::watch;
+
+/// One write, as the watch log keeps it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The revision of this write; no other has it.
+    pub revision: u64,
+    /// Which object.
+    pub key: Key,
+    /// The object before, `None` when it was created.
+    pub old: Option<Arc<Object>>,
+    /// The object now, `None` when it was deleted.
+    pub new: Option<Arc<Object>>,
+    /// The object as a watcher is sent it: `new`, or for a deletion the old state stamped with the
+    /// revision of the deletion.
+    pub last: Arc<Object>,
+}
+
+/// The events after the asked revision are no longer all in the log: list and watch anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the watch log begins after revision {oldest}")]
+pub struct Compacted {
+    /// The lowest revision from which a watch can still resume.
+    pub oldest: u64,
+}
+
+/// How much of the past the log keeps: whatever exceeds one of these goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Events of all resources together.
+    pub events: usize,
+    /// Age of an event.
+    pub age: Duration,
+    /// Bytes of serialized objects. A few hundred events stay whatever their size,
+    /// so that watchers which are merely slow need not start over.
+    pub bytes: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events: 10_000, age: Duration::from_secs(300), bytes: 8 << 20 }
+    }
+}
+
+/// Events that stay in the log of all whatever their size.
+const KEPT_WHATEVER_SIZE: usize = 256;
+
+/// The watch log of a store.
+pub(crate) struct Log {
+    inner: Mutex<Inner>,
+    /// The last revision whose event every topic has.
+    newest: AtomicU64,
+    retention: Retention,
+}
+
+struct Inner {
+    /// What the store's revision was when the log began: nothing before it can be resumed.
+    floor: u64,
+    /// When each event of `all` was appended.
+    times: VecDeque<Duration>,
+    bytes: usize,
+    all: Arc<Topic>,
+    resources: HashMap<Arc<str>, Arc<Topic>>,
+}
+
+/// One log and its waiters.
+struct Topic {
+    events: Mutex<Events>,
+    /// Changes with every append.
+    wake: watch::Sender<u64>,
+}
+
+struct Events {
+    kept: VecDeque<Arc<Event>>,
+    /// The revision of the last event that was dropped, or the log's floor.
+    dropped: u64,
+}
+
+impl Topic {
+    fn new(floor: u64) -> Arc<Self> {
+        let events = Events { kept: VecDeque::new(), dropped: floor };
+        Arc::new(Self { events: Mutex::new(events), wake: watch::Sender::new(floor) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        unpoisoned(&self.events)
+    }
+
+    /// Drops the oldest event.
+    fn drop_oldest(&self) -> Option<Arc<Event>> {
+        let mut events = self.lock();
+        let event = events.kept.pop_front()?;
+        events.dropped = event.revision;
+        Some(event)
+    }
+}
+
+impl Events {
+    /// The first event after `revision`; `None` when it is still to come.
+    fn after(&self, revision: u64) -> Result<Option<Arc<Event>>, Compacted> {
+        if revision < self.dropped {
+            return Err(Compacted { oldest: self.dropped });
+        }
+        let next = self.kept.partition_point(|event| event.revision <= revision);
+        Ok(self.kept.get(next).cloned())
+    }
+}
+
+impl Log {
+    pub(crate) fn new(floor: u64, retention: Retention) -> Self {
+        let inner = Inner {
+            floor,
+            times: VecDeque::new(),
+            bytes: 0,
+            all: Topic::new(floor),
+            resources: HashMap::new(),
+        };
+        Self { inner: Mutex::new(inner), newest: AtomicU64::new(floor), retention }
+    }
+
+    /// Appends the events of one batch, published at `now` (since any fixed moment), drops what is
+    /// too old, and wakes whoever waits for one of them.
+    pub(crate) fn append(&self, events: &[Arc<Event>], now: Duration) {
+        let Some(last) = events.last() else { return };
+        let mut inner = unpoisoned(&self.inner);
+        let mut touched: HashMap<Arc<str>, Arc<Topic>> = HashMap::new();
+        for event in events {
+            let topic = inner.topic(&event.key.resource);
+            topic.lock().kept.push_back(Arc::clone(event));
+            inner.all.lock().kept.push_back(Arc::clone(event));
+            inner.times.push_back(now);
+            inner.bytes += event.last.bytes().len();
+            touched.entry(Arc::clone(&event.key.resource)).or_insert(topic);
+        }
+        self.newest.store(last.revision, Ordering::Release);
+        inner.trim(&self.retention, now);
+        for topic in touched.values().chain([&inner.all]) {
+            topic.wake.send_replace(last.revision);
+        }
+    }
+
+    /// Drops every event up to `revision`, as age would: for tests and simulation.
+    pub(crate) fn compact(&self, revision: u64) {
+        let mut inner = unpoisoned(&self.inner);
+        while inner.oldest().is_some_and(|oldest| oldest <= revision) {
+            inner.drop_oldest();
+        }
+    }
+
+    /// A watch of all resources, or of one, from after `revision`.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        resource: Option<&str>,
+        revision: u64,
+    ) -> Result<Watch, Compacted> {
+        let mut inner = unpoisoned(&self.inner);
+        let topic = match resource {
+            Some(resource) => inner.topic(&resource.into()),
+            None => Arc::clone(&inner.all),
+        };
+        topic.lock().after(revision)?;
+        let wake = topic.wake.subscribe();
+        Ok(Watch { log: Arc::clone(self), topic, wake, seen: revision })
+    }
+}
+
+impl Inner {
+    fn topic(&mut self, resource: &Arc<str>) -> Arc<Topic> {
+        if let Some(topic) = self.resources.get(resource) {
+            return Arc::clone(topic);
+        }
+        let topic = Topic::new(self.floor);
+        self.resources.insert(Arc::clone(resource), Arc::clone(&topic));
+        topic
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.all.lock().kept.front().map(|event| event.revision)
+    }
+
+    fn trim(&mut self, retention: &Retention, now: Duration) {
+        let oldest_time = now.saturating_sub(retention.age);
+        while self.times.len() > retention.events
+            || self.times.front().is_some_and(|at| *at < oldest_time)
+            || (self.bytes > retention.bytes && self.times.len() > KEPT_WHATEVER_SIZE)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the oldest event of all, which is also the oldest of its resource.
+    fn drop_oldest(&mut self) {
+        self.times.pop_front();
+        if let Some(event) = self.all.drop_oldest() {
+            self.bytes -= event.last.bytes().len();
+            if let Some(topic) = self.resources.get(&event.key.resource) {
+                topic.drop_oldest();
+            }
+        }
+    }
+}
+
+/// A place in the watch log, moving forward.
+pub struct Watch {
+    log: Arc<Log>,
+    topic: Arc<Topic>,
+    wake: watch::Receiver<u64>,
+    seen: u64,
+}
+
+impl Watch {
+    /// The next event, now or when it comes. Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// When this watch is so slow that the log no longer has its next event.
+    pub async fn next(&mut self) -> Result<Arc<Event>, Compacted> {
+        loop {
+            // Before looking: what is appended after the look must wake us.
+            self.wake.mark_unchanged();
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            // The sender lives in our topic, so this cannot fail.
+            if self.wake.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The next event, if it is there.
+    ///
+    /// # Errors
+    /// As [`Watch::next`].
+    pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, Compacted> {
+        let newest = self.log.newest.load(Ordering::Acquire);
+        let event = self.topic.lock().after(self.seen)?;
+        match &event {
+            Some(event) => self.seen = event.revision,
+            None => self.seen = self.seen.max(newest),
+        }
+        Ok(event)
+    }
+
+    /// Every event up to this revision was returned or was not of this watch's resource: what a
+    /// bookmark says. Moves forward with [`Watch::next`] and [`Watch::try_next`] alone.
+    pub fn revision(&self) -> u64 {
+        self.seen
+    }
+}
+
+/// The lock, also after a panic elsewhere: no code of ours leaves a log half changed.
+pub(crate) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
