@@ -2,6 +2,7 @@
 
 mod disk;
 mod durable;
+mod faulty_disk;
 mod lock;
 mod snapshot;
 mod store;
@@ -9,10 +10,14 @@ mod transaction;
 mod watch;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
+mod crash_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 pub use durable::{DiskError, LoadError};
+pub use faulty_disk::{Failure, FaultyDisk, SECTOR};
 pub use snapshot::Snapshot;
 pub use store::{OpenError, Store};
 pub use transaction::{CommitError, Committed, Expect, Transaction, Write};

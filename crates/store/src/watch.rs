@@ -264,3 +264,65 @@ impl Watch {
 pub(crate) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(revision: u64, resource: &str, padding: usize) -> Arc<Event> {
+        let value = json!({"metadata": {"name": "a"}, "data": "x".repeat(padding)});
+        let object = Arc::new(Object::with_resource(resource, value).unwrap());
+        let (key, new) = (object.key().clone(), Some(Arc::clone(&object)));
+        Arc::new(Event { revision, key, old: None, new, last: object })
+    }
+
+    fn log(retention: Retention) -> Arc<Log> {
+        Arc::new(Log::new(0, retention))
+    }
+
+    fn oldest(log: &Arc<Log>, resource: Option<&str>) -> u64 {
+        log.watch(resource, 0).err().map_or(0, |compacted| compacted.oldest)
+    }
+
+    #[test]
+    fn events_are_forgotten_by_count() {
+        let log = log(Retention { events: 2, ..Retention::default() });
+        for revision in 1..=5 {
+            log.append(&[event(revision, "pods", 0)], Duration::ZERO);
+        }
+        assert_eq!(oldest(&log, None), 3);
+    }
+
+    #[test]
+    fn events_are_forgotten_by_age() {
+        let log = log(Retention { age: Duration::from_secs(300), ..Retention::default() });
+        for (revision, seconds) in [(1, 0), (2, 100), (3, 300), (4, 399)] {
+            log.append(&[event(revision, "pods", 0)], Duration::from_secs(seconds));
+        }
+        assert_eq!(oldest(&log, None), 1);
+        log.append(&[event(5, "pods", 0)], Duration::from_secs(401));
+        assert_eq!(oldest(&log, None), 2);
+    }
+
+    #[test]
+    fn events_are_forgotten_by_size_except_the_newest() {
+        let log = log(Retention { bytes: 1 << 20, ..Retention::default() });
+        for revision in 1..=400 {
+            log.append(&[event(revision, "pods", 5000)], Duration::ZERO);
+        }
+        assert_eq!(oldest(&log, None), 400 - KEPT_WHATEVER_SIZE as u64);
+    }
+
+    #[test]
+    fn a_resource_forgets_only_what_was_its_own() {
+        let log = log(Retention { events: 2, ..Retention::default() });
+        log.append(&[event(1, "nodes", 0)], Duration::ZERO);
+        for revision in 2..=9 {
+            log.append(&[event(revision, "pods", 0)], Duration::ZERO);
+        }
+        assert_eq!(oldest(&log, Some("nodes")), 1);
+        assert_eq!(oldest(&log, Some("pods")), 7);
+        assert_eq!(oldest(&log, Some("services")), 0);
+    }
+}
