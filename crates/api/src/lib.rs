@@ -7,6 +7,7 @@ pub mod key;
 pub mod kind;
 pub mod metadata;
 pub mod object;
+pub mod schema;
 pub mod status;
 
 pub use field::{FieldError, FieldErrorKind};
