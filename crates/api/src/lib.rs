@@ -3,17 +3,26 @@
 
 pub mod addresses;
 pub mod field;
+pub mod field_selector;
+pub mod int_or_string;
 pub mod key;
 pub mod kind;
 pub mod metadata;
+pub mod names;
 pub mod object;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
+mod selector_text;
 pub mod status;
 
 pub use field::{FieldError, FieldErrorKind};
+pub use field_selector::FieldSelector;
 pub use jiff::Timestamp;
 pub use key::{Key, RESOURCE_SEPARATOR};
 pub use kind::{Kind, Scope, Strategy, Subresource, Verb};
 pub use metadata::{Metadata, OwnerReference};
 pub use object::{MalformedObject, Object};
+pub use quantity::Quantity;
+pub use selector::Selector;
 pub use status::{Cause, Status};
