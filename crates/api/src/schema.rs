@@ -38,8 +38,10 @@ pub enum Type {
     Any,
     /// `true` or `false`.
     Boolean,
-    /// A whole number.
+    /// A whole number of 64 bits.
     Integer,
+    /// A whole number of 32 bits.
+    Integer32,
     /// A number.
     Number,
     /// A string of a certain form.
@@ -246,6 +248,13 @@ impl Schema {
             ty = self.get(*id);
         }
         ty
+    }
+
+    /// The name of the definition that `ty` refers to.
+    #[must_use]
+    pub fn name_of(&self, ty: &Type) -> Option<&str> {
+        let Type::Ref(id) = ty else { return None };
+        self.names.iter().find(|(_, known)| *known == id).map(|(name, _)| name.as_ref())
     }
 
     /// Whether apply takes the value of `field` as one.

@@ -110,6 +110,7 @@ impl Source {
         }
         Ok(match self.ty.as_ref() {
             "boolean" => Type::Boolean,
+            "integer" if self.format.as_ref() == "int32" => Type::Integer32,
             "integer" => Type::Integer,
             "number" => Type::Number,
             "string" => Type::String(string_format(&self.format)),
