@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod field;
 pub mod field_selector;
 pub mod int_or_string;
+mod json_bytes;
 pub mod key;
 pub mod kind;
 pub mod metadata;

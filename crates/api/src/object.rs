@@ -8,14 +8,16 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Key, Kind, Metadata};
+use crate::{Key, Kind, Metadata, json_bytes};
 
 /// One immutable version of one object.
 ///
 /// The JSON keeps fields that no type of ours knows; the bytes are what get, list and watch copy.
+/// A stored object has its bytes and metadata alone until someone asks for more: most versions are
+/// only ever copied, and a tree takes several times the memory of its bytes.
 pub struct Object {
     key: Key,
-    value: Value,
+    value: OnceLock<Value>,
     metadata: Metadata,
     bytes: Bytes,
     view: OnceLock<Arc<dyn Any + Send + Sync>>,
@@ -27,6 +29,9 @@ pub enum MalformedObject {
     /// The value is not a JSON map.
     #[error("an object must be a JSON map")]
     NotAMap,
+    /// `metadata` is neither a JSON map nor null.
+    #[error("metadata must be a JSON map")]
+    MetadataNotAMap,
     /// `metadata` has a field of a wrong type.
     #[error("metadata is malformed: {0}")]
     Metadata(#[source] serde_json::Error),
@@ -55,7 +60,7 @@ impl Object {
         let metadata = parse_metadata(&value)?;
         let key = Key::new(resource, metadata.namespace.as_str(), metadata.name.as_str());
         let bytes = serde_json::to_vec(&value).map_err(MalformedObject::Json)?.into();
-        Ok(Self { key, value, metadata, bytes, view: OnceLock::new() })
+        Ok(Self { key, value: value.into(), metadata, bytes, view: OnceLock::new() })
     }
 
     /// The object that `bytes` (JSON) hold, as read back from the disk.
@@ -66,10 +71,12 @@ impl Object {
         resource: impl Into<Arc<str>>,
         bytes: Bytes,
     ) -> Result<Self, MalformedObject> {
-        let value: Value = serde_json::from_slice(&bytes).map_err(MalformedObject::Json)?;
-        let metadata = parse_metadata(&value)?;
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(MalformedObject::NotAMap);
+        }
+        let metadata = json_bytes::metadata(&bytes).map_err(MalformedObject::Json)?;
         let key = Key::new(resource, metadata.namespace.as_str(), metadata.name.as_str());
-        Ok(Self { key, value, metadata, bytes, view: OnceLock::new() })
+        Ok(Self { key, value: OnceLock::new(), metadata, bytes, view: OnceLock::new() })
     }
 
     /// The same object with `metadata.resourceVersion` set to `revision`: what a commit stores.
@@ -77,9 +84,27 @@ impl Object {
     /// # Errors
     /// None in practice: the object was well-formed before.
     pub fn stamped(&self, revision: u64) -> Result<Self, MalformedObject> {
-        let mut value = self.value.clone();
+        let Some(bytes) = json_bytes::stamped(&self.bytes, revision) else {
+            return self.stamped_in_tree(revision);
+        };
+        let resource_version = revision.to_string();
+        Ok(Self {
+            key: self.key.clone(),
+            value: OnceLock::new(),
+            metadata: Metadata { resource_version, ..self.metadata.clone() },
+            bytes: bytes.into(),
+            view: OnceLock::new(),
+        })
+    }
+
+    /// As [`Object::stamped`], for JSON that has no `metadata` or is not compact.
+    fn stamped_in_tree(&self, revision: u64) -> Result<Self, MalformedObject> {
+        let mut value = self.value().clone();
         let map = value.as_object_mut().ok_or(MalformedObject::NotAMap)?;
-        let metadata = map.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
+        let metadata = map.entry("metadata").or_insert(Value::Null);
+        if metadata.is_null() {
+            *metadata = Value::Object(Default::default());
+        }
         metadata
             .as_object_mut()
             .ok_or(MalformedObject::NotAMap)?
@@ -92,9 +117,10 @@ impl Object {
         &self.key
     }
 
-    /// The whole object as JSON.
+    /// The whole object as JSON, parsed when it is first asked for.
     pub fn value(&self) -> &Value {
-        &self.value
+        #[allow(clippy::expect_used, reason = "the bytes were parsed or written by us before")]
+        self.value.get_or_init(|| serde_json::from_slice(&self.bytes).expect("sound JSON"))
     }
 
     /// The parsed part of `metadata`.
@@ -114,7 +140,7 @@ impl Object {
 
     /// The `spec.nodeName`-style field at `path` (`/spec/nodeName`), when it is a string.
     pub fn str_at(&self, pointer: &str) -> Option<&str> {
-        self.value.pointer(pointer).and_then(Value::as_str)
+        self.value().pointer(pointer).and_then(Value::as_str)
     }
 
     /// A typed view (`k8s_openapi::api::core::v1::Pod`), parsed once per object version.
@@ -131,7 +157,7 @@ impl Object {
         {
             return Ok(view);
         }
-        let view = Arc::new(T::deserialize(&self.value).map_err(MalformedObject::Json)?);
+        let view = Arc::new(T::deserialize(self.value()).map_err(MalformedObject::Json)?);
         // Another thread may have been first, or the kind is also read as another type: both are
         // only a matter of speed.
         self.view.get_or_init(|| Arc::clone(&view) as Arc<dyn Any + Send + Sync>);
@@ -149,6 +175,8 @@ fn parse_metadata(value: &Value) -> Result<Metadata, MalformedObject> {
     let map = value.as_object().ok_or(MalformedObject::NotAMap)?;
     match map.get("metadata") {
         None | Some(Value::Null) => Ok(Metadata::default()),
+        // serde would also take a sequence for a struct.
+        Some(metadata) if !metadata.is_object() => Err(MalformedObject::MetadataNotAMap),
         Some(metadata) => {
             serde::Deserialize::deserialize(metadata).map_err(MalformedObject::Metadata)
         }
@@ -169,5 +197,22 @@ mod tests {
         assert_eq!(stamped.value()["later"]["x"], 1);
         let read = Object::from_bytes("things.example.com", stamped.bytes().clone()).unwrap();
         assert_eq!(read.key().to_string(), "things.example.com b/a");
+    }
+    #[test]
+    fn an_object_without_metadata_can_be_stamped() {
+        for value in [json!({}), json!({"metadata": null}), json!({"metadata": {}})] {
+            let stamped = Object::with_resource("things", value).unwrap().stamped(7).unwrap();
+            assert_eq!(stamped.value(), &json!({"metadata": {"resourceVersion": "7"}}));
+            assert_eq!(stamped.revision(), 7);
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for value in [json!([]), json!("x"), json!({"metadata": []}), json!({"metadata": 1})] {
+            let bytes = serde_json::to_vec(&value).unwrap();
+            assert!(Object::with_resource("things", value).is_err());
+            assert!(bytes[0] == b'{' || Object::from_bytes("things", bytes.into()).is_err());
+        }
     }
 }

@@ -1,0 +1,234 @@
+//! What an object's serialized JSON is asked without building a tree of it.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::Metadata;
+
+/// The `metadata` of a serialized object.
+///
+/// # Errors
+/// When the bytes are nothing that `serde_json::Value` could hold, or `metadata` is malformed.
+pub(crate) fn metadata(bytes: &[u8]) -> serde_json::Result<Metadata> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        metadata: Option<Metadata>,
+    }
+    serde_json::from_slice::<Sound>(bytes)?;
+    Ok(serde_json::from_slice::<Head>(bytes)?.metadata.unwrap_or_default())
+}
+
+/// Any JSON that `serde_json::Value` accepts, looked at and not kept. (`serde::de::IgnoredAny`
+/// also takes numbers that are too large and strings that are no text.)
+struct Sound;
+
+impl<'de> Deserialize<'de> for Sound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Sound {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+const FIELD: &[u8] = b"resourceVersion";
+
+/// A copy of a serialized object with `metadata.resourceVersion` set to `revision`: in place, or
+/// where it belongs in the order of keys. `None` when the bytes are not as `serde_json` writes
+/// them compactly, or have no `metadata`.
+pub(crate) fn stamped(bytes: &[u8], revision: u64) -> Option<Vec<u8>> {
+    let mut scan = Scan { bytes, at: 0 };
+    scan.expect(b'{')?;
+    while scan.string()? != b"metadata" {
+        scan.expect(b':')?;
+        scan.value()?;
+        scan.expect(b',')?;
+    }
+    scan.expect(b':')?;
+    scan.expect(b'{')?;
+    if scan.next()? == b'}' {
+        return Some(splice(
+            bytes,
+            scan.at,
+            scan.at,
+            &format!("\"resourceVersion\":\"{revision}\""),
+        ));
+    }
+    loop {
+        let start = scan.at;
+        let field = scan.string()?;
+        if field > FIELD {
+            let member = format!("\"resourceVersion\":\"{revision}\",");
+            return Some(splice(bytes, start, start, &member));
+        }
+        scan.expect(b':')?;
+        let value = scan.at;
+        scan.value()?;
+        if field == FIELD {
+            return Some(splice(bytes, value, scan.at, &format!("\"{revision}\"")));
+        }
+        if scan.next()? == b'}' {
+            let member = format!(",\"resourceVersion\":\"{revision}\"");
+            return Some(splice(bytes, scan.at, scan.at, &member));
+        }
+        scan.expect(b',')?;
+    }
+}
+
+fn splice(bytes: &[u8], start: usize, end: usize, middle: &str) -> Vec<u8> {
+    [&bytes[..start], middle.as_bytes(), &bytes[end..]].concat()
+}
+
+/// A place in compact JSON.
+struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn next(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        if self.next()? != byte {
+            return None;
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    /// A key without escapes, which those of `metadata` never have.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let (start, end) = self.quoted()?;
+        let string = &self.bytes[start..end];
+        (!string.contains(&b'\\')).then_some(string)
+    }
+
+    /// A string with whatever is in it: where its content begins and ends.
+    fn quoted(&mut self) -> Option<(usize, usize)> {
+        self.expect(b'"')?;
+        let start = self.at;
+        loop {
+            match self.next()? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        Some((start, self.at - 1))
+    }
+
+    /// Skips one value.
+    fn value(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.next()? {
+                b'"' => {
+                    self.quoted()?;
+                }
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' if depth > 0 => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                // The end of a number or literal that is a member itself.
+                b',' | b'}' | b']' if depth == 0 => return Some(()),
+                _ => self.at += 1,
+            }
+            if depth == 0 && matches!(self.next()?, b',' | b'}' | b']') {
+                return Some(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(value: Value) {
+        let bytes = serde_json::to_vec(&value).unwrap();
+        let stamped = stamped(&bytes, 4711).unwrap();
+        let mut expected = value;
+        expected["metadata"]["resourceVersion"] = json!("4711");
+        assert_eq!(String::from_utf8(stamped).unwrap(), expected.to_string());
+    }
+
+    #[test]
+    fn a_stamp_is_the_same_as_setting_the_field() {
+        let tricky = json!({"a": "\"}],{\\", "b": [1, {"metadata": {"x": []}}, "]"], "c": -1.5e9});
+        check(json!({"metadata": {}}));
+        check(json!({"metadata": {"name": "a"}, "spec": {"metadata": {"resourceVersion": "no"}}}));
+        check(json!({"metadata": {"resourceVersion": "1"}}));
+        check(json!({"metadata": {"resourceVersion": "", "uid": "u"}}));
+        check(json!({"apiVersion": "v1", "data": tricky, "metadata": {"annotations": tricky,
+            "name": "ä\u{1}", "resourceVersion": null, "uid": "x"}, "z": [[]]}));
+        check(json!({"a": true, "b": null, "metadata": {"generation": 3, "zz": false}}));
+        check(json!({"metadata": {"uid": "only after"}}));
+    }
+
+    #[test]
+    fn what_is_not_compact_or_has_no_metadata_is_left_to_the_slow_way() {
+        for json in [r#"{ "metadata":{}}"#, r#"{"spec":{}}"#, r#"{"metadata":null}"#, "{}", ""] {
+            assert!(stamped(json.as_bytes(), 1).is_none(), "{json}");
+        }
+        assert!(stamped(br#"{"metadat\u0061":{}}"#, 1).is_none());
+    }
+
+    #[test]
+    fn whatever_a_tree_cannot_hold_is_refused() {
+        let many: [&[u8]; 5] =
+            [br#"{"a":1e999}"#, br#"{"a":"\ud800"}"#, b"{\"a\":\"\xff\"}", b"{}x", b"{"];
+        for json in many {
+            assert!(metadata(json).is_err(), "{}", String::from_utf8_lossy(json));
+        }
+        assert_eq!(metadata(br#"{"metadata":{"name":"a"},"x":[1,"\n"]}"#).unwrap().name, "a");
+        assert_eq!(metadata(br#"{"metadata":null}"#).unwrap(), Metadata::default());
+    }
+}
