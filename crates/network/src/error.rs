@@ -41,10 +41,13 @@ pub enum NetworkError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The network was used before [`crate::Kernel::up`] or after [`crate::Kernel::down`].
+    #[error("the cluster's network is not up")]
+    NotUp,
     /// A network namespace could not be made, entered or pinned.
     #[error("network namespace {path}: {operation}: {source}")]
     Namespace {
-        /// What was tried: "create", "enter", "pin", "unpin".
+        /// What was tried: "open", "create", "enter", "pin", "unpin".
         operation: &'static str,
         /// The namespace's file.
         path: PathBuf,

@@ -4,14 +4,16 @@
 //! elements of nftables maps inside it, and one veth joins it to the host.
 //!
 //! * Pure: [`service_map`] says where every service address leads.
-//! * The seam: [`Kernel`], what the node asks of the machine.
+//! * The seam: [`Kernel`], what the node asks of the machine. [`LinuxKernel`] is the real one.
 
 pub mod config;
 pub mod error;
 pub mod kernel;
+mod linux;
 pub mod services;
 
 pub use config::NetworkConfig;
 pub use error::NetworkError;
 pub use kernel::{ClusterLink, Kernel, PodLink};
+pub use linux::LinuxKernel;
 pub use services::{Backend, Frontend, Protocol, ServiceMap, Target, service_map};

@@ -1,0 +1,344 @@
+//! Services as elements of maps: what must be removed and added to get from one map to the next.
+//! Pure; the rules that read the maps are in `ruleset`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::nft::{Element, Value, Verdict};
+use crate::services::{Backend, Frontend, Protocol, ServiceMap, Target};
+
+/// Frontend → the chain that chooses a backend.
+pub const SERVICES: &str = "services";
+/// Frontend and a number → backend.
+pub const ENDPOINTS: &str = "endpoints";
+/// Client and frontend → the backend it had last; written by rules.
+pub const AFFINITY: &str = "affinity";
+/// Frontend and backend that belong together: what `affinity` remembers may be out of date.
+pub const LIVE: &str = "live";
+/// Address pairs whose translated connections need another source: a pod that reaches itself.
+pub const HAIRPIN: &str = "hairpin";
+/// Frontends that not everybody may use.
+pub const RESTRICTED: &str = "restricted";
+/// Frontend and the sources that may use it.
+pub const ALLOWED: &str = "allowed";
+
+/// A chain that chooses one of `backends` backends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Chooser {
+    /// How many there are; never 0.
+    pub backends: u32,
+    /// For how many seconds a client keeps its choice, if at all.
+    pub affinity_seconds: Option<u32>,
+}
+
+impl Chooser {
+    /// The chain's name.
+    pub fn chain(&self) -> String {
+        match self.affinity_seconds {
+            None => format!("one-of-{}", self.backends),
+            Some(seconds) => format!("one-of-{}-for-{seconds}s", self.backends),
+        }
+    }
+
+    fn of(target: &Target) -> Option<Self> {
+        let backends = u32::try_from(target.backends.len()).ok().filter(|count| *count > 0)?;
+        Some(Self { backends, affinity_seconds: target.affinity_seconds })
+    }
+}
+
+/// What gets the kernel's maps from one [`ServiceMap`] to the next.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Chains that must exist.
+    pub choosers: BTreeSet<Chooser>,
+    /// Elements to remove, by map; before anything is added.
+    pub remove: BTreeMap<&'static str, Vec<Element>>,
+    /// Elements to add, by map.
+    pub add: BTreeMap<&'static str, Vec<Element>>,
+    /// UDP frontends and the backends they lost: the kernel must forget those flows, for a UDP
+    /// client that keeps sending would stay with its dead backend for ever.
+    pub lost: Vec<(Frontend, Backend)>,
+}
+
+impl Change {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.add.is_empty()
+    }
+
+    fn put(&mut self, added: bool, map: &'static str, element: Element) {
+        let side = if added { &mut self.add } else { &mut self.remove };
+        side.entry(map).or_default().push(element);
+    }
+}
+
+/// What the kernel's maps hold.
+#[derive(Debug, Default, Clone)]
+pub struct Elements {
+    map: ServiceMap,
+    /// How many frontends lead to a backend's address.
+    hairpins: BTreeMap<Ipv4Addr, usize>,
+}
+
+impl Elements {
+    /// The change that leads to `next`. Frontends that stay as they are cost a comparison.
+    pub fn change(&self, next: &ServiceMap) -> (Self, Change) {
+        let (old, new) = (&self.map.targets, &next.targets);
+        let mut change = Change::default();
+        let mut hairpins = self.hairpins.clone();
+        for (frontend, target) in old {
+            if new.get(frontend) != Some(target) {
+                put_target(&mut change, false, *frontend, target);
+                count(&mut hairpins, target, false);
+            }
+        }
+        for (frontend, target) in new {
+            let former = old.get(frontend);
+            if former != Some(target) {
+                put_target(&mut change, true, *frontend, target);
+                count(&mut hairpins, target, true);
+            }
+        }
+        change.lost = lost(old, new);
+        cancel(&mut change);
+        hairpin_change(&mut change, &self.hairpins, &hairpins);
+        hairpins.retain(|_, count| *count > 0);
+        (Self { map: next.clone(), hairpins }, change)
+    }
+}
+
+/// Elements removed and added alike need not be touched.
+fn cancel(change: &mut Change) {
+    for (map, removed) in &mut change.remove {
+        let Some(added) = change.add.get_mut(map) else { continue };
+        let before: BTreeSet<Element> = removed.iter().cloned().collect();
+        let after: BTreeSet<Element> = added.iter().cloned().collect();
+        removed.retain(|element| !after.contains(element));
+        added.retain(|element| !before.contains(element));
+    }
+    change.remove.retain(|_, elements| !elements.is_empty());
+    change.add.retain(|_, elements| !elements.is_empty());
+}
+
+fn put_target(change: &mut Change, added: bool, frontend: Frontend, target: &Target) {
+    let key = frontend_key(frontend);
+    if let Some(chooser) = Chooser::of(target) {
+        let verdict = Value::Verdict(Verdict::Goto(chooser.chain()));
+        change.put(added, SERVICES, Element { key: key.clone(), key_end: None, value: verdict });
+        if added {
+            change.choosers.insert(chooser);
+        }
+    }
+    for (number, backend) in (0u32..).zip(&target.backends) {
+        let bytes = backend_bytes(*backend);
+        let numbered = [&key[..], &number.to_ne_bytes()].concat();
+        let value = Value::Bytes(bytes.clone());
+        change.put(added, ENDPOINTS, Element { key: numbered, key_end: None, value });
+        if target.affinity_seconds.is_some() {
+            change.put(added, LIVE, member([&key[..], &bytes].concat()));
+        }
+    }
+    if !target.sources.is_empty() {
+        change.put(added, RESTRICTED, member(key.clone()));
+    }
+    for source in merged(&target.sources) {
+        let from = [&key[..], &source.network().octets()].concat();
+        let to = [&key[..], &source.broadcast().octets()].concat();
+        change.put(added, ALLOWED, Element { key: from, key_end: Some(to), value: Value::None });
+    }
+}
+
+/// Without networks that lie within others: a set of ranges takes no overlap.
+fn merged(sources: &[ipnet::Ipv4Net]) -> Vec<ipnet::Ipv4Net> {
+    ipnet::Ipv4Net::aggregate(&sources.to_vec())
+}
+
+fn count(hairpins: &mut BTreeMap<Ipv4Addr, usize>, target: &Target, added: bool) {
+    let addresses: BTreeSet<Ipv4Addr> = target.backends.iter().map(|backend| backend.ip).collect();
+    for address in addresses {
+        let count = hairpins.entry(address).or_default();
+        *count = if added { *count + 1 } else { count.saturating_sub(1) };
+    }
+}
+
+fn hairpin_change(
+    change: &mut Change,
+    old: &BTreeMap<Ipv4Addr, usize>,
+    new: &BTreeMap<Ipv4Addr, usize>,
+) {
+    for (address, count) in new {
+        let was = old.get(address).is_some_and(|count| *count > 0);
+        let pair = member([address.octets(), address.octets()].concat());
+        match (was, *count > 0) {
+            (false, true) => change.put(true, HAIRPIN, pair),
+            (true, false) => change.put(false, HAIRPIN, pair),
+            _ => {}
+        }
+    }
+}
+
+fn lost(
+    old: &BTreeMap<Frontend, Target>,
+    new: &BTreeMap<Frontend, Target>,
+) -> Vec<(Frontend, Backend)> {
+    let mut lost = Vec::new();
+    for (frontend, target) in old.iter().filter(|(key, _)| key.protocol == Protocol::Udp) {
+        let now = new.get(frontend).map_or(&[][..], |target| &target.backends);
+        let gone = target.backends.iter().filter(|backend| !now.contains(backend));
+        lost.extend(gone.map(|backend| (*frontend, *backend)));
+    }
+    lost
+}
+
+fn member(key: Vec<u8>) -> Element {
+    Element { key, key_end: None, value: Value::None }
+}
+
+/// Protocol, address, port: a register each, as the rules load them.
+pub fn frontend_key(frontend: Frontend) -> Vec<u8> {
+    let mut key = vec![protocol_number(frontend.protocol), 0, 0, 0];
+    key.extend(frontend.ip.octets());
+    key.extend(port_register(frontend.port));
+    key
+}
+
+fn backend_bytes(backend: Backend) -> Vec<u8> {
+    let mut bytes = backend.ip.octets().to_vec();
+    bytes.extend(port_register(backend.port));
+    bytes
+}
+
+fn port_register(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}
+
+/// The number of a protocol in an IP header.
+pub fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frontend(last: u8, protocol: Protocol) -> Frontend {
+        Frontend { ip: Ipv4Addr::new(10, 96, 0, last), port: 80, protocol }
+    }
+
+    fn backend(last: u8) -> Backend {
+        Backend { ip: Ipv4Addr::new(10, 244, 0, last), port: 8080 }
+    }
+
+    fn target(backends: &[u8]) -> Target {
+        let backends = backends.iter().map(|last| backend(*last)).collect();
+        Target { backends, affinity_seconds: None, sources: Vec::new() }
+    }
+
+    fn map(entries: Vec<(Frontend, Target)>) -> ServiceMap {
+        ServiceMap { targets: entries.into_iter().collect() }
+    }
+
+    fn counts(elements: &BTreeMap<&'static str, Vec<Element>>) -> Vec<(&'static str, usize)> {
+        elements.iter().map(|(map, elements)| (*map, elements.len())).collect()
+    }
+
+    #[test]
+    fn a_second_backend_changes_only_what_it_must() {
+        let web = frontend(20, Protocol::Tcp);
+        let one = map(vec![(web, target(&[1])), (frontend(21, Protocol::Tcp), target(&[7]))]);
+        let two = map(vec![(web, target(&[1, 2])), (frontend(21, Protocol::Tcp), target(&[7]))]);
+        let (held, _) = Elements::default().change(&one);
+        let (_, change) = held.change(&two);
+        assert_eq!(counts(&change.remove), [(SERVICES, 1)]);
+        assert_eq!(counts(&change.add), [(ENDPOINTS, 1), (HAIRPIN, 1), (SERVICES, 1)]);
+        let chains: Vec<String> = change.choosers.iter().map(Chooser::chain).collect();
+        assert_eq!(chains, ["one-of-2"]);
+    }
+
+    #[test]
+    fn the_same_map_again_is_no_change() {
+        let services = map(vec![(frontend(20, Protocol::Tcp), target(&[1, 2]))]);
+        let (held, _) = Elements::default().change(&services);
+        assert!(held.change(&services).1.is_empty());
+    }
+
+    #[test]
+    fn no_backends_is_no_element() {
+        let (_, change) =
+            Elements::default().change(&map(vec![(frontend(20, Protocol::Tcp), target(&[]))]));
+        assert!(change.is_empty());
+    }
+
+    #[test]
+    fn a_lost_udp_backend_is_told_a_tcp_one_is_not() {
+        let both = |backends: &[u8]| {
+            map(vec![
+                (frontend(20, Protocol::Udp), target(backends)),
+                (frontend(20, Protocol::Tcp), target(backends)),
+            ])
+        };
+        let (held, _) = Elements::default().change(&both(&[1, 2]));
+        let (_, change) = held.change(&both(&[2]));
+        assert_eq!(change.lost, [(frontend(20, Protocol::Udp), backend(1))]);
+    }
+
+    fn any_map() -> impl Strategy<Value = ServiceMap> {
+        let any_target = (
+            prop::collection::btree_set(1u8..6, 0..4),
+            prop::option::of(Just(60u32)),
+            prop::bool::ANY,
+        );
+        let any_target = any_target.prop_map(|(backends, affinity_seconds, guarded)| Target {
+            affinity_seconds,
+            sources: if guarded { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() },
+            ..target(&backends.into_iter().collect::<Vec<_>>())
+        });
+        prop::collection::btree_map(1u8..6, any_target, 0..5).prop_map(|targets| ServiceMap {
+            targets: targets
+                .into_iter()
+                .map(|(last, target)| (frontend(last, Protocol::Tcp), target))
+                .collect(),
+        })
+    }
+
+    type Maps = BTreeMap<&'static str, BTreeSet<Element>>;
+
+    /// Does to `maps` what the kernel would, and refuses what it would refuse.
+    fn carry_out(maps: &mut Maps, change: &Change) {
+        for (map, elements) in &change.remove {
+            let held = maps.entry(map).or_default();
+            assert!(elements.iter().all(|element| held.remove(element)), "removed what was not");
+        }
+        for (map, elements) in &change.add {
+            let held = maps.entry(map).or_default();
+            for element in elements {
+                assert!(held.iter().all(|other| other.key != element.key), "key is taken");
+                held.insert(element.clone());
+            }
+        }
+        maps.retain(|_, held| !held.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn steps_lead_where_a_fresh_start_leads(steps in prop::collection::vec(any_map(), 1..6)) {
+            let mut held = Elements::default();
+            let mut maps = Maps::new();
+            for step in &steps {
+                let (next, change) = held.change(step);
+                carry_out(&mut maps, &change);
+                held = next;
+            }
+            let mut fresh = Maps::new();
+            carry_out(&mut fresh, &Elements::default().change(&steps[steps.len() - 1]).1);
+            prop_assert_eq!(maps, fresh);
+        }
+    }
+}

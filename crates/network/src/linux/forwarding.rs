@@ -1,0 +1,103 @@
+//! The one kernel setting of the host that a cluster needs, and how it is put back.
+//!
+//! Pods reach the outside through the host, so the host must forward packets. Where it did not
+//! before, switching that on changes other settings as well; all are written down first, in a
+//! file shared by all clusters, and the last cluster to go puts them back.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::NetworkError;
+
+const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
+const PER_INTERFACE: &str = "/proc/sys/net/ipv4/conf";
+const ALL_REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/accept_redirects";
+
+/// Lets the host forward packets. True if it did not before the first cluster came.
+///
+/// Runs in a thread that is in the host's namespace, as everything here.
+pub fn allow(run_dir: &Path) -> Result<bool, NetworkError> {
+    let _lock = lock(run_dir)?;
+    let saved = run_dir.join("forwarding");
+    if saved.exists() {
+        write(SWITCH.as_ref(), "1")?;
+        return Ok(true);
+    }
+    if read(SWITCH.as_ref())? != "0" {
+        return Ok(false);
+    }
+    write(&saved, &snapshot()?)?;
+    write(SWITCH.as_ref(), "1")?;
+    Ok(true)
+}
+
+/// Puts everything back, if a cluster changed it.
+pub fn restore(run_dir: &Path) -> Result<(), NetworkError> {
+    if !run_dir.exists() {
+        return Ok(());
+    }
+    let _lock = lock(run_dir)?;
+    let saved = run_dir.join("forwarding");
+    if !saved.exists() {
+        return Ok(());
+    }
+    let former = read(&saved)?;
+    write(SWITCH.as_ref(), "0")?;
+    for line in former.lines() {
+        let Some((path, value)) = line.split_once(' ') else { continue };
+        // Interfaces come and go.
+        if Path::new(path).exists() && read(path.as_ref())? != value {
+            write(path.as_ref(), value)?;
+        }
+    }
+    fs::remove_file(&saved).map_err(|source| failed(&saved, source))
+}
+
+/// What switching forwarding on and off again would lose, a setting a line.
+fn snapshot() -> Result<String, NetworkError> {
+    let directory = Path::new(PER_INTERFACE);
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(directory)?;
+        entries.map(|entry| Ok(entry?.path())).collect()
+    };
+    let interfaces = list().map_err(|source| failed(directory, source))?;
+    let mut settings = vec![PathBuf::from(ALL_REDIRECTS)];
+    // "all" is the switch itself.
+    let single = interfaces.into_iter().filter(|path| !path.ends_with("all"));
+    settings.extend(single.map(|path| path.join("forwarding")));
+    let mut text = String::new();
+    for path in settings {
+        let value = read(&path)?;
+        if writeln!(text, "{} {value}", path.display()).is_err() {
+            unreachable!("writing to a String does not fail");
+        }
+    }
+    Ok(text)
+}
+
+fn lock(run_dir: &Path) -> Result<Flock<File>, NetworkError> {
+    let path = run_dir.join("lock");
+    let open = || -> io::Result<Flock<File>> {
+        fs::create_dir_all(run_dir)?;
+        let file = File::options().create(true).append(true).open(&path)?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+    };
+    open().map_err(|source| failed(&path, source))
+}
+
+fn read(path: &Path) -> Result<String, NetworkError> {
+    let text = fs::read_to_string(path).map_err(|source| failed(path, source))?;
+    Ok(text.trim_end().to_owned())
+}
+
+fn write(path: &Path, value: &str) -> Result<(), NetworkError> {
+    fs::write(path, value).map_err(|source| failed(path, source))
+}
+
+fn failed(path: &Path, source: io::Error) -> NetworkError {
+    NetworkError::State { path: path.to_owned(), source }
+}

@@ -1,0 +1,214 @@
+//! The host's side of the cluster: one link, a few routes, one table.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+use super::namespace::Namespace;
+use super::netlink::{Refused, Socket};
+use super::ranges::{self, FALLBACK_METRIC, HostRoute};
+use super::route::{self, End, Mac, Route, RouteKind};
+use super::{forwarding, names, nft, refused, ruleset, unreadable};
+use crate::{NetworkConfig, NetworkError};
+
+/// Hardware addresses of the link; known to both ends, so that nobody need ask.
+pub const HOST_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 1];
+/// The node's end.
+pub const NODE_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 2];
+
+const DEFAULT_MTU: u32 = 1500;
+
+/// The host's network namespace, and the sockets to change it.
+#[derive(Debug)]
+pub struct Host {
+    namespace: Namespace,
+    route: Socket,
+    nft: Socket,
+}
+
+impl Host {
+    /// The namespace of the calling thread.
+    pub fn here() -> Result<Self, NetworkError> {
+        Ok(Self {
+            namespace: Namespace::current()?,
+            route: Socket::route().map_err(unreadable("open a route socket"))?,
+            nft: Socket::netfilter().map_err(unreadable("open an nftables socket"))?,
+        })
+    }
+
+    /// Chooses the load balancer range, having checked that no range is taken.
+    pub fn check_ranges(&mut self, config: &NetworkConfig) -> Result<Ipv4Net, NetworkError> {
+        let link = names::host_link(&config.cluster_name);
+        let routes = self.routes().map_err(unreadable("list routes"))?;
+        let chosen = ranges::check(config, remembered_range(config), &link, &routes)?;
+        remember_range(config, chosen)?;
+        Ok(chosen)
+    }
+
+    fn routes(&mut self) -> io::Result<Vec<HostRoute>> {
+        let links = route::links(&mut self.route)?;
+        let name = |index| links.iter().find(|link| link.index == index);
+        let routes = route::routes(&mut self.route)?.into_iter();
+        Ok(routes
+            .map(|route| {
+                let interface = route.interface.and_then(name).map(|link| link.name.clone());
+                HostRoute { route, interface }
+            })
+            .collect())
+    }
+
+    /// Bytes a packet may have on the way out: the default route's interface decides.
+    pub fn mtu(&mut self) -> Result<u32, NetworkError> {
+        let mut look = || -> io::Result<Option<u32>> {
+            let links = route::links(&mut self.route)?;
+            let routes = route::routes(&mut self.route)?.into_iter();
+            let defaults = routes.filter(|route| {
+                route.destination.prefix_len() == 0 && route.kind == RouteKind::Unicast
+            });
+            let index = defaults.min_by_key(|route| route.metric).and_then(|route| route.interface);
+            Ok(links.iter().find(|link| Some(link.index) == index).map(|link| link.mtu))
+        };
+        Ok(look().map_err(unreadable("look up the default route"))?.unwrap_or(DEFAULT_MTU))
+    }
+
+    /// Catches everything meant for the cluster, whatever becomes of the link.
+    pub fn close_ranges(&mut self, ranges: [Ipv4Net; 3]) -> Result<(), NetworkError> {
+        let routes =
+            ranges.map(|range| route::add_route(&Route::unreachable(range, FALLBACK_METRIC)));
+        self.route.request(routes.to_vec()).map_err(refused("close the cluster's ranges"))
+    }
+
+    /// Makes the link between host and node unless it is whole; true if it was made.
+    pub fn link(
+        &mut self,
+        link: &str,
+        node: &Namespace,
+        node_route: &mut Socket,
+        mtu: u32,
+    ) -> Result<bool, NetworkError> {
+        let mut find = || -> io::Result<_> {
+            Ok((route::link(&mut self.route, link)?, route::link(node_route, names::UPLINK)?))
+        };
+        let (here, there) = find().map_err(unreadable("look up the cluster's link"))?;
+        if here.is_some() && there.is_some() {
+            return Ok(false);
+        }
+        // Half a link is what a killed engine left: its other half hangs in a lost namespace.
+        if let Some(half) = here {
+            let delete = route::delete_link(half.index);
+            self.route.request(vec![delete]).map_err(refused("delete a stale link"))?;
+        }
+        let ends = [End { name: link, mac: HOST_MAC }, End { name: names::UPLINK, mac: NODE_MAC }];
+        let make = route::new_veth(ends[0], ends[1], node.file().as_fd(), mtu);
+        self.route.request(vec![make]).map_err(refused("make the cluster's link"))?;
+        Ok(true)
+    }
+
+    /// Gives the host its address on the link, and leads the ranges to the node.
+    pub fn lead(
+        &mut self,
+        link: &str,
+        host_ip: Ipv4Addr,
+        node_ip: Ipv4Addr,
+        ranges: [Ipv4Net; 3],
+    ) -> Result<(), NetworkError> {
+        let found = route::link(&mut self.route, link).map_err(unreadable("look up a link"))?;
+        let index = found.ok_or(NetworkError::NotUp)?.index;
+        let mut messages = Vec::new();
+        if has_ipv6() {
+            messages.push(route::no_ipv6_address(index));
+        }
+        messages.extend([
+            route::set_up(index),
+            route::add_address(index, host_ip, route::SCOPE_GLOBAL),
+            route::add_neighbour(index, node_ip, NODE_MAC),
+            route::add_route(&Route::direct(node_ip.into(), index).from(host_ip)),
+        ]);
+        messages.extend(ranges.map(|range| {
+            route::add_route(&Route::direct(range, index).via(node_ip).from(host_ip))
+        }));
+        self.route.request(messages).map_err(refused("lead the cluster's ranges to the node"))
+    }
+
+    /// Lets pods out, and nobody else in.
+    pub fn open_way_out(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
+        let guard = self.namespace.run(|| forwarding::allow(&config.run_dir))??;
+        let (table, link) =
+            (names::host_table(&config.cluster_name), names::host_link(&config.cluster_name));
+        let batch = ruleset::host_table(&table, &link, config.pod_cidr, guard);
+        self.nft.transaction(batch.into_messages()).map_err(refused(&format!("make table {table}")))
+    }
+
+    /// Removes all that the functions above made; goes on after a failure and tells the first.
+    pub fn clear(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
+        let way_out = self.close_way_out(config);
+        let link = self.unlink(&names::host_link(&config.cluster_name));
+        let ranges = self.open_ranges(config);
+        way_out.and(link).and(ranges).and(self.restore_forwarding(config))
+    }
+
+    fn close_way_out(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
+        let mut batch = nft::Batch::new(&names::host_table(&config.cluster_name));
+        batch.delete_table();
+        self.nft.transaction(batch.into_messages()).map_err(refused("delete the cluster's table"))
+    }
+
+    fn unlink(&mut self, link: &str) -> Result<(), NetworkError> {
+        let found = route::link(&mut self.route, link).map_err(unreadable("look up a link"))?;
+        let Some(link) = found else { return Ok(()) };
+        let outcome = self.route.request(vec![route::delete_link(link.index)]);
+        outcome.or_else(unless(libc::ENODEV)).map_err(refused("delete the cluster's link"))
+    }
+
+    fn open_ranges(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
+        let ranges = [Some(config.pod_cidr), Some(config.service_cidr), remembered_range(config)];
+        for range in ranges.into_iter().chain([config.lb_range]).flatten() {
+            let delete = route::delete_route(&Route::unreachable(range, FALLBACK_METRIC));
+            let outcome = self.route.request(vec![delete]);
+            outcome.or_else(unless(libc::ESRCH)).map_err(refused("open the cluster's ranges"))?;
+        }
+        Ok(())
+    }
+
+    fn restore_forwarding(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
+        let links = route::links(&mut self.route).map_err(unreadable("list links"))?;
+        if links.iter().any(|link| link.name.starts_with(names::LINK_PREFIX)) {
+            return Ok(()); // another cluster still needs it
+        }
+        self.namespace.run(|| forwarding::restore(&config.run_dir))?
+    }
+}
+
+/// Whether the calling thread's namespace knows IPv6.
+pub fn has_ipv6() -> bool {
+    fs::exists("/proc/sys/net/ipv6").unwrap_or(false)
+}
+
+/// Takes one error for success: what was to go is gone.
+pub fn unless(code: i32) -> impl FnOnce(Refused) -> Result<(), Refused> {
+    move |refused| {
+        if refused.source.raw_os_error() == Some(code) { Ok(()) } else { Err(refused) }
+    }
+}
+
+fn range_file(config: &NetworkConfig) -> PathBuf {
+    config.state_dir.join("lb-range")
+}
+
+/// The range of the last time; a file that cannot be read or parsed counts as none.
+fn remembered_range(config: &NetworkConfig) -> Option<Ipv4Net> {
+    fs::read_to_string(range_file(config)).ok()?.trim().parse().ok()
+}
+
+fn remember_range(config: &NetworkConfig, range: Ipv4Net) -> Result<(), NetworkError> {
+    let path = range_file(config);
+    let write = || {
+        fs::create_dir_all(&config.state_dir)?;
+        fs::write(&path, format!("{range}\n"))
+    };
+    write().map_err(|source| NetworkError::State { path: path.clone(), source })
+}
