@@ -3,9 +3,9 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use super::elements::protocol_number;
+use super::elements::{Lost, protocol_number};
 use super::netlink::{Message, Socket, attributes};
-use crate::services::{Backend, Frontend, Protocol};
+use crate::services::Protocol;
 
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
@@ -22,8 +22,8 @@ struct Tuple {
 }
 
 /// Makes the kernel forget the UDP flows of each frontend to the backend it lost.
-pub fn forget(socket: &mut Socket, lost: &[(Frontend, Backend)]) -> io::Result<()> {
-    if lost.is_empty() {
+pub fn forget(socket: &mut Socket, lost: &[Lost]) -> io::Result<()> {
+    if lost.iter().all(|lost| lost.frontend.protocol != Protocol::Udp) {
         return Ok(());
     }
     for reply in socket.dump(Message::new(GET, 0, &FIXED))? {
@@ -32,7 +32,7 @@ pub fn forget(socket: &mut Socket, lost: &[(Frontend, Backend)]) -> io::Result<(
             |kind| attributes.iter().find(|(found, _)| *found == kind).map(|(_, part)| *part);
         let (Some(original), Some(answer)) = (part(ORIGINAL), part(REPLY)) else { continue };
         let (Some(sent), Some(answered)) = (tuple(original), tuple(answer)) else { continue };
-        if lost.iter().any(|(frontend, backend)| leads(&sent, &answered, *frontend, *backend)) {
+        if lost.iter().any(|lost| leads(&sent, &answered, lost)) {
             let mut message = Message::new(DELETE, 0, &FIXED);
             message.nested(ORIGINAL, |flow| {
                 flow.raw(original);
@@ -49,8 +49,9 @@ pub fn forget(socket: &mut Socket, lost: &[(Frontend, Backend)]) -> io::Result<(
     Ok(())
 }
 
-fn leads(sent: &Tuple, answered: &Tuple, frontend: Frontend, backend: Backend) -> bool {
+fn leads(sent: &Tuple, answered: &Tuple, Lost { frontend, backend, .. }: &Lost) -> bool {
     sent.protocol == protocol_number(Protocol::Udp)
+        && frontend.protocol == Protocol::Udp
         && sent.destination == (frontend.ip, frontend.port)
         && answered.source == (backend.ip, backend.port)
 }

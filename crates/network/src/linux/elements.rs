@@ -9,12 +9,13 @@ use crate::services::{Backend, Frontend, Protocol, ServiceMap, Target};
 
 /// Frontend → the chain that chooses a backend.
 pub const SERVICES: &str = "services";
-/// Frontend and a number → backend.
+/// Frontend and a backend's number → backend. Numbers are 0, 1, 2, … where clients do not stay,
+/// and outlive changes of the other backends where they do.
 pub const ENDPOINTS: &str = "endpoints";
-/// Client and frontend → the backend it had last; written by rules.
+/// Where clients stay: frontend and 0, 1, 2, … → a backend's number.
+pub const CHOICES: &str = "choices";
+/// Client and frontend → the number of the backend it had last; written by rules.
 pub const AFFINITY: &str = "affinity";
-/// Frontend and backend that belong together: what `affinity` remembers may be out of date.
-pub const LIVE: &str = "live";
 /// Address pairs whose translated connections need another source: a pod that reaches itself.
 pub const HAIRPIN: &str = "hairpin";
 /// Frontends that not everybody may use.
@@ -55,17 +56,20 @@ pub struct Change {
     pub remove: BTreeMap<&'static str, Vec<Element>>,
     /// Elements to add, by map.
     pub add: BTreeMap<&'static str, Vec<Element>>,
-    /// UDP frontends and the backends they lost: the kernel must forget those flows, for a UDP
-    /// client that keeps sending would stay with its dead backend for ever.
-    pub lost: Vec<(Frontend, Backend)>,
+    /// Backends that frontends lost.
+    pub lost: Vec<Lost>,
+}
+
+/// A backend that a frontend lost: what the kernel remembers of clients must go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The frontend.
+    pub frontend: Frontend,
+    /// The backend.
+    pub backend: Backend,
 }
 
 impl Change {
-    /// Whether nothing is to be done.
-    pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.add.is_empty()
-    }
-
     fn put(&mut self, added: bool, map: &'static str, element: Element) {
         let side = if added { &mut self.add } else { &mut self.remove };
         side.entry(map).or_default().push(element);
@@ -129,13 +133,13 @@ fn put_target(change: &mut Change, added: bool, frontend: Frontend, target: &Tar
             change.choosers.insert(chooser);
         }
     }
-    for (number, backend) in (0u32..).zip(&target.backends) {
-        let bytes = backend_bytes(*backend);
-        let numbered = [&key[..], &number.to_ne_bytes()].concat();
-        let value = Value::Bytes(bytes.clone());
-        change.put(added, ENDPOINTS, Element { key: numbered, key_end: None, value });
+    for ((index, number), backend) in numbers(target).into_iter().zip(&target.backends) {
+        let numbered = |number: u32| [&key[..], &number.to_ne_bytes()].concat();
+        let value = Value::Bytes(backend_bytes(*backend));
+        change.put(added, ENDPOINTS, Element { key: numbered(number), key_end: None, value });
         if target.affinity_seconds.is_some() {
-            change.put(added, LIVE, member([&key[..], &bytes].concat()));
+            let value = Value::Bytes(number.to_ne_bytes().to_vec());
+            change.put(added, CHOICES, Element { key: numbered(index), key_end: None, value });
         }
     }
     if !target.sources.is_empty() {
@@ -146,6 +150,21 @@ fn put_target(change: &mut Change, added: bool, frontend: Frontend, target: &Tar
         let to = [&key[..], &source.broadcast().octets()].concat();
         change.put(added, ALLOWED, Element { key: from, key_end: Some(to), value: Value::None });
     }
+}
+
+/// Index and number of each backend. Where clients stay, the number is the address, or the next
+/// one free where one address serves on several ports.
+fn numbers(target: &Target) -> Vec<(u32, u32)> {
+    let sticky = target.affinity_seconds.is_some();
+    let mut taken = BTreeSet::new();
+    let mut number = |index, backend: &Backend| {
+        let mut number = if sticky { u32::from(backend.ip) } else { index };
+        while !taken.insert(number) {
+            number = number.wrapping_add(1);
+        }
+        (index, number)
+    };
+    (0..).zip(&target.backends).map(|(index, backend)| number(index, backend)).collect()
 }
 
 /// Without networks that lie within others: a set of ranges takes no overlap.
@@ -177,15 +196,12 @@ fn hairpin_change(
     }
 }
 
-fn lost(
-    old: &BTreeMap<Frontend, Target>,
-    new: &BTreeMap<Frontend, Target>,
-) -> Vec<(Frontend, Backend)> {
+fn lost(old: &BTreeMap<Frontend, Target>, new: &BTreeMap<Frontend, Target>) -> Vec<Lost> {
     let mut lost = Vec::new();
-    for (frontend, target) in old.iter().filter(|(key, _)| key.protocol == Protocol::Udp) {
+    for (frontend, target) in old {
         let now = new.get(frontend).map_or(&[][..], |target| &target.backends);
         let gone = target.backends.iter().filter(|backend| !now.contains(backend));
-        lost.extend(gone.map(|backend| (*frontend, *backend)));
+        lost.extend(gone.map(|backend| Lost { frontend: *frontend, backend: *backend }));
     }
     lost
 }
@@ -195,13 +211,14 @@ fn member(key: Vec<u8>) -> Element {
 }
 
 /// Protocol, address, port: a register each, as the rules load them.
-pub fn frontend_key(frontend: Frontend) -> Vec<u8> {
+fn frontend_key(frontend: Frontend) -> Vec<u8> {
     let mut key = vec![protocol_number(frontend.protocol), 0, 0, 0];
     key.extend(frontend.ip.octets());
     key.extend(port_register(frontend.port));
     key
 }
 
+/// Address, port: a register each.
 fn backend_bytes(backend: Backend) -> Vec<u8> {
     let mut bytes = backend.ip.octets().to_vec();
     bytes.extend(port_register(backend.port));
@@ -266,27 +283,24 @@ mod tests {
     fn the_same_map_again_is_no_change() {
         let services = map(vec![(frontend(20, Protocol::Tcp), target(&[1, 2]))]);
         let (held, _) = Elements::default().change(&services);
-        assert!(held.change(&services).1.is_empty());
+        assert_eq!(held.change(&services).1, Change::default());
     }
 
     #[test]
     fn no_backends_is_no_element() {
         let (_, change) =
             Elements::default().change(&map(vec![(frontend(20, Protocol::Tcp), target(&[]))]));
-        assert!(change.is_empty());
+        assert_eq!(change, Change::default());
     }
 
     #[test]
-    fn a_lost_udp_backend_is_told_a_tcp_one_is_not() {
-        let both = |backends: &[u8]| {
-            map(vec![
-                (frontend(20, Protocol::Udp), target(backends)),
-                (frontend(20, Protocol::Tcp), target(backends)),
-            ])
-        };
-        let (held, _) = Elements::default().change(&both(&[1, 2]));
-        let (_, change) = held.change(&both(&[2]));
-        assert_eq!(change.lost, [(frontend(20, Protocol::Udp), backend(1))]);
+    fn a_backend_that_went_is_told() {
+        let web = frontend(20, Protocol::Udp);
+        let (held, _) = Elements::default().change(&map(vec![(web, target(&[1, 2]))]));
+        let (_, change) = held.change(&map(vec![(web, target(&[2, 3]))]));
+        assert_eq!(change.lost, [Lost { frontend: web, backend: backend(1) }]);
+        let (_, change) = held.change(&ServiceMap::default());
+        assert_eq!(change.lost.len(), 2);
     }
 
     fn any_map() -> impl Strategy<Value = ServiceMap> {

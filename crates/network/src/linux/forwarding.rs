@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -42,10 +43,14 @@ pub fn restore(run_dir: &Path) -> Result<(), NetworkError> {
     }
     let _lock = lock(run_dir)?;
     let saved = run_dir.join("forwarding");
-    if !saved.exists() {
-        return Ok(());
+    if saved.exists() {
+        put_back(&read(&saved)?)?;
+        fs::remove_file(&saved).map_err(|source| failed(&saved, source))?;
     }
-    let former = read(&saved)?;
+    fs::remove_dir(run_dir).map_err(|source| failed(run_dir, source))
+}
+
+fn put_back(former: &str) -> Result<(), NetworkError> {
     write(SWITCH.as_ref(), "0")?;
     for line in former.lines() {
         let Some((path, value)) = line.split_once(' ') else { continue };
@@ -54,7 +59,7 @@ pub fn restore(run_dir: &Path) -> Result<(), NetworkError> {
             write(path.as_ref(), value)?;
         }
     }
-    fs::remove_file(&saved).map_err(|source| failed(&saved, source))
+    Ok(())
 }
 
 /// What switching forwarding on and off again would lose, a setting a line.
@@ -79,14 +84,30 @@ fn snapshot() -> Result<String, NetworkError> {
     Ok(text)
 }
 
+/// One cluster at a time; the lock is the directory itself, so that nothing need stay behind.
 fn lock(run_dir: &Path) -> Result<Flock<File>, NetworkError> {
-    let path = run_dir.join("lock");
     let open = || -> io::Result<Flock<File>> {
-        fs::create_dir_all(run_dir)?;
-        let file = File::options().create(true).append(true).open(&path)?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+        loop {
+            fs::create_dir_all(run_dir)?;
+            let Some(directory) = unless_gone(File::open(run_dir))? else { continue };
+            let locked = Flock::lock(directory, FlockArg::LockExclusive);
+            let locked = locked.map_err(|(_, error)| error)?;
+            // Whoever had the lock before may have removed the directory.
+            let now = unless_gone(fs::metadata(run_dir))?;
+            if now.is_some_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {
+                return Ok(locked);
+            }
+        }
     };
-    open().map_err(|source| failed(&path, source))
+    open().map_err(|source| failed(run_dir, source))
+}
+
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn read(path: &Path) -> Result<String, NetworkError> {

@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
 use self::host::Host;
 use self::namespace::Namespace;
 use self::netlink::Refused;
@@ -57,10 +59,14 @@ impl LinuxKernel {
         lock(&self.node).clone().ok_or(NetworkError::NotUp)
     }
 
-    fn build(&self, host: &mut Host, namespace: Namespace) -> Result<ClusterLink, NetworkError> {
+    fn build(
+        &self,
+        host: &mut Host,
+        namespace: Namespace,
+        lb_range: Ipv4Net,
+    ) -> Result<ClusterLink, NetworkError> {
         let config = &self.config;
         let (host_ip, node_ip) = (config.host_ip(), config.node_ip());
-        let lb_range = host.check_ranges(config)?;
         let ranges = [config.pod_cidr, config.service_cidr, lb_range];
         let mtu = host.mtu()?;
         let link = names::host_link(&config.cluster_name);
@@ -85,12 +91,12 @@ impl LinuxKernel {
 impl Kernel for LinuxKernel {
     fn up(&self) -> Result<ClusterLink, NetworkError> {
         let mut host = lock(&self.host);
-        host.check_ranges(&self.config)?;
+        let lb_range = host.check_ranges(&self.config)?;
         let path = self.netns();
         if let Ok(left) = Namespace::open(&path) {
-            return self.build(&mut host, left);
+            return self.build(&mut host, left, lb_range);
         }
-        let built = Namespace::create(&path).and_then(|made| self.build(&mut host, made));
+        let built = Namespace::create(&path).and_then(|made| self.build(&mut host, made, lb_range));
         built.inspect_err(|_| {
             // Nothing ran in it yet, so nothing is lost with it.
             if let Err(error) = self.clear(&mut host) {

@@ -33,6 +33,9 @@ impl Reg {
 /// The register that decides what becomes of the packet.
 const VERDICT: u32 = 0;
 
+/// For what one expression needs only itself.
+const SCRATCH: Reg = Reg(15);
+
 /// What becomes of a packet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
@@ -67,11 +70,13 @@ pub enum Expr {
     Load { map: &'static str, key: Reg, into: Reg },
     /// Does what the map says about the key; goes on when it says nothing.
     Decide { map: &'static str, key: Reg },
-    /// Loads a random number below `modulus`.
-    Random { modulus: u32, into: Reg },
+    /// Marks the packet with the number in the register.
+    Mark(Reg),
+    /// Marks the packet with a random number below this.
+    MarkAtRandom(u32),
     /// Writes into the map: the key, its value, for how many seconds.
     Remember { map: &'static str, key: Reg, value: Reg, seconds: u32 },
-    /// Takes the key out of the map.
+    /// Takes the key out of the map; the kernel wants to know a value all the same.
     Forget { map: &'static str, key: Reg, value: Reg },
     /// Sends the connection to the address and port in the registers.
     SendTo { address: Reg, port: Reg },
@@ -82,9 +87,18 @@ pub enum Expr {
     /// Loads an address.
     Address(std::net::Ipv4Addr, Reg),
     /// Tells the sender at once that nobody listens.
-    Reject,
+    Reject(Reject),
     /// Decides.
     Verdict(Verdict),
+}
+
+/// Ways to tell a sender that nobody listens.
+#[derive(Debug, Clone, Copy)]
+pub enum Reject {
+    /// By an ICMP error.
+    PortUnreachable = 0,
+    /// By a reset of its TCP connection.
+    Reset = 1,
 }
 
 /// Properties of a packet.
@@ -94,6 +108,8 @@ pub enum Meta {
     InName = 6,
     /// The interface it leaves by.
     OutName = 7,
+    /// The number it was marked with.
+    Mark = 3,
     /// Its transport protocol.
     Protocol = 16,
 }
@@ -349,7 +365,7 @@ impl Set {
                 message.big_endian(6, type_number(types)).big_endian(7, registers(types));
             }
         }
-        if self.key.len() > 1 {
+        if self.ranges {
             message.nested(9, |description| {
                 description.nested(2, |parts| {
                     for part in self.key {
@@ -444,8 +460,12 @@ impl Expr {
             Self::InSet(set, key, is) => lookup(list, set, *key, (5, is.inverted())),
             Self::Load { map, key, into } => lookup(list, map, *key, (3, into.number())),
             Self::Decide { map, key } => lookup(list, map, *key, (3, VERDICT)),
-            Self::Random { modulus, into } => {
-                numbers(list, "numgen", &[(1, into.number()), (2, *modulus), (3, RANDOM)]);
+            Self::MarkAtRandom(modulus) => {
+                numbers(list, "numgen", &[(1, SCRATCH.number()), (2, *modulus), (3, RANDOM)]);
+                Self::Mark(SCRATCH).write(list);
+            }
+            Self::Mark(from) => {
+                numbers(list, "meta", &[(2, Meta::Mark as u32), (3, from.number())]);
             }
             Self::Remember { map, key, value, seconds } => {
                 const UPDATE: u32 = 1;
@@ -463,10 +483,9 @@ impl Expr {
                 numbers(list, "nat", &[(1, SOURCE), (2, family), (3, address.number())]);
             }
             Self::Masquerade => numbers(list, "masq", &[]),
-            Self::Reject => put(list, "reject", |data| {
-                const ICMP_UNREACHABLE: u32 = 0;
+            Self::Reject(how) => put(list, "reject", |data| {
                 const PORT: u8 = 3;
-                data.big_endian(1, ICMP_UNREACHABLE).attribute(2, &[PORT]);
+                data.big_endian(1, *how as u32).attribute(2, &[PORT]);
             }),
             Self::Verdict(verdict) => immediate(list, VERDICT, |value| verdict.write(value)),
         }
@@ -531,7 +550,6 @@ fn mask(list: &mut Message, reg: Reg, bits: &[u8; 4]) {
 }
 
 fn connection(list: &mut Message, tracked: Tracked, bits: u32) {
-    const SCRATCH: Reg = Reg(15);
     numbers(list, "ct", &[(2, tracked as u32), (1, SCRATCH.number())]);
     mask(list, SCRATCH, &bits.to_ne_bytes());
     compare(list, SCRATCH, Is::NotIn, &[0; 4]);

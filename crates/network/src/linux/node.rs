@@ -1,5 +1,6 @@
 //! Inside the node: its addresses, its pods' links, its Services.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::Ipv4Net;
 
-use super::elements::{Change, Elements, SERVICES};
+use super::elements::{Chooser, Elements, SERVICES};
 use super::host::{HOST_MAC, has_ipv6, unless};
 use super::namespace::Namespace;
 use super::netlink::{Message, Socket};
@@ -26,10 +27,12 @@ const GATEWAY_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 3];
 const LOOPBACK: u32 = 1;
 
 /// Settings inside the node's namespace; the host's own are not touched by them.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("/proc/sys/net/ipv4/ip_forward", "1"),
     // A pod may only send from its own address.
     ("/proc/sys/net/ipv4/conf/all/rp_filter", "1"),
+    // Who asks for what is not there shall know at once, however often it asks.
+    ("/proc/sys/net/ipv4/icmp_ratelimit", "0"),
     // Host to Service to host goes in and out by one link; that is no detour to complain about.
     ("/proc/sys/net/ipv4/conf/all/send_redirects", "0"),
     ("/proc/sys/net/ipv4/conf/default/send_redirects", "0"),
@@ -57,7 +60,7 @@ struct Services {
 #[derive(Debug, Default)]
 struct Held {
     elements: Elements,
-    choosers: std::collections::BTreeSet<super::elements::Chooser>,
+    choosers: BTreeSet<Chooser>,
 }
 
 impl Node {
@@ -152,14 +155,11 @@ impl Node {
         let mut choosers = held.choosers;
         ruleset::apply(&mut batch, &change, |chooser| choosers.contains(chooser));
         services.nft.transaction(batch.into_messages()).map_err(refused("apply services"))?;
-        self.forget(&mut services.nft, &change)?;
+        conntrack::forget(&mut services.nft, &change.lost)
+            .map_err(unreadable("forget flows to lost backends"))?;
         choosers.extend(change.choosers);
         services.held = Some(Held { elements, choosers });
         Ok(())
-    }
-
-    fn forget(&self, nft: &mut Socket, change: &Change) -> Result<(), NetworkError> {
-        conntrack::forget(nft, &change.lost).map_err(unreadable("forget flows to lost backends"))
     }
 
     /// Links a pod's namespace to the node.

@@ -5,13 +5,15 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::elements::{
-    AFFINITY, ALLOWED, Change, Chooser, ENDPOINTS, HAIRPIN, LIVE, RESTRICTED, SERVICES,
+    AFFINITY, ALLOWED, CHOICES, Change, Chooser, ENDPOINTS, HAIRPIN, RESTRICTED, SERVICES,
+    protocol_number,
 };
 use super::names::{LINK_PREFIX, NODE_TABLE};
 use super::nft::{
-    At, Batch, Expr, Holds, Hook, Is, Meta, Reg, STATE_NEW, STATUS_DNAT, Set, Tracked, Type,
-    Verdict,
+    At, Batch, Expr, Holds, Hook, Is, Meta, Reg, Reject, STATE_NEW, STATUS_DNAT, Set, Tracked,
+    Type, Verdict,
 };
+use crate::services::Protocol;
 
 const FRONTEND: [Type; 3] = [Type::Protocol, Type::Address, Type::Port];
 const BACKEND: [Type; 2] = [Type::Address, Type::Port];
@@ -21,15 +23,19 @@ const SOURCE_NAT: i32 = 100;
 const SETS: [Set; 7] = [
     set(SERVICES, &FRONTEND, Holds::Verdicts),
     set(ENDPOINTS, &[FRONTEND[0], FRONTEND[1], FRONTEND[2], Type::Number], Holds::Values(&BACKEND)),
+    set(
+        CHOICES,
+        &[FRONTEND[0], FRONTEND[1], FRONTEND[2], Type::Number],
+        Holds::Values(&[Type::Number]),
+    ),
     Set {
         dynamic: true,
         ..set(
             AFFINITY,
             &[Type::Address, FRONTEND[0], FRONTEND[1], FRONTEND[2]],
-            Holds::Values(&BACKEND),
+            Holds::Values(&[Type::Number]),
         )
     },
-    set(LIVE, &[FRONTEND[0], FRONTEND[1], FRONTEND[2], BACKEND[0], BACKEND[1]], Holds::Nothing),
     set(HAIRPIN, &[Type::Address, Type::Address], Holds::Nothing),
     set(RESTRICTED, &FRONTEND, Holds::Nothing),
     Set {
@@ -125,7 +131,16 @@ fn refuse(batch: &mut Batch, chain: &str, facts: &NodeFacts) {
     batch.rule(chain, &[Expr::Destination(Reg(0)), dns, accept]);
     for range in [facts.service_cidr, facts.lb_range] {
         let within = Expr::InNetwork(Reg(0), range);
-        batch.rule(chain, &[Expr::Destination(Reg(0)), within, Expr::Reject]);
+        let belongs = [Expr::Destination(Reg(0)), within];
+        // The kernel sends some clients no more than one ICMP error a second, but any number of
+        // resets.
+        let tcp = [
+            Expr::Meta(Meta::Protocol, Reg(1)),
+            Expr::Compare(Reg(1), Is::In, vec![protocol_number(Protocol::Tcp)]),
+            Expr::Reject(Reject::Reset),
+        ];
+        batch.rule(chain, &[&belongs[..], &tcp].concat());
+        batch.rule(chain, &[&belongs[..], &[Expr::Reject(Reject::PortUnreachable)]].concat());
     }
 }
 
@@ -147,47 +162,52 @@ fn choose(batch: &mut Batch, chooser: &Chooser) {
     batch.chain(&chain);
     match chooser.affinity_seconds {
         None => {
-            let mut rule = load_frontend(0).to_vec();
-            rule.extend(pick(chooser.backends, 0, Reg(4)));
-            rule.push(Expr::SendTo { address: Reg(4), port: Reg(5) });
+            // The number goes by way of the packet's mark, which means nothing else in the
+            // node: `nft` cannot list a key that holds it directly.
+            let mut rule = vec![Expr::MarkAtRandom(chooser.backends)];
+            rule.extend(load_frontend(0));
+            rule.extend([
+                Expr::Meta(Meta::Mark, Reg(3)),
+                Expr::Load { map: ENDPOINTS, key: Reg(0), into: Reg(4) },
+                Expr::SendTo { address: Reg(4), port: Reg(5) },
+            ]);
             batch.rule(&chain, &rule);
         }
         Some(seconds) => keep_or_choose(batch, &chain, chooser.backends, seconds),
     }
 }
 
-/// With the frontend in three registers from `first` on: a backend into the two at `into`.
-fn pick(modulus: u32, first: u8, into: Reg) -> [Expr; 2] {
-    [
-        Expr::Random { modulus, into: Reg(first + 3) },
-        Expr::Load { map: ENDPOINTS, key: Reg(first), into },
-    ]
-}
-
 /// A client that was here goes where it went, as long as that backend serves; any other is sent
-/// to one by chance, which is written down.
+/// to one by chance, whose number is written down.
 fn keep_or_choose(batch: &mut Batch, chain: &str, backends: u32, seconds: u32) {
-    let client = [&[Expr::Source(Reg(0))][..], &load_frontend(1)].concat();
-    let remember = |value| Expr::Remember { map: AFFINITY, key: Reg(0), value, seconds };
+    let (client, number) = (Reg(0), Reg(4));
+    let [protocol, address, port] = load_frontend(1);
+    let remember = Expr::Remember { map: AFFINITY, key: client, value: number, seconds };
+    let send = [
+        Expr::Load { map: ENDPOINTS, key: Reg(1), into: Reg(6) },
+        Expr::SendTo { address: Reg(6), port: Reg(7) },
+    ];
 
-    let mut keep = client.clone();
-    keep.extend([
-        Expr::Load { map: AFFINITY, key: Reg(0), into: Reg(4) },
-        Expr::InSet(LIVE, Reg(1), Is::In),
-        remember(Reg(4)),
-        Expr::SendTo { address: Reg(4), port: Reg(5) },
-    ]);
+    let mut keep = vec![Expr::Source(client), protocol, address, port];
+    keep.extend(load_number(AFFINITY, client, number));
+    let [load, send_to] = send.clone();
+    keep.extend([load, remember.clone(), send_to]);
     batch.rule(chain, &keep);
 
-    let mut choose = client;
-    choose.extend(pick(backends, 1, Reg(6)));
-    choose.extend([
-        // An update would only prolong what is remembered, not replace it.
-        Expr::Forget { map: AFFINITY, key: Reg(0), value: Reg(6) },
-        remember(Reg(6)),
-        Expr::SendTo { address: Reg(6), port: Reg(7) },
-    ]);
+    let mut choose = vec![Expr::MarkAtRandom(backends), Expr::Source(client)];
+    choose.extend(load_frontend(1));
+    choose.push(Expr::Meta(Meta::Mark, number));
+    choose.extend(load_number(CHOICES, Reg(1), number));
+    // An update would only prolong what is written down, not replace it.
+    choose.push(Expr::Forget { map: AFFINITY, key: client, value: number });
+    choose.push(remember);
+    choose.extend(send);
     batch.rule(chain, &choose);
+}
+
+/// A number from a map, by way of the mark.
+fn load_number(map: &'static str, key: Reg, into: Reg) -> [Expr; 3] {
+    [Expr::Load { map, key, into }, Expr::Mark(into), Expr::Meta(Meta::Mark, into)]
 }
 
 /// The host's table: the way out for pods, and nobody else's way in.

@@ -1,0 +1,192 @@
+//! Up, down, killed and adopted: what is on the host before, between and after.
+
+mod world;
+
+use coracle_network::{Kernel, LinuxKernel, NetworkError};
+use world::{Cluster, MTU, World, inside, run, services, target};
+
+#[test]
+fn down_leaves_the_host_as_it_was() {
+    let world = World::new();
+    let before = world.state();
+    let kernel = LinuxKernel::new(world.config("test")).unwrap();
+    for round in 0..2 {
+        let link = kernel.up().unwrap();
+        assert_eq!(link.mtu, MTU);
+        assert_ne!(world.state(), before);
+        let pod = world.pod(&format!("pod-{round}"), "10.244.0.2");
+        kernel.attach_pod(&pod).unwrap();
+        kernel.down().unwrap();
+        nix::mount::umount(&pod.netns).unwrap();
+        world::assert_same(&world.state(), &before);
+    }
+    kernel.down().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
+fn down_works_without_what_up_knew() {
+    let world = World::new();
+    let before = world.state();
+    drop(LinuxKernel::new(world.config("test")).unwrap().up().unwrap());
+    LinuxKernel::new(world.config("test")).unwrap().down().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
+fn cluster_addresses_never_leave_by_the_default_route() {
+    let world = World::new();
+    let kernel = LinuxKernel::new(world.config("test")).unwrap();
+    kernel.up().unwrap();
+    let addresses = ["10.244.3.4", "10.96.0.1", "10.112.0.1", "10.244.255.253"];
+    for address in addresses {
+        let route = run(&format!("ip route get {address}"));
+        assert!(route.contains("dev cor-test src 10.244.255.254"), "{route}");
+    }
+    run("ip link delete cor-test");
+    for address in addresses {
+        let output = std::process::Command::new("ip").args(["route", "get", address]).output();
+        let text = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(text.contains("No route to host"), "{address}: {text}");
+    }
+    // The next start repairs what was broken from outside.
+    kernel.up().unwrap();
+    assert!(run("ip route get 10.96.0.1").contains("dev cor-test"));
+}
+
+#[test]
+fn the_next_engine_adopts_pods_and_services_of_a_killed_one() {
+    let cluster = Cluster::up();
+    let pod = cluster.serving_pod("web-0", "10.244.0.2");
+    let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"]))]);
+    cluster.kernel.apply_services(&map).unwrap();
+
+    let Cluster { world, kernel, config, .. } = cluster;
+    drop(kernel); // as a kill would: nothing is undone
+    let links = || inside(&config.state_dir.join("netns"), || run("ip -br link"));
+    let before = links();
+    let next = LinuxKernel::new(config.clone()).unwrap();
+    let link = next.up().unwrap();
+    let cluster = Cluster { world, kernel: next, link, config: config.clone() };
+    assert_eq!(links(), before, "links are kept");
+    assert_eq!(cluster.from_host("10.96.7.7:80").unwrap().server, "web-0", "Services are kept");
+
+    cluster.kernel.attach_pod(&pod).unwrap();
+    let other = services(&[("10.96.7.8:80", target(&["10.244.0.2:8080"]))]);
+    cluster.kernel.apply_services(&other).unwrap();
+    assert_eq!(cluster.from_host("10.96.7.8:80").unwrap().server, "web-0");
+    assert!(cluster.from_host("10.96.7.7:80").is_err(), "what went while nobody looked is gone");
+}
+
+#[test]
+fn a_detached_pod_is_gone_at_once_and_may_come_back() {
+    let cluster = Cluster::up();
+    let pod = cluster.serving_pod("web-0", "10.244.0.2");
+    assert_eq!(cluster.from_host("10.244.0.2:8080").unwrap().server, "web-0");
+    cluster.kernel.detach_pod("web-0").unwrap();
+    assert!(cluster.from_host("10.244.0.2:8080").is_err());
+    cluster.kernel.detach_pod("web-0").unwrap();
+    cluster.kernel.detach_pod("never-was").unwrap();
+    wait_until(|| !inside(&pod.netns, || run("ip -br link")).contains("eth0"));
+    cluster.kernel.attach_pod(&pod).unwrap();
+    assert_eq!(cluster.from_host("10.244.0.2:8080").unwrap().server, "web-0");
+}
+
+#[test]
+fn attaching_twice_changes_nothing_and_a_new_sandbox_gets_a_new_link() {
+    let cluster = Cluster::up();
+    let pod = cluster.client_pod("web-0", "10.244.0.2");
+    let look = |pod: &coracle_network::PodLink| inside(&pod.netns, || run("ip -d address"));
+    let before = look(&pod);
+    assert!(before.contains("inet 10.244.0.2/32") && !before.contains("inet6 fe80"), "{before}");
+    cluster.kernel.attach_pod(&pod).unwrap();
+    assert_eq!(look(&pod), before);
+
+    let mut second = cluster.world.pod("web-0-second", "10.244.0.3");
+    second.uid = pod.uid;
+    cluster.kernel.attach_pod(&second).unwrap();
+    assert!(look(&second).contains("inet 10.244.0.3/32"));
+}
+
+#[test]
+fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
+    let world = World::new();
+    let before = world.state();
+    let first = LinuxKernel::new(world.config("one")).unwrap();
+    first.up().unwrap();
+    let clash = LinuxKernel::new(world.config("two")).unwrap().up().unwrap_err();
+    assert!(
+        matches!(&clash, NetworkError::RangeTaken { what: "pod", route, .. } if route.ends_with("dev cor-one")),
+        "{clash}"
+    );
+    let mut config = world.config("two");
+    config.pod_cidr = "10.245.0.0/16".parse().unwrap();
+    config.service_cidr = "10.128.0.0/16".parse().unwrap();
+    let second = LinuxKernel::new(config).unwrap();
+    let link = second.up().unwrap();
+    assert_eq!(link.lb_range, "172.29.255.0/24".parse().unwrap(), "the first candidate is taken");
+    first.down().unwrap();
+    let forwarding = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+    assert_eq!(forwarding(), "1\n", "the second still needs it");
+    second.down().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
+fn a_host_that_forwarded_before_still_does() {
+    let world = World::new();
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    let before = world.state();
+    let kernel = LinuxKernel::new(world.config("test")).unwrap();
+    kernel.up().unwrap();
+    assert!(!run("nft list ruleset").contains("iifname != \"cor-*\""), "others may pass as before");
+    kernel.down().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
+fn a_failed_start_leaves_nothing() {
+    let world = World::new();
+    run("ip route add 10.100.0.0/16 dev eth0");
+    let before = world.state();
+    let error = LinuxKernel::new(world.config("test")).unwrap().up().unwrap_err();
+    assert!(error.to_string().contains("10.100.0.0/16 dev eth0"), "{error}");
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
+fn pods_are_attached_side_by_side() {
+    let cluster = Cluster::up();
+    let pods: Vec<_> = (2..34)
+        .map(|last| cluster.world.pod(&format!("pod-{last}"), &format!("10.244.0.{last}")))
+        .collect();
+    let kernel = &cluster.kernel;
+    std::thread::scope(|scope| {
+        for part in pods.chunks(8) {
+            scope.spawn(move || part.iter().for_each(|pod| kernel.attach_pod(pod).unwrap()));
+        }
+    });
+    let first = &pods[0];
+    world::serve(&first.netns, "10.244.0.2:8080".parse().unwrap(), "first");
+    for pod in &pods[1..] {
+        assert_eq!(cluster.from_pod(pod, "10.244.0.2:8080").unwrap().server, "first");
+    }
+}
+
+#[test]
+fn nothing_works_before_up() {
+    let world = World::new();
+    let kernel = LinuxKernel::new(world.config("test")).unwrap();
+    let error = kernel.detach_pod("web-0").unwrap_err();
+    assert_eq!(error.to_string(), "the cluster's network is not up");
+}
+
+fn wait_until(done: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("waited five seconds in vain");
+}
