@@ -1,10 +1,12 @@
 //! The row of the one table: what the server must know of a kind to serve it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::FieldError;
+use crate::schema::Schema;
 
 /// A string of a row: static for the kinds that are compiled in, owned for custom resources.
 pub type Text = Cow<'static, str>;
@@ -40,6 +42,18 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// All of them, in the order of discovery.
+    pub const ALL: &'static [Self] = &[
+        Self::Create,
+        Self::Delete,
+        Self::DeleteCollection,
+        Self::Get,
+        Self::List,
+        Self::Patch,
+        Self::Update,
+        Self::Watch,
+    ];
+
     /// As written in discovery and RBAC rules.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -66,6 +80,31 @@ pub struct Subresource {
     pub verbs: Cow<'static, [Verb]>,
 }
 
+/// How objects of a row are stored when that differs from how the row shows them.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// GroupResource under which they are: `events`.
+    pub resource: Text,
+    /// `apiVersion` with which they are: `autoscaling/v2`.
+    pub api_version: Text,
+    /// From this row's form to the stored one, but for `apiVersion`.
+    pub to_storage: fn(&mut Value),
+    /// From the stored form to this row's, but for `apiVersion`.
+    pub from_storage: fn(&mut Value),
+}
+
+impl Stored {
+    /// Stored under `resource` with `api_version`, and otherwise the same.
+    pub fn same(resource: impl Into<Text>, api_version: impl Into<Text>) -> Self {
+        Self {
+            resource: resource.into(),
+            api_version: api_version.into(),
+            to_storage: |_| (),
+            from_storage: |_| (),
+        }
+    }
+}
+
 /// One kind that the server serves: a row of the one table.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -89,16 +128,49 @@ pub struct Kind {
     pub verbs: Cow<'static, [Verb]>,
     /// In discovery's order.
     pub subresources: Cow<'static, [Subresource]>,
-    /// GroupResource under which objects are stored, when it is not this row's own: two versions
-    /// of one kind share one.
-    pub storage: Option<Text>,
+    /// How objects are stored when not as this row shows them: versions of one kind share one
+    /// form.
+    pub storage: Option<Stored>,
     /// Name of its definition in the schema: `io.k8s.api.apps.v1.StatefulSet`.
     pub schema: Text,
+    /// The schema that has the definition, for a custom resource; else the builtin one.
+    pub types: Option<Arc<Schema>>,
+    /// Field selectors of a custom resource: label and JSON pointer.
+    pub selectable: Vec<(String, String)>,
     /// What writing it involves beyond the generic.
     pub strategy: Strategy,
 }
 
 impl Kind {
+    /// A row with the verbs of a stored kind, a singular made from the kind, and the generic
+    /// strategy.
+    pub fn new(
+        group: impl Into<Text>,
+        version: impl Into<Text>,
+        kind: impl Into<Text>,
+        plural: impl Into<Text>,
+        scope: Scope,
+    ) -> Self {
+        let kind = kind.into();
+        Self {
+            group: group.into(),
+            version: version.into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase().into(),
+            kind,
+            short_names: Cow::Borrowed(&[]),
+            categories: Cow::Borrowed(&[]),
+            scope,
+            verbs: Cow::Borrowed(Verb::ALL),
+            subresources: Cow::Borrowed(&[]),
+            storage: None,
+            schema: Text::Borrowed(""),
+            types: None,
+            selectable: Vec::new(),
+            strategy: Strategy::DEFAULT,
+        }
+    }
+
     /// `statefulsets.apps`, or `pods` in the core group.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() {
@@ -110,7 +182,50 @@ impl Kind {
 
     /// GroupResource under which the objects are stored.
     pub fn storage_resource(&self) -> String {
-        self.storage.as_ref().map_or_else(|| self.group_resource(), ToString::to_string)
+        let stored = self.storage.as_ref();
+        stored.map_or_else(|| self.group_resource(), |stored| stored.resource.to_string())
+    }
+
+    /// `apiVersion` with which the objects are stored.
+    pub fn storage_api_version(&self) -> String {
+        let stored = self.storage.as_ref();
+        stored.map_or_else(|| self.api_version(), |stored| stored.api_version.to_string())
+    }
+
+    /// Brings an object of this row into the form in which it is stored.
+    pub fn to_storage(&self, object: &mut Value) {
+        let Some(stored) = &self.storage else { return };
+        (stored.to_storage)(object);
+        set_api_version(object, stored.api_version.to_string());
+    }
+
+    /// Brings a stored object into the form of this row.
+    pub fn from_storage(&self, object: &mut Value) {
+        let Some(stored) = &self.storage else { return };
+        (stored.from_storage)(object);
+        set_api_version(object, self.api_version());
+    }
+
+    /// Whether objects of the kind are stored at all; reviews are not.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&Verb::List) && self.verbs.contains(&Verb::Create)
+    }
+
+    /// The schema in which [`Kind::schema`] is a name.
+    pub fn types(&self) -> &Schema {
+        self.types.as_deref().unwrap_or_else(|| Schema::builtin())
+    }
+
+    /// JSON pointer into the stored object of a field by which it can be selected.
+    pub fn field_pointer(&self, label: &str) -> Option<&str> {
+        match label {
+            "metadata.name" => return Some("/metadata/name"),
+            "metadata.namespace" => return Some("/metadata/namespace"),
+            _ => (),
+        }
+        let known = self.strategy.field_labels.iter().find(|(known, _)| *known == label);
+        let custom = || self.selectable.iter().find(|(known, _)| known == label);
+        known.map(|(_, pointer)| *pointer).or_else(|| custom().map(|(_, p)| p.as_str()))
     }
 
     /// `apps/v1`, or `v1` in the core group.
@@ -130,6 +245,12 @@ impl Kind {
     /// The subresource called `name`.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
+    }
+}
+
+fn set_api_version(object: &mut Value, api_version: String) {
+    if let Some(map) = object.as_object_mut() {
+        map.insert("apiVersion".into(), api_version.into());
     }
 }
 
@@ -220,6 +341,8 @@ pub(crate) mod tests {
         subresources: Cow::Borrowed(&[]),
         storage: None,
         schema: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSet"),
+        types: None,
+        selectable: Vec::new(),
         strategy: Strategy::DEFAULT,
     };
 
