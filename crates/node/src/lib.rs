@@ -1,3 +1,1 @@
-//! The kubelet: pod planner, pod worker, probes, volumes, images, logs, exec.
-
-pub mod planner;
+//! The kubelet: pod planner (pure), pod worker, probes, volumes, images, logs, exec.

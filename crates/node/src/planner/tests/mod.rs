@@ -1,6 +1,0 @@
-//! Pods played through in a world whose containers do as they are told.
-
-mod life;
-mod probing;
-mod properties;
-mod world;

@@ -1,0 +1,302 @@
+//! Addresses and node ports of Services: taken when the Service is written, so that the answer to
+//! the client shows them, and given back with it.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use coracle_api::addresses::{NODE_PORTS, next_node_port, next_service_ip};
+use coracle_api::{FieldError, Status};
+use serde_json::{Map, Value, json};
+
+use crate::admission::{Attributes, Operation};
+use crate::prepare::WriteEnv;
+use crate::verbs::{map_at, text};
+
+/// Gives a Service what its type needs and takes what it does not.
+pub(super) fn allocate(
+    attributes: &mut Attributes<'_>,
+    service: &mut Value,
+    env: &mut WriteEnv<'_>,
+) -> Result<(), Status> {
+    let create = attributes.is(Operation::Create, "", "services");
+    if !create && !attributes.is(Operation::Update, "", "services") {
+        return Ok(());
+    }
+    let own = text(service, "/metadata/name").to_owned();
+    if let Some(old) = attributes.old {
+        keep_allocated(service, old.value());
+    }
+    let used = Used::by_others(attributes, &own);
+    let errors: Vec<FieldError> = cluster_ip(service, &used, env)
+        .into_iter()
+        .chain(node_ports(service, &used, env))
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&attributes.request.kind, &own, &errors))
+}
+
+/// What other Services have.
+#[derive(Default)]
+struct Used {
+    addresses: HashSet<String>,
+    ports: HashSet<(String, u16)>,
+}
+
+impl Used {
+    fn by_others(attributes: &Attributes<'_>, own: &str) -> Self {
+        let mut used = Self::default();
+        let namespace = &attributes.request.namespace;
+        for service in attributes.snapshot.list("services", None) {
+            let key = service.key();
+            if *key.namespace != **namespace || *key.name != *own {
+                used.add(service.value());
+            }
+        }
+        used
+    }
+
+    fn add(&mut self, service: &Value) {
+        self.addresses.extend(
+            service["spec"]["clusterIPs"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned),
+        );
+        for port in service["spec"]["ports"].as_array().into_iter().flatten() {
+            if let Some(number) = number(&port["nodePort"]) {
+                self.ports.insert((protocol(port), number));
+            }
+        }
+        if let Some(number) = number(&service["spec"]["healthCheckNodePort"]) {
+            self.ports.insert(("TCP".into(), number));
+        }
+    }
+
+    fn has_port(&self, number: u16) -> bool {
+        ["TCP", "UDP", "SCTP"].iter().any(|p| self.ports.contains(&((*p).to_owned(), number)))
+    }
+}
+
+fn number(value: &Value) -> Option<u16> {
+    value.as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
+}
+
+fn protocol(port: &Value) -> String {
+    port["protocol"].as_str().unwrap_or("TCP").to_owned()
+}
+
+fn service_type(service: &Value) -> &str {
+    match text(service, "/spec/type") {
+        "" => "ClusterIP",
+        ty => ty,
+    }
+}
+
+fn has_node_ports(service: &Value) -> bool {
+    match service_type(service) {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+/// What the client left out of an update, as `kubectl replace` does, is what it was.
+fn keep_allocated(service: &mut Value, old: &Value) {
+    let still_has_address =
+        service_type(service) != "ExternalName" && service_type(old) != "ExternalName";
+    if still_has_address {
+        for field in ["clusterIP", "clusterIPs"] {
+            let kept = &old["spec"][field];
+            let missing = match &service["spec"][field] {
+                Value::Null => true,
+                Value::String(text) => text.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                _ => false,
+            };
+            let other_says = ["clusterIP", "clusterIPs"].iter().any(|other| {
+                *other != field
+                    && !service["spec"][*other].is_null()
+                    && service["spec"][*other] != old["spec"][*other]
+            });
+            if missing && !other_says && !kept.is_null() {
+                let kept = kept.clone();
+                map_at(service, "spec").insert(field.into(), kept);
+            }
+        }
+    }
+    if has_node_ports(service) {
+        let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
+        for port in each_port(service) {
+            let same =
+                |old: &&Value| old["port"] == port["port"] && protocol(old) == protocol(port);
+            if number(&port["nodePort"]).is_none()
+                && let Some(kept) =
+                    old_ports.iter().find(same).and_then(|old| number(&old["nodePort"]))
+            {
+                port["nodePort"] = kept.into();
+            }
+        }
+        if number(&service["spec"]["healthCheckNodePort"]).is_none()
+            && let Some(kept) = number(&old["spec"]["healthCheckNodePort"])
+            && wants_health_check(service)
+        {
+            map_at(service, "spec").insert("healthCheckNodePort".into(), kept.into());
+        }
+    }
+}
+
+fn each_port(service: &mut Value) -> impl Iterator<Item = &mut Value> {
+    service["spec"].get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+fn wants_health_check(service: &Value) -> bool {
+    service_type(service) == "LoadBalancer"
+        && text(service, "/spec/externalTrafficPolicy") == "Local"
+}
+
+fn cluster_ip(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Option<FieldError> {
+    if service_type(service) == "ExternalName" {
+        let spec = map_at(service, "spec");
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            spec.remove(field);
+        }
+        return None;
+    }
+    let asked = match text(service, "/spec/clusterIP") {
+        "" => text(service, "/spec/clusterIPs/0"),
+        asked => asked,
+    }
+    .to_owned();
+    let range = env.cluster.services;
+    let address = match asked.as_str() {
+        "None" => asked,
+        "" => {
+            let taken = |ip: Ipv4Addr| used.addresses.contains(&ip.to_string());
+            match next_service_ip(taken, range, env.entropy.number()) {
+                Some(ip) => ip.to_string(),
+                None => return Some(no_address(service, "range is full")),
+            }
+        }
+        _ => match check_asked(&asked, used, env) {
+            Ok(()) => asked,
+            Err(why) => {
+                return Some(no_address(service, &format!("failed to allocate IP {asked}: {why}")));
+            }
+        },
+    };
+    let spec = map_at(service, "spec");
+    spec.insert("clusterIP".into(), address.clone().into());
+    spec.insert("clusterIPs".into(), json!([address]));
+    default(spec, "ipFamilies", json!(["IPv4"]));
+    default(spec, "ipFamilyPolicy", json!("SingleStack"));
+    None
+}
+
+fn default(spec: &mut Map<String, Value>, field: &str, value: Value) {
+    if spec.get(field).is_none_or(Value::is_null) {
+        spec.insert(field.into(), value);
+    }
+}
+
+fn check_asked(asked: &str, used: &Used, env: &WriteEnv<'_>) -> Result<(), String> {
+    let range = env.cluster.services;
+    let inside = asked
+        .parse::<Ipv4Addr>()
+        .is_ok_and(|ip| range.contains(&ip) && ip != range.network() && ip != range.broadcast());
+    if !inside {
+        return Err(format!(
+            "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}"
+        ));
+    }
+    if used.addresses.contains(asked) {
+        return Err("provided IP is already allocated".into());
+    }
+    Ok(())
+}
+
+fn no_address(service: &Value, why: &str) -> FieldError {
+    let asked = match &service["spec"]["clusterIPs"] {
+        Value::Null => json!([text(service, "/spec/clusterIP")]),
+        asked => asked.clone(),
+    };
+    FieldError::invalid("spec.clusterIPs", &asked, why)
+}
+
+fn node_ports(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Vec<FieldError> {
+    if !has_node_ports(service) {
+        // A client that turns a Service into a ClusterIP need not take its node ports out.
+        if service_type(service) == "ClusterIP" || service_type(service) == "ExternalName" {
+            each_port(service).for_each(|port| {
+                if let Some(fields) = port.as_object_mut() {
+                    fields.remove("nodePort");
+                }
+            });
+        }
+        return Vec::new();
+    }
+    let mut errors = Vec::new();
+    let mut own: HashSet<(String, u16)> = HashSet::new();
+    // Ports that differ in protocol alone may share a number, as upstream gives them.
+    let mut by_port: Vec<(Value, u16)> = Vec::new();
+    for (index, port) in each_port(service).enumerate() {
+        let protocol = protocol(port);
+        let shared = by_port.iter().find(|(same, _)| *same == port["port"]).map(|(_, n)| *n);
+        let chosen = match number(&port["nodePort"]) {
+            Some(asked) => match check_port(asked, &protocol, used, &own) {
+                Ok(()) => asked,
+                Err(why) => {
+                    let field = format!("spec.ports[{index}].nodePort");
+                    errors.push(FieldError::invalid(field, &json!(asked), why));
+                    continue;
+                }
+            },
+            None => {
+                let free = |n: u16| !own.contains(&(protocol.clone(), n));
+                let taken = |n: u16| used.has_port(n) || own.iter().any(|(_, other)| *other == n);
+                let again = shared.filter(|n| free(*n));
+                match again.or_else(|| next_node_port(taken, env.entropy.number())) {
+                    Some(chosen) => chosen,
+                    None => {
+                        let field = format!("spec.ports[{index}].nodePort");
+                        let why = "failed to allocate a nodePort: range is full";
+                        errors.push(FieldError::invalid(field, &json!(0), why));
+                        continue;
+                    }
+                }
+            }
+        };
+        port["nodePort"] = chosen.into();
+        by_port.push((port["port"].clone(), chosen));
+        own.insert((protocol, chosen));
+    }
+    if wants_health_check(service) && number(&service["spec"]["healthCheckNodePort"]).is_none() {
+        let taken = |n: u16| used.has_port(n) || own.iter().any(|(_, other)| *other == n);
+        if let Some(chosen) = next_node_port(taken, env.entropy.number()) {
+            map_at(service, "spec").insert("healthCheckNodePort".into(), chosen.into());
+        }
+    }
+    errors
+}
+
+fn check_port(
+    asked: u16,
+    protocol: &str,
+    used: &Used,
+    own: &HashSet<(String, u16)>,
+) -> Result<(), String> {
+    if !NODE_PORTS.contains(&asked) {
+        let (low, high) = (NODE_PORTS.start(), NODE_PORTS.end());
+        return Err(format!(
+            "provided port is not in the valid range. The range of valid ports is {low}-{high}"
+        ));
+    }
+    let key = (protocol.to_owned(), asked);
+    if used.ports.contains(&key) || own.contains(&key) {
+        return Err("provided port is already allocated".into());
+    }
+    Ok(())
+}

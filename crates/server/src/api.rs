@@ -1,0 +1,241 @@
+//! The one way to the objects: every client's and every controller's requests end here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use coracle_api::{Key, Object, Status, Verb};
+use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
+use ipnet::Ipv4Net;
+
+use crate::Kinds;
+use crate::pages::Pages;
+use crate::prepare::{Prepared, WriteEnv, prepare};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::source::{Entropy, Source};
+use crate::verbs;
+use crate::verbs::watch::WatchStream;
+
+/// How often a write is prepared anew because others were faster.
+const ATTEMPTS: usize = 64;
+
+/// What the pipeline must know of the cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Where ClusterIPs come from.
+    pub services: Ipv4Net,
+    /// `cluster.local`
+    pub domain: String,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        #[allow(clippy::expect_used, reason = "a constant")]
+        let services = Ipv4Net::new([10, 96, 0, 0].into(), 12).expect("12 is a prefix length");
+        Self { services, domain: "cluster.local".into() }
+    }
+}
+
+/// A handle on the API; cloning it is cheap.
+///
+/// Callers in the process are trusted: authorization happens for HTTP callers before [`Api::call`].
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    kinds: ArcSwap<Kinds>,
+    cluster: Cluster,
+    source: Arc<dyn Source>,
+    pages: Pages,
+    /// Held while a Service is written: what is free is seen in a snapshot, and two Services
+    /// that are prepared at once would be given the same address.
+    services: tokio::sync::Mutex<()>,
+}
+
+impl Api {
+    /// The API over `store`.
+    pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
+        let kinds = ArcSwap::from_pointee(kinds);
+        let (pages, services) = (Pages::default(), tokio::sync::Mutex::default());
+        Self { inner: Arc::new(Inner { store, kinds, cluster, source, pages, services }) }
+    }
+
+    /// All objects now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.inner.store.snapshot()
+    }
+
+    /// The store below, for watches and for the engine's own values.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The kinds served now, custom resources included.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        self.inner.kinds.load_full()
+    }
+
+    /// Where the API's time and randomness come from.
+    pub fn source(&self) -> &dyn Source {
+        &*self.inner.source
+    }
+
+    /// What the pipeline knows of the cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
+    }
+
+    /// Carries one request out; a watch is opened with [`Api::watch`] instead.
+    ///
+    /// # Errors
+    /// The Status that the client gets.
+    pub async fn call(&self, request: Request) -> Result<Reply, Status> {
+        let now = self.inner.source.now();
+        match request.verb {
+            Verb::Get => verbs::get::get(&self.snapshot(), &request),
+            Verb::List => verbs::list::list(&self.snapshot(), &self.inner.pages, &request, now),
+            Verb::Watch => Err(Status::bad_request("a watch is a stream")),
+            _ => {
+                let mut replies = self.transact(vec![request], Vec::new()).await?;
+                replies.pop().ok_or_else(|| Status::internal("a request without an answer"))
+            }
+        }
+    }
+
+    /// Carries several writes out together or not at all, each on the state that those before it
+    /// leave, if `requires` holds.
+    ///
+    /// # Errors
+    /// The Status of the first request that fails; 409 when `requires` does not hold.
+    pub async fn transact(
+        &self,
+        requests: Vec<Request>,
+        requires: Vec<(Key, Expect)>,
+    ) -> Result<Vec<Reply>, Status> {
+        let allocates = requests.iter().any(|r| r.kind.plural == "services");
+        let _turn = match allocates {
+            true => Some(self.inner.services.lock().await),
+            false => None,
+        };
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.snapshot();
+            check(&snapshot, &requires)?;
+            let plan = self.plan(&snapshot, &requests, &requires)?;
+            if requests.iter().all(|request| request.options.dry_run) {
+                return plan.prepared.into_iter().map(Prepared::unstored).collect();
+            }
+            match self.commit(plan.transaction).await {
+                Ok(committed) => return self.replies(plan.prepared, &committed),
+                Err(CommitError::Precondition { key, .. }) => last = Some(key),
+                Err(error) => return Err(Status::internal(error)),
+            }
+        }
+        Err(contended(&requests, last))
+    }
+
+    /// Opens a watch; in-process callers may as well watch the store.
+    ///
+    /// # Errors
+    /// 400 or 422 for a query that is none, 504 for a revision that is still to come.
+    pub fn watch(&self, request: &Request) -> Result<WatchStream, Status> {
+        WatchStream::open(&self.inner.store, request)
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+        if transaction.writes.is_empty() && transaction.requires.is_empty() {
+            return Ok(Committed { revision: self.snapshot().revision(), objects: Vec::new() });
+        }
+        self.inner.store.commit(transaction).await
+    }
+
+    fn plan(
+        &self,
+        snapshot: &Snapshot,
+        requests: &[Request],
+        requires: &[(Key, Expect)],
+    ) -> Result<Planned, Status> {
+        let kinds = self.kinds();
+        let mut provisional = snapshot.clone();
+        let mut transaction = Transaction { writes: Vec::new(), requires: requires.to_vec() };
+        let mut written = BTreeSet::new();
+        let mut all = Vec::with_capacity(requests.len());
+        for request in requests {
+            let mut env = self.env(&kinds);
+            let prepared = prepare(&provisional, request, &mut env)?;
+            if request.options.dry_run {
+                all.push(prepared);
+                continue;
+            }
+            if requests.len() > 1 {
+                provisional = provisional.with(&prepared.writes).map_err(Status::internal)?;
+            }
+            let fresh = prepared.requires.iter().filter(|(key, _)| !written.contains(key));
+            transaction.requires.extend(fresh.cloned());
+            for write in &prepared.writes {
+                // What an earlier write of this plan leaves has a revision only once committed.
+                let again = !written.insert(write.key.clone());
+                let expect = if again { Expect::Any } else { write.expect };
+                transaction.writes.push(Write { expect, ..write.clone() });
+            }
+            all.push(prepared);
+        }
+        Ok(Planned { prepared: all, transaction })
+    }
+
+    fn env<'a>(&'a self, kinds: &'a Kinds) -> WriteEnv<'a> {
+        let source = &self.inner.source;
+        WriteEnv {
+            now: source.now(),
+            entropy: Entropy::new(source.seed()),
+            kinds,
+            cluster: &self.inner.cluster,
+        }
+    }
+
+    fn replies(
+        &self,
+        prepared: Vec<Prepared>,
+        committed: &Committed,
+    ) -> Result<Vec<Reply>, Status> {
+        let mut stored: &[Option<Arc<Object>>] = &committed.objects;
+        let mut replies = Vec::with_capacity(prepared.len());
+        for one in prepared {
+            let (own, rest) = stored.split_at(one.writes.len().min(stored.len()));
+            replies.push(one.reply(own)?);
+            stored = rest;
+        }
+        Ok(replies)
+    }
+}
+
+/// Requests prepared, and the one transaction that they are.
+struct Planned {
+    prepared: Vec<Prepared>,
+    transaction: Transaction,
+}
+
+fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> {
+    for (key, expect) in requires {
+        if !expect.holds(snapshot.get(key).map(|object| object.revision())) {
+            let message = format!("Operation cannot be fulfilled: {key} has been modified");
+            return Err(Status::failure(409, "Conflict", message));
+        }
+    }
+    Ok(())
+}
+
+fn contended(requests: &[Request], key: Option<Key>) -> Status {
+    match requests {
+        [request] => Status::modified(&request.kind, &request.name),
+        _ => {
+            let key = key.map(|key| key.to_string()).unwrap_or_default();
+            let message = format!("Operation cannot be fulfilled: {key} has been modified");
+            Status::failure(409, "Conflict", message)
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! JSON as clients write it: parsed with an eye on keys that occur twice.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// How deep maps and lists may be nested; serde_json refuses more than 128 by itself.
+const DEPTH_MAX: usize = 120;
+
+/// A value and the paths of keys that stood twice (`spec.replicas`); the last one counts.
+pub(crate) struct Parsed {
+    pub(crate) value: Value,
+    pub(crate) duplicates: Vec<String>,
+}
+
+/// Parses one JSON value.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = from_deserializer(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(parsed)
+}
+
+/// Reads a value from any self-describing format.
+pub(crate) fn from_deserializer<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Parsed, D::Error> {
+    let duplicates = RefCell::new(Vec::new());
+    let value = Reader { path: &Path::Root, depth: 0, duplicates: &duplicates }
+        .deserialize(deserializer)?;
+    Ok(Parsed { value, duplicates: duplicates.into_inner() })
+}
+
+/// Where the reader is, written out only when there is something to say.
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Path::Root, key) => f.write_str(key),
+            Self::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path<'a>,
+    depth: usize,
+    duplicates: &'a RefCell<Vec<String>>,
+}
+
+impl<'a> Reader<'a> {
+    fn below(&self, path: &'a Path<'a>) -> Self {
+        Self { path, depth: self.depth + 1, duplicates: self.duplicates }
+    }
+
+    fn check_depth<E: Error>(&self) -> Result<(), E> {
+        match self.depth {
+            0..DEPTH_MAX => Ok(()),
+            _ => Err(E::custom(format_args!("nested deeper than {DEPTH_MAX} levels"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        self.check_depth()?;
+        let mut items = Vec::new();
+        loop {
+            let path = Path::Index(self.path, items.len());
+            let reader = Reader { path: &path, depth: self.depth + 1, duplicates: self.duplicates };
+            match seq.next_element_seed(reader)? {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.check_depth()?;
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let path = Path::Key(self.path, &key);
+            let value = map.next_value_seed(self.below(&path))?;
+            if fields.contains_key(&key) {
+                self.duplicates.borrow_mut().push(path.to_string());
+            }
+            fields.insert(key, value);
+        }
+        Ok(Value::Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_stands_twice_is_named_and_the_last_one_counts() {
+        let text = br#"{"spec": {"replicas": 1, "list": [{"a": 1, "a": 2}], "replicas": 2}}"#;
+        let parsed = parse(text).unwrap();
+        assert_eq!(parsed.value["spec"]["replicas"], 2);
+        assert_eq!(parsed.duplicates, ["spec.list[0].a", "spec.replicas"]);
+    }
+
+    #[test]
+    fn bottomless_nesting_is_refused() {
+        let text = "[".repeat(100_000);
+        assert!(parse(text.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! From a request to the writes that carry it out: a pure function of a snapshot.
+
+use std::sync::Arc;
+
+use coracle_api::{Key, Object, Status, Timestamp, Verb};
+use coracle_store::{Expect, Snapshot, Write};
+use serde_json::Value;
+
+use crate::api::Cluster;
+use crate::reply::{Answer, Reply};
+use crate::request::Request;
+use crate::source::Entropy;
+use crate::verbs::{self, Part};
+use crate::{Kinds, subresources};
+
+/// Everything but the snapshot that a write depends on.
+pub struct WriteEnv<'a> {
+    /// The time of the write.
+    pub now: Timestamp,
+    /// Randomness of the write.
+    pub entropy: Entropy,
+    /// All kinds and their schemas.
+    pub kinds: &'a Kinds,
+    /// Address ranges and names of the cluster.
+    pub cluster: &'a Cluster,
+}
+
+/// What a request comes down to.
+#[derive(Debug)]
+pub struct Prepared {
+    /// In this order, all or nothing; empty when nothing changes.
+    pub writes: Vec<Write>,
+    /// What else must still be as the snapshot showed it.
+    pub requires: Vec<(Key, Expect)>,
+    /// The answer, once the writes are done.
+    pub pending: Pending,
+    /// Sentences for the `Warning` header.
+    pub warnings: Vec<String>,
+}
+
+/// An answer that may wait for the revision of what is written.
+#[derive(Debug)]
+pub enum Pending {
+    /// Part of the object that the write of this index stores.
+    Written {
+        /// HTTP code.
+        code: u16,
+        /// Which write.
+        index: usize,
+        /// What of it is sent.
+        part: Part,
+    },
+    /// Known already.
+    Fixed(Reply),
+}
+
+impl Prepared {
+    /// Nothing to write.
+    pub fn answered(reply: Reply) -> Self {
+        Self {
+            writes: Vec::new(),
+            requires: Vec::new(),
+            pending: Pending::Fixed(reply),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// One write whose object is the answer.
+    pub fn writing(code: u16, write: Write, part: Part) -> Self {
+        Self {
+            writes: vec![write],
+            requires: Vec::new(),
+            pending: Pending::Written { code, index: 0, part },
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The answer, given what the writes stored (for a dry run: what they would have stored).
+    pub fn reply(self, stored: &[Option<Arc<Object>>]) -> Result<Reply, Status> {
+        let mut reply = match self.pending {
+            Pending::Fixed(reply) => reply,
+            Pending::Written { code, index, part } => {
+                let object = stored
+                    .get(index)
+                    .cloned()
+                    .flatten()
+                    .ok_or_else(|| Status::internal("the store did not say what it stored"))?;
+                Reply { code, answer: part.answer(&object), warnings: Vec::new() }
+            }
+        };
+        reply.warnings.extend(self.warnings);
+        Ok(reply)
+    }
+
+    /// The answer to a dry run.
+    pub fn unstored(self) -> Result<Reply, Status> {
+        let objects: Vec<_> = self.writes.iter().map(|write| write.object.clone()).collect();
+        self.reply(&objects)
+    }
+}
+
+/// The writes that carry `request` out on the state that `snapshot` shows.
+///
+/// # Errors
+/// What the client gets instead.
+pub fn prepare(
+    snapshot: &Snapshot,
+    request: &Request,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    if let Some(part) = Part::of(&request.subresource) {
+        return match request.verb {
+            Verb::Create if part == Part::Whole => verbs::create::prepare(snapshot, request, env),
+            Verb::Update => verbs::update::prepare(snapshot, request, part, env),
+            Verb::Patch => verbs::patch::prepare(snapshot, request, part, env),
+            Verb::Delete if part == Part::Whole => verbs::delete::prepare(snapshot, request, env),
+            Verb::DeleteCollection if part == Part::Whole => {
+                verbs::delete::prepare_collection(snapshot, request, env)
+            }
+            verb => Err(Status::method_not_allowed(&request.kind, verb.as_str())),
+        };
+    }
+    match (request.verb, request.subresource.as_str()) {
+        (Verb::Create, "binding") => subresources::binding(snapshot, request, env),
+        (Verb::Create, "eviction") => subresources::eviction(snapshot, request, env),
+        (verb, _) => Err(Status::method_not_allowed(&request.kind, verb.as_str())),
+    }
+}
+
+impl Part {
+    /// What of `object` is sent to the client.
+    pub fn answer(self, object: &Arc<Object>) -> Answer {
+        match self {
+            Self::Scale => Answer::Value(verbs::scale::of(object)),
+            _ => Answer::Object(Arc::clone(object)),
+        }
+    }
+
+    /// The same as JSON, for patches.
+    pub fn read(self, object: &Object) -> Value {
+        match self {
+            Self::Scale => verbs::scale::of(object),
+            _ => object.value().clone(),
+        }
+    }
+}

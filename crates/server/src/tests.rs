@@ -1,0 +1,327 @@
+//! The pipeline over a store in memory, as in-process callers see it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use coracle_api::{Status, Timestamp, Verb};
+use coracle_store::{Expect, Store};
+use redb::backends::InMemoryBackend;
+use serde_json::{Value, json};
+
+use crate::{Answer, Api, Body, Cluster, Kinds, Options, Reply, Request, Source, User};
+
+/// A clock that stands still, and seeds that count.
+struct Still(std::sync::atomic::AtomicU8);
+
+impl Source for Still {
+    fn now(&self) -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn seed(&self) -> [u8; 32] {
+        [self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 32]
+    }
+}
+
+/// An API, and requests to it in one line each.
+struct Harness {
+    api: Api,
+}
+
+impl Harness {
+    fn new() -> Self {
+        let store = Store::open_on(InMemoryBackend::new()).unwrap();
+        let api = Api::new(store, Kinds::builtin(), Cluster::default(), Arc::new(Still(0.into())));
+        let harness = Self { api };
+        let namespace = json!({"metadata": {"name": "default"}});
+        harness.create("namespaces", "", namespace).unwrap();
+        harness
+    }
+
+    fn request(&self, verb: Verb, plural: &str, namespace: &str, name: &str) -> Request {
+        Request {
+            user: User { name: "test".into(), ..User::default() },
+            verb,
+            kind: Arc::clone(self.api.kinds().iter().find(|kind| kind.plural == plural).unwrap()),
+            namespace: namespace.into(),
+            name: name.into(),
+            subresource: String::new(),
+            options: Options::default(),
+            body: Body::Empty,
+        }
+    }
+
+    fn call(&self, request: Request) -> Result<Reply, Status> {
+        now(self.api.call(request))
+    }
+
+    fn create(&self, plural: &str, namespace: &str, body: Value) -> Result<Value, Status> {
+        let request = self.request(Verb::Create, plural, namespace, "");
+        self.call(Request { body: Body::Object(body), ..request }).map(object)
+    }
+
+    fn update(&self, plural: &str, body: Value) -> Result<Value, Status> {
+        let name = body["metadata"]["name"].as_str().unwrap().to_owned();
+        let request = self.request(Verb::Update, plural, "default", &name);
+        self.call(Request { body: Body::Object(body), ..request }).map(object)
+    }
+
+    fn get(&self, plural: &str, name: &str) -> Result<Value, Status> {
+        self.call(self.request(Verb::Get, plural, "default", name)).map(object)
+    }
+
+    fn delete(&self, plural: &str, name: &str, options: Value) -> Result<Reply, Status> {
+        let request = self.request(Verb::Delete, plural, "default", name);
+        self.call(Request { body: Body::Object(options), ..request })
+    }
+
+    fn list(&self, plural: &str, options: Options) -> Result<Reply, Status> {
+        let request = self.request(Verb::List, plural, "default", "");
+        self.call(Request { options, ..request })
+    }
+}
+
+/// The store is inline: whatever is awaited is ready.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the store did not answer at once"),
+    }
+}
+
+fn object(reply: Reply) -> Value {
+    match reply.answer {
+        Answer::Object(object) => object.value().clone(),
+        Answer::Value(value) => value,
+        Answer::Success(deleted) => deleted.to_value(),
+        Answer::List(list) => list.items.iter().map(|item| item.value().clone()).collect(),
+    }
+}
+
+fn config(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+fn stateful_set(name: &str) -> Value {
+    let labels = json!({"app": name});
+    json!({"metadata": {"name": name}, "spec": {
+        "replicas": 1,
+        "serviceName": name,
+        "selector": {"matchLabels": labels},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "main", "image": "example.com/main:1"}]},
+        },
+    }})
+}
+
+#[test]
+fn an_object_is_created_read_changed_and_deleted() {
+    let api = Harness::new();
+    let made = api.create("configmaps", "default", config("a")).unwrap();
+    assert_eq!(made["metadata"]["namespace"], "default");
+    assert_eq!(made["metadata"]["creationTimestamp"], "2026-01-01T00:00:00Z");
+    assert_eq!(made["kind"], "ConfigMap");
+    assert_eq!(api.get("configmaps", "a").unwrap(), made);
+    let mut changed = made.clone();
+    changed["data"]["a"] = "2".into();
+    let stored = api.update("configmaps", changed.clone()).unwrap();
+    assert_ne!(stored["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let stale = api.update("configmaps", changed).unwrap_err();
+    assert_eq!((stale.code, stale.reason), (409, "Conflict"));
+    let gone = object(api.delete("configmaps", "a", json!({})).unwrap());
+    assert_eq!(gone["details"]["kind"], "configmaps");
+    let missing = api.get("configmaps", "a").unwrap_err();
+    assert_eq!(missing.message, "configmaps \"a\" not found");
+}
+
+#[test]
+fn a_change_of_nothing_keeps_the_revision() {
+    let api = Harness::new();
+    let made = api.create("statefulsets", "default", stateful_set("a")).unwrap();
+    assert_eq!(made["metadata"]["generation"], 1);
+    assert_eq!(api.update("statefulsets", made.clone()).unwrap(), made);
+    let mut relabeled = made.clone();
+    relabeled["metadata"]["labels"] = json!({"x": "y"});
+    let relabeled = api.update("statefulsets", relabeled).unwrap();
+    assert_eq!(relabeled["metadata"]["generation"], 1);
+    let mut respecified = relabeled;
+    respecified["spec"]["replicas"] = 2.into();
+    assert_eq!(api.update("statefulsets", respecified).unwrap()["metadata"]["generation"], 2);
+}
+
+#[test]
+fn spec_and_status_are_written_apart() {
+    let api = Harness::new();
+    let mut body = stateful_set("a");
+    body["status"] = json!({"replicas": 9});
+    let made = api.create("statefulsets", "default", body).unwrap();
+    assert!(made.get("status").is_none_or(|status| status["replicas"] != 9), "{made}");
+    let mut changed = made.clone();
+    changed["spec"]["replicas"] = 5.into();
+    changed["status"]["replicas"] = 1.into();
+    let mut request = api.request(Verb::Update, "statefulsets", "default", "a");
+    request.subresource = "status".into();
+    request.body = Body::Object(changed);
+    let stored = object(api.call(request).unwrap());
+    assert_eq!((&stored["spec"], &stored["status"]["replicas"]), (&made["spec"], &json!(1)));
+    let mut unchanged = stored.clone();
+    unchanged["status"]["replicas"] = 7.into();
+    assert_eq!(api.update("statefulsets", unchanged).unwrap(), stored);
+}
+
+#[test]
+fn a_scale_changes_the_number_of_replicas_alone() {
+    let api = Harness::new();
+    api.create("statefulsets", "default", stateful_set("a")).unwrap();
+    let mut request = api.request(Verb::Get, "statefulsets", "default", "a");
+    request.subresource = "scale".into();
+    let mut scale = object(api.call(request.clone()).unwrap());
+    assert_eq!(
+        (&scale["spec"]["replicas"], &scale["status"]["selector"]),
+        (&json!(1), &json!("app=a"))
+    );
+    scale["spec"]["replicas"] = 3.into();
+    request.verb = Verb::Update;
+    request.body = Body::Object(scale.clone());
+    let scaled = object(api.call(request.clone()).unwrap());
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(3)));
+    assert_eq!(api.get("statefulsets", "a").unwrap()["metadata"]["generation"], 2);
+    scale["metadata"]["resourceVersion"] = Value::Null;
+    scale["spec"]["replicas"] = json!(-1);
+    request.body = Body::Object(scale);
+    let refused = api.call(request).unwrap_err();
+    assert!(
+        refused.message.starts_with("Scale.autoscaling \"a\" is invalid: spec.replicas"),
+        "{}",
+        refused.message
+    );
+}
+
+#[test]
+fn a_missing_namespace_and_a_taken_name_are_refused() {
+    let api = Harness::new();
+    let missing = api.create("configmaps", "nowhere", config("a")).unwrap_err();
+    assert_eq!(missing.message, "namespaces \"nowhere\" not found");
+    api.create("configmaps", "default", config("a")).unwrap();
+    let taken = api.create("configmaps", "default", config("a")).unwrap_err();
+    assert_eq!((taken.code, taken.reason), (409, "AlreadyExists"));
+    let unnamed = api.create("configmaps", "default", json!({})).unwrap_err();
+    assert!(unnamed.message.contains("name or generateName is required"), "{}", unnamed.message);
+}
+
+#[test]
+fn a_generated_name_keeps_its_prefix() {
+    let api = Harness::new();
+    let body = json!({"metadata": {"generateName": "web-"}});
+    let made = api.create("configmaps", "default", body).unwrap();
+    let name = made["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+}
+
+#[test]
+fn a_finalizer_holds_an_object_until_it_is_taken_away() {
+    let api = Harness::new();
+    let mut body = config("a");
+    body["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    api.create("configmaps", "default", body).unwrap();
+    let mut held = object(api.delete("configmaps", "a", json!({})).unwrap());
+    assert_eq!(held["metadata"]["deletionTimestamp"], "2026-01-01T00:00:00Z");
+    held["metadata"]["finalizers"] = json!(["example.com/hold", "example.com/more"]);
+    let refused = api.update("configmaps", held.clone()).unwrap_err();
+    assert_eq!(refused.code, 422);
+    held["metadata"]["finalizers"] = json!([]);
+    api.update("configmaps", held).unwrap();
+    assert_eq!(api.get("configmaps", "a").unwrap_err().code, 404);
+}
+
+#[test]
+fn propagation_becomes_a_finalizer_for_the_garbage_collector() {
+    let api = Harness::new();
+    api.create("configmaps", "default", config("a")).unwrap();
+    let options = json!({"propagationPolicy": "Foreground"});
+    let held = object(api.delete("configmaps", "a", options).unwrap());
+    assert_eq!(held["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    let uid = json!({"preconditions": {"uid": "other"}});
+    assert_eq!(api.delete("configmaps", "a", uid).unwrap_err().code, 409);
+}
+
+#[test]
+fn pages_of_a_list_fit_together_whatever_happens_between_them() {
+    let api = Harness::new();
+    for name in ["a", "b", "c"] {
+        api.create("configmaps", "default", config(name)).unwrap();
+    }
+    let page = |options| match api.list("configmaps", options).unwrap().answer {
+        Answer::List(list) => list,
+        other => panic!("{other:?}"),
+    };
+    let first = page(Options { limit: 2, ..Options::default() });
+    assert_eq!((first.items.len(), first.remaining), (2, Some(1)));
+    api.delete("configmaps", "c", json!({})).unwrap();
+    let token = first.continue_token.clone();
+    let second = page(Options { limit: 2, continue_token: token, ..Options::default() });
+    assert_eq!((second.items.len(), second.revision), (1, first.revision));
+    assert_eq!(second.continue_token, "");
+    let labels = Options { label_selector: "x=y".into(), ..Options::default() };
+    assert!(page(labels).items.is_empty());
+}
+
+#[test]
+fn a_dry_run_answers_and_stores_nothing() {
+    let api = Harness::new();
+    let mut request = api.request(Verb::Create, "configmaps", "default", "");
+    request.body = Body::Object(config("a"));
+    request.options.dry_run = true;
+    assert_eq!(api.call(request).unwrap().code, 201);
+    assert_eq!(api.get("configmaps", "a").unwrap_err().code, 404);
+}
+
+#[test]
+fn a_plan_is_written_together_or_not_at_all() {
+    let api = Harness::new();
+    let create = |name: &str| Request {
+        body: Body::Object(config(name)),
+        ..api.request(Verb::Create, "configmaps", "default", "")
+    };
+    now(api.api.transact(vec![create("a"), create("b")], vec![])).unwrap();
+    now(api.api.transact(vec![create("c"), create("a")], vec![])).unwrap_err();
+    assert_eq!(api.get("configmaps", "c").unwrap_err().code, 404);
+    let first = api.get("configmaps", "a").unwrap();
+    let key = coracle_api::Key::new("configmaps", "default", "a");
+    let stale = vec![(key, Expect::Revision(1))];
+    let refused = now(api.api.transact(vec![create("d")], stale)).unwrap_err();
+    assert_eq!(refused.reason, "Conflict");
+    // A later write of a plan sees what an earlier one leaves.
+    let mut change = first;
+    change["data"]["a"] = "2".into();
+    let update = Request {
+        body: Body::Object(change),
+        ..api.request(Verb::Update, "configmaps", "default", "a")
+    };
+    let delete = api.request(Verb::Delete, "configmaps", "default", "a");
+    now(api.api.transact(vec![update, delete], vec![])).unwrap();
+    assert_eq!(api.get("configmaps", "a").unwrap_err().code, 404);
+}
+
+#[test]
+fn a_service_has_its_address_in_the_answer_and_keeps_it() {
+    let api = Harness::new();
+    let body = json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort", "ports": [
+        {"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "UDP"}]}});
+    let made = api.create("services", "default", body.clone()).unwrap();
+    let address = made["spec"]["clusterIP"].as_str().unwrap();
+    assert!(address.starts_with("10."), "{address}");
+    assert_eq!(made["spec"]["clusterIPs"], json!([address]));
+    let ports = &made["spec"]["ports"];
+    assert_eq!(ports[0]["nodePort"], ports[1]["nodePort"]);
+    assert_eq!(api.update("services", body).unwrap()["spec"], made["spec"]);
+    let mut other = json!({"metadata": {"name": "other"}, "spec": {"clusterIP": address}});
+    let refused = api.create("services", "default", other.clone()).unwrap_err();
+    assert!(refused.message.contains("provided IP is already allocated"), "{}", refused.message);
+    other["spec"]["clusterIP"] = "None".into();
+    let headless = api.create("services", "default", other).unwrap();
+    assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
+}

@@ -1,0 +1,310 @@
+//! delete and deletecollection: grace, finalizers, what becomes of dependents.
+
+use std::sync::Arc;
+
+use coracle_api::{FieldError, Kind, Object, Status};
+use coracle_store::{Expect, Snapshot, Write};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::admission::{self, Attributes, Operation};
+use crate::content;
+use crate::prepare::{Pending, Prepared, WriteEnv};
+use crate::reply::{Answer, Deleted, Reply};
+use crate::request::{Body, Request};
+use crate::source::rfc3339;
+use crate::verbs::{Part, existing, list, metadata, text};
+
+/// The garbage collector takes dependents away before the object goes.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// The garbage collector makes dependents forget the object before it goes.
+pub const ORPHAN: &str = "orphan";
+
+/// Kinds whose deletion answers with the object that is gone, as upstream's registry does.
+const ANSWERED_WITH_OBJECT: &[&str] = &[
+    "persistentvolumes",
+    "persistentvolumeclaims",
+    "pods",
+    "podtemplates",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
+    "csidrivers",
+    "csinodes",
+    "storageclasses",
+    "volumeattachments",
+    "volumeattributesclasses",
+];
+
+/// `metav1.DeleteOptions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds; the kind's default when absent.
+    pub grace_period_seconds: Option<i64>,
+    /// `Background`, `Foreground`, `Orphan`, or empty for the kind's default.
+    pub propagation_policy: String,
+    /// UID that the object must have.
+    pub uid: Option<String>,
+    /// Revision that the object must have.
+    pub resource_version: Option<String>,
+    /// `dryRun: [All]` in the body.
+    pub dry_run: bool,
+}
+
+impl DeleteOptions {
+    /// The options in the body of `request`.
+    ///
+    /// # Errors
+    /// 400 when the body is no DeleteOptions, 422 when they contradict themselves.
+    pub fn of(request: &Request, env: &WriteEnv<'_>) -> Result<Self, Status> {
+        let body = match &request.body {
+            Body::Empty => return Ok(Self::default()),
+            Body::Object(value) => value.clone(),
+            Body::Encoded(content, bytes) => content::decode(*content, bytes, env.kinds)?.value,
+        };
+        let options = Self {
+            grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
+            propagation_policy: text(&body, "/propagationPolicy").to_owned(),
+            uid: body["preconditions"]["uid"].as_str().map(str::to_owned),
+            resource_version: body["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
+            dry_run: body["dryRun"].as_array().is_some_and(|all| all.contains(&json!("All"))),
+        };
+        options.with_legacy_orphan(body["orphanDependents"].as_bool())
+    }
+
+    fn with_legacy_orphan(mut self, orphan: Option<bool>) -> Result<Self, Status> {
+        let policy = self.propagation_policy.as_str();
+        let errors = match (policy, orphan) {
+            ("" | "Background" | "Foreground" | "Orphan", None) => None,
+            ("", Some(orphan)) => {
+                self.propagation_policy = if orphan { "Orphan" } else { "Background" }.to_owned();
+                None
+            }
+            (_, Some(_)) => Some(FieldError::invalid(
+                "propagationPolicy",
+                &json!(policy),
+                "orphanDependents and deletionPropagation cannot be both set",
+            )),
+            _ => Some(FieldError::not_supported(
+                "propagationPolicy",
+                policy,
+                &["Background", "Foreground", "Orphan", "nil"],
+            )),
+        };
+        match errors {
+            None => Ok(self),
+            Some(error) => Err(invalid_options(&error)),
+        }
+    }
+}
+
+fn invalid_options(error: &FieldError) -> Status {
+    let message = format!("DeleteOptions.meta.k8s.io \"\" is invalid: {error}");
+    Status::failure(422, "Invalid", message).with_details(|details| {
+        details.group = "meta.k8s.io".into();
+        details.kind = "DeleteOptions".into();
+        details.causes = vec![coracle_api::Cause {
+            reason: error.reason().into(),
+            message: error.message(),
+            field: error.field.clone(),
+        }];
+    })
+}
+
+/// Deletes the object that `request` names.
+///
+/// # Errors
+/// 404, or 409 when a precondition does not hold.
+pub fn prepare(
+    snapshot: &Snapshot,
+    request: &Request,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    let options = DeleteOptions::of(request, env)?;
+    let old = existing(snapshot, request)?;
+    one(snapshot, request, &options, old, env)
+}
+
+/// Deletes what `request` selects, each as [`prepare`] does.
+///
+/// # Errors
+/// As `prepare`, or 400 for malformed selectors.
+pub fn prepare_collection(
+    snapshot: &Snapshot,
+    request: &Request,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    let options = DeleteOptions::of(request, env)?;
+    let items = list::select(snapshot, request)?;
+    let mut writes = Vec::new();
+    let mut requires = Vec::new();
+    for object in &items {
+        let prepared = one(snapshot, &about(request, object), &options, object, env)?;
+        writes.extend(prepared.writes);
+        requires.extend(prepared.requires);
+    }
+    let answer = Answer::List(list::whole(&request.kind, items, snapshot.revision()));
+    let pending = Pending::Fixed(Reply::ok(answer));
+    Ok(Prepared { writes, requires, pending, warnings: Vec::new() })
+}
+
+/// `request` as if it had been made for one object of the collection.
+fn about(request: &Request, object: &Object) -> Request {
+    let key = object.key();
+    Request { name: key.name.to_string(), namespace: key.namespace.to_string(), ..request.clone() }
+}
+
+/// Deletes `old`.
+pub(crate) fn one(
+    snapshot: &Snapshot,
+    request: &Request,
+    options: &DeleteOptions,
+    old: &Arc<Object>,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    check_preconditions(&request.kind, options, old)?;
+    let mut attributes = Attributes::new(snapshot, request, Operation::Delete, Some(old));
+    admission::validate(&mut attributes, &Value::Null)?;
+    let step = decide(&request.kind, options, old, env.now);
+    let expect = Expect::Revision(old.revision());
+    let mut prepared = match step {
+        Step::Nothing => Prepared::answered(Reply::ok(Answer::Object(Arc::clone(old)))),
+        Step::Mark(value) => {
+            let resource = std::sync::Arc::clone(&old.key().resource);
+            let object = Object::with_resource(resource, value).map_err(Status::internal)?;
+            Prepared::writing(200, Write::put(object, expect), Part::Whole)
+        }
+        Step::Remove => removal(&request.kind, old, expect),
+    };
+    prepared.writes.extend(attributes.writes);
+    prepared.requires.extend(attributes.requires);
+    Ok(prepared)
+}
+
+/// The write that removes `old`, and its answer.
+pub(crate) fn removal(kind: &Kind, old: &Arc<Object>, expect: Expect) -> Prepared {
+    let mut prepared = Prepared::answered(Reply::ok(Answer::Success(Deleted::of(kind, old))));
+    if ANSWERED_WITH_OBJECT.contains(&&*kind.plural) {
+        prepared.pending = Pending::Written { code: 200, index: 0, part: Part::Whole };
+    }
+    prepared.writes = vec![Write::delete(old.key().clone(), expect)];
+    prepared
+}
+
+fn check_preconditions(kind: &Kind, options: &DeleteOptions, old: &Object) -> Result<(), Status> {
+    let metadata = old.metadata();
+    let conflict = |what: &str, asked: &str, found: &str| {
+        let why = format!(
+            "Precondition failed: {what} in precondition: {asked}, {what} in object meta: {found}"
+        );
+        Err(Status::conflict(kind, &metadata.name, why))
+    };
+    match (&options.uid, &options.resource_version) {
+        (Some(uid), _) if *uid != metadata.uid => conflict("UID", uid, &metadata.uid),
+        (_, Some(revision)) if *revision != metadata.resource_version => {
+            conflict("ResourceVersion", revision, &metadata.resource_version)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a deletion does now.
+enum Step {
+    /// It has begun already and need not be hurried.
+    Nothing,
+    /// The object is told to go.
+    Mark(Value),
+    /// The object goes.
+    Remove,
+}
+
+fn decide(kind: &Kind, options: &DeleteOptions, old: &Object, now: coracle_api::Timestamp) -> Step {
+    let grace = grace_period(kind, options, old);
+    let finalizers = finalizers_after(options, old);
+    let waits = grace > 0 || !finalizers.is_empty() || held_by_spec(kind, old);
+    if !waits {
+        return Step::Remove;
+    }
+    let was = old.metadata();
+    let mut value = old.value().clone();
+    let begun = was.deletion_timestamp;
+    let shortened = was.deletion_grace_period_seconds.is_none_or(|given| grace < given);
+    if begun.is_some() && !shortened && finalizers == was.finalizers {
+        return Step::Nothing;
+    }
+    let fields = metadata(&mut value);
+    if finalizers != was.finalizers {
+        fields.insert("finalizers".into(), json!(finalizers));
+    }
+    if begun.is_none() || shortened {
+        let start = match (begun, was.deletion_grace_period_seconds) {
+            (Some(end), Some(given)) => end - SignedDuration::from_secs(given),
+            _ => now,
+        };
+        let end = start + SignedDuration::from_secs(grace);
+        let end = if begun.is_some() { end.max(now) } else { end };
+        fields.insert("deletionTimestamp".into(), rfc3339(end).into());
+        fields.insert("deletionGracePeriodSeconds".into(), grace.into());
+        // A deletion is a change of what is wanted.
+        if begun.is_none()
+            && let Some(generation) = was.generation
+        {
+            fields.insert("generation".into(), (generation + 1).into());
+        }
+    }
+    if kind.plural == "namespaces" && kind.group.is_empty() {
+        value["status"]["phase"] = "Terminating".into();
+    }
+    Step::Mark(value)
+}
+
+/// Seconds that the object is given: none unless its kind knows grace.
+fn grace_period(kind: &Kind, options: &DeleteOptions, old: &Object) -> i64 {
+    let Some(default) = kind.strategy.grace_period else { return 0 };
+    let grace = options.grace_period_seconds.unwrap_or_else(|| default(old.value()));
+    let grace = if grace < 0 { 1 } else { grace };
+    if never_ran(old) { 0 } else { grace }
+}
+
+/// A pod that no node has, or that has ended, needs no time to stop.
+fn never_ran(pod: &Object) -> bool {
+    let phase = pod.str_at("/status/phase").unwrap_or_default();
+    pod.str_at("/spec/nodeName").unwrap_or_default().is_empty()
+        || matches!(phase, "Succeeded" | "Failed")
+}
+
+/// A namespace goes when its own finalizers, which stand in its spec, are gone.
+fn held_by_spec(kind: &Kind, old: &Object) -> bool {
+    kind.plural == "namespaces"
+        && kind.group.is_empty()
+        && old.value()["spec"]["finalizers"].as_array().is_some_and(|all| !all.is_empty())
+}
+
+/// The finalizers that a deletion with these options leaves: the garbage collector's own come and
+/// go with the policy.
+fn finalizers_after(options: &DeleteOptions, old: &Object) -> Vec<String> {
+    let mut finalizers = old.metadata().finalizers.clone();
+    let wanted = match options.propagation_policy.as_str() {
+        "Foreground" => Some(FOREGROUND),
+        "Orphan" => Some(ORPHAN),
+        "" => return finalizers,
+        _ => None,
+    };
+    finalizers
+        .retain(|name| Some(name.as_str()) == wanted || (name != FOREGROUND && name != ORPHAN));
+    if let Some(wanted) = wanted
+        && !finalizers.iter().any(|name| name == wanted)
+    {
+        finalizers.push(wanted.to_owned());
+    }
+    finalizers
+}
+
+/// Whether an object in this state is to be removed by the write that brought it there.
+pub(crate) fn is_over(kind: &Kind, object: &Object) -> bool {
+    let metadata = object.metadata();
+    metadata.deletion_timestamp.is_some()
+        && metadata.finalizers.is_empty()
+        && metadata.deletion_grace_period_seconds.unwrap_or_default() == 0
+        && !held_by_spec(kind, object)
+}

@@ -1,0 +1,200 @@
+//! update, of an object or of a part of it; patch ends here too.
+
+use std::sync::Arc;
+
+use coracle_api::{FieldError, Kind, Object, Status};
+use coracle_store::{Expect, Snapshot, Write};
+use serde_json::{Value, json};
+
+use crate::admission::{self, Attributes, Operation};
+use crate::content::{self, Decoded};
+use crate::prepare::{Prepared, WriteEnv};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::verbs::{Part, create, delete, existing, fields, metadata, parts, text, validation};
+
+/// Replaces the part of the object that `request` names by what its body holds.
+///
+/// # Errors
+/// 400 for a body that does not fit, 404, 409 and 422.
+pub fn prepare(
+    snapshot: &Snapshot,
+    request: &Request,
+    part: Part,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    let decoded = parts::body(request, part, env)?;
+    check_name(request, &decoded.value)?;
+    let old = match existing(snapshot, request) {
+        Ok(old) => old,
+        Err(_) if request.kind.strategy.create_on_update && part == Part::Whole => {
+            return create::new_object(snapshot, request, decoded, None, env);
+        }
+        Err(status) => return Err(status),
+    };
+    replace(snapshot, request, part, old, Change { decoded, applied: None, is_patch: false }, env)
+}
+
+/// What is to become of an object.
+pub(crate) struct Change {
+    /// The part as the client wants it.
+    pub(crate) decoded: Decoded,
+    /// What an apply made `managedFields` of.
+    pub(crate) applied: Option<Value>,
+    /// Made from the stored state, so that a missing `resourceVersion` is no offence.
+    pub(crate) is_patch: bool,
+}
+
+/// Stores `change` over `old`, or answers with `old` when nothing changes.
+pub(crate) fn replace(
+    snapshot: &Snapshot,
+    request: &Request,
+    part: Part,
+    old: &Arc<Object>,
+    change: Change,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    let kind = &*request.kind;
+    let mut value = change.decoded.value;
+    check_preconditions(kind, old, &value, change.is_patch)?;
+    if part == Part::Scale {
+        parts::check_scale(kind, old, &value)?;
+    }
+    let old_value = content::readable(kind, old);
+    let mut value = match part {
+        Part::Whole => {
+            create::settle_namespace(request, &mut value)?;
+            content::default(kind, &mut value, env);
+            value
+        }
+        _ => parts::merge(part, kind, value, &old_value, env),
+    };
+    keep_system_metadata(&mut value, &old_value);
+    let mut attributes = Attributes::new(snapshot, request, Operation::Update, Some(old));
+    attributes.warnings = change.decoded.warnings;
+    admission::mutate(&mut attributes, &mut value, env)?;
+    if part == Part::Whole {
+        parts::keep_status(kind, &mut value, &old_value);
+        (kind.strategy.prepare_update)(&mut value, &old_value);
+    }
+    count_generation(kind, &mut value, &old_value);
+    let errors = validation::of_change(kind, part, &value, &old_value, env);
+    if !errors.is_empty() {
+        return Err(Status::invalid(kind, &request.name, &errors));
+    }
+    attributes.warnings.extend((kind.strategy.warnings)(&value, &old_value));
+    fields::track(request, part, Some(&old_value), &mut value, change.applied.as_ref(), env);
+    admission::validate(&mut attributes, &value)?;
+    let mut prepared = write(kind, part, old, &old_value, value)?;
+    if !prepared.writes.is_empty() {
+        prepared.writes.extend(attributes.writes);
+        prepared.requires = attributes.requires;
+    }
+    prepared.warnings = attributes.warnings;
+    Ok(prepared)
+}
+
+fn write(
+    kind: &Kind,
+    part: Part,
+    old: &Arc<Object>,
+    old_value: &Value,
+    value: Value,
+) -> Result<Prepared, Status> {
+    if fields::same_but_for_times(&value, old_value) {
+        return Ok(Prepared::answered(Reply::ok(part.answer(old))));
+    }
+    let object = content::storable(kind, value)?;
+    if delete::is_over(kind, &object) {
+        // The reply shows the last state, as upstream's does.
+        let expect = Expect::Revision(old.revision());
+        let mut prepared = Prepared::answered(Reply::ok(part.answer(&Arc::new(object))));
+        prepared.writes = vec![Write::delete(old.key().clone(), expect)];
+        return Ok(prepared);
+    }
+    Ok(Prepared::writing(200, Write::put(object, Expect::Revision(old.revision())), part))
+}
+
+/// The name in the body is the one in the URL.
+fn check_name(request: &Request, value: &Value) -> Result<(), Status> {
+    let name = text(value, "/metadata/name");
+    if name.is_empty() {
+        let error = FieldError::required("metadata.name", "name is required");
+        return Err(Status::invalid(&request.kind, "", &[error]));
+    }
+    if name != request.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            request.name
+        )));
+    }
+    Ok(())
+}
+
+fn check_preconditions(
+    kind: &Kind,
+    old: &Object,
+    value: &Value,
+    is_patch: bool,
+) -> Result<(), Status> {
+    let (uid, revision) = (text(value, "/metadata/uid"), text(value, "/metadata/resourceVersion"));
+    let was = old.metadata();
+    if !uid.is_empty() && uid != was.uid {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            was.uid
+        );
+        return Err(Status::conflict(kind, &was.name, why));
+    }
+    if revision.is_empty() && !is_patch && !kind.strategy.unconditional_update {
+        let why = "must be specified for an update";
+        let error = FieldError::invalid("metadata.resourceVersion", &json!(0), why);
+        return Err(Status::invalid(kind, &was.name, &[error]));
+    }
+    if !revision.is_empty() && revision != "0" && revision != was.resource_version {
+        return Err(Status::modified(kind, &was.name));
+    }
+    Ok(())
+}
+
+/// What only the server says of an object stays as it was.
+fn keep_system_metadata(value: &mut Value, old: &Value) {
+    let fields = metadata(value);
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+        "selfLink",
+        "generateName",
+    ] {
+        match &old["metadata"][field] {
+            Value::Null => fields.remove(field),
+            kept => fields.insert(field.into(), kept.clone()),
+        };
+    }
+}
+
+/// A change of anything but metadata and status is a new generation.
+fn count_generation(kind: &Kind, value: &mut Value, old: &Value) {
+    if !kind.strategy.has_generation {
+        return;
+    }
+    let changed = {
+        let of = |value: &Value| {
+            let rest = value.as_object().into_iter().flatten();
+            rest.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect::<Vec<_>>()
+        };
+        of(value) != of(old)
+    };
+    if changed {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
+        metadata(value).insert("generation".into(), (generation + 1).into());
+    }
+}

@@ -1,0 +1,170 @@
+//! What is checked of every object, whatever its kind, and then what its kind checks.
+
+use coracle_api::kind::NameRule;
+use coracle_api::{FieldError, Kind, names};
+use serde_json::{Value, json};
+
+use crate::prepare::WriteEnv;
+use crate::verbs::{Part, create, text};
+
+/// Bytes that all annotations of an object may have together.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+/// What is wrong with a new object.
+pub(crate) fn of_new(kind: &Kind, value: &Value, _: &WriteEnv<'_>) -> Vec<FieldError> {
+    let mut errors = (kind.strategy.validate)(value);
+    errors.extend(metadata(kind, value));
+    errors
+}
+
+/// What is wrong with the change of `part` from `old` to `new`.
+pub(crate) fn of_change(
+    kind: &Kind,
+    part: Part,
+    new: &Value,
+    old: &Value,
+    _: &WriteEnv<'_>,
+) -> Vec<FieldError> {
+    let mut errors = new_finalizers(new, old);
+    match part {
+        Part::Status => errors.extend((kind.strategy.validate_status)(new, old)),
+        Part::Whole | Part::Scale => {
+            errors.extend((kind.strategy.validate)(new));
+            errors.extend((kind.strategy.validate_update)(new, old));
+        }
+        Part::EphemeralContainers | Part::Resize => errors.extend((kind.strategy.validate)(new)),
+        Part::Finalize | Part::Approval => {}
+    }
+    errors.extend(metadata(kind, new));
+    errors
+}
+
+fn metadata(kind: &Kind, value: &Value) -> Vec<FieldError> {
+    let mut errors = name(kind, text(value, "/metadata/name"));
+    let fields = &value["metadata"];
+    errors.extend(labels(&fields["labels"]));
+    errors.extend(annotations(&fields["annotations"]));
+    errors.extend(owners(&fields["ownerReferences"]));
+    errors.extend(finalizers(&fields["finalizers"]));
+    errors
+}
+
+fn name(kind: &Kind, name: &str) -> Vec<FieldError> {
+    if name.is_empty() {
+        return vec![create::name_required()];
+    }
+    let why = match kind.strategy.name {
+        NameRule::DnsSubdomain => names::dns1123_subdomain(name),
+        NameRule::DnsLabel => names::dns1123_label(name),
+        NameRule::Dns1035Label => names::dns1035_label(name),
+        NameRule::PathSegment => names::path_segment(name, false),
+    };
+    why.into_iter().map(|why| FieldError::invalid("metadata.name", &json!(name), why)).collect()
+}
+
+fn each(map: &Value) -> impl Iterator<Item = (&String, &str)> {
+    let fields = map.as_object().into_iter().flatten();
+    fields.map(|(key, value)| (key, value.as_str().unwrap_or_default()))
+}
+
+fn labels(labels: &Value) -> Vec<FieldError> {
+    let field = "metadata.labels";
+    let mut errors = Vec::new();
+    for (key, value) in each(labels) {
+        let keys = names::qualified_name(key).into_iter();
+        errors.extend(keys.map(|why| FieldError::invalid(field, &json!(key), why)));
+        let values = names::label_value(value).into_iter();
+        errors.extend(values.map(|why| FieldError::invalid(field, &json!(value), why)));
+    }
+    errors
+}
+
+fn annotations(annotations: &Value) -> Vec<FieldError> {
+    let field = "metadata.annotations";
+    let mut errors = Vec::new();
+    let mut bytes = 0;
+    for (key, value) in each(annotations) {
+        let keys = names::qualified_name(&key.to_lowercase()).into_iter();
+        errors.extend(keys.map(|why| FieldError::invalid(field, &json!(key), why)));
+        bytes += key.len() + value.len();
+    }
+    if bytes > ANNOTATIONS_MAX {
+        let kind = coracle_api::FieldErrorKind::TooLong(ANNOTATIONS_MAX);
+        errors.push(FieldError { field: field.into(), kind, detail: String::new() });
+    }
+    errors
+}
+
+fn owners(owners: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut controllers: Vec<&str> = Vec::new();
+    for owner in owners.as_array().into_iter().flatten() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if text(owner, &format!("/{field}")).is_empty() {
+                let path = format!("metadata.ownerReferences.{field}");
+                let why = match field {
+                    "apiVersion" => "version must not be empty",
+                    "kind" => "must not be empty",
+                    "name" => "must not be empty",
+                    _ => "must not be empty",
+                };
+                errors.push(FieldError::invalid(path, &json!(""), why));
+            }
+        }
+        if owner["controller"] == true {
+            controllers.push(text(owner, "/kind"));
+        }
+    }
+    if controllers.len() > 1 {
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for \
+             {} and {}",
+            controllers[0], controllers[1]
+        );
+        errors.push(FieldError::invalid("metadata.ownerReferences", owners, why));
+    }
+    errors
+}
+
+fn finalizers(finalizers: &Value) -> Vec<FieldError> {
+    let all = finalizers.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let why = |name: &str| {
+        let mut why = names::qualified_name(name);
+        if why.is_empty()
+            && !name.contains('/')
+            && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes")
+        {
+            why.push("name is neither a standard finalizer name nor is it fully qualified".into());
+        }
+        why
+    };
+    all.flat_map(|name| {
+        why(name)
+            .into_iter()
+            .map(move |why| FieldError::invalid("metadata.finalizers", &json!(name), why))
+    })
+    .collect()
+}
+
+/// Who is going cannot be held by anyone new.
+fn new_finalizers(new: &Value, old: &Value) -> Vec<FieldError> {
+    if old["metadata"]["deletionTimestamp"].is_null() {
+        return Vec::new();
+    }
+    let of = |value: &Value| -> Vec<String> {
+        let all = value["metadata"]["finalizers"].as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let before = of(old);
+    let added: Vec<String> = of(new).into_iter().filter(|name| !before.contains(name)).collect();
+    if added.is_empty() {
+        return Vec::new();
+    }
+    let list: Vec<String> = added.iter().map(|name| format!("{name:?}")).collect();
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers \
+         []string{{{}}}",
+        list.join(", ")
+    );
+    vec![FieldError::forbidden("metadata.finalizers", why)]
+}

@@ -1,0 +1,187 @@
+//! watch: what exists, then what changes, as the selectors of the request see it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::{Object, Status};
+use coracle_store::{Event, Snapshot, Store, Watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::request::Request;
+use crate::verbs::list::{asked_revision, select};
+use crate::verbs::selectors::Selection;
+
+/// How often a quiet watch says where it is.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// How long before its end a watch says where it is, so that the next one resumes there.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+/// How long a watch lasts when the client does not say; upstream draws 30 to 60 minutes.
+const LASTS: Duration = Duration::from_secs(45 * 60);
+
+/// One event of a watch.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// It exists, or began to match.
+    Added(Arc<Object>),
+    /// It changed.
+    Modified(Arc<Object>),
+    /// It is gone, or ceased to match: its last state, with the revision of that change.
+    Deleted(Arc<Object>),
+    /// Everything up to this revision was sent.
+    Bookmark {
+        /// Up to where.
+        revision: u64,
+        /// Whether what existed at the start is now complete.
+        initial_events_end: bool,
+    },
+    /// The watch cannot go on.
+    Error(Status),
+}
+
+/// A watch of one collection.
+pub struct WatchStream {
+    selection: Selection,
+    namespace: String,
+    initial: VecDeque<Frame>,
+    watch: Option<Watch>,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    end: Instant,
+    ended: bool,
+}
+
+impl WatchStream {
+    /// Opens the watch that `request` asks for.
+    pub(crate) fn open(store: &Store, request: &Request) -> Result<Self, Status> {
+        check_initial_events(request)?;
+        let asked = asked_revision(&request.options)?.unwrap_or(0);
+        let everything = request.options.send_initial_events;
+        let start = store.snapshot();
+        let from_now = everything == Some(true) || (asked == 0 && everything.is_none());
+        let since = match everything {
+            _ if from_now => start.revision(),
+            Some(false) if asked == 0 => start.revision(),
+            _ => asked,
+        };
+        let mut initial = VecDeque::new();
+        if from_now {
+            if asked > start.revision() {
+                return Err(super::too_large_revision(asked, start.revision()));
+            }
+            initial = existing(&start, request)?;
+        }
+        let watch = match store.watch_resource(&request.kind.storage_resource(), since) {
+            Ok(watch) => Some(watch),
+            Err(compacted) => {
+                initial = VecDeque::from([too_old(since, compacted.oldest)]);
+                None
+            }
+        };
+        let lasts = request.options.timeout_seconds.map_or(LASTS, Duration::from_secs);
+        let now = Instant::now();
+        Ok(Self {
+            selection: Selection::of(request)?,
+            namespace: request.namespace.clone(),
+            initial,
+            watch,
+            bookmarks: request.options.allow_watch_bookmarks,
+            next_bookmark: now + BOOKMARKS.min(lasts.saturating_sub(LAST_BOOKMARK)),
+            end: now + lasts,
+            ended: false,
+        })
+    }
+
+    /// The next event, now or when it comes; `None` at the end. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.initial.pop_front() {
+                return Some(frame);
+            }
+            if self.ended {
+                return None;
+            }
+            let watch = self.watch.as_mut()?;
+            tokio::select! {
+                biased;
+                event = watch.next() => match event {
+                    Ok(event) => {
+                        if let Some(frame) = frame(&self.selection, &self.namespace, &event) {
+                            return Some(frame);
+                        }
+                    }
+                    Err(compacted) => {
+                        self.ended = true;
+                        return Some(too_old(watch.revision(), compacted.oldest));
+                    }
+                },
+                () = sleep_until(self.end) => self.ended = true,
+                () = sleep_until(self.next_bookmark), if self.bookmarks => {
+                    return Some(self.bookmark());
+                }
+            }
+        }
+    }
+
+    fn bookmark(&mut self) -> Frame {
+        let now = Instant::now();
+        let last = self.end.checked_sub(LAST_BOOKMARK).unwrap_or(self.end);
+        let next = now + BOOKMARKS;
+        self.next_bookmark = if now >= last { self.end + BOOKMARKS } else { next.min(last) };
+        let revision = self.watch.as_ref().map_or(0, Watch::revision);
+        Frame::Bookmark { revision, initial_events_end: false }
+    }
+}
+
+/// What exists, and the bookmark that ends it when the client asked for one.
+fn existing(snapshot: &Snapshot, request: &Request) -> Result<VecDeque<Frame>, Status> {
+    let mut frames: VecDeque<_> =
+        select(snapshot, request)?.into_iter().map(Frame::Added).collect();
+    if request.options.send_initial_events == Some(true) && request.options.allow_watch_bookmarks {
+        let revision = snapshot.revision();
+        frames.push_back(Frame::Bookmark { revision, initial_events_end: true });
+    }
+    Ok(frames)
+}
+
+fn check_initial_events(request: &Request) -> Result<(), Status> {
+    let options = &request.options;
+    let invalid = |field: &str, why: &str| {
+        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: Forbidden: {why}");
+        Err(Status::failure(422, "Invalid", message))
+    };
+    if options.send_initial_events.is_some() && options.resource_version_match != "NotOlderThan" {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        return invalid("resourceVersionMatch", why);
+    }
+    if options.send_initial_events.is_none() && !options.resource_version_match.is_empty() {
+        let why =
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        return invalid("resourceVersionMatch", why);
+    }
+    Ok(())
+}
+
+fn too_old(asked: u64, oldest: u64) -> Frame {
+    Frame::Error(Status::expired(format!("too old resource version: {asked} ({oldest})")))
+}
+
+/// What `event` is to a client that sees only what `selection` selects.
+fn frame(selection: &Selection, namespace: &str, event: &Event) -> Option<Frame> {
+    if !namespace.is_empty() && *event.key.namespace != *namespace {
+        return None;
+    }
+    let matched = |object: &Option<Arc<Object>>| {
+        object.as_deref().is_some_and(|object| selection.matches(object))
+    };
+    match (matched(&event.old), matched(&event.new)) {
+        (false, true) => Some(Frame::Added(Arc::clone(&event.last))),
+        (true, true) => Some(Frame::Modified(Arc::clone(&event.last))),
+        (true, false) if event.new.is_none() => Some(Frame::Deleted(Arc::clone(&event.last))),
+        (true, false) => {
+            let last = event.old.as_ref()?.stamped(event.revision).ok()?;
+            Some(Frame::Deleted(Arc::new(last)))
+        }
+        (false, false) => None,
+    }
+}
