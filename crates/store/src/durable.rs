@@ -14,7 +14,8 @@ use crate::snapshot::State;
 
 /// Resource, namespace and name → checksum, revision and JSON.
 const OBJECTS: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition::new("objects");
-/// `format` and `revision` (64-bit little-endian), and `meta/…` for the engine.
+/// `format` and `revision` (64-bit little-endian), and `meta/…` for the engine. The store's revision
+/// is this one or that of the newest object, whichever is higher.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// The version of this layout. A store of a higher one is refused.
@@ -111,6 +112,11 @@ impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.meta.is_empty()
     }
+
+    /// Whether an object of the batch carries `revision`, the last one.
+    fn shows(&self, revision: u64) -> bool {
+        self.objects.values().flatten().any(|object| object.revision() == revision)
+    }
 }
 
 /// The open database.
@@ -134,8 +140,10 @@ impl Durable {
         let disk = Arc::new(Reversible::new(disk).map_err(LoadError::Io)?);
         let database = open_database(&disk)?;
         create_tables(&database)?;
-        let (revision, meta) = read_meta(&database)?;
-        let state = State::restored(revision, read_objects(&database, revision)?);
+        let (mut revision, meta) = read_meta(&database)?;
+        let objects = read_objects(&database)?;
+        revision = objects.iter().map(|object| object.revision()).fold(revision, u64::max);
+        let state = State::restored(revision, objects);
         let durable = Self { disk, database: Some(database), revision };
         Ok(Loaded { durable, state, meta })
     }
@@ -180,7 +188,7 @@ impl Durable {
     fn reopen(&self) -> Result<Database, LoadError> {
         self.disk.revert().map_err(LoadError::Io)?;
         let database = open_database(&self.disk)?;
-        let (found, _) = read_meta(&database)?;
+        let found = newest_revision(&database)?;
         if found != self.revision {
             return Err(LoadError::OtherRevision { found, expected: self.revision });
         }
@@ -246,10 +254,13 @@ fn write(database: &Database, batch: &Batch, revision: u64) -> Result<(), redb::
                 }
             }
         }
-        let mut meta = transaction.open_table(META)?;
-        meta.insert("revision", revision.to_le_bytes().as_slice())?;
-        for (name, value) in &batch.meta {
-            meta.insert(meta_name(name).as_str(), value.as_slice())?;
+        // One table less is several pages less in most batches.
+        if !batch.meta.is_empty() || !batch.shows(revision) {
+            let mut meta = transaction.open_table(META)?;
+            meta.insert("revision", revision.to_le_bytes().as_slice())?;
+            for (name, value) in &batch.meta {
+                meta.insert(meta_name(name).as_str(), value.as_slice())?;
+            }
         }
     }
     Ok(transaction.commit()?)
@@ -283,7 +294,20 @@ fn read_meta(database: &Database) -> Result<(u64, BTreeMap<String, Vec<u8>>), Lo
     Ok((revision, meta))
 }
 
-fn read_objects(database: &Database, newest: u64) -> Result<Vec<Arc<Object>>, LoadError> {
+/// The revision of the store in `database`, without reading whole objects.
+fn newest_revision(database: &Database) -> Result<u64, LoadError> {
+    let (mut newest, _) = read_meta(database)?;
+    let transaction = database.begin_read().map_err(LoadError::of)?;
+    let table = transaction.open_table(OBJECTS).map_err(missing_table)?;
+    for entry in table.iter().map_err(LoadError::of)? {
+        let (_, record) = entry.map_err(LoadError::of)?;
+        let revision = record.value().get(4..RECORD_HEADER).and_then(|bytes| bytes.try_into().ok());
+        newest = newest.max(revision.map_or(0, u64::from_le_bytes));
+    }
+    Ok(newest)
+}
+
+fn read_objects(database: &Database) -> Result<Vec<Arc<Object>>, LoadError> {
     let transaction = database.begin_read().map_err(LoadError::of)?;
     let table = transaction.open_table(OBJECTS).map_err(missing_table)?;
     let mut resource: Arc<str> = "".into();
@@ -294,7 +318,7 @@ fn read_objects(database: &Database, newest: u64) -> Result<Vec<Arc<Object>>, Lo
         if *resource != *place.0 {
             resource = place.0.into();
         }
-        let object = decode(&resource, place, record, newest).map_err(|reason| {
+        let object = decode(&resource, place, record).map_err(|reason| {
             let (resource, namespace, name) = place;
             LoadError::Record { key: Key::new(resource, namespace, name).to_string(), reason }
         })?;
@@ -337,12 +361,7 @@ fn checksum((resource, namespace, name): (&str, &str, &str), record: &[u8]) -> u
 }
 
 /// The object in `record`, or in words what is wrong with it.
-fn decode(
-    resource: &Arc<str>,
-    place: (&str, &str, &str),
-    record: &[u8],
-    newest: u64,
-) -> Result<Object, String> {
+fn decode(resource: &Arc<str>, place: (&str, &str, &str), record: &[u8]) -> Result<Object, String> {
     let (stored, rest) = record.split_first_chunk().ok_or("it is too short")?;
     if u32::from_le_bytes(*stored) != checksum(place, rest) {
         return Err("its checksum is wrong".to_owned());
@@ -354,7 +373,7 @@ fn decode(
     if self::place(object.key()) != place {
         return Err(format!("it holds {}", object.key()));
     }
-    if object.revision() != revision || revision > newest {
+    if object.revision() != revision {
         return Err(format!("its revision {revision} cannot be"));
     }
     Ok(object)

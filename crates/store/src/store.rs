@@ -23,6 +23,9 @@ use crate::watch::{Compacted, Event, Log, Retention, Watch, unpoisoned};
 /// How many transactions share one flush at most.
 const BATCH_MAX: usize = 1024;
 
+/// A flush waits for company no longer than this, whatever the last one took.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+
 /// Why a store did not open. Nothing on the disk was changed by trying.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -194,7 +197,9 @@ impl Store {
         let job = Job { transaction, meta, reply };
         match &mut *unpoisoned(&self.shared.committer) {
             Mode::Thread(sender, _) => sender.send(job).map_err(|_| CommitError::Closed)?,
-            Mode::Inline(committer) => committer.commit(vec![job]),
+            Mode::Inline(committer) => {
+                committer.commit(vec![job]).into_iter().for_each(Answer::send);
+            }
             Mode::Closed => return Err(CommitError::Closed),
         }
         answer.await.unwrap_or(Err(CommitError::Closed))
@@ -273,11 +278,37 @@ fn create(path: &Path) -> io::Result<()> {
     std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Fills `batch` up to `expected` jobs for as long as `patience` lasts.
+fn gather(batch: &mut Vec<Job>, jobs: &mpsc::Receiver<Job>, expected: usize, patience: Duration) {
+    let start = Instant::now();
+    while batch.len() < expected.min(BATCH_MAX) {
+        let left = patience.saturating_sub(start.elapsed());
+        match jobs.recv_timeout(left) {
+            Ok(job) => batch.push(job),
+            Err(_) => return,
+        }
+    }
+}
+
 /// One submitted transaction and who waits for it.
 struct Job {
     transaction: Transaction,
     meta: Option<(String, Vec<u8>)>,
     reply: oneshot::Sender<Result<Committed, CommitError>>,
+}
+
+/// What a caller is told once its flush is over.
+struct Answer {
+    reply: oneshot::Sender<Result<Committed, CommitError>>,
+    result: Result<Committed, CommitError>,
+}
+
+impl Answer {
+    fn send(self) {
+        if self.reply.send(self.result).is_err() {
+            tracing::trace!("a transaction whose caller no longer waits");
+        }
+    }
 }
 
 /// The only writer.
@@ -302,18 +333,31 @@ impl Committer {
         (Arc::clone(&published), Self { durable, published, started, _lock: lock })
     }
 
-    /// The committer thread: whatever waits shares the next flush.
+    /// The committer thread.
     fn serve(mut self, jobs: &mpsc::Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let batch = std::iter::once(first).chain(jobs.try_iter()).take(BATCH_MAX).collect();
-            self.commit(batch);
+        let mut batch: Vec<Job> = Vec::new();
+        let (mut expected, mut patience) = (0, Duration::ZERO);
+        loop {
+            if batch.is_empty() {
+                let Ok(first) = jobs.recv() else { break };
+                batch.push(first);
+            }
+            gather(&mut batch, jobs, expected, patience);
+            let start = Instant::now();
+            let answers = self.commit(batch);
+            patience = (start.elapsed() / 8).min(GATHER_MAX);
+            // Those who are answered now are likely to come again at once. Without waiting for
+            // them, half of the writers would always just miss the flush of the other half.
+            batch = jobs.try_iter().take(BATCH_MAX).collect();
+            expected = answers.len() + batch.len();
+            answers.into_iter().for_each(Answer::send);
         }
         self.close();
     }
 
     /// Commits `jobs` with one flush. Each is checked against what those before it did; all are
     /// answered after the flush, because a refusal also tells what the others wrote.
-    fn commit(&mut self, jobs: Vec<Job>) {
+    fn commit(&mut self, jobs: Vec<Job>) -> Vec<Answer> {
         let mut state = State::clone(&self.published.state.load());
         let mut batch = Batch::default();
         let mut events: Vec<Arc<Event>> = Vec::new();
@@ -324,18 +368,14 @@ impl Committer {
                 batch.meta.extend(job.meta);
                 committed
             });
-            answers.push((job.reply, result));
+            answers.push(Answer { reply: job.reply, result });
         }
         batch.objects = events.iter().map(|e| (e.key.clone(), e.new.clone())).collect();
         match self.write(&batch, state.revision) {
             Ok(()) => self.publish(state, batch.meta, &events),
-            Err(error) => answers.iter_mut().for_each(|(_, result)| *result = Err(error.clone())),
+            Err(error) => answers.iter_mut().for_each(|answer| answer.result = Err(error.clone())),
         }
-        for (reply, result) in answers {
-            if reply.send(result).is_err() {
-                tracing::trace!("a transaction whose caller no longer waits");
-            }
-        }
+        answers
     }
 
     fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), CommitError> {

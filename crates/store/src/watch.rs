@@ -28,6 +28,14 @@ pub struct Event {
     pub last: Arc<Object>,
 }
 
+impl Event {
+    /// How much the log holds on to for this event, or nearly: the old version may be another
+    /// event's new one.
+    fn bytes(&self) -> usize {
+        self.last.bytes().len() + self.old.as_ref().map_or(0, |old| old.bytes().len())
+    }
+}
+
 /// The events after the asked revision are no longer all in the log: list and watch anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the watch log begins after revision {oldest}")]
@@ -141,7 +149,7 @@ impl Log {
             topic.lock().kept.push_back(Arc::clone(event));
             inner.all.lock().kept.push_back(Arc::clone(event));
             inner.times.push_back(now);
-            inner.bytes += event.last.bytes().len();
+            inner.bytes += event.bytes();
             touched.entry(Arc::clone(&event.key.resource)).or_insert(topic);
         }
         self.newest.store(last.revision, Ordering::Release);
@@ -204,7 +212,7 @@ impl Inner {
     fn drop_oldest(&mut self) {
         self.times.pop_front();
         if let Some(event) = self.all.drop_oldest() {
-            self.bytes -= event.last.bytes().len();
+            self.bytes -= event.bytes();
             if let Some(topic) = self.resources.get(&event.key.resource) {
                 topic.drop_oldest();
             }
