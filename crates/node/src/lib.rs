@@ -1,1 +1,3 @@
-//! The kubelet: pod planner (pure), pod worker, probes, volumes, images, logs, exec.
+//! The kubelet: pod planner, pod worker, probes, volumes, images, logs, exec.
+
+pub mod planner;

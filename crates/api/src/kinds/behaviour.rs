@@ -8,9 +8,8 @@ use crate::kind::Kind;
 /// Sets the functions of the row: defaults, what is prepared, validation, warnings.
 pub(super) fn attach(kind: &mut Kind) {
     let strategy = &mut kind.strategy;
-    match (kind.group.as_ref(), kind.plural.as_ref()) {
-        ("", "pods") => strategy.grace_period = Some(termination_grace_period),
-        _ => (),
+    if (kind.group.as_ref(), kind.plural.as_ref()) == ("", "pods") {
+        strategy.grace_period = Some(termination_grace_period);
     }
 }
 

@@ -1,0 +1,142 @@
+//! `status.conditions` of a pod, with the kubelet's reasons and messages.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::observed::Observed;
+use super::spec;
+
+struct Finding {
+    status: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Finding {
+    fn yes(reason: &'static str) -> Self {
+        Self { status: true, reason, message: String::new() }
+    }
+
+    fn no(reason: &'static str, message: String) -> Self {
+        Self { status: false, reason, message }
+    }
+}
+
+/// The node's own conditions in the kubelet's order, then those of others as they were. A
+/// condition that did not change its status keeps its transition time.
+pub(crate) fn conditions(
+    pod: &Pod,
+    seen: &Observed,
+    phase: &str,
+    init: &[ContainerStatus],
+    app: &[ContainerStatus],
+    now: Timestamp,
+) -> Vec<PodCondition> {
+    let old = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
+    let old = old.unwrap_or_default();
+    let sandbox = match &seen.sandbox {
+        Some(sandbox) if sandbox.alive => Finding::yes(""),
+        _ => Finding::no("", String::new()),
+    };
+    let ours = [
+        ("PodReadyToStartContainers", sandbox),
+        ("Initialized", initialized(phase, init, app)),
+        ("Ready", ready(pod, old, phase, app)),
+        ("ContainersReady", containers_ready(phase, app)),
+        ("PodScheduled", Finding::yes("")),
+    ];
+    let mut all: Vec<PodCondition> = Vec::with_capacity(old.len().max(ours.len()));
+    for (name, finding) in &ours {
+        all.push(condition(pod, old, name, finding, now));
+    }
+    let foreign =
+        |condition: &&PodCondition| !ours.iter().any(|(name, _)| *name == condition.type_);
+    all.extend(old.iter().filter(foreign).cloned());
+    all
+}
+
+fn condition(
+    pod: &Pod,
+    old: &[PodCondition],
+    name: &str,
+    finding: &Finding,
+    now: Timestamp,
+) -> PodCondition {
+    let status = if finding.status { "True" } else { "False" };
+    let same = old.iter().find(|it| it.type_ == name && it.status == status);
+    let since = same.and_then(|it| it.last_transition_time.clone());
+    PodCondition {
+        type_: name.to_owned(),
+        status: status.to_owned(),
+        last_probe_time: None,
+        last_transition_time: Some(since.unwrap_or(Time(now))),
+        reason: Some(finding.reason.to_owned()).filter(|reason| !reason.is_empty()),
+        message: Some(finding.message.clone()).filter(|message| !message.is_empty()),
+        observed_generation: pod.metadata.generation,
+    }
+}
+
+fn initialized(phase: &str, init: &[ContainerStatus], app: &[ContainerStatus]) -> Finding {
+    if phase == "Succeeded" {
+        return Finding::yes("PodCompleted");
+    }
+    let ran = |status: &ContainerStatus| {
+        let state = status.state.as_ref();
+        state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    // Init containers are not asked again once an app container has started.
+    let unfinished = names(init.iter().filter(|status| !status.ready));
+    if unfinished.is_empty() || app.iter().any(ran) {
+        return Finding::yes("");
+    }
+    Finding::no(
+        "ContainersNotInitialized",
+        format!("containers with incomplete status: [{unfinished}]"),
+    )
+}
+
+fn containers_ready(phase: &str, app: &[ContainerStatus]) -> Finding {
+    match phase {
+        "Succeeded" => return Finding::no("PodCompleted", String::new()),
+        "Failed" => return Finding::no("PodFailed", String::new()),
+        _ => {}
+    }
+    let unready = names(app.iter().filter(|status| !status.ready));
+    if unready.is_empty() {
+        return Finding::yes("");
+    }
+    Finding::no("ContainersNotReady", format!("containers with unready status: [{unready}]"))
+}
+
+fn ready(pod: &Pod, old: &[PodCondition], phase: &str, app: &[ContainerStatus]) -> Finding {
+    let containers = containers_ready(phase, app);
+    if !containers.status {
+        return containers;
+    }
+    let gates = spec::spec(pod).readiness_gates.as_deref().unwrap_or_default();
+    let closed: Vec<String> = gates
+        .iter()
+        .filter_map(|gate| {
+            let name = &gate.condition_type;
+            match old.iter().find(|condition| condition.type_ == *name) {
+                None => Some(format!(
+                    "corresponding condition of pod readiness gate {name:?} does not exist."
+                )),
+                Some(condition) if condition.status != "True" => Some(format!(
+                    "the status of pod readiness gate {name:?} is not \"True\", but {}",
+                    condition.status
+                )),
+                Some(_) => None,
+            }
+        })
+        .collect();
+    if closed.is_empty() {
+        return Finding::yes("");
+    }
+    Finding::no("ReadinessGatesNotReady", closed.join(", "))
+}
+
+fn names<'a>(statuses: impl Iterator<Item = &'a ContainerStatus>) -> String {
+    statuses.map(|status| status.name.as_str()).collect::<Vec<_>>().join(" ")
+}

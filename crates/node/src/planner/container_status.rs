@@ -1,0 +1,156 @@
+//! `status.containerStatuses` and `status.initContainerStatuses`.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, Pod,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::observed::{ContainerSeen, Instance, Observed};
+use super::plan::next_start;
+use super::{probes, spec};
+
+/// Scheme of the ids in `containerID`.
+const ID_SCHEME: &str = "coracle://";
+
+/// The statuses of the init containers, in the spec's order.
+pub(crate) fn init_statuses(pod: &Pod, seen: &Observed, now: Timestamp) -> Vec<ContainerStatus> {
+    let containers = spec::init_containers(pod);
+    containers.iter().map(|container| status_of(pod, container, true, seen, now)).collect()
+}
+
+/// The statuses of the app containers, by name.
+pub(crate) fn app_statuses(pod: &Pod, seen: &Observed, now: Timestamp) -> Vec<ContainerStatus> {
+    let containers = spec::containers(pod);
+    let mut statuses: Vec<_> =
+        containers.iter().map(|container| status_of(pod, container, false, seen, now)).collect();
+    statuses.sort_by(|a, b| a.name.cmp(&b.name));
+    statuses
+}
+
+fn status_of(
+    pod: &Pod,
+    container: &Container,
+    init: bool,
+    seen: &Observed,
+    now: Timestamp,
+) -> ContainerStatus {
+    let empty = ContainerSeen::default();
+    let state = seen.containers.get(&container.name).unwrap_or(&empty);
+    let current = state.current.as_ref();
+    let running = current.is_some_and(Instance::is_running);
+    let waiting = waiting(pod, container, init, seen, state, now);
+    let last = match &waiting {
+        Some(_) => current.and_then(terminated).or(state.previous.as_ref().and_then(terminated)),
+        None => state.previous.as_ref().and_then(terminated),
+    };
+    let started = running && probes::is_started(container, seen);
+    let finished = init && current.is_some_and(|it| it.exit.as_ref().is_some_and(|e| e.code == 0));
+    let ready = if init { finished } else { running && probes::is_ready(container, seen) };
+    ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        image_id: current.map(|instance| instance.image_id.clone()).unwrap_or_default(),
+        container_id: current.map(|instance| format!("{ID_SCHEME}{}", instance.id)),
+        restart_count: current.map_or(0, |it| i32::try_from(it.attempt).unwrap_or(i32::MAX)),
+        ready,
+        started: Some(if init { running } else { started }),
+        state: Some(waiting.unwrap_or_else(|| present_state(pod, current))),
+        last_state: Some(ContainerState { terminated: last, ..ContainerState::default() }),
+        resources: container.resources.clone(),
+        ..ContainerStatus::default()
+    }
+}
+
+fn present_state(pod: &Pod, current: Option<&Instance>) -> ContainerState {
+    match current {
+        Some(instance) if instance.is_running() => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(Time(instance.started_at)) }),
+            ..ContainerState::default()
+        },
+        Some(instance) => {
+            ContainerState { terminated: terminated(instance), ..ContainerState::default() }
+        }
+        None => wait(initial_reason(pod), String::new()),
+    }
+}
+
+fn initial_reason(pod: &Pod) -> &'static str {
+    if spec::init_containers(pod).is_empty() { "ContainerCreating" } else { "PodInitializing" }
+}
+
+fn wait(reason: &str, message: String) -> ContainerState {
+    let waiting = ContainerStateWaiting {
+        reason: Some(reason.to_owned()),
+        message: Some(message).filter(|message| !message.is_empty()),
+    };
+    ContainerState { waiting: Some(waiting), ..ContainerState::default() }
+}
+
+/// The waiting state of a container that does not run and is to be started: what its start waits
+/// for. `None` when it runs, has ended for good, or nothing is in its way.
+fn waiting(
+    pod: &Pod,
+    container: &Container,
+    init: bool,
+    seen: &Observed,
+    state: &ContainerSeen,
+    now: Timestamp,
+) -> Option<ContainerState> {
+    let current = state.current.as_ref();
+    if current.is_some_and(Instance::is_running) || is_ending(pod, seen) {
+        return None;
+    }
+    let due = next_start(pod, container, init, seen)?.0;
+    if let Some(failure) = &state.image.failure {
+        let image = container.image.as_deref().unwrap_or_default();
+        // The error itself is shown first; what follows is waiting for the next attempt.
+        return Some(match failure.reason.as_str() {
+            "ErrImagePull" if failure.failed_at < now => {
+                let message = format!(
+                    "Back-off pulling image \"{image}\": {}: {}",
+                    failure.reason, failure.message
+                );
+                wait("ImagePullBackOff", message)
+            }
+            reason => wait(reason, failure.message.clone()),
+        });
+    }
+    if let Some(failure) = &state.failure {
+        return Some(wait(&failure.reason, failure.message.clone()));
+    }
+    let exit = current?.exit.as_ref()?;
+    if due > now && exit.at < due {
+        let seconds = current?.backoff_seconds;
+        let delay = if seconds < 60 { format!("{seconds}s") } else { minutes(seconds) };
+        let message = format!(
+            "back-off {delay} restarting failed container={} pod={}",
+            container.name,
+            spec::full_name(pod)
+        );
+        return Some(wait("CrashLoopBackOff", message));
+    }
+    None
+}
+
+fn minutes(seconds: u32) -> String {
+    format!("{}m{}s", seconds / 60, seconds % 60)
+}
+
+fn is_ending(pod: &Pod, seen: &Observed) -> bool {
+    seen.gone || (pod.metadata.deletion_timestamp.is_some() && seen.sandbox.is_none())
+}
+
+fn terminated(instance: &Instance) -> Option<ContainerStateTerminated> {
+    let exit = instance.exit.as_ref()?;
+    Some(ContainerStateTerminated {
+        container_id: Some(format!("{ID_SCHEME}{}", instance.id)),
+        exit_code: exit.code,
+        finished_at: Some(Time(exit.at)),
+        started_at: Some(Time(instance.started_at)),
+        reason: Some(exit.reason.clone()).filter(|reason| !reason.is_empty()),
+        message: Some(exit.message.clone()).filter(|message| !message.is_empty()),
+        signal: exit.signal,
+    })
+}

@@ -1,0 +1,435 @@
+//! What was observed of a pod, and how it changes when steps are carried out.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+
+use super::probes::{ProbeKind, ProbeSeen};
+use super::spec;
+
+/// First delay before something that failed is tried again, and the longest.
+const BACKOFF_SECONDS: (u32, u32) = (10, 300);
+
+/// A container that ran this long is forgiven what it did before.
+const FORGIVEN_AFTER_SECONDS: i64 = 600;
+
+/// Volumes are tried again sooner: what they wait for is usually on its way.
+const VOLUME_BACKOFF_SECONDS: (u32, u32) = (1, 122);
+
+/// Everything the node knows of a pod beyond the API object.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The API object is gone or is another pod now: what runs must end.
+    pub gone: bool,
+    /// The node's address.
+    pub host_ip: Option<Ipv4Addr>,
+    /// When the node took the pod on.
+    pub accepted_at: Option<Timestamp>,
+    /// Why the node does not run it at all.
+    pub rejection: Option<Rejection>,
+    /// Whether all volumes are in place.
+    pub volumes_ready: bool,
+    /// The last failure to put them in place.
+    pub volumes_failure: Option<Retry>,
+    /// Where the containers run.
+    pub sandbox: Option<Sandbox>,
+    /// The last failure to make one.
+    pub sandbox_failure: Option<Retry>,
+    /// Sandboxes made so far; the present one has this number.
+    pub sandbox_number: u32,
+    /// By container name.
+    pub containers: BTreeMap<String, ContainerSeen>,
+}
+
+/// The node's refusal to run a pod: `status.reason` and `status.message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// `NodePorts`, `OutOfcpu`…
+    pub reason: String,
+    /// The sentence.
+    pub message: String,
+}
+
+/// A failure that is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// What went wrong.
+    pub message: String,
+    /// When to try again.
+    pub at: Timestamp,
+    /// Seconds waited this time.
+    pub delay: u32,
+}
+
+/// The pod's namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The pod's address; the node's own with `hostNetwork`.
+    pub ip: Option<Ipv4Addr>,
+    /// Its process is there.
+    pub alive: bool,
+}
+
+/// One container of the pod.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerSeen {
+    /// The newest instance.
+    pub current: Option<Instance>,
+    /// The one before.
+    pub previous: Option<Instance>,
+    /// The image of the next start.
+    pub image: ImageSeen,
+    /// Why the last start failed before there was a process.
+    pub failure: Option<StartFailure>,
+    /// Results of the current instance's probes.
+    pub probes: BTreeMap<ProbeKind, ProbeSeen>,
+}
+
+/// One run of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The runtime's id.
+    pub id: String,
+    /// 0 for the first, then counted up: `restartCount`.
+    pub attempt: u32,
+    /// Number of the sandbox it runs in.
+    pub sandbox: u32,
+    /// The image as the spec had it.
+    pub image: String,
+    /// The image's digest.
+    pub image_id: String,
+    /// The back-off that a failure of this run is answered with; 0 means at once.
+    pub backoff_seconds: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How it ended, when it has.
+    pub exit: Option<Exit>,
+    /// That it was told to end.
+    pub stopping: Option<Stopping>,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// 128 + signal when a signal ended it.
+    pub code: i32,
+    /// That signal.
+    pub signal: Option<i32>,
+    /// When.
+    pub at: Timestamp,
+    /// `Completed`, `Error`, `OOMKilled`, `StartError`, `ContainerStatusUnknown`.
+    pub reason: String,
+    /// The termination message, or why it did not start.
+    pub message: String,
+}
+
+/// A run that was told to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopping {
+    /// When SIGKILL follows.
+    pub deadline: Timestamp,
+    /// SIGKILL was sent.
+    pub killed: bool,
+}
+
+/// A start that failed before there was a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartFailure {
+    /// `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`.
+    pub reason: String,
+    /// The sentence.
+    pub message: String,
+    /// When to try again.
+    pub retry_at: Timestamp,
+}
+
+/// The image of a container's next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSeen {
+    /// The attempt for which it was found or pulled.
+    pub ready_for: Option<u32>,
+    /// A pull is under way.
+    pub pulling: bool,
+    /// The last attempt failed.
+    pub failure: Option<ImageFailure>,
+}
+
+/// An image that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFailure {
+    /// `ErrImagePull`, `ErrImageNeverPull`, `InvalidImageName`.
+    pub reason: String,
+    /// The sentence.
+    pub message: String,
+    /// When it failed.
+    pub failed_at: Timestamp,
+    /// When to try again, and after how long.
+    pub retry: Retry,
+}
+
+impl Instance {
+    /// Whether its process is there.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.exit.is_none()
+    }
+
+    /// When a failed run may be followed by the next one, and what back-off that one carries: none
+    /// at first, then 10 s, doubling to 5 min; forgiven after 10 min.
+    pub(crate) fn next_start(&self, exit: &Exit) -> (Timestamp, u32) {
+        let ran = exit.at.duration_since(self.started_at);
+        let (first, longest) = BACKOFF_SECONDS;
+        if self.backoff_seconds == 0 || ran > SignedDuration::from_secs(FORGIVEN_AFTER_SECONDS) {
+            return (exit.at, first);
+        }
+        (after(exit.at, self.backoff_seconds), (self.backoff_seconds * 2).min(longest))
+    }
+}
+
+/// `seconds` after `time`; the end of time when that is out of range.
+pub(crate) fn after(time: Timestamp, seconds: u32) -> Timestamp {
+    time.checked_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
+}
+
+fn retry(last: Option<&Retry>, bounds: (u32, u32), message: String, now: Timestamp) -> Retry {
+    let delay = last.map_or(bounds.0, |last| (last.delay * 2).min(bounds.1));
+    Retry { message, at: after(now, delay), delay }
+}
+
+impl Observed {
+    /// The container's entry, made when missing.
+    pub fn container(&mut self, name: &str) -> &mut ContainerSeen {
+        self.containers.entry(name.to_owned()).or_default()
+    }
+
+    /// All volumes are in place.
+    pub fn volumes_mounted(&mut self) {
+        self.volumes_ready = true;
+        self.volumes_failure = None;
+    }
+
+    /// A volume could not be put in place.
+    pub fn volumes_failed(&mut self, message: String, now: Timestamp) {
+        self.volumes_failure =
+            Some(retry(self.volumes_failure.as_ref(), VOLUME_BACKOFF_SECONDS, message, now));
+    }
+
+    /// The sandbox is there.
+    pub fn sandbox_created(&mut self, number: u32, ip: Option<Ipv4Addr>) {
+        self.sandbox_number = number;
+        self.sandbox = Some(Sandbox { ip, alive: true });
+        self.sandbox_failure = None;
+    }
+
+    /// The sandbox could not be made.
+    pub fn sandbox_failed(&mut self, message: String, now: Timestamp) {
+        self.sandbox_failure =
+            Some(retry(self.sandbox_failure.as_ref(), VOLUME_BACKOFF_SECONDS, message, now));
+    }
+
+    /// The sandbox's process is gone, and every container with it.
+    pub fn sandbox_died(&mut self, now: Timestamp) {
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.alive = false;
+        }
+        for name in self.containers.keys().cloned().collect::<Vec<_>>() {
+            self.exited(&name, None, lost(now));
+        }
+    }
+
+    /// The sandbox and whatever was left in it is removed.
+    pub fn sandbox_removed(&mut self, now: Timestamp) {
+        self.sandbox_died(now);
+        self.sandbox = None;
+    }
+
+    /// The pull of a container's image has begun.
+    pub fn pull_started(&mut self, container: &str) {
+        self.container(container).image.pulling = true;
+    }
+
+    /// The image for start number `attempt` is there.
+    pub fn image_ready(&mut self, container: &str, attempt: u32) {
+        self.container(container).image =
+            ImageSeen { ready_for: Some(attempt), pulling: false, failure: None };
+    }
+
+    /// The image for the next start is not there.
+    pub fn image_failed(&mut self, container: &str, reason: &str, message: String, now: Timestamp) {
+        let image = &mut self.container(container).image;
+        let last = image.failure.as_ref().map(|failure| &failure.retry);
+        let retry = retry(last, BACKOFF_SECONDS, message.clone(), now);
+        let failure = ImageFailure { reason: reason.to_owned(), message, failed_at: now, retry };
+        *image = ImageSeen { ready_for: None, pulling: false, failure: Some(failure) };
+    }
+
+    /// A new instance runs.
+    pub fn started(&mut self, container: &str, instance: Instance) {
+        let seen = self.container(container);
+        seen.probes.clear();
+        seen.failure = None;
+        seen.image.ready_for = None;
+        seen.previous = seen.current.replace(instance).or(seen.previous.take());
+    }
+
+    /// A start failed before there was an instance.
+    pub fn start_failed(&mut self, container: &str, reason: &str, message: String, now: Timestamp) {
+        let retry_at = after(now, BACKOFF_SECONDS.0);
+        let failure = StartFailure { reason: reason.to_owned(), message, retry_at };
+        self.container(container).failure = Some(failure);
+    }
+
+    /// An instance (the current one when `id` is `None`) ended. Later reports change nothing.
+    pub fn exited(&mut self, container: &str, id: Option<&str>, exit: Exit) {
+        let seen = self.container(container);
+        for instance in seen.current.iter_mut().chain(seen.previous.iter_mut()) {
+            if instance.exit.is_none() && id.is_none_or(|id| id == instance.id) {
+                instance.exit = Some(exit.clone());
+            }
+        }
+    }
+
+    /// The stop signal was sent to the current instance; SIGKILL follows at `deadline`.
+    pub fn stopping(&mut self, container: &str, deadline: Timestamp) {
+        if let Some(instance) = &mut self.container(container).current {
+            instance.stopping = Some(Stopping { deadline, killed: false });
+        }
+    }
+
+    /// SIGKILL was sent to the current instance.
+    pub fn killed(&mut self, container: &str, now: Timestamp) {
+        if let Some(instance) = &mut self.container(container).current {
+            instance.stopping = Some(Stopping { deadline: now, killed: true });
+        }
+    }
+
+    /// Something that a failure waits for may be there now: a ConfigMap, a Secret, a claim.
+    pub fn try_again(&mut self, now: Timestamp) {
+        for retry in [&mut self.volumes_failure, &mut self.sandbox_failure].into_iter().flatten() {
+            retry.at = now;
+        }
+        for failure in self.containers.values_mut().filter_map(|seen| seen.failure.as_mut()) {
+            failure.retry_at = now;
+        }
+    }
+
+    /// What the status says of containers that the runtime still runs: a container that was ready
+    /// stays so until a probe says otherwise.
+    pub fn remember_readiness(&mut self, pod: &Pod) {
+        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        for status in statuses.into_iter().flatten() {
+            let Some(seen) = self.containers.get_mut(&status.name) else { continue };
+            let Some(current) = seen.current.as_ref().filter(|current| current.is_running()) else {
+                continue;
+            };
+            let same = status.container_id.as_deref().is_some_and(|id| id.ends_with(&current.id));
+            let container = spec::containers(pod).iter().find(|c| c.name == status.name);
+            let (true, Some(container)) = (same, container) else { continue };
+            if container.startup_probe.is_some() && status.started == Some(true) {
+                seen.probes.insert(ProbeKind::Startup, ProbeSeen::remembered());
+            }
+            if container.readiness_probe.is_some() && status.ready {
+                seen.probes.insert(ProbeKind::Readiness, ProbeSeen::remembered());
+            }
+        }
+    }
+
+    /// Fills in from the status what the runtime no longer knows (after a reboot, or when it
+    /// dropped what had ended): whatever ran once has a number, and a container that must not run
+    /// twice does not.
+    pub fn recover(&mut self, pod: &Pod, now: Timestamp) {
+        let sandbox = if self.sandbox.is_some() { self.sandbox_number } else { 0 };
+        let Some(status) = &pod.status else { return };
+        let lists = [&status.init_container_statuses, &status.container_statuses];
+        for status in lists.into_iter().flatten().flatten() {
+            let seen = self.containers.entry(status.name.clone()).or_default();
+            let known = |id: &str| seen.current.as_ref().is_some_and(|current| current.id == id);
+            let former = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            let former = former.and_then(|end| Some((end, bare_id(end.container_id.as_deref())?)));
+            if let Some((end, id)) = former.filter(|(_, id)| !known(id))
+                && seen.previous.is_none()
+            {
+                seen.previous = Some(recovered(status, id, sandbox, Some(end), now));
+            }
+            if seen.current.is_some() {
+                continue;
+            }
+            let state = status.state.as_ref();
+            let end = state.and_then(|state| state.terminated.as_ref());
+            if let Some(id) = bare_id(status.container_id.as_deref()) {
+                let waiting = state.is_some_and(|state| state.waiting.is_some());
+                let end = if waiting { former.map(|(end, _)| end) } else { end };
+                seen.current = Some(recovered(status, id, sandbox, end, now));
+            }
+        }
+    }
+
+    pub(crate) fn current(&self, container: &str) -> Option<&Instance> {
+        self.containers.get(container)?.current.as_ref()
+    }
+
+    /// The current instance, if it belongs to the present sandbox.
+    pub(crate) fn current_here(&self, container: &str) -> Option<&Instance> {
+        let here = |instance: &&Instance| instance.sandbox == self.sandbox_number;
+        self.current(container).filter(here)
+    }
+
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&String, &ContainerSeen, &Instance)> {
+        self.containers.iter().filter_map(|(name, seen)| {
+            let instance = seen.current.as_ref().filter(|instance| instance.is_running())?;
+            Some((name, seen, instance))
+        })
+    }
+}
+
+fn bare_id(container_id: Option<&str>) -> Option<&str> {
+    container_id?.rsplit('/').next().filter(|id| !id.is_empty())
+}
+
+/// An instance of which only the status tells. The status of one in back-off tells no more than
+/// that it was restarted before.
+fn recovered(
+    status: &ContainerStatus,
+    id: &str,
+    sandbox: u32,
+    end: Option<&ContainerStateTerminated>,
+    now: Timestamp,
+) -> Instance {
+    let running = status.state.as_ref().and_then(|state| state.running.as_ref());
+    let started = end.and_then(|end| end.started_at.as_ref());
+    let started = started.or(running.and_then(|running| running.started_at.as_ref()));
+    let exit = end.map_or_else(
+        || lost(now),
+        |end| Exit {
+            code: end.exit_code,
+            signal: end.signal,
+            at: end.finished_at.as_ref().map_or(now, |time| time.0),
+            reason: end.reason.clone().unwrap_or_default(),
+            message: end.message.clone().unwrap_or_default(),
+        },
+    );
+    Instance {
+        id: id.to_owned(),
+        attempt: u32::try_from(status.restart_count).unwrap_or(0),
+        sandbox,
+        image: status.image.clone(),
+        image_id: status.image_id.clone(),
+        backoff_seconds: 0,
+        started_at: started.map_or(now, |time| time.0),
+        exit: Some(exit),
+        stopping: None,
+    }
+}
+
+/// The end of a container that nobody saw end.
+fn lost(now: Timestamp) -> Exit {
+    Exit {
+        code: 137,
+        signal: None,
+        at: now,
+        reason: "ContainerStatusUnknown".to_owned(),
+        message: "The container could not be located when the pod was terminated".to_owned(),
+    }
+}

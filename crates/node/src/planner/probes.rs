@@ -1,0 +1,223 @@
+//! Probes: when one is due, and what its results mean.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, Probe};
+
+use super::events::Note;
+use super::observed::{Instance, Observed, after};
+use super::spec;
+
+/// Which of a container's probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeKind {
+    /// Holds the other two back until it passes; restarts the container when it fails.
+    Startup,
+    /// Restarts the container when it fails.
+    Liveness,
+    /// Takes the pod out of Services while it fails.
+    Readiness,
+}
+
+impl ProbeKind {
+    /// In the order in which they are looked at.
+    pub const ALL: [Self; 3] = [Self::Startup, Self::Liveness, Self::Readiness];
+
+    /// The container's probe of this kind.
+    #[must_use]
+    pub fn of(self, container: &Container) -> Option<&Probe> {
+        match self {
+            Self::Startup => container.startup_probe.as_ref(),
+            Self::Liveness => container.liveness_probe.as_ref(),
+            Self::Readiness => container.readiness_probe.as_ref(),
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Startup => "Startup",
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+        }
+    }
+}
+
+/// What a single probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Alive, ready, started.
+    Success,
+    /// Not so, and how it showed.
+    Failure(String),
+    /// The probe itself could not be carried out; counts neither way.
+    Unknown(String),
+}
+
+/// What a probe of the current instance found so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeSeen {
+    /// One is under way.
+    pub running: bool,
+    /// When the last one began.
+    pub last_run: Option<Timestamp>,
+    /// Successes since the last failure.
+    pub successes: u32,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// What the thresholds make of it; `None` until one is reached.
+    pub passed: Option<bool>,
+}
+
+impl ProbeSeen {
+    /// A probe that had passed before the engine restarted.
+    pub(crate) fn remembered() -> Self {
+        Self { passed: Some(true), ..Self::default() }
+    }
+}
+
+fn period(probe: &Probe) -> SignedDuration {
+    SignedDuration::from_secs(i64::from(probe.period_seconds.unwrap_or(10).max(1)))
+}
+
+fn threshold(configured: Option<i32>, default: i32) -> u32 {
+    u32::try_from(configured.unwrap_or(default)).unwrap_or(1).max(1)
+}
+
+/// A server that is just starting is asked more often during the first period, so that it is
+/// ready when it is ready, and not up to a period later. What is not there yet in that time counts
+/// for nothing. Only where asking is cheap, and where nobody asked for a delay.
+fn is_eager(kind: ProbeKind, probe: &Probe) -> bool {
+    kind != ProbeKind::Liveness
+        && probe.initial_delay_seconds.unwrap_or(0) == 0
+        && (probe.http_get.is_some() || probe.tcp_socket.is_some())
+}
+
+const EAGER_STEP: SignedDuration = SignedDuration::from_millis(50);
+
+fn in_first_period(probe: &Probe, instance: &Instance, time: Timestamp) -> bool {
+    time.duration_since(instance.started_at) < period(probe)
+}
+
+/// When `kind` is due next; `None` when it is not wanted (no such probe, one under way, the
+/// question is settled, or startup has not passed yet).
+pub(crate) fn due(
+    container: &Container,
+    kind: ProbeKind,
+    seen: &Observed,
+    instance: &Instance,
+) -> Option<Timestamp> {
+    let probe = kind.of(container)?;
+    let state = seen.containers.get(&container.name).and_then(|seen| seen.probes.get(&kind));
+    let state = state.cloned().unwrap_or_default();
+    let settled = match kind {
+        ProbeKind::Startup => state.passed.is_some(),
+        ProbeKind::Liveness => state.passed == Some(false),
+        ProbeKind::Readiness => false,
+    };
+    if state.running || settled || (kind != ProbeKind::Startup && !is_started(container, seen)) {
+        return None;
+    }
+    let Some(last) = state.last_run else {
+        let delay = u32::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0);
+        return Some(after(instance.started_at, delay));
+    };
+    let regular = last.checked_add(period(probe)).unwrap_or(Timestamp::MAX);
+    if state.passed == Some(true)
+        || !is_eager(kind, probe)
+        || !in_first_period(probe, instance, last)
+    {
+        return Some(regular);
+    }
+    let elapsed = last.duration_since(instance.started_at);
+    let soon = last.checked_add(elapsed.max(EAGER_STEP)).unwrap_or(Timestamp::MAX);
+    let first_period = instance.started_at.checked_add(period(probe)).unwrap_or(Timestamp::MAX);
+    Some(soon.min(first_period))
+}
+
+/// `started`: running, and the startup probe (if any) has passed.
+pub(crate) fn is_started(container: &Container, seen: &Observed) -> bool {
+    passed(container, ProbeKind::Startup, seen).unwrap_or(container.startup_probe.is_none())
+}
+
+/// `ready`: started, and the readiness probe (if any) passes.
+pub(crate) fn is_ready(container: &Container, seen: &Observed) -> bool {
+    is_started(container, seen)
+        && passed(container, ProbeKind::Readiness, seen)
+            .unwrap_or(container.readiness_probe.is_none())
+}
+
+/// The probe by which the current instance is to be restarted.
+pub(crate) fn failed_for_good(container: &Container, seen: &Observed) -> Option<ProbeKind> {
+    [ProbeKind::Liveness, ProbeKind::Startup]
+        .into_iter()
+        .find(|kind| kind.of(container).is_some() && passed(container, *kind, seen) == Some(false))
+}
+
+fn passed(container: &Container, kind: ProbeKind, seen: &Observed) -> Option<bool> {
+    seen.containers.get(&container.name)?.probes.get(&kind)?.passed
+}
+
+impl Observed {
+    /// A probe of the current instance begins.
+    pub fn probe_started(&mut self, container: &str, kind: ProbeKind, now: Timestamp) {
+        let state = self.container(container).probes.entry(kind).or_default();
+        state.running = true;
+        state.last_run = Some(now);
+    }
+
+    /// A probe of the instance `id` ended; the event to write about it. Results of an earlier
+    /// instance, or of one that has ended, change nothing.
+    pub fn probe_finished(
+        &mut self,
+        container: &Container,
+        kind: ProbeKind,
+        id: &str,
+        outcome: &Outcome,
+    ) -> Option<Note> {
+        let probe = kind.of(container)?;
+        let seen = self.containers.get_mut(&container.name)?;
+        let instance = seen.current.as_ref().filter(|current| current.id == id)?;
+        let state = seen.probes.get_mut(&kind)?;
+        state.running = false;
+        if !instance.is_running() {
+            return None;
+        }
+        let message = match outcome {
+            Outcome::Success => {
+                state.failures = 0;
+                state.successes += 1;
+                if state.successes >= threshold(probe.success_threshold, 1) {
+                    state.passed = Some(true);
+                }
+                return None;
+            }
+            Outcome::Failure(output) => {
+                let early = state.passed.is_none()
+                    && is_eager(kind, probe)
+                    && state.last_run.is_some_and(|run| in_first_period(probe, instance, run));
+                if early {
+                    return None;
+                }
+                state.successes = 0;
+                state.failures += 1;
+                if state.failures >= threshold(probe.failure_threshold, 3) {
+                    state.passed = Some(false);
+                }
+                format!("{} probe failed: {output}", kind.title())
+            }
+            Outcome::Unknown(error) => {
+                format!("{} probe errored and resulted in unknown state: {error}", kind.title())
+            }
+        };
+        Some(Note::warning("Unhealthy", message).of(&container.name, false))
+    }
+}
+
+/// Seconds between stop signal and SIGKILL for a container that failed `kind`.
+pub(crate) fn grace_after_failure(
+    container: &Container,
+    kind: ProbeKind,
+    pod: &k8s_openapi::api::core::v1::Pod,
+) -> i64 {
+    let own = kind.of(container).and_then(|probe| probe.termination_grace_period_seconds);
+    own.unwrap_or_else(|| spec::grace_seconds(pod))
+}

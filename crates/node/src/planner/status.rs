@@ -1,0 +1,160 @@
+//! A pod's status, from what was observed of it.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::conditions::conditions;
+use super::container_status::{app_statuses, init_statuses};
+use super::observed::{Observed, Rejection};
+use super::spec::{self, RestartPolicy};
+
+/// The status that the pod should show. What others wrote (conditions of readiness gates, the
+/// nominated node…) stays; a pod that has ended stays ended.
+#[must_use]
+pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
+    let mut status = pod.status.clone().unwrap_or_default();
+    let started = status.start_time.as_ref().map(|time| time.0).or(seen.accepted_at);
+    status.start_time = Some(Time(started.unwrap_or(now)));
+    status.observed_generation = pod.metadata.generation;
+    if is_terminal(status.phase.as_deref()) && seen.running().next().is_none() {
+        return status;
+    }
+    if let Some(rejection) = &seen.rejection {
+        return rejected(status, rejection);
+    }
+    let init = init_statuses(pod, seen, now);
+    let app = app_statuses(pod, seen, now);
+    let phase = phase(pod, seen, &init, &app, now);
+    status.conditions = Some(conditions(pod, seen, phase, &init, &app, now));
+    status.phase = Some(phase.to_owned());
+    if is_past_deadline(pod, seen, now) && phase == "Failed" {
+        status.reason = Some("DeadlineExceeded".to_owned());
+        let message = "Pod was active on the node longer than the specified deadline";
+        status.message = Some(message.to_owned());
+    }
+    status.init_container_statuses = Some(init).filter(|statuses| !statuses.is_empty());
+    status.container_statuses = Some(app);
+    addresses(&mut status, seen);
+    status
+}
+
+fn addresses(status: &mut PodStatus, seen: &Observed) {
+    if let Some(ip) = seen.host_ip {
+        status.host_ip = Some(ip.to_string());
+        status.host_ips = Some(vec![HostIP { ip: ip.to_string() }]);
+    }
+    if let Some(ip) = seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip) {
+        status.pod_ip = Some(ip.to_string());
+        status.pod_ips = Some(vec![PodIP { ip: ip.to_string() }]);
+    }
+}
+
+/// The status of a pod that the node does not run: the API keeps who it was, not what it had.
+fn rejected(mut status: PodStatus, rejection: &Rejection) -> PodStatus {
+    status.phase = Some("Failed".to_owned());
+    status.reason = Some(rejection.reason.clone());
+    status.message = Some(format!("Pod was rejected: {}", rejection.message));
+    status
+}
+
+fn is_terminal(phase: Option<&str>) -> bool {
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// When `activeDeadlineSeconds` are over.
+pub(crate) fn deadline(pod: &Pod, seen: &Observed) -> Option<Timestamp> {
+    let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let started = started.map(|time| time.0).or(seen.accepted_at)?;
+    let seconds = spec::spec(pod).active_deadline_seconds?;
+    started.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
+/// Whether they are.
+pub(crate) fn is_past_deadline(pod: &Pod, seen: &Observed, now: Timestamp) -> bool {
+    deadline(pod, seen).is_some_and(|deadline| deadline <= now)
+}
+
+/// The phase by itself, for the planner.
+pub(crate) fn phase_of(pod: &Pod, seen: &Observed, now: Timestamp) -> &'static str {
+    match pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
+        Some("Succeeded") => "Succeeded",
+        Some("Failed") => "Failed",
+        _ => {
+            let (init, app) = (init_statuses(pod, seen, now), app_statuses(pod, seen, now));
+            phase(pod, seen, &init, &app, now)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Count {
+    waiting: usize,
+    running: usize,
+    succeeded: usize,
+    failed: usize,
+}
+
+impl Count {
+    /// A container that waits for its next start counts by how it ended the last time.
+    fn of(statuses: &[ContainerStatus]) -> Self {
+        let mut count = Self::default();
+        for status in statuses {
+            let state = status.state.as_ref();
+            let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            let ended = state.and_then(|state| state.terminated.as_ref());
+            match ended.or(last.filter(|_| state.is_some_and(|state| state.waiting.is_some()))) {
+                _ if state.is_some_and(|state| state.running.is_some()) => count.running += 1,
+                Some(end) if end.exit_code == 0 => count.succeeded += 1,
+                Some(_) => count.failed += 1,
+                None => count.waiting += 1,
+            }
+        }
+        count
+    }
+}
+
+fn phase(
+    pod: &Pod,
+    seen: &Observed,
+    init: &[ContainerStatus],
+    app: &[ContainerStatus],
+    now: Timestamp,
+) -> &'static str {
+    let policy = spec::restart_policy(pod);
+    let (inits, apps) = (Count::of(init), Count::of(app));
+    let ending = pod.metadata.deletion_timestamp.is_some() || is_past_deadline(pod, seen, now);
+    if ending && inits.running + apps.running == 0 && was_torn_down(seen) {
+        return match apps.succeeded {
+            succeeded if succeeded == app.len() && apps.waiting == 0 => "Succeeded",
+            _ => "Failed",
+        };
+    }
+    let initialized = init.iter().all(|status| status.ready) || app_ran(seen, app);
+    if !initialized {
+        return match policy {
+            RestartPolicy::Never if inits.failed > 0 => "Failed",
+            _ => "Pending",
+        };
+    }
+    if apps.waiting > 0 {
+        return "Pending";
+    }
+    if apps.running > 0 || policy == RestartPolicy::Always {
+        return "Running";
+    }
+    match policy {
+        _ if apps.failed == 0 => "Succeeded",
+        RestartPolicy::Never => "Failed",
+        _ => "Running",
+    }
+}
+
+/// Nothing runs and nothing will: the sandbox was removed, or there never was one.
+fn was_torn_down(seen: &Observed) -> bool {
+    seen.sandbox.is_none()
+}
+
+fn app_ran(seen: &Observed, app: &[ContainerStatus]) -> bool {
+    app.iter().any(|status| seen.current_here(&status.name).is_some())
+}

@@ -1,0 +1,370 @@
+//! From nothing to running, and to the end.
+
+use serde_json::json;
+
+use super::world::{World, pod, start_of_time};
+use crate::planner::{NodeCapacity, Observed, Rejection, admit, plan, status};
+
+fn one() -> World {
+    World::new(json!({"containers": [{"name": "web", "image": "i"}]}))
+}
+
+#[test]
+fn a_pod_starts_in_order_and_becomes_ready() {
+    let mut world = one();
+    assert_eq!(world.phase(), "Pending");
+    assert_eq!(world.state("web"), "Waiting ContainerCreating");
+    assert_eq!(
+        world.condition("Ready"),
+        "False ContainersNotReady containers with unready status: [web]"
+    );
+    assert_eq!(world.condition("PodReadyToStartContainers"), "False");
+    world.run(1);
+    assert_eq!(world.take(), ["mount", "sandbox", "start web 0"]);
+    assert_eq!(world.phase(), "Running");
+    for condition in ["Ready", "ContainersReady", "Initialized", "PodScheduled"] {
+        assert_eq!(world.condition(condition), "True", "{condition}");
+    }
+    assert_eq!(world.status().pod_ip.as_deref(), Some("10.244.0.2"));
+    assert_eq!(world.container("web").restart_count, 0);
+}
+
+#[test]
+fn init_containers_go_one_after_the_other() {
+    let mut world = World::new(json!({
+        "initContainers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}],
+        "containers": [{"name": "web", "image": "i"}],
+    }));
+    world.ends.insert("a".into(), (2, 0));
+    world.ends.insert("b".into(), (2, 0));
+    world.run(1);
+    assert_eq!(world.take(), ["mount", "sandbox", "start a 0"]);
+    assert_eq!(world.state("b"), "Waiting PodInitializing");
+    assert_eq!(world.state("web"), "Waiting PodInitializing");
+    assert_eq!(
+        world.condition("Initialized"),
+        "False ContainersNotInitialized containers with incomplete status: [a b]"
+    );
+    world.run(2);
+    assert_eq!(world.take(), ["exit a 0", "start b 0"]);
+    world.run(2);
+    assert_eq!(world.take(), ["exit b 0", "start web 0"]);
+    assert_eq!(world.state("a"), "Terminated Completed");
+    assert_eq!(world.phase(), "Running");
+}
+
+#[test]
+fn a_failing_init_container_backs_off_or_fails_the_pod() {
+    let spec = |policy| {
+        json!({
+            "restartPolicy": policy,
+            "initContainers": [{"name": "a", "image": "i"}],
+            "containers": [{"name": "web", "image": "i"}],
+        })
+    };
+    let mut world = World::new(spec("Always"));
+    world.ends.insert("a".into(), (1, 7));
+    world.run(4);
+    assert_eq!(world.state("a"), "Waiting CrashLoopBackOff");
+    assert_eq!(world.container("a").restart_count, 1);
+    assert_eq!(world.phase(), "Pending");
+
+    let mut world = World::new(spec("Never"));
+    world.ends.insert("a".into(), (1, 7));
+    world.run(4);
+    assert_eq!(world.phase(), "Failed");
+    assert_eq!(world.state("web"), "Waiting PodInitializing");
+    assert!(world.take().ends_with(&[
+        "exit a 7".into(),
+        "remove sandbox".into(),
+        "unmount".into()
+    ]));
+}
+
+#[test]
+fn restarts_follow_the_policy() {
+    for (policy, code, restarts, phase) in [
+        ("Always", 0, true, "Running"),
+        ("Always", 1, true, "Running"),
+        ("OnFailure", 0, false, "Succeeded"),
+        ("OnFailure", 1, true, "Running"),
+        ("Never", 0, false, "Succeeded"),
+        ("Never", 1, false, "Failed"),
+    ] {
+        let mut world = World::new(json!({
+            "restartPolicy": policy, "containers": [{"name": "web", "image": "i"}],
+        }));
+        world.ends.insert("web".into(), (5, code));
+        world.run(6);
+        let restarted = world.done.contains(&"start web 1".to_owned());
+        assert_eq!((restarted, world.phase().as_str()), (restarts, phase), "{policy} {code}");
+        if !restarts {
+            assert!(world.seen.sandbox.is_none(), "{policy} {code}");
+        }
+    }
+}
+
+#[test]
+fn back_off_doubles_to_five_minutes_and_is_forgiven() {
+    let mut world = one();
+    world.ends.insert("web".into(), (1, 1));
+    world.run(3);
+    assert_eq!(world.state("web"), "Waiting CrashLoopBackOff");
+    let waiting = world.container("web").state.unwrap().waiting.unwrap();
+    assert_eq!(
+        waiting.message.unwrap(),
+        "back-off 10s restarting failed container=web pod=p_ns(u1)"
+    );
+    assert_eq!(world.container("web").last_state.unwrap().terminated.unwrap().exit_code, 1);
+    let note = "event BackOff Back-off restarting failed container web in pod p_ns(u1)";
+    assert!(world.done.contains(&note.to_owned()));
+    // Runs of 1 s with 0, 10, 20, 40, 80, 160, 300, 300 s between them.
+    world.run(1 + 11 + 21 + 41 + 81 + 161 + 301 + 301);
+    let starts = world.done.iter().filter(|line| line.starts_with("start")).count();
+    assert_eq!(starts, 9);
+    let waiting = world.container("web").state.unwrap().waiting.unwrap().message.unwrap();
+    assert!(waiting.starts_with("back-off 5m0s "), "{waiting}");
+    world.ends.insert("web".into(), (601, 1));
+    world.run(300 + 602);
+    assert!(world.done.last().unwrap().starts_with("start web"), "{:?}", world.done.last());
+}
+
+#[test]
+fn a_deleted_pod_stops_within_its_grace_and_goes_last() {
+    let mut world = one();
+    world.run(1);
+    world.take();
+    world.delete(30);
+    world.run(0);
+    assert_eq!(
+        world.take(),
+        [
+            "event Killing Stopping container web",
+            "stop web",
+            "exit web 143",
+            "remove sandbox",
+            "unmount",
+            "delete pod"
+        ]
+    );
+    assert_eq!(world.phase(), "Failed");
+}
+
+#[test]
+fn what_ignores_the_stop_signal_is_killed_when_the_grace_is_over() {
+    let mut world = one();
+    world.stubborn.push("web".into());
+    world.run(1);
+    world.delete(30);
+    world.take();
+    world.run(29);
+    assert_eq!(world.take(), ["event Killing Stopping container web", "stop web"]);
+    assert_eq!((world.phase().as_str(), world.state("web").as_str()), ("Running", "Running"));
+    world.run(2);
+    assert!(world.take().starts_with(&["kill web".into(), "exit web 137".into()]));
+    assert!(world.deleted);
+}
+
+#[test]
+fn a_shorter_grace_is_heeded() {
+    let mut world = one();
+    world.stubborn.push("web".into());
+    world.run(1);
+    world.delete(600);
+    world.run(2);
+    world.delete(1);
+    world.run(2);
+    assert!(world.done.contains(&"kill web".to_owned()));
+}
+
+#[test]
+fn a_pod_gone_from_the_api_is_cleaned_up_and_not_deleted_again() {
+    let mut world = one();
+    world.run(1);
+    world.take();
+    world.seen.gone = true;
+    world.run(1);
+    assert_eq!(
+        world.take(),
+        [
+            "event Killing Stopping container web",
+            "stop web",
+            "exit web 143",
+            "remove sandbox",
+            "unmount"
+        ]
+    );
+    assert!(!world.deleted);
+}
+
+#[test]
+fn a_deleted_pod_starts_nothing() {
+    let mut world = World::new(json!({
+        "initContainers": [{"name": "a", "image": "i"}],
+        "containers": [{"name": "web", "image": "i"}],
+    }));
+    world.delete(30);
+    world.run(5);
+    assert_eq!(world.take(), ["delete pod"]);
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_backs_off() {
+    let mut world = one();
+    world.image_errors.insert("web".into(), "ErrImagePull");
+    world.settle();
+    assert_eq!(world.state("web"), "Waiting ErrImagePull");
+    world.run(5);
+    assert_eq!(world.state("web"), "Waiting ImagePullBackOff");
+    let message = world.container("web").state.unwrap().waiting.unwrap().message.unwrap();
+    assert_eq!(message, "Back-off pulling image \"i\": ErrImagePull: no");
+    assert!(world.done.contains(&"event BackOff Back-off pulling image \"i\"".to_owned()));
+    assert_eq!(world.phase(), "Pending");
+    world.run(6);
+    let pulls = world.done.iter().filter(|line| line.starts_with("pull")).count();
+    assert_eq!(pulls, 2);
+    world.image_errors.clear();
+    world.run(30);
+    assert_eq!(world.phase(), "Running");
+}
+
+#[test]
+fn other_image_states_are_shown_as_they_are() {
+    for reason in ["ErrImageNeverPull", "InvalidImageName"] {
+        let mut world = one();
+        world.image_errors.insert("web".into(), reason);
+        world.run(5);
+        assert_eq!(world.state("web"), format!("Waiting {reason}"));
+    }
+}
+
+#[test]
+fn a_missing_config_map_keeps_the_container_waiting() {
+    let mut world = one();
+    world.seen.volumes_mounted();
+    world.seen.sandbox_created(1, None);
+    world.seen.image_ready("web", 0);
+    let message = "configmap \"c\" not found".to_owned();
+    world.seen.start_failed("web", "CreateContainerConfigError", message, world.now);
+    assert_eq!(world.state("web"), "Waiting CreateContainerConfigError");
+    world.settle();
+    assert!(world.take().is_empty());
+    world.seen.try_again(world.now);
+    world.settle();
+    assert_eq!(world.take(), ["start web 0"]);
+}
+
+#[test]
+fn a_lost_sandbox_is_made_anew_and_counts_as_a_restart() {
+    let mut world = World::new(json!({
+        "initContainers": [{"name": "a", "image": "i"}],
+        "containers": [{"name": "web", "image": "i"}],
+    }));
+    world.ends.insert("a".into(), (0, 0));
+    world.run(1);
+    world.take();
+    world.seen.sandbox_died(world.now);
+    world.run(1);
+    let done = world.take();
+    let expected = ["remove sandbox", "sandbox", "start a 1", "exit a 0", "start web 1"];
+    assert_eq!(&done[1..], expected);
+    assert_eq!(world.container("web").restart_count, 1);
+    let last = world.container("web").last_state.unwrap().terminated.unwrap();
+    assert_eq!(last.reason.as_deref(), Some("ContainerStatusUnknown"));
+}
+
+#[test]
+fn after_a_reboot_pods_run_again_unless_they_must_not() {
+    for (policy, phase) in [("Always", "Running"), ("Never", "Failed")] {
+        let mut world = World::new(json!({
+            "restartPolicy": policy, "containers": [{"name": "web", "image": "i"}],
+        }));
+        world.run(1);
+        let mut after = Observed { accepted_at: Some(world.now), ..Observed::default() };
+        after.recover(&world.pod, world.now);
+        world.seen = after;
+        world.run(1);
+        assert_eq!(world.phase(), phase);
+        if policy == "Always" {
+            assert_eq!(world.container("web").restart_count, 1);
+        } else {
+            assert_eq!(world.state("web"), "Terminated ContainerStatusUnknown");
+        }
+    }
+}
+
+#[test]
+fn a_pod_that_has_ended_stays_ended() {
+    let mut world = World::new(json!({
+        "restartPolicy": "Never", "containers": [{"name": "web", "image": "i"}],
+    }));
+    world.ends.insert("web".into(), (1, 0));
+    world.run(2);
+    world.take();
+    world.seen = Observed { accepted_at: Some(world.now), ..Observed::default() };
+    world.seen.recover(&world.pod, world.now);
+    world.run(10);
+    assert_eq!(world.phase(), "Succeeded");
+    assert_eq!(world.state("web"), "Terminated Completed");
+    assert!(world.take().is_empty());
+}
+
+#[test]
+fn a_changed_image_restarts_the_container() {
+    let mut world = one();
+    world.run(1);
+    world.take();
+    world.pod.spec.as_mut().unwrap().containers[0].image = Some("j".into());
+    world.run(1);
+    assert_eq!(
+        world.take(),
+        [
+            "event Killing Container web definition changed, will be restarted",
+            "stop web",
+            "exit web 143",
+            "start web 1"
+        ]
+    );
+}
+
+#[test]
+fn a_pod_past_its_deadline_fails() {
+    let mut world = World::new(json!({
+        "activeDeadlineSeconds": 10, "containers": [{"name": "web", "image": "i"}],
+    }));
+    world.run(1);
+    assert_eq!(world.phase(), "Running");
+    world.run(10);
+    // Time alone ends it: somebody must look, and the worker does so at the deadline.
+    assert_eq!(world.phase(), "Failed");
+    assert_eq!(world.status().reason.as_deref(), Some("DeadlineExceeded"));
+}
+
+#[test]
+fn a_pod_whose_host_port_is_taken_is_rejected() {
+    let spec = json!({"containers": [{"name": "a", "image": "i",
+        "ports": [{"containerPort": 80, "hostPort": 21017}]}]});
+    let (mine, other) = (pod(spec.clone()), pod(spec));
+    let node = NodeCapacity { pods: 110, ..NodeCapacity::default() };
+    assert_eq!(admit(&mine, &[], &node), Ok(()));
+    let rejection = admit(&mine, &[&other], &node).unwrap_err();
+    let seen = Observed { rejection: Some(rejection), ..Observed::default() };
+    let status = status(&mine, &seen, start_of_time());
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(status.reason.as_deref(), Some("NodePorts"));
+    assert_eq!(
+        status.message.as_deref(),
+        Some(
+            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+        )
+    );
+    assert!(plan(&mine, &seen, start_of_time()).is_empty());
+}
+
+#[test]
+fn nodes_take_no_more_pods_than_they_can() {
+    let (mine, other) = (pod(json!({"containers": []})), pod(json!({"containers": []})));
+    let node = NodeCapacity { pods: 1, ..NodeCapacity::default() };
+    let Err(Rejection { reason, .. }) = admit(&mine, &[&other], &node) else { panic!("admitted") };
+    assert_eq!(reason, "OutOfpods");
+}

@@ -1,0 +1,6 @@
+//! Pods played through in a world whose containers do as they are told.
+
+mod life;
+mod probing;
+mod properties;
+mod world;

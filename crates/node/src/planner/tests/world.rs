@@ -1,0 +1,271 @@
+//! A worker with a clock of its own and containers made of nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use serde_json::{Value, json};
+
+use crate::planner::{Exit, Instance, Observed, Outcome, ProbeKind, Step, plan, status};
+
+pub(super) struct World {
+    pub pod: Pod,
+    pub seen: Observed,
+    pub now: Timestamp,
+    /// What was done, in order: `start web 0`, `stop web`, `event BackOff …`.
+    pub done: Vec<String>,
+    /// Seconds after which a container ends by itself, and its code.
+    pub ends: BTreeMap<String, (i64, i32)>,
+    /// Containers that ignore the stop signal.
+    pub stubborn: Vec<String>,
+    /// Outcome of every probe.
+    pub probes: BTreeMap<ProbeKind, Outcome>,
+    /// Reasons why an image is not there.
+    pub image_errors: BTreeMap<String, &'static str>,
+    /// The API object was deleted by the plan.
+    pub deleted: bool,
+    notes: Vec<String>,
+}
+
+pub(super) fn start_of_time() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+pub(super) fn pod(spec: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u1", "generation": 1},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+impl World {
+    pub fn new(spec: Value) -> Self {
+        let now = start_of_time();
+        Self {
+            pod: pod(spec),
+            seen: Observed { accepted_at: Some(now), ..Observed::default() },
+            now,
+            done: Vec::new(),
+            ends: BTreeMap::new(),
+            stubborn: Vec::new(),
+            probes: BTreeMap::new(),
+            image_errors: BTreeMap::new(),
+            deleted: false,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Lets `seconds` pass; nothing happens between the times that plans ask for.
+    pub fn run(&mut self, seconds: i64) {
+        let end = self.now + SignedDuration::from_secs(seconds);
+        for _ in 0..100_000 {
+            let wake = self.settle();
+            let next = [wake, self.next_end()].into_iter().flatten().min();
+            match next {
+                Some(next) if next <= end => self.now = next.max(self.now),
+                _ => {
+                    self.now = end;
+                    self.settle();
+                    return;
+                }
+            }
+        }
+        panic!("the plan does not come to rest: {:?}", &self.done[self.done.len() - 20..]);
+    }
+
+    /// Carries out steps until only waiting is left; when to look again.
+    pub fn settle(&mut self) -> Option<Timestamp> {
+        for _ in 0..1000 {
+            self.end_containers();
+            let steps = plan(&self.pod, &self.seen, self.now);
+            self.pod.status = Some(status(&self.pod, &self.seen, self.now));
+            let mut wake: Option<Timestamp> = None;
+            let mut acted = false;
+            for step in steps {
+                if let Step::LookAgain(at) = step {
+                    assert!(at > self.now, "asked to look again in the past");
+                    wake = Some(wake.map_or(at, |wake| wake.min(at)));
+                } else {
+                    acted |= self.act(step);
+                }
+            }
+            if !acted {
+                return wake;
+            }
+        }
+        panic!("the plan does not come to rest: {:?}", &self.done[self.done.len() - 20..]);
+    }
+
+    fn next_end(&self) -> Option<Timestamp> {
+        let ends = self.seen.running().filter_map(|(name, _, instance)| {
+            let (seconds, _) = self.ends.get(name)?;
+            Some(instance.started_at + SignedDuration::from_secs(*seconds))
+        });
+        ends.min()
+    }
+
+    fn end_containers(&mut self) {
+        let due: Vec<_> = self
+            .seen
+            .running()
+            .filter_map(|(name, _, instance)| {
+                let (seconds, code) = *self.ends.get(name)?;
+                let at = instance.started_at + SignedDuration::from_secs(seconds);
+                (at <= self.now).then(|| (name.clone(), instance.id.clone(), code))
+            })
+            .collect();
+        for (name, id, code) in due {
+            self.exit(&name, &id, code);
+        }
+    }
+
+    pub fn exit(&mut self, name: &str, id: &str, code: i32) {
+        self.done.push(format!("exit {name} {code}"));
+        let reason = if code == 0 { "Completed" } else { "Error" }.to_owned();
+        let exit = Exit { code, signal: None, at: self.now, reason, message: String::new() };
+        self.seen.exited(name, Some(id), exit);
+    }
+
+    /// Whether the step changed anything.
+    fn act(&mut self, step: Step) -> bool {
+        match step {
+            Step::Note(note) => {
+                let text = format!("event {} {}", note.reason, note.message);
+                if !self.notes.contains(&text) {
+                    self.notes.push(text.clone());
+                    self.done.push(text);
+                }
+                return false;
+            }
+            Step::LookAgain(_) => return false,
+            Step::MountVolumes => {
+                self.seen.volumes_mounted();
+                self.done.push("mount".into());
+            }
+            Step::UnmountVolumes => {
+                self.seen.volumes_ready = false;
+                self.seen.volumes_failure = None;
+                self.done.push("unmount".into());
+            }
+            Step::CreateSandbox { number } => {
+                self.seen.sandbox_created(number, Some([10, 244, 0, 2].into()));
+                self.done.push("sandbox".into());
+            }
+            Step::RemoveSandbox => {
+                self.seen.sandbox_removed(self.now);
+                self.done.push("remove sandbox".into());
+            }
+            Step::EnsureImage { container, attempt } => match self.image_errors.get(&container) {
+                Some(reason) => {
+                    self.done.push(format!("pull {container} failed"));
+                    self.seen.image_failed(&container, reason, "no".into(), self.now);
+                }
+                None => self.seen.image_ready(&container, attempt),
+            },
+            Step::StartContainer { container, attempt, backoff_seconds, .. } => {
+                self.start(&container, attempt, backoff_seconds);
+            }
+            Step::Probe { container, kind } => self.probe(&container, kind),
+            Step::StopContainer { container, id, deadline } => {
+                self.done.push(format!("stop {container}"));
+                self.seen.stopping(&container, deadline);
+                if !self.stubborn.contains(&container) {
+                    self.exit(&container, &id, 143);
+                }
+            }
+            Step::KillContainer { container, id } => {
+                self.done.push(format!("kill {container}"));
+                self.seen.killed(&container, self.now);
+                self.exit(&container, &id, 137);
+            }
+            Step::DeletePod { uid } => {
+                assert_eq!(self.pod.metadata.uid.as_deref(), Some(uid.as_str()));
+                if !self.deleted {
+                    self.done.push("delete pod".into());
+                }
+                self.deleted = true;
+                return false;
+            }
+        }
+        true
+    }
+
+    fn start(&mut self, name: &str, attempt: u32, backoff_seconds: u32) {
+        assert!(!self.deleted, "a container starts after its pod was deleted");
+        assert!(self.seen.sandbox.as_ref().is_some_and(|sandbox| sandbox.alive));
+        let before = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
+        assert!(before.is_none_or(|it| !it.is_running()), "{name} runs twice");
+        self.done.push(format!("start {name} {attempt}"));
+        let containers = crate::planner::spec::all_containers(&self.pod);
+        let image = containers.into_iter().find(|it| it.name == name).unwrap().image.clone();
+        let instance = Instance {
+            id: format!("{name}-{attempt}-{}", self.now),
+            attempt,
+            sandbox: self.seen.sandbox_number,
+            image: image.unwrap_or_default(),
+            image_id: "sha256:1".into(),
+            backoff_seconds,
+            started_at: self.now,
+            exit: None,
+            stopping: None,
+        };
+        self.seen.started(name, instance);
+    }
+
+    fn probe(&mut self, name: &str, kind: ProbeKind) {
+        self.seen.probe_started(name, kind, self.now);
+        let outcome = self.probes.get(&kind).cloned().unwrap_or(Outcome::Success);
+        let containers = &self.pod.spec.as_ref().unwrap().containers;
+        let container = containers.iter().find(|it| it.name == name).unwrap().clone();
+        let id = self.seen.containers[name].current.as_ref().unwrap().id.clone();
+        if let Some(note) = self.seen.probe_finished(&container, kind, &id, &outcome) {
+            self.done.push(format!("event {} {}", note.reason, note.message));
+        }
+    }
+
+    pub fn delete(&mut self, grace: i64) {
+        use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+        let at = self.now + SignedDuration::from_secs(grace);
+        self.pod.metadata.deletion_timestamp = Some(Time(at));
+        self.pod.metadata.deletion_grace_period_seconds = Some(grace);
+    }
+
+    pub fn status(&self) -> PodStatus {
+        status(&self.pod, &self.seen, self.now)
+    }
+
+    pub fn phase(&self) -> String {
+        self.status().phase.unwrap()
+    }
+
+    pub fn container(&self, name: &str) -> ContainerStatus {
+        let status = self.status();
+        let lists = [status.init_container_statuses, status.container_statuses];
+        lists.into_iter().flatten().flatten().find(|status| status.name == name).unwrap()
+    }
+
+    /// `Running`, `Waiting REASON`, `Terminated REASON`.
+    pub fn state(&self, name: &str) -> String {
+        let state = self.container(name).state.unwrap();
+        if state.running.is_some() {
+            "Running".into()
+        } else if let Some(waiting) = state.waiting {
+            format!("Waiting {}", waiting.reason.unwrap())
+        } else {
+            format!("Terminated {}", state.terminated.unwrap().reason.unwrap())
+        }
+    }
+
+    /// `True` or `False REASON MESSAGE`.
+    pub fn condition(&self, name: &str) -> String {
+        let conditions = self.status().conditions.unwrap();
+        let it = conditions.into_iter().find(|it| it.type_ == name).unwrap();
+        let words = [Some(it.status), it.reason, it.message];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.done)
+    }
+}
