@@ -3,10 +3,12 @@
 //! The node is one network namespace. Pods hang on it by routed veth (no bridge), Services are
 //! elements of nftables maps inside it, and one veth joins it to the host.
 //!
-//! * Pure: [`service_map`] says where every service address leads.
+//! * Pure: [`service_map`] says where every service address leads; [`dns::answer`] answers queries
+//!   from a [`dns::Zone`].
 //! * The seam: [`Kernel`], what the node asks of the machine. [`LinuxKernel`] is the real one.
 
 pub mod config;
+pub mod dns;
 pub mod error;
 pub mod kernel;
 mod linux;
@@ -17,3 +19,6 @@ pub use error::NetworkError;
 pub use kernel::{ClusterLink, Kernel, PodLink};
 pub use linux::LinuxKernel;
 pub use services::{Backend, Frontend, Protocol, ServiceMap, Target, service_map};
+
+#[cfg(test)]
+mod fixtures;

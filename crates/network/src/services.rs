@@ -282,3 +282,6 @@ fn serves_while_terminating(endpoint: &Endpoint) -> bool {
     let terminating = conditions.and_then(|conditions| conditions.terminating);
     serving.unwrap_or_else(|| is_ready(endpoint)) && terminating == Some(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,27 +69,27 @@ fn the_next_engine_adopts_pods_and_services_of_a_killed_one() {
     let link = next.up().unwrap();
     let cluster = Cluster { world, kernel: next, link, config: config.clone() };
     assert_eq!(links(), before, "links are kept");
-    assert_eq!(cluster.from_host("10.96.7.7:80").unwrap().server, "web-0", "Services are kept");
+    assert_eq!(cluster.host_asks("10.96.7.7:80").unwrap().server, "web-0", "Services are kept");
 
     cluster.kernel.attach_pod(&pod).unwrap();
     let other = services(&[("10.96.7.8:80", target(&["10.244.0.2:8080"]))]);
     cluster.kernel.apply_services(&other).unwrap();
-    assert_eq!(cluster.from_host("10.96.7.8:80").unwrap().server, "web-0");
-    assert!(cluster.from_host("10.96.7.7:80").is_err(), "what went while nobody looked is gone");
+    assert_eq!(cluster.host_asks("10.96.7.8:80").unwrap().server, "web-0");
+    assert!(cluster.host_asks("10.96.7.7:80").is_err(), "what went while nobody looked is gone");
 }
 
 #[test]
 fn a_detached_pod_is_gone_at_once_and_may_come_back() {
     let cluster = Cluster::up();
     let pod = cluster.serving_pod("web-0", "10.244.0.2");
-    assert_eq!(cluster.from_host("10.244.0.2:8080").unwrap().server, "web-0");
+    assert_eq!(cluster.host_asks("10.244.0.2:8080").unwrap().server, "web-0");
     cluster.kernel.detach_pod("web-0").unwrap();
-    assert!(cluster.from_host("10.244.0.2:8080").is_err());
+    assert!(cluster.host_asks("10.244.0.2:8080").is_err());
     cluster.kernel.detach_pod("web-0").unwrap();
     cluster.kernel.detach_pod("never-was").unwrap();
     wait_until(|| !inside(&pod.netns, || run("ip -br link")).contains("eth0"));
     cluster.kernel.attach_pod(&pod).unwrap();
-    assert_eq!(cluster.from_host("10.244.0.2:8080").unwrap().server, "web-0");
+    assert_eq!(cluster.host_asks("10.244.0.2:8080").unwrap().server, "web-0");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn pods_are_attached_side_by_side() {
     let first = &pods[0];
     world::serve(&first.netns, "10.244.0.2:8080".parse().unwrap(), "first");
     for pod in &pods[1..] {
-        assert_eq!(cluster.from_pod(pod, "10.244.0.2:8080").unwrap().server, "first");
+        assert_eq!(cluster.pod_asks(pod, "10.244.0.2:8080").unwrap().server, "first");
     }
 }
 
@@ -182,11 +182,9 @@ fn nothing_works_before_up() {
 }
 
 fn wait_until(done: impl Fn() -> bool) {
-    for _ in 0..500 {
-        if done() {
-            return;
-        }
+    let in_time = (0..500).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("waited five seconds in vain");
+        done()
+    });
+    assert!(in_time, "waited five seconds in vain");
 }

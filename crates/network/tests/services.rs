@@ -23,8 +23,8 @@ fn a_service_is_reached_from_host_and_pods_and_spreads() {
         let mut seen: BTreeMap<String, u32> = BTreeMap::new();
         for _ in 0..120 {
             let answer = match who {
-                None => cluster.from_host("10.96.7.7:80"),
-                Some(pod) => cluster.from_pod(pod, "10.96.7.7:80"),
+                None => cluster.host_asks("10.96.7.7:80"),
+                Some(pod) => cluster.pod_asks(pod, "10.96.7.7:80"),
             }
             .unwrap();
             let expected = if who.is_some() { "10.244.0.9" } else { "10.244.255.254" };
@@ -42,7 +42,7 @@ fn a_pod_reaches_itself_through_its_service() {
     let pod = cluster.serving_pod("web-0", "10.244.0.2");
     let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"]))]);
     cluster.kernel.apply_services(&map).unwrap();
-    let answer = cluster.from_pod(&pod, "10.96.7.7:80").unwrap();
+    let answer = cluster.pod_asks(&pod, "10.96.7.7:80").unwrap();
     assert_eq!(answer.server, "web-0");
 }
 
@@ -56,8 +56,8 @@ fn node_port_and_load_balancer_answer_host_and_pods() {
     let map = services(&[(node_port, backend.clone()), (balancer, backend)]);
     cluster.kernel.apply_services(&map).unwrap();
     for address in [node_port, balancer] {
-        assert_eq!(cluster.from_host(address).unwrap().server, "web-0", "{address}");
-        assert_eq!(cluster.from_pod(&client, address).unwrap().server, "web-0", "{address}");
+        assert_eq!(cluster.host_asks(address).unwrap().server, "web-0", "{address}");
+        assert_eq!(cluster.pod_asks(&client, address).unwrap().server, "web-0", "{address}");
     }
 }
 
@@ -70,9 +70,9 @@ fn pods_and_host_reach_the_api_server_of_the_host() {
     // What every service map holds, whatever the Services are.
     let map = coracle_network::service_map([], [], &cluster.config);
     cluster.kernel.apply_services(&map).unwrap();
-    let answer = cluster.from_pod(&client, "10.96.0.1:443").unwrap();
+    let answer = cluster.pod_asks(&client, "10.96.0.1:443").unwrap();
     assert_eq!((answer.server.as_str(), answer.client.as_str()), ("api", "10.244.0.9"));
-    assert_eq!(cluster.from_host("10.96.0.1:443").unwrap().server, "api");
+    assert_eq!(cluster.host_asks("10.96.0.1:443").unwrap().server, "api");
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn nobody_home_is_refused_at_once() {
         "10.96.99.99:80",       // no such Service
         "10.112.0.77:80",       // no such load balancer
     ] {
-        assert_eq!(cluster.from_host(address), Err(ErrorKind::ConnectionRefused), "{address}");
-        let from_pod = cluster.from_pod(&client, address);
+        assert_eq!(cluster.host_asks(address), Err(ErrorKind::ConnectionRefused), "{address}");
+        let from_pod = cluster.pod_asks(&client, address);
         assert_eq!(from_pod, Err(ErrorKind::ConnectionRefused), "{address}");
     }
     let inside_node =
         cluster.kernel.connect_tcp("10.96.7.7:80".parse().unwrap(), TIMEOUT).unwrap_err();
     assert!(inside_node.to_string().contains("refused"), "{inside_node}");
-    let no_pod = cluster.from_host("10.244.77.77:80");
+    let no_pod = cluster.host_asks("10.244.77.77:80");
     assert_eq!(no_pod, Err(ErrorKind::HostUnreachable));
 }
 
@@ -118,8 +118,8 @@ fn a_client_with_affinity_stays_until_its_backend_goes() {
         services(&[("10.96.7.7:80", target)])
     };
     cluster.kernel.apply_services(&sticky(&backends)).unwrap();
-    let first = cluster.from_host("10.96.7.7:80").unwrap().server;
-    let ask = || cluster.from_host("10.96.7.7:80").unwrap().server;
+    let first = cluster.host_asks("10.96.7.7:80").unwrap().server;
+    let ask = || cluster.host_asks("10.96.7.7:80").unwrap().server;
     assert!((0..20).all(|_| ask() == first));
 
     let gone: usize = first.strip_prefix("web-").unwrap().parse().unwrap();
@@ -147,13 +147,13 @@ fn source_ranges_keep_others_out() {
         .to_vec();
     let map = services(&[("10.112.0.1:80", guarded)]);
     cluster.kernel.apply_services(&map).unwrap();
-    assert_eq!(cluster.from_host("10.112.0.1:80").unwrap().server, "web-0");
+    assert_eq!(cluster.host_asks("10.112.0.1:80").unwrap().server, "web-0");
     let short = std::time::Duration::from_millis(300);
     let address = "10.112.0.1:80".parse().unwrap();
     assert!(cluster.kernel.connect_in(&client.netns, address, short).is_err());
     let open = services(&[("10.112.0.1:80", target(&["10.244.0.2:8080"]))]);
     cluster.kernel.apply_services(&open).unwrap();
-    assert_eq!(cluster.from_pod(&client, "10.112.0.1:80").unwrap().server, "web-0");
+    assert_eq!(cluster.pod_asks(&client, "10.112.0.1:80").unwrap().server, "web-0");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn pods_get_out_as_the_host_and_nobody_gets_in() {
     let cluster = Cluster::up();
     let pod = cluster.serving_pod("web-0", "10.244.0.2");
     serve(&cluster.world.outside, SocketAddr::from((OUTSIDE, 80)), "outside");
-    let answer = cluster.from_pod(&pod, "192.0.2.1:80").unwrap();
+    let answer = cluster.pod_asks(&pod, "192.0.2.1:80").unwrap();
     assert_eq!((answer.server.as_str(), answer.client.as_str()), ("outside", "192.0.2.2"));
 
     run("ip -n outside route add 10.244.0.0/16 via 192.0.2.2");
@@ -230,8 +230,8 @@ fn a_thousand_services_change_one_at_a_time_and_nft_agrees() {
         let frontend = world::frontend(&address(number));
         map.targets.insert(frontend, target(&["10.244.0.3:8080"]));
         cluster.kernel.apply_services(&map).unwrap();
-        assert_eq!(cluster.from_host(&address(number)).unwrap().server, "web-1");
-        assert_eq!(cluster.from_host(&address(number + 1)).unwrap().server, "web-0");
+        assert_eq!(cluster.host_asks(&address(number)).unwrap().server, "web-1");
+        assert_eq!(cluster.host_asks(&address(number + 1)).unwrap().server, "web-0");
     }
     let listed = inside(&cluster.link.netns, || run("nft list map ip coracle endpoints"));
     assert_eq!(listed.matches("10.244.0.3 . 8080").count(), 20, "{listed}");

@@ -96,7 +96,8 @@ impl Drop for World {
         let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
         let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         for path in paths.filter(|path| Path::new(path).starts_with(self.dir.path())) {
-            if let Err(error) = nix::mount::umount(path) {
+            // The cluster still has a pin of its own open.
+            if let Err(error) = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH) {
                 eprintln!("{path} stays mounted: {error}");
             }
         }
@@ -136,7 +137,7 @@ impl Cluster {
 
     /// What `address` answers to the host. Nothing is sent unless the host's route leads into the
     /// cluster.
-    pub fn from_host(&self, address: &str) -> Result<Answer, std::io::ErrorKind> {
+    pub fn host_asks(&self, address: &str) -> Result<Answer, std::io::ErrorKind> {
         let address: SocketAddr = address.parse().unwrap();
         let route = run(&format!("ip route get {}", address.ip()));
         assert!(route.contains("dev cor-test"), "{address} would leave the cluster: {route}");
@@ -144,7 +145,7 @@ impl Cluster {
     }
 
     /// What `address` answers to a pod.
-    pub fn from_pod(&self, pod: &PodLink, address: &str) -> Result<Answer, std::io::ErrorKind> {
+    pub fn pod_asks(&self, pod: &PodLink, address: &str) -> Result<Answer, std::io::ErrorKind> {
         let address: SocketAddr = address.parse().unwrap();
         match self.kernel.connect_in(&pod.netns, address, TIMEOUT) {
             Ok(stream) => Ok(ask(stream)),
