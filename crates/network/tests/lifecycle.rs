@@ -133,6 +133,21 @@ fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
 }
 
 #[test]
+fn another_load_balancer_range_leaves_no_trace_of_the_former() {
+    let world = World::new();
+    let before = world.state();
+    let mut config = world.config("test");
+    LinuxKernel::new(config.clone()).unwrap().up().unwrap();
+    config.lb_range = Some("192.168.77.0/28".parse().unwrap());
+    let next = LinuxKernel::new(config).unwrap();
+    assert_eq!(next.up().unwrap().lb_range, "192.168.77.0/28".parse().unwrap());
+    let routes = run("ip route");
+    assert!(routes.contains("192.168.77.0/28 via") && !routes.contains("10.112"), "{routes}");
+    next.down().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
 fn a_host_that_forwarded_before_still_does() {
     let world = World::new();
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();

@@ -1,6 +1,7 @@
 //! Services as elements of maps: what must be removed and added to get from one map to the next.
 //! Pure; the rules that read the maps are in `ruleset`.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -58,6 +59,10 @@ pub struct Change {
     pub add: BTreeMap<&'static str, Vec<Element>>,
     /// Backends that frontends lost.
     pub lost: Vec<Lost>,
+    /// The frontends concerned, and what they lead to from now on.
+    targets: Vec<(Frontend, Option<Target>)>,
+    /// How many more frontends lead to a backend's address.
+    hairpins: BTreeMap<Ipv4Addr, i64>,
 }
 
 /// A backend that a frontend lost: what the kernel remembers of clients must go.
@@ -77,37 +82,79 @@ impl Change {
 }
 
 /// What the kernel's maps hold.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Elements {
     map: ServiceMap,
     /// How many frontends lead to a backend's address.
-    hairpins: BTreeMap<Ipv4Addr, usize>,
+    hairpins: BTreeMap<Ipv4Addr, i64>,
 }
 
 impl Elements {
     /// The change that leads to `next`. Frontends that stay as they are cost a comparison.
-    pub fn change(&self, next: &ServiceMap) -> (Self, Change) {
-        let (old, new) = (&self.map.targets, &next.targets);
+    pub fn change(&self, next: &ServiceMap) -> Change {
         let mut change = Change::default();
-        let mut hairpins = self.hairpins.clone();
-        for (frontend, target) in old {
-            if new.get(frontend) != Some(target) {
-                put_target(&mut change, false, *frontend, target);
-                count(&mut hairpins, target, false);
+        for (frontend, old, new) in differences(&self.map.targets, &next.targets) {
+            if let Some(old) = old {
+                put_target(&mut change, false, frontend, old);
+                count(&mut change.hairpins, old, -1);
+                put_lost(&mut change.lost, frontend, old, new);
             }
-        }
-        for (frontend, target) in new {
-            let former = old.get(frontend);
-            if former != Some(target) {
-                put_target(&mut change, true, *frontend, target);
-                count(&mut hairpins, target, true);
+            if let Some(new) = new {
+                put_target(&mut change, true, frontend, new);
+                count(&mut change.hairpins, new, 1);
             }
+            change.targets.push((frontend, new.cloned()));
         }
-        change.lost = lost(old, new);
         cancel(&mut change);
-        hairpin_change(&mut change, &self.hairpins, &hairpins);
-        hairpins.retain(|_, count| *count > 0);
-        (Self { map: next.clone(), hairpins }, change)
+        for (address, difference) in change.hairpins.clone() {
+            let before = self.hairpins.get(&address).copied().unwrap_or_default();
+            let pair = member([address.octets(), address.octets()].concat());
+            match (before > 0, before + difference > 0) {
+                (false, true) => change.put(true, HAIRPIN, pair),
+                (true, false) => change.put(false, HAIRPIN, pair),
+                _ => {}
+            }
+        }
+        change
+    }
+
+    /// Takes note that the kernel carried out `change`.
+    pub fn accept(&mut self, change: Change) {
+        for (frontend, target) in change.targets {
+            match target {
+                Some(target) => self.map.targets.insert(frontend, target),
+                None => self.map.targets.remove(&frontend),
+            };
+        }
+        for (address, difference) in change.hairpins {
+            *self.hairpins.entry(address).or_default() += difference;
+        }
+        self.hairpins.retain(|_, count| *count > 0);
+    }
+}
+
+/// Where two sorted maps differ: the key and both values.
+fn differences<'a, K: Ord + Copy, V: PartialEq>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> Vec<(K, Option<&'a V>, Option<&'a V>)> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut found = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return found,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let before = old.next_if(|_| order != Ordering::Greater);
+        let after = new.next_if(|_| order != Ordering::Less);
+        let values = (before.map(|(_, value)| value), after.map(|(_, value)| value));
+        if let Some((key, _)) = before.or(after)
+            && values.0 != values.1
+        {
+            found.push((*key, values.0, values.1));
+        }
     }
 }
 
@@ -172,38 +219,17 @@ fn merged(sources: &[ipnet::Ipv4Net]) -> Vec<ipnet::Ipv4Net> {
     ipnet::Ipv4Net::aggregate(&sources.to_vec())
 }
 
-fn count(hairpins: &mut BTreeMap<Ipv4Addr, usize>, target: &Target, added: bool) {
+fn count(hairpins: &mut BTreeMap<Ipv4Addr, i64>, target: &Target, difference: i64) {
     let addresses: BTreeSet<Ipv4Addr> = target.backends.iter().map(|backend| backend.ip).collect();
     for address in addresses {
-        let count = hairpins.entry(address).or_default();
-        *count = if added { *count + 1 } else { count.saturating_sub(1) };
+        *hairpins.entry(address).or_default() += difference;
     }
 }
 
-fn hairpin_change(
-    change: &mut Change,
-    old: &BTreeMap<Ipv4Addr, usize>,
-    new: &BTreeMap<Ipv4Addr, usize>,
-) {
-    for (address, count) in new {
-        let was = old.get(address).is_some_and(|count| *count > 0);
-        let pair = member([address.octets(), address.octets()].concat());
-        match (was, *count > 0) {
-            (false, true) => change.put(true, HAIRPIN, pair),
-            (true, false) => change.put(false, HAIRPIN, pair),
-            _ => {}
-        }
-    }
-}
-
-fn lost(old: &BTreeMap<Frontend, Target>, new: &BTreeMap<Frontend, Target>) -> Vec<Lost> {
-    let mut lost = Vec::new();
-    for (frontend, target) in old {
-        let now = new.get(frontend).map_or(&[][..], |target| &target.backends);
-        let gone = target.backends.iter().filter(|backend| !now.contains(backend));
-        lost.extend(gone.map(|backend| Lost { frontend: *frontend, backend: *backend }));
-    }
-    lost
+fn put_lost(lost: &mut Vec<Lost>, frontend: Frontend, old: &Target, new: Option<&Target>) {
+    let now = new.map_or(&[][..], |target| &target.backends);
+    let gone = old.backends.iter().filter(|backend| !now.contains(backend));
+    lost.extend(gone.map(|backend| Lost { frontend, backend: *backend }));
 }
 
 fn member(key: Vec<u8>) -> Element {
@@ -262,6 +288,12 @@ mod tests {
         ServiceMap { targets: entries.into_iter().collect() }
     }
 
+    fn holding(map: &ServiceMap) -> Elements {
+        let mut elements = Elements::default();
+        elements.accept(elements.change(map));
+        elements
+    }
+
     fn counts(elements: &BTreeMap<&'static str, Vec<Element>>) -> Vec<(&'static str, usize)> {
         elements.iter().map(|(map, elements)| (*map, elements.len())).collect()
     }
@@ -271,8 +303,7 @@ mod tests {
         let web = frontend(20, Protocol::Tcp);
         let one = map(vec![(web, target(&[1])), (frontend(21, Protocol::Tcp), target(&[7]))]);
         let two = map(vec![(web, target(&[1, 2])), (frontend(21, Protocol::Tcp), target(&[7]))]);
-        let (held, _) = Elements::default().change(&one);
-        let (_, change) = held.change(&two);
+        let change = holding(&one).change(&two);
         assert_eq!(counts(&change.remove), [(SERVICES, 1)]);
         assert_eq!(counts(&change.add), [(ENDPOINTS, 1), (HAIRPIN, 1), (SERVICES, 1)]);
         let chains: Vec<String> = change.choosers.iter().map(Chooser::chain).collect();
@@ -282,24 +313,23 @@ mod tests {
     #[test]
     fn the_same_map_again_is_no_change() {
         let services = map(vec![(frontend(20, Protocol::Tcp), target(&[1, 2]))]);
-        let (held, _) = Elements::default().change(&services);
-        assert_eq!(held.change(&services).1, Change::default());
+        assert_eq!(holding(&services).change(&services), Change::default());
     }
 
     #[test]
     fn no_backends_is_no_element() {
-        let (_, change) =
-            Elements::default().change(&map(vec![(frontend(20, Protocol::Tcp), target(&[]))]));
-        assert_eq!(change, Change::default());
+        let services = map(vec![(frontend(20, Protocol::Tcp), target(&[]))]);
+        let change = Elements::default().change(&services);
+        assert!(change.add.is_empty() && change.remove.is_empty());
     }
 
     #[test]
     fn a_backend_that_went_is_told() {
         let web = frontend(20, Protocol::Udp);
-        let (held, _) = Elements::default().change(&map(vec![(web, target(&[1, 2]))]));
-        let (_, change) = held.change(&map(vec![(web, target(&[2, 3]))]));
+        let held = holding(&map(vec![(web, target(&[1, 2]))]));
+        let change = held.change(&map(vec![(web, target(&[2, 3]))]));
         assert_eq!(change.lost, [Lost { frontend: web, backend: backend(1) }]);
-        let (_, change) = held.change(&ServiceMap::default());
+        let change = held.change(&ServiceMap::default());
         assert_eq!(change.lost.len(), 2);
     }
 
@@ -346,12 +376,12 @@ mod tests {
             let mut held = Elements::default();
             let mut maps = Maps::new();
             for step in &steps {
-                let (next, change) = held.change(step);
+                let change = held.change(step);
                 carry_out(&mut maps, &change);
-                held = next;
+                held.accept(change);
             }
             let mut fresh = Maps::new();
-            carry_out(&mut fresh, &Elements::default().change(&steps[steps.len() - 1]).1);
+            carry_out(&mut fresh, &Elements::default().change(&steps[steps.len() - 1]));
             prop_assert_eq!(maps, fresh);
         }
     }

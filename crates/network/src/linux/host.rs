@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use super::namespace::Namespace;
 use super::netlink::{Refused, Socket};
 use super::ranges::{self, FALLBACK_METRIC, HostRoute};
-use super::route::{self, End, Mac, Route, RouteKind};
+use super::route::{self, End, Link, Mac, Route, RouteKind};
 use super::{forwarding, names, nft, refused, ruleset, unreadable};
 use crate::{NetworkConfig, NetworkError};
 
@@ -44,7 +44,11 @@ impl Host {
     pub fn check_ranges(&mut self, config: &NetworkConfig) -> Result<Ipv4Net, NetworkError> {
         let link = names::host_link(&config.cluster_name);
         let routes = self.routes().map_err(unreadable("list routes"))?;
-        let chosen = ranges::check(config, remembered_range(config), &link, &routes)?;
+        let former = remembered_range(config);
+        let chosen = ranges::check(config, former, &link, &routes)?;
+        if let Some(former) = former.filter(|former| *former != chosen) {
+            self.leave_range(&link, former)?;
+        }
         remember_range(config, chosen)?;
         Ok(chosen)
     }
@@ -116,8 +120,7 @@ impl Host {
         node_ip: Ipv4Addr,
         ranges: [Ipv4Net; 3],
     ) -> Result<(), NetworkError> {
-        let found = route::link(&mut self.route, link).map_err(unreadable("look up a link"))?;
-        let index = found.ok_or(NetworkError::NotUp)?.index;
+        let index = self.find(link)?.ok_or(NetworkError::NotUp)?.index;
         let mut messages = Vec::new();
         if has_ipv6() {
             messages.push(route::no_ipv6_address(index));
@@ -158,20 +161,34 @@ impl Host {
     }
 
     fn unlink(&mut self, link: &str) -> Result<(), NetworkError> {
-        let found = route::link(&mut self.route, link).map_err(unreadable("look up a link"))?;
-        let Some(link) = found else { return Ok(()) };
+        let Some(link) = self.find(link)? else { return Ok(()) };
         let outcome = self.route.request(vec![route::delete_link(link.index)]);
         outcome.or_else(unless(libc::ENODEV)).map_err(refused("delete the cluster's link"))
     }
 
     fn open_ranges(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
         let ranges = [Some(config.pod_cidr), Some(config.service_cidr), remembered_range(config)];
-        for range in ranges.into_iter().chain([config.lb_range]).flatten() {
-            let delete = route::delete_route(&Route::unreachable(range, FALLBACK_METRIC));
-            let outcome = self.route.request(vec![delete]);
-            outcome.or_else(unless(libc::ESRCH)).map_err(refused("open the cluster's ranges"))?;
+        for range in ranges.into_iter().flatten() {
+            self.remove_route(&Route::unreachable(range, FALLBACK_METRIC))?;
         }
         Ok(())
+    }
+
+    /// The load balancer range is another one from now on.
+    fn leave_range(&mut self, link: &str, former: Ipv4Net) -> Result<(), NetworkError> {
+        if let Some(link) = self.find(link)? {
+            self.remove_route(&Route::direct(former, link.index))?;
+        }
+        self.remove_route(&Route::unreachable(former, FALLBACK_METRIC))
+    }
+
+    fn remove_route(&mut self, route: &Route) -> Result<(), NetworkError> {
+        let outcome = self.route.request(vec![route::delete_route(route)]);
+        outcome.or_else(unless(libc::ESRCH)).map_err(refused("remove a route of the cluster"))
+    }
+
+    fn find(&mut self, link: &str) -> Result<Option<Link>, NetworkError> {
+        route::link(&mut self.route, link).map_err(unreadable("look up a link"))
     }
 
     fn restore_forwarding(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {

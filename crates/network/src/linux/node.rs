@@ -6,7 +6,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ipnet::Ipv4Net;
 
@@ -16,7 +16,7 @@ use super::namespace::Namespace;
 use super::netlink::{Message, Socket};
 use super::route::{self, End, Link, Mac, Route, RouteKind};
 use super::ruleset::{self, NodeFacts};
-use super::{conntrack, names, nft, refused, unreadable};
+use super::{conntrack, lock, names, nft, refused, unreadable};
 use crate::{NetworkConfig, NetworkError, PodLink, ServiceMap};
 
 /// Every pod's next hop; the same for all, for each has a link of its own.
@@ -147,18 +147,18 @@ impl Node {
     pub fn apply(&self, map: &ServiceMap) -> Result<(), NetworkError> {
         let mut services = lock(&self.services);
         // Taken out, so that after a failure nothing is believed about the kernel.
-        let (mut batch, held) = match services.held.take() {
+        let (mut batch, mut held) = match services.held.take() {
             Some(held) => (nft::Batch::new(names::NODE_TABLE), held),
             None => (ruleset::node_table(&self.facts), Held::default()),
         };
-        let (elements, change) = held.elements.change(map);
-        let mut choosers = held.choosers;
-        ruleset::apply(&mut batch, &change, |chooser| choosers.contains(chooser));
+        let change = held.elements.change(map);
+        ruleset::apply(&mut batch, &change, |chooser| held.choosers.contains(chooser));
         services.nft.transaction(batch.into_messages()).map_err(refused("apply services"))?;
         conntrack::forget(&mut services.nft, &change.lost)
             .map_err(unreadable("forget flows to lost backends"))?;
-        choosers.extend(change.choosers);
-        services.held = Some(Held { elements, choosers });
+        held.choosers.extend(change.choosers.iter().cloned());
+        held.elements.accept(change);
+        services.held = Some(held);
         Ok(())
     }
 
@@ -273,9 +273,4 @@ fn pod_mac(ip: Ipv4Addr) -> Mac {
 
 fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetworkError> {
     route::link(socket, name).map_err(unreadable("look up a link"))
-}
-
-/// A panic elsewhere leaves a socket usable: each exchange is complete in itself.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

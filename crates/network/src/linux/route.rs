@@ -49,6 +49,8 @@ pub const SCOPE_LINK: u8 = 253;
 /// Inside this machine only; never chosen as a source for packets that leave it.
 pub const SCOPE_HOST: u8 = 254;
 
+const SCOPE_NOWHERE: u8 = 255;
+
 /// A hardware address.
 pub type Mac = [u8; 6];
 
@@ -244,17 +246,18 @@ pub fn add_route(route: &Route) -> Message {
     route_message(NEWROUTE, netlink::CREATE | netlink::REPLACE, route)
 }
 
-/// Removes a route of ours from the main table.
+/// Removes a route of ours from the main table; what `route` leaves open is not compared.
 pub fn delete_route(route: &Route) -> Message {
     route_message(DELROUTE, 0, route)
 }
 
 fn route_message(kind: u16, flags: u16, route: &Route) -> Message {
     const ONLINK: u32 = 4;
-    let (type_, scope) = match (route.kind, route.gateway) {
-        (RouteKind::Unreachable, _) => (7, SCOPE_GLOBAL),
-        (_, Some(_)) => (1, SCOPE_GLOBAL),
-        (_, None) => (1, SCOPE_LINK),
+    let type_ = if route.kind == RouteKind::Unreachable { 7 } else { 1 };
+    let scope = match (kind, route.kind, route.gateway) {
+        (DELROUTE, ..) => SCOPE_NOWHERE, // any
+        (_, RouteKind::Unicast, None) => SCOPE_LINK,
+        _ => SCOPE_GLOBAL,
     };
     let mut body =
         vec![INET, route.destination.prefix_len(), 0, 0, TABLE_MAIN, PROTOCOL, scope, type_];
