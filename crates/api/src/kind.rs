@@ -135,6 +135,8 @@ pub struct Kind {
     pub schema: Text,
     /// The schema that has the definition, for a custom resource; else the builtin one.
     pub types: Option<Arc<Schema>>,
+    /// `openAPIV3Schema` of a custom resource, as its author wrote it.
+    pub definition: Option<Arc<Value>>,
     /// Field selectors of a custom resource: label and JSON pointer.
     pub selectable: Vec<(String, String)>,
     /// What writing it involves beyond the generic.
@@ -166,6 +168,7 @@ impl Kind {
             storage: None,
             schema: Text::Borrowed(""),
             types: None,
+            definition: None,
             selectable: Vec::new(),
             strategy: Strategy::DEFAULT,
         }
@@ -342,6 +345,7 @@ pub(crate) mod tests {
         storage: None,
         schema: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSet"),
         types: None,
+        definition: None,
         selectable: Vec::new(),
         strategy: Strategy::DEFAULT,
     };

@@ -14,6 +14,7 @@ pub mod managed_fields;
 pub mod metadata;
 pub mod names;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;

@@ -18,7 +18,11 @@ use source::Source;
 pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// What a reference in a definition starts with.
-const REFERENCE: &str = "#/components/schemas/";
+pub(crate) const REFERENCE: &str = "#/components/schemas/";
+
+/// The definitions as `build.rs` packed them.
+pub(crate) const PACKED: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/definitions.json.deflate"));
 
 /// A set of types that refer to each other by name.
 #[derive(Clone, Debug, Default)]
@@ -335,7 +339,6 @@ impl Field {
 /// # Errors
 /// Never, unless the build is broken.
 pub fn definitions() -> Result<String, MalformedSchema> {
-    const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/definitions.json.deflate"));
     let mut text = String::with_capacity(1_600_000);
     flate2::read::DeflateDecoder::new(PACKED)
         .read_to_string(&mut text)

@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::kind::Scope;
+use crate::schema::Schema;
+
+fn document(group: &str) -> Value {
+    let text = v3_group_version(&Kinds::builtin(), group, "v1").unwrap().unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Every `$ref` in `value`.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            found.extend(map.get("$ref").and_then(Value::as_str).map(str::to_string));
+            map.values().for_each(|value| references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => (),
+    }
+}
+
+#[test]
+fn every_reference_of_every_document_leads_somewhere() {
+    let kinds = Kinds::builtin();
+    for group in kinds.groups() {
+        for version in &group.versions {
+            let text = v3_group_version(&kinds, &group.name, &version.name).unwrap().unwrap();
+            let document: Value = serde_json::from_str(&text).unwrap();
+            let mut found = BTreeSet::new();
+            references(&document, &mut found);
+            for target in found {
+                assert!(document.pointer(&target[1..]).is_some(), "{}: {target}", group.name);
+            }
+        }
+    }
+    let document: Value = serde_json::from_str(&v2(&kinds).unwrap()).unwrap();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for target in found {
+        assert!(document.pointer(&target[1..]).is_some(), "{target}");
+    }
+}
+
+#[test]
+fn operations_have_identifiers_of_their_own() {
+    let kinds = Kinds::builtin();
+    let document: Value = serde_json::from_str(&v2(&kinds).unwrap()).unwrap();
+    let mut seen = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if method != "parameters" {
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(seen.insert(id.to_string()), "{id} twice, also in {path}");
+            }
+        }
+    }
+    for id in [
+        "readCoreV1NamespacedPodLog",
+        "connectCoreV1PostNamespacedPodExec",
+        "listRbacAuthorizationV1ClusterRole",
+    ] {
+        assert!(seen.contains(id), "{id}");
+    }
+}
+
+#[test]
+fn kubectl_finds_that_the_server_validates_and_takes_strategic_patches() {
+    let apps = document("apps");
+    let path = "/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}";
+    let patch = &apps["paths"][path]["patch"];
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "apps", "version": "v1", "kind": "StatefulSet"})
+    );
+    let parameters = patch["parameters"].as_array().unwrap();
+    assert!(parameters.iter().any(|p| p["name"] == "fieldValidation" && p["in"] == "query"));
+    let content = &patch["requestBody"]["content"];
+    assert!(content.get("application/strategic-merge-patch+json").is_some());
+    assert_eq!(patch["operationId"], "patchAppsV1NamespacedStatefulSet");
+}
+
+#[test]
+fn definitions_keep_what_apply_and_explain_read() {
+    let apps = document("apps");
+    let schemas = &apps["components"]["schemas"];
+    let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
+    assert_eq!(containers["type"], "array");
+    let set = &schemas["io.k8s.api.apps.v1.StatefulSet"];
+    assert_eq!(set["x-kubernetes-group-version-kind"][0]["kind"], "StatefulSet");
+    assert_eq!(set["type"], "object");
+    assert!(set["properties"]["kind"].get("enum").is_none());
+    let spec = &set["properties"]["spec"];
+    assert_eq!(spec["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.apps.v1.StatefulSetSpec");
+    assert!(spec["description"].as_str().unwrap().starts_with("Spec defines"));
+}
+
+#[test]
+fn the_older_form_has_references_with_siblings() {
+    let document: Value = serde_json::from_str(&v2(&Kinds::builtin()).unwrap()).unwrap();
+    let definitions = &document["definitions"];
+    let spec = &definitions["io.k8s.api.apps.v1.StatefulSet"]["properties"]["spec"];
+    assert_eq!(spec["$ref"], "#/definitions/io.k8s.api.apps.v1.StatefulSetSpec");
+    assert!(spec.get("description").is_some() && spec.get("allOf").is_none());
+    assert_eq!(definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["type"], "string");
+}
+
+#[test]
+fn a_custom_resource_has_a_document_and_changes_its_hash() {
+    let boat = |about: &str| {
+        let root = json!({"type": "object", "description": about, "properties": {"spec": {"type": "object"}}});
+        let mut kind = Kind::new("example.com", "v1", "Boat", "boats", Scope::Namespaced);
+        kind.schema = "com.example.v1.Boat".into();
+        kind.types = Some(Arc::new(Schema::of_custom_resource(&kind.schema, &root).unwrap()));
+        kind.definition = Some(Arc::new(root));
+        Kinds::builtin().with([kind])
+    };
+    let kinds = boat("floats");
+    let text = v3_group_version(&kinds, "example.com", "v1").unwrap().unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let schema = &document["components"]["schemas"]["com.example.v1.Boat"];
+    assert_eq!(schema["description"], "floats");
+    assert_eq!(schema["x-kubernetes-group-version-kind"][0]["group"], "example.com");
+    let path = "/apis/example.com/v1/namespaces/{namespace}/boats/{name}";
+    let content = &document["paths"][path]["patch"]["requestBody"]["content"];
+    assert!(content.get("application/strategic-merge-patch+json").is_none());
+    assert!(document["components"]["schemas"].get(DELETE_OPTIONS).is_some());
+
+    let url = &v3_index(&kinds)["paths"]["apis/example.com/v1"]["serverRelativeURL"];
+    let hash = v3_hash(&kinds, "example.com", "v1").unwrap();
+    assert_eq!(*url, format!("/openapi/v3/apis/example.com/v1?hash={hash}"));
+    assert_ne!(hash, v3_hash(&boat("sinks"), "example.com", "v1").unwrap());
+    assert!(v3_index(&kinds)["paths"].get("api/v1").is_some());
+}
