@@ -65,6 +65,9 @@ pub enum LoadError {
     /// redb found the file damaged, or it is no redb file.
     #[error("{0}")]
     Database(#[source] redb::Error),
+    /// The file is there and has no content, which a store never is.
+    #[error("the file is empty")]
+    Empty,
     /// A record does not match its checksum or is no object.
     #[error("the record of {key} is damaged: {reason}")]
     Record {

@@ -123,6 +123,18 @@ impl Platter {
         self.fault = None;
     }
 
+    /// Puts all of what is not synced on the disk.
+    fn persist(&mut self) {
+        for change in self.unsynced.drain(..) {
+            match change {
+                Change::Length(length) => self.durable.resize(length, 0),
+                Change::Write(offset, data) => {
+                    self.durable[offset..offset + data.len()].copy_from_slice(&data);
+                }
+            }
+        }
+    }
+
     /// Puts some of what is not synced on the disk and forgets the rest.
     fn settle(&mut self) {
         // A filesystem's journal keeps changes of length in order.
@@ -171,8 +183,7 @@ impl Platter {
         match self.begin() {
             None | Some(Failure::Full) if self.skip_sync => Ok(()),
             None | Some(Failure::Full) => {
-                self.durable = self.cache.clone();
-                self.unsynced.clear();
+                self.persist();
                 Ok(())
             }
             Some(Failure::Io) => {

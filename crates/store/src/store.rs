@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -128,9 +129,14 @@ impl Store {
             LockError::Held(holder) => OpenError::Locked { path: path.to_owned(), holder },
             LockError::Io(source) => OpenError::Io { path: lock_path, source },
         })?;
-        create(path).map_err(OpenError::io(path))?;
+        if !path.try_exists().map_err(OpenError::io(path))? {
+            create(path).map_err(OpenError::io(path))?;
+        }
         let file =
             OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
+        if file.metadata().map_err(OpenError::io(path))?.len() == 0 {
+            return Err(OpenError::load(path, LoadError::Empty));
+        }
         let loaded = Durable::open(Box::new(FileDisk(file)))
             .map_err(|source| OpenError::load(path, source))?;
         let (published, committer) = Committer::new(loaded, Some(lock));
@@ -262,14 +268,13 @@ impl Drop for Shared {
 }
 
 /// Makes a new store under another name first, so that a crash leaves either none or a whole one.
+/// Only the owner may read it: it holds Secrets.
 fn create(path: &Path) -> io::Result<()> {
-    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
-        return Ok(());
-    }
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new)?;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     let mut loaded = Durable::open(Box::new(FileDisk(file))).map_err(io::Error::other)?;
     loaded.durable.close().map_err(io::Error::other)?;
     drop(loaded);

@@ -215,3 +215,53 @@ fn a_store_comes_back_from_its_file_and_resumes_watches_only_from_there() {
     let closed = runtime.block_on(store.commit(Transaction::default()));
     assert!(matches!(closed, Err(CommitError::Closed)));
 }
+
+#[test]
+fn a_damaged_file_is_refused_by_name_and_not_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    for content in [Vec::new(), b"not a store".repeat(1000)] {
+        std::fs::write(&path, &content).unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.to_string().contains("backup"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    drop(Store::open(&path).unwrap());
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    let newer = 2_u64.to_le_bytes();
+    transaction.open_table(table).unwrap().insert("format", newer.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = Store::open(&path).unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_record_that_does_not_match_its_checksum_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = Store::open(&path).unwrap();
+    runtime.block_on(store.commit(Transaction::of([Write::put(pod("a"), Expect::Any)]))).unwrap();
+    drop(store);
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<(&str, &str, &str), &[u8]>::new("objects");
+    let record = [0; 40];
+    let place = ("pods", "default", "a");
+    transaction.open_table(table).unwrap().insert(place, record.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = Store::open(&path).unwrap_err().to_string();
+    assert!(error.contains("the record of pods default/a is damaged"), "{error}");
+}

@@ -46,14 +46,14 @@ pub struct Compacted {
 
 /// How much of the past the log keeps: whatever exceeds one of these goes.
 #[derive(Clone, Copy, Debug)]
-pub struct Retention {
+pub(crate) struct Retention {
     /// Events of all resources together.
-    pub events: usize,
+    pub(crate) events: usize,
     /// Age of an event.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// Bytes of serialized objects. A few hundred events stay whatever their size,
     /// so that watchers which are merely slow need not start over.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Default for Retention {
