@@ -199,11 +199,15 @@ fn damage_is_refused_or_harmless_but_never_a_loss() {
     for position in (0..bytes.len()).step_by(4021).chain((0..320).step_by(2)) {
         let mut bytes = bytes.clone();
         bytes[position] ^= 0x40;
-        match Store::open_on(FaultyDisk::holding(bytes, 0)) {
+        let disk = FaultyDisk::holding(bytes.clone(), 0);
+        match Store::open_on(disk.clone()) {
             Ok(store) => {
                 assert_eq!(contents(&store.snapshot()), contents_before, "byte {position}");
             }
-            Err(_) => refused += 1,
+            Err(error) => {
+                refused += 1;
+                assert!(disk.bytes() == bytes, "byte {position} changed by: {error}");
+            }
         }
     }
     assert!(refused > 20, "{refused}");
