@@ -86,10 +86,10 @@ impl FieldSelector {
     /// # Errors
     /// Names the first that cannot.
     pub fn check(&self, kind: &Kind) -> Result<(), FieldSelectorError> {
-        let known = |field: &str| pointer(kind, field).is_some();
+        let known = |field: &str| kind.field_pointer(field).is_some();
         match self.terms.iter().find(|term| !known(&term.field)) {
             None => Ok(()),
-            Some(term) if kind.strategy.field_labels.is_empty() => {
+            Some(term) if kind.strategy.field_labels.is_empty() && kind.selectable.is_empty() => {
                 Err(FieldSelectorError::OnlyMetadata(term.field.clone()))
             }
             Some(term) => Err(FieldSelectorError::NotSupported(term.field.clone())),
@@ -99,21 +99,9 @@ impl FieldSelector {
     /// Whether `object` of `kind` is selected. Fields that the kind does not know count as empty.
     pub fn matches(&self, kind: &Kind, object: &Value) -> bool {
         self.terms.iter().all(|term| {
-            let found = pointer(kind, &term.field).and_then(|pointer| object.pointer(pointer));
+            let found = kind.field_pointer(&term.field).and_then(|pointer| object.pointer(pointer));
             (text_of(found) == term.value) != term.negated
         })
-    }
-}
-
-/// JSON pointer of a field that objects of `kind` can be selected by.
-fn pointer<'a>(kind: &'a Kind, field: &str) -> Option<&'a str> {
-    match field {
-        "metadata.name" => Some("/metadata/name"),
-        "metadata.namespace" => Some("/metadata/namespace"),
-        _ => {
-            let labels = kind.strategy.field_labels.iter();
-            labels.copied().find(|(label, _)| *label == field).map(|(_, pointer)| pointer)
-        }
     }
 }
 

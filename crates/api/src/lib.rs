@@ -21,6 +21,7 @@ pub mod schema;
 pub mod selector;
 mod selector_text;
 pub mod status;
+pub mod structural;
 
 pub use field::{FieldError, FieldErrorKind};
 pub use field_selector::FieldSelector;

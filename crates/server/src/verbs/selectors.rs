@@ -18,9 +18,8 @@ pub(crate) struct Selection {
 impl Selection {
     /// What the query of `request` says.
     pub(crate) fn of(request: &Request) -> Result<Self, Status> {
-        let labels = Selector::parse(&request.options.label_selector).map_err(|error| {
-            Status::bad_request(format!("unable to parse requirement: {error}"))
-        })?;
+        let labels = Selector::parse(&request.options.label_selector)
+            .map_err(|error| Status::bad_request(error.to_string()))?;
         let bad = |error: coracle_api::field_selector::FieldSelectorError| {
             Status::bad_request(error.to_string())
         };
