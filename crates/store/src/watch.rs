@@ -58,7 +58,7 @@ pub(crate) struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { events: 10_000, age: Duration::from_secs(300), bytes: 8 << 20 }
+        Self { events: 10_000, age: Duration::from_secs(300), bytes: 4 << 20 }
     }
 }
 
