@@ -1,0 +1,278 @@
+//! The count: plain text in a file, durable before a visit is answered.
+//!
+//! One thread owns the file. It takes all visits that wait, writes their sum, flushes once, and
+//! answers them all: many visits share one flush. The text is overwritten in place, within one
+//! sector, so that a torn write cannot mix two numbers; it never gets shorter.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::sync::oneshot;
+
+/// Visits that one flush may carry.
+const BATCH_MAX: usize = 4096;
+
+/// Why the count cannot be read or written. The replica is then not ready; the file is left as it is.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum VisitsError {
+    /// The file holds something else.
+    #[error("{} holds {text:?}, which is no number: repair it by hand, nothing was changed", .path.display())]
+    NotANumber {
+        /// Which file.
+        path: PathBuf,
+        /// Its first characters.
+        text: String,
+    },
+    /// The file cannot be opened or created.
+    #[error("cannot open {}: {source}", .path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The new count could not be made durable.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The replica is stopping.
+    #[error("the replica is stopping")]
+    Stopping,
+}
+
+type Answer = oneshot::Sender<Result<u64, VisitsError>>;
+
+enum Ask {
+    /// Count one visit.
+    Visit(Answer),
+    /// The durable count; opens or repairs the file first when it was not usable.
+    Read(Answer),
+}
+
+/// Handle to the thread that owns the file.
+pub struct Visits {
+    asks: Sender<Ask>,
+}
+
+impl Visits {
+    /// Start the thread. The file is opened at the first ask, and again as long as it fails.
+    pub fn start(path: PathBuf) -> Self {
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || keep(&path, &receiver));
+        Self { asks: sender }
+    }
+
+    /// Count one visit; the new count, once it is durable.
+    ///
+    /// # Errors
+    /// When it could not be made durable: it is then not counted.
+    pub async fn count(&self) -> Result<u64, VisitsError> {
+        self.ask(Ask::Visit).await
+    }
+
+    /// The durable count.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub async fn read(&self) -> Result<u64, VisitsError> {
+        self.ask(Ask::Read).await
+    }
+
+    async fn ask(&self, ask: impl FnOnce(Answer) -> Ask) -> Result<u64, VisitsError> {
+        let (sender, receiver) = oneshot::channel();
+        self.asks.send(ask(sender)).map_err(|_| VisitsError::Stopping)?;
+        receiver.await.unwrap_or(Err(VisitsError::Stopping))
+    }
+}
+
+/// The thread: batches until nobody can ask any more.
+fn keep(path: &Path, asks: &Receiver<Ask>) {
+    let mut counter = None;
+    while let Ok(first) = asks.recv() {
+        let mut batch = vec![first];
+        batch.extend(asks.try_iter().take(BATCH_MAX));
+        answer(path, &mut counter, batch);
+    }
+}
+
+fn answer(path: &Path, counter: &mut Option<Counter>, batch: Vec<Ask>) {
+    let (mut visits, mut reads) = (Vec::new(), Vec::new());
+    for ask in batch {
+        match ask {
+            Ask::Visit(answer) => visits.push(answer),
+            Ask::Read(answer) => reads.push(answer),
+        }
+    }
+    let before = match opened(path, counter) {
+        Ok(counter) => counter.durable,
+        Err(error) => return refuse(visits.into_iter().chain(reads), &error),
+    };
+    let counted = match counter {
+        Some(counter) if !visits.is_empty() => counter.add(visits.len() as u64),
+        _ => Ok(before),
+    };
+    match counted {
+        Ok(after) => {
+            send(visits, before + 1..);
+            send(reads, std::iter::repeat(after));
+        }
+        Err(error) => {
+            // What the file holds is unknown now: read it again before anything else.
+            *counter = None;
+            refuse(visits.into_iter().chain(reads), &error);
+        }
+    }
+}
+
+fn opened<'a>(
+    path: &Path,
+    counter: &'a mut Option<Counter>,
+) -> Result<&'a mut Counter, VisitsError> {
+    match counter {
+        Some(counter) => Ok(counter),
+        None => Ok(counter.insert(Counter::open(path)?)),
+    }
+}
+
+fn send(answers: Vec<Answer>, numbers: impl Iterator<Item = u64>) {
+    for (answer, number) in answers.into_iter().zip(numbers) {
+        // A client that went away wants no answer; its visit is counted.
+        drop(answer.send(Ok(number)));
+    }
+}
+
+fn refuse(answers: impl Iterator<Item = Answer>, error: &VisitsError) {
+    for answer in answers {
+        drop(answer.send(Err(error.clone())));
+    }
+}
+
+/// The open file and the number that is durably in it.
+struct Counter {
+    path: PathBuf,
+    file: File,
+    durable: u64,
+}
+
+impl Counter {
+    fn open(path: &Path) -> Result<Self, VisitsError> {
+        let failed =
+            |source: io::Error| VisitsError::Open { path: path.into(), source: source.into() };
+        let mut text = String::new();
+        match File::open(path) {
+            Ok(file) => {
+                file.take(64).read_to_string(&mut text).map_err(failed)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                text.push('0');
+                create(path).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        let durable = text
+            .trim()
+            .parse()
+            .map_err(|_| VisitsError::NotANumber { path: path.into(), text: text.clone() })?;
+        let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        let counter = Self { path: path.into(), file, durable };
+        // Proves that the file can be written, and leaves nothing behind the number.
+        counter.write(durable).map_err(|source| counter.failed(source))?;
+        Ok(counter)
+    }
+
+    /// Add `n` visits; the new count, durable.
+    fn add(&mut self, n: u64) -> Result<u64, VisitsError> {
+        let after = self.durable + n;
+        if let Err(source) = self.write(after) {
+            // These visits are refused, so they must not be in the file after a restart. If the
+            // disk refuses that too, the old number is still what was flushed last.
+            drop(self.write(self.durable));
+            return Err(self.failed(source));
+        }
+        self.durable = after;
+        Ok(after)
+    }
+
+    fn write(&self, number: u64) -> io::Result<()> {
+        let text = format!("{number}\n");
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        if self.file.metadata()?.len() != text.len() as u64 {
+            self.file.set_len(text.len() as u64)?;
+        }
+        self.file.sync_data()
+    }
+
+    fn failed(&self, source: io::Error) -> VisitsError {
+        VisitsError::Write { path: self.path.clone(), source: source.into() }
+    }
+}
+
+/// A new file with 0 visits: whole or not at all.
+fn create(path: &Path) -> io::Result<()> {
+    let partial = path.with_extension("new");
+    let mut file = File::create(&partial)?;
+    file.write_all(b"0\n")?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn counts_go_on_where_they_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("visits.txt");
+        let visits = Visits::start(path.clone());
+        assert_eq!(visits.count().await.unwrap(), 1);
+        assert_eq!(visits.count().await.unwrap(), 2);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "2\n");
+        drop(visits);
+        assert_eq!(Visits::start(path).count().await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn many_at_once_get_each_number_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let visits = Arc::new(Visits::start(folder.path().join("visits.txt")));
+        let tasks: Vec<_> = (0..500)
+            .map(|_| {
+                let visits = Arc::clone(&visits);
+                tokio::spawn(async move { visits.count().await.unwrap() })
+            })
+            .collect();
+        let mut numbers = Vec::new();
+        for task in tasks {
+            numbers.push(task.await.unwrap());
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=500).collect::<Vec<u64>>());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_number_is_never_reset() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("visits.txt");
+        for text in ["", "many", "-1", "12 13"] {
+            std::fs::write(&path, text).unwrap();
+            let visits = Visits::start(path.clone());
+            let error = visits.count().await.unwrap_err();
+            assert!(error.to_string().contains("no number"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            std::fs::write(&path, "41\n\n").unwrap();
+            assert_eq!(visits.count().await.unwrap(), 42, "repaired by hand, it goes on");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "42\n");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The rules of the design, as tests: arrows between crates point one way, pure crates stay pure,
+//! nothing grows out of hand.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a failed unwrap is the assertion")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each crate may depend on among ours.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("store", &["api"]),
+    ("runtime", &[]),
+    ("controllers", &["api", "store"]),
+    ("server", &["api", "store"]),
+    ("network", &["api", "store"]),
+    ("driver", &["api", "store", "server", "controllers"]),
+    ("node", &["api", "store", "server", "runtime", "network"]),
+    ("sim", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
+    ("coracle", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
+];
+
+/// Folders and files whose code decides: no I/O, no clock, no randomness, no `async`.
+const PURE: &[&str] = &["crates/api/src", "crates/controllers/src", "crates/node/src/planner"];
+
+/// What a pure file may not say, and why.
+const IMPURE: &[(&str, &str)] = &[
+    ("std::fs", "reads or writes files"),
+    ("std::net::Tcp", "opens sockets"),
+    ("std::net::Udp", "opens sockets"),
+    ("std::process", "starts processes"),
+    ("SystemTime::now", "reads the clock"),
+    ("Instant::now", "reads the clock"),
+    ("Timestamp::now", "reads the clock"),
+    ("Zoned::now", "reads the clock"),
+    ("getrandom", "draws random numbers"),
+    ("async fn", "waits"),
+    ("tokio::", "waits"),
+];
+
+/// Where things are decided: an order that differs from run to run would be a second history.
+const DECIDING: &[&str] = &["crates/controllers/src", "crates/node/src/planner"];
+const RANDOM_ORDER: &[(&str, &str)] = &[
+    ("HashMap", "has a random order (use BTreeMap)"),
+    ("HashSet", "has a random order (use BTreeSet)"),
+];
+
+/// Tables written as functions: as long as there are rows.
+const TABLES: &[(&str, &str)] = &[("crates/api/src/kinds/table.rs", "rows")];
+
+const LINES_MAX: usize = 800;
+const FUNCTION_LINES_MAX: usize = 100;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Rust files under `folder`, with their text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
+            }
+        }
+    }
+    files
+}
+
+/// The part of a file before its inline tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod ").next().unwrap_or(text)
+}
+
+fn shown(path: &Path) -> String {
+    let path = path.strip_prefix(root()).unwrap_or(path);
+    path.display().to_string().trim_start_matches("../").to_string()
+}
+
+#[test]
+fn arrows_between_crates_point_one_way() {
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_string();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let dependencies = manifest.split("[dev-dependencies]").next().unwrap();
+        let allowed = allowed.get(name.as_str()).unwrap_or_else(|| panic!("no arrows for {name}"));
+        for line in dependencies.lines().filter_map(|line| line.strip_prefix("coracle-")) {
+            let to = line.split(['.', ' ', '=']).next().unwrap();
+            assert!(allowed.contains(&to), "{name} may not depend on {to}");
+        }
+    }
+}
+
+#[test]
+fn pure_files_stay_pure() {
+    let found = [said(PURE, IMPURE), said(DECIDING, RANDOM_ORDER)].concat();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Where the sources under `folders`, without their tests, say one of `words`, and why not to.
+fn said(folders: &[&str], words: &[(&str, &str)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in folders.iter().flat_map(|folder| sources(folder)) {
+        let is_test = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
+        if path.components().any(|part| is_test(part.as_os_str()))
+            || path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests"))
+        {
+            continue;
+        }
+        for (number, line) in without_tests(&text).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or(line);
+            for (word, why) in words.iter().filter(|(word, _)| code.contains(word)) {
+                found.push(format!("{}:{}: `{word}` {why}", shown(&path), number + 1));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn unsafe_code_is_where_system_calls_are() {
+    let allowed = ["crates/runtime/", "crates/network/"];
+    for (path, text) in sources("crates") {
+        let path = shown(&path);
+        if path.contains("/src/") && !allowed.iter().any(|folder| path.contains(folder)) {
+            let code = without_tests(&text);
+            assert!(!code.contains("unsafe {") && !code.contains("unsafe fn"), "unsafe in {path}");
+        }
+    }
+}
+
+#[test]
+fn no_file_has_grown_out_of_hand() {
+    let long: Vec<String> = sources("crates")
+        .into_iter()
+        .map(|(path, text)| (shown(&path), text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(path, lines)| format!("{path} has {lines} lines: which second subject is in it?"))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut long = Vec::new();
+    for (path, text) in sources("crates") {
+        for (name, lines) in functions(without_tests(&text)) {
+            let table = TABLES.contains(&(shown(&path).as_str(), name.as_str()));
+            if lines > FUNCTION_LINES_MAX && !table {
+                long.push(format!("{}: fn {name} has {lines} lines", shown(&path)));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+/// Names and lengths of the functions in formatted code: from `fn` to the brace at its indent.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let trimmed = line.trim_start();
+        let indent = line.len() - trimmed.len();
+        let Some(name) = function_name(trimmed) else { continue };
+        let close = format!("{}}}", " ".repeat(indent));
+        let end = lines[start..].iter().position(|line| *line == close).unwrap_or(0);
+        found.push((name.to_string(), end));
+    }
+    found
+}
+
+fn function_name(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace().skip_while(|word| {
+        word.starts_with("pub") || ["async", "const", "unsafe", "extern"].contains(word)
+    });
+    (words.next() == Some("fn"))
+        .then(|| words.next())?
+        .map(|name| name.split(['(', '<']).next().unwrap_or(name))
+}
+
+#[test]
+fn every_dependency_has_its_line() {
+    let reasons = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap();
+    for line in section.lines().take_while(|line| !line.starts_with('[')) {
+        let Some(name) = line.split([' ', '=', '.']).next().filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        if !name.starts_with("coracle-") && !name.starts_with('#') {
+            let row = format!("- `{name}`:");
+            assert!(reasons.contains(&row), "docs/dependencies.md says nothing about {name}");
+        }
+    }
+}

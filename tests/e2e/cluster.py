@@ -1,0 +1,102 @@
+"""Coracle, kubectl and helm as commands, each with what a user would set."""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CORACLE = pathlib.Path(
+    os.environ.get("CORACLE", ROOT / "target/x86_64-unknown-linux-gnu/release/coracle"))
+TOOLS = ROOT / ".cache/tools"
+IMAGES = ROOT / ".cache/images"
+CHARTS = ROOT / "tests/charts"
+
+KUBECTLS = ["1.37", "1.35"]
+HELMS = ["4", "3"]
+
+
+class CommandFailed(AssertionError):
+    """A command that should have succeeded; shows everything it said."""
+
+
+class Cluster:
+    """One cluster under `home`, with a kubeconfig and caches of its own."""
+
+    def __init__(self, name, home, api_port=6443):
+        self.name = name
+        self.home = home
+        self.data_dir = home / "data"
+        self.kubeconfig = home / "kubeconfig"
+        self.api_port = api_port
+
+    def environment(self):
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.home),
+            "KUBECONFIG": str(self.kubeconfig),
+            "CORACLE_NAME": self.name,
+            "CORACLE_DATA_DIR": str(self.data_dir),
+        }
+
+    def run(self, *command, input=None, check=True, timeout=120):
+        """Run a command; give the finished process, with text output."""
+        done = subprocess.run([str(part) for part in command], input=input, text=True,
+                              capture_output=True, env=self.environment(), timeout=timeout)
+        if check and done.returncode != 0:
+            raise CommandFailed(f"{' '.join(map(str, command))}: exit {done.returncode}\n"
+                                f"{done.stdout}{done.stderr}{self.log_tail()}")
+        return done
+
+    def coracle(self, *arguments, **options):
+        return self.run(CORACLE, *arguments, **options)
+
+    def kubectl(self, *arguments, version="1.37", **options):
+        """Run kubectl; give its standard output."""
+        return self.kubectl_process(*arguments, version=version, **options).stdout
+
+    def kubectl_process(self, *arguments, version="1.37", **options):
+        return self.run(TOOLS / f"kubectl-{version}/kubectl", *arguments, **options)
+
+    def helm(self, *arguments, version="4", **options):
+        """Run helm; give its standard output."""
+        return self.run(TOOLS / f"helm-{version}/helm", *arguments, **options).stdout
+
+    def get(self, *arguments):
+        """`kubectl get -o json`, parsed."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def up(self, *arguments):
+        return self.coracle("up", "--api-port", self.api_port, *arguments)
+
+    def down(self, *arguments):
+        return self.coracle("down", *arguments)
+
+    def delete(self):
+        return self.coracle("delete", "--yes")
+
+    def load(self, *images):
+        for image in images:
+            self.coracle("image", "load", IMAGES / f"{image}.tar")
+
+    def engine_pid(self):
+        return json.loads(self.coracle("status", "-o", "json").stdout)["pid"]
+
+    def log_tail(self):
+        log = self.data_dir / "engine.log"
+        if not log.exists():
+            return ""
+        lines = log.read_text(errors="replace").splitlines()[-30:]
+        return "\n--- engine.log ---\n" + "\n".join(lines)
+
+
+def eventually(condition, what, timeout=60):
+    """Wait until `condition()` gives something true; give it. For states, never for speed."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.1)

@@ -1,0 +1,42 @@
+"""A cluster for the tests, driven with stock kubectl and helm as a user would."""
+
+import os
+import pathlib
+
+import pytest
+
+from cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """One engine for all tests that do not stop it; deleted at the end, also after failures."""
+    assert os.geteuid() == 0, "the end-to-end tests run real containers: run them as root"
+    home = tmp_path_factory.mktemp("cluster")
+    cluster = Cluster("e2e", pathlib.Path(home))
+    cluster.up()
+    try:
+        cluster.load("busybox")
+        yield cluster
+    finally:
+        cluster.delete()
+
+
+@pytest.fixture
+def own_cluster(tmp_path):
+    """An engine for one test, which may stop or kill it."""
+    cluster = Cluster("own", tmp_path, api_port=7443)
+    try:
+        yield cluster
+    finally:
+        cluster.delete()
+
+
+@pytest.fixture
+def namespace(cluster, request):
+    """A namespace of the test's own, deleted afterwards."""
+    name = request.node.name.lower().replace("_", "-").replace("[", "-").strip("]")[:50].strip("-.")
+    name = "".join(c if c.isalnum() or c == "-" else "-" for c in name).strip("-")
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
