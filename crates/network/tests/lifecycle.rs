@@ -133,6 +133,40 @@ fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
 }
 
 #[test]
+fn a_start_repairs_whatever_is_broken() {
+    let world = World::new();
+    let before = world.state();
+    let netns = world.config("test").state_dir.join("netns");
+    let damages: [&dyn Fn(); 7] = [
+        &|| drop(run("ip link delete cor-test")),
+        &|| drop(run("ip route delete 10.244.0.0/16 via 10.244.255.253")),
+        &|| drop(run("ip address flush dev cor-test")),
+        &|| drop(run("nft delete table ip coracle-test")),
+        &|| drop(inside(&netns, || run("nft delete table ip coracle"))),
+        &|| drop(inside(&netns, || run("ip route delete default"))),
+        &|| nix::mount::umount2(&netns, nix::mount::MntFlags::MNT_DETACH).unwrap(),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        drop(LinuxKernel::new(world.config("test")).unwrap().up().unwrap());
+        damage();
+        let kernel = LinuxKernel::new(world.config("test")).unwrap();
+        kernel.up().unwrap();
+        let pod = world.pod(&format!("pod-{number}"), "10.244.0.2");
+        kernel.attach_pod(&pod).unwrap();
+        world::serve(&pod.netns, "10.244.0.2:8080".parse().unwrap(), "web");
+        let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"]))]);
+        kernel.apply_services(&map).unwrap();
+        let stream =
+            std::net::TcpStream::connect_timeout(&"10.96.7.7:80".parse().unwrap(), world::TIMEOUT);
+        stream.unwrap_or_else(|error| panic!("after damage {number}: {error}"));
+        kernel.detach_pod(&pod.uid).unwrap();
+        nix::mount::umount(&pod.netns).unwrap();
+    }
+    LinuxKernel::new(world.config("test")).unwrap().down().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
 fn another_load_balancer_range_leaves_no_trace_of_the_former() {
     let world = World::new();
     let before = world.state();

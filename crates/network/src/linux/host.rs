@@ -103,8 +103,7 @@ impl Host {
         }
         // Half a link is what a killed engine left: its other half hangs in a lost namespace.
         if let Some(half) = here {
-            let delete = route::delete_link(half.index);
-            self.route.request(vec![delete]).map_err(refused("delete a stale link"))?;
+            self.remove_link(half.index)?;
         }
         let ends = [End { name: link, mac: HOST_MAC }, End { name: names::UPLINK, mac: NODE_MAC }];
         let make = route::new_veth(ends[0], ends[1], node.file().as_fd(), mtu);
@@ -161,8 +160,11 @@ impl Host {
     }
 
     fn unlink(&mut self, link: &str) -> Result<(), NetworkError> {
-        let Some(link) = self.find(link)? else { return Ok(()) };
-        let outcome = self.route.request(vec![route::delete_link(link.index)]);
+        self.find(link)?.map_or(Ok(()), |link| self.remove_link(link.index))
+    }
+
+    fn remove_link(&mut self, index: u32) -> Result<(), NetworkError> {
+        let outcome = self.route.request(vec![route::delete_link(index)]);
         outcome.or_else(unless(libc::ENODEV)).map_err(refused("delete the cluster's link"))
     }
 
