@@ -170,6 +170,8 @@ impl Refused {
 pub struct Socket {
     fd: OwnedFd,
     sequence: u32,
+    /// For what comes in; the kernel fills no datagram with more.
+    buffer: Vec<u8>,
 }
 
 impl Socket {
@@ -185,65 +187,56 @@ impl Socket {
 
     fn open(protocol: SockProtocol) -> io::Result<Self> {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-        Ok(Self { fd, sequence: 0 })
+        Ok(Self { fd, sequence: 0, buffer: vec![0; 64 * 1024] })
     }
 
-    /// Sends the messages at once and waits until each is done. The first refusal is the error,
+    /// Sends the messages at once and waits until all are done. The first refusal is the error;
     /// the kernel carries out the others.
     pub fn request(&mut self, messages: Vec<Message>) -> Result<(), Refused> {
-        let count = messages.len();
-        let mut bytes = Vec::new();
-        let first = self.sequence + 1;
-        for mut message in messages {
-            message.or_flags(ACK);
-            bytes.extend(message.finish(self.next_sequence()));
-        }
+        let Some((first, bytes)) = self.number(messages) else { return Ok(()) };
+        let last = self.sequence;
         self.send(&bytes).map_err(Refused::at(0))?;
-        let mut refusal = None;
-        let mut answered = 0;
-        while answered < count {
-            for (sequence, error) in self.acknowledgements().map_err(Refused::at(answered))? {
-                answered += 1;
-                if let (Some(error), None) = (error, &refusal) {
-                    let message = sequence.wrapping_sub(first) as usize;
-                    refusal = Some(Refused { message, source: error });
-                }
-            }
-        }
-        refusal.map_or(Ok(()), Err)
+        self.outcome(None, first, last)
     }
 
     /// Sends the messages as one nftables transaction: all of them hold or none.
     pub fn transaction(&mut self, messages: Vec<Message>) -> Result<(), Refused> {
-        let count = messages.len();
-        if count == 0 {
-            return Ok(());
-        }
         let begin = self.next_sequence();
         let mut bytes = batch_edge(0x10).finish(begin);
-        for (index, mut message) in messages.into_iter().enumerate() {
-            if index + 1 == count {
-                message.or_flags(ACK);
-            }
-            bytes.extend(message.finish(self.next_sequence()));
-        }
+        let Some((first, between)) = self.number(messages) else { return Ok(()) };
         let last = self.sequence;
+        bytes.extend(between);
         bytes.extend(batch_edge(0x11).finish(self.next_sequence()));
         self.send(&bytes).map_err(Refused::at(0))?;
-        self.outcome(begin, last)
+        self.outcome(Some(begin), first, last)
     }
 
-    /// The kernel answers when it is through with the batch: a refusal per bad message and an
-    /// acknowledgement of the last; or a refusal of the whole, under the number of its beginning.
-    fn outcome(&mut self, begin: u32, last: u32) -> Result<(), Refused> {
+    /// The messages' bytes, numbered on, and the first one's number. The last wants an answer.
+    fn number(&mut self, messages: Vec<Message>) -> Option<(u32, Vec<u8>)> {
+        let first = self.sequence.wrapping_add(1);
+        let mut messages: Vec<Message> = messages;
+        messages.last_mut()?.or_flags(ACK);
+        let numbered =
+            messages.into_iter().flat_map(|message| message.finish(self.next_sequence()));
+        let bytes = numbered.collect();
+        Some((first, bytes))
+    }
+
+    /// Waits until the kernel is through: it tells each refusal, and the end of the last message.
+    /// It refuses a transaction as a whole under the number of its beginning.
+    fn outcome(&mut self, begin: Option<u32>, first: u32, last: u32) -> Result<(), Refused> {
         let mut refusal = None;
         loop {
             for (sequence, error) in self.acknowledgements().map_err(Refused::at(0))? {
+                let whole = begin == Some(sequence);
+                if !whole && !(first..=last).contains(&sequence) {
+                    continue; // left over from an exchange that broke off
+                }
                 if let (Some(error), None) = (error, &refusal) {
-                    let message = sequence.saturating_sub(begin + 1) as usize;
+                    let message = sequence.saturating_sub(first) as usize;
                     refusal = Some(Refused { message, source: error });
                 }
-                if sequence == last || sequence == begin {
+                if sequence == last || whole {
                     return refusal.map_or(Ok(()), Err);
                 }
             }
@@ -257,7 +250,7 @@ impl Socket {
         self.send(&message.finish(sequence))?;
         let mut replies = Vec::new();
         loop {
-            for (kind, body) in split(&self.receive()?) {
+            for (kind, body) in split(self.receive()?) {
                 match kind {
                     NLMSG_DONE => return Ok(replies),
                     NLMSG_ERROR => return Err(refused(body).unwrap_or(ErrorKind::Other.into())),
@@ -271,8 +264,7 @@ impl Socket {
     pub fn get(&mut self, message: Message) -> io::Result<Reply> {
         let sequence = self.next_sequence();
         self.send(&message.finish(sequence))?;
-        let bytes = self.receive()?;
-        match split(&bytes).first() {
+        match split(self.receive()?).first() {
             Some((NLMSG_ERROR, body)) => Err(refused(body).unwrap_or(ErrorKind::Other.into())),
             Some((_, body)) => Ok(Reply { body: body.to_vec() }),
             None => Err(ErrorKind::UnexpectedEof.into()),
@@ -294,14 +286,10 @@ impl Socket {
         Ok(())
     }
 
-    fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; 64 * 1024];
+    fn receive(&mut self) -> io::Result<&[u8]> {
         loop {
-            match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Ok(length) => {
-                    buffer.truncate(length);
-                    return Ok(buffer);
-                }
+            match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(length) => return Ok(&self.buffer[..length]),
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -309,9 +297,8 @@ impl Socket {
     }
 
     /// Sequence number and error, if any, of each answer in the next datagram.
-    fn acknowledgements(&self) -> io::Result<Vec<(u32, Option<io::Error>)>> {
-        let bytes = self.receive()?;
-        let answers = split(&bytes).into_iter().filter(|(kind, _)| *kind == NLMSG_ERROR);
+    fn acknowledgements(&mut self) -> io::Result<Vec<(u32, Option<io::Error>)>> {
+        let answers = split(self.receive()?).into_iter().filter(|(kind, _)| *kind == NLMSG_ERROR);
         // The refused message's own header follows the error code.
         Ok(answers
             .map(|(_, body)| (native_u32(body.get(12..).unwrap_or_default()), refused(body)))

@@ -31,6 +31,7 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_EXT_MASK: u16 = 29;
 const IFLA_NET_NS_FD: u16 = 28;
 
 const RTA_DST: u16 = 1;
@@ -312,8 +313,9 @@ fn parse_route(reply: &Reply) -> Option<Route> {
 
 /// The interface called `name`, or `None`.
 pub fn link(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> {
+    const SKIP_STATISTICS: u32 = 8;
     let mut message = Message::new(GETLINK, 0, &link_body(0, 0, 0, 0));
-    message.text(IFLA_IFNAME, name);
+    message.text(IFLA_IFNAME, name).native(IFLA_EXT_MASK, SKIP_STATISTICS);
     match socket.get(message) {
         Ok(reply) => Ok(parse_link(&reply)),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
