@@ -3,6 +3,7 @@
 //! Rules are lists of [`Expr`]; registers are 4 bytes wide, and a key made of several parts (a
 //! concatenation) takes as many neighbouring registers.
 
+use self::attribute::*;
 use super::netlink::{CREATE, Message};
 
 const NFTABLES: u16 = 10 << 8;
@@ -16,6 +17,40 @@ const NEWSET: u16 = 9;
 const GETSET: u16 = 10;
 const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
+
+/// Attributes, numbered as in `linux/netfilter/nf_tables.h`. Every message names its table first;
+/// expressions have their own numbers, in the order in which the header lists them.
+mod attribute {
+    pub const TABLE: u16 = 1;
+    pub const CHAIN_NAME: u16 = 3;
+    pub const CHAIN_HOOK: u16 = 4;
+    pub const CHAIN_TYPE: u16 = 7;
+    pub const HOOK_NUMBER: u16 = 1;
+    pub const HOOK_PRIORITY: u16 = 2;
+    pub const RULE_CHAIN: u16 = 2;
+    pub const RULE_EXPRESSIONS: u16 = 4;
+    pub const SET_NAME: u16 = 2;
+    pub const SET_FLAGS: u16 = 3;
+    pub const SET_KEY_TYPE: u16 = 4;
+    pub const SET_KEY_LENGTH: u16 = 5;
+    pub const SET_DATA_TYPE: u16 = 6;
+    pub const SET_DATA_LENGTH: u16 = 7;
+    pub const SET_DESCRIPTION: u16 = 9;
+    pub const SET_ID: u16 = 10;
+    pub const DESCRIPTION_PARTS: u16 = 2;
+    pub const PART_LENGTH: u16 = 1;
+    pub const SET_ELEMENTS: u16 = 3;
+    pub const ELEMENT_KEY: u16 = 1;
+    pub const ELEMENT_DATA: u16 = 2;
+    pub const ELEMENT_KEY_END: u16 = 10;
+    pub const LIST_ITEM: u16 = 1;
+    pub const EXPRESSION_NAME: u16 = 1;
+    pub const EXPRESSION_DATA: u16 = 2;
+    pub const DATA_VALUE: u16 = 1;
+    pub const DATA_VERDICT: u16 = 2;
+    pub const VERDICT_CODE: u16 = 1;
+    pub const VERDICT_CHAIN: u16 = 2;
+}
 
 /// Elements in one message: an attribute is at most 64 KiB, an element some 100 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 400;
@@ -254,24 +289,24 @@ impl Batch {
     pub fn delete_table(&mut self) {
         self.create_table(); // deleting a table that is missing would be an error
         self.push(DELTABLE, 0, |message, table| {
-            message.text(1, table);
+            message.text(TABLE, table);
         });
     }
 
     /// Makes the table unless it is there.
     pub fn create_table(&mut self) {
         self.push(NEWTABLE, CREATE, |message, table| {
-            message.text(1, table);
+            message.text(TABLE, table);
         });
     }
 
     /// Makes a chain that packets pass through.
     pub fn base_chain(&mut self, name: &str, hook: Hook) {
         self.push(NEWCHAIN, CREATE, |message, table| {
-            message.text(1, table).text(3, name).text(7, hook.kind);
-            message.nested(4, |place| {
-                place.big_endian(1, hook.at as u32);
-                place.attribute(2, &hook.priority.to_be_bytes());
+            message.text(TABLE, table).text(CHAIN_NAME, name).text(CHAIN_TYPE, hook.kind);
+            message.nested(CHAIN_HOOK, |place| {
+                place.big_endian(HOOK_NUMBER, hook.at as u32);
+                place.attribute(HOOK_PRIORITY, &hook.priority.to_be_bytes());
             });
         });
     }
@@ -279,7 +314,7 @@ impl Batch {
     /// Makes a chain that other chains lead to.
     pub fn chain(&mut self, name: &str) {
         self.push(NEWCHAIN, CREATE, |message, table| {
-            message.text(1, table).text(3, name);
+            message.text(TABLE, table).text(CHAIN_NAME, name);
         });
     }
 
@@ -287,7 +322,7 @@ impl Batch {
     pub fn rule(&mut self, chain: &str, expressions: &[Expr]) {
         const APPEND: u16 = 0x800;
         self.push(NEWRULE, CREATE | APPEND, |message, table| {
-            message.text(1, table).text(2, chain).nested(4, |list| {
+            message.text(TABLE, table).text(RULE_CHAIN, chain).nested(RULE_EXPRESSIONS, |list| {
                 for expression in expressions {
                     expression.write(list);
                 }
@@ -300,7 +335,7 @@ impl Batch {
         // The kernel wants a number to call the set by within the transaction.
         let id = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
         self.push(NEWSET, CREATE, |message, table| {
-            message.text(1, table).text(2, set.name).big_endian(10, id);
+            message.text(TABLE, table).text(SET_NAME, set.name).big_endian(SET_ID, id);
             set.write(message);
         });
     }
@@ -318,7 +353,7 @@ impl Batch {
     fn elements(&mut self, kind: u16, flags: u16, set: &str, elements: &[Element]) {
         for chunk in elements.chunks(ELEMENTS_PER_MESSAGE) {
             self.push(kind, flags, |message, table| {
-                message.text(1, table).text(2, set).nested(3, |list| {
+                message.text(TABLE, table).text(SET_NAME, set).nested(SET_ELEMENTS, |list| {
                     for element in chunk {
                         element.write(list);
                     }
@@ -337,7 +372,7 @@ impl Batch {
 /// Asks for a set by name: an error tells that the table or the set is missing.
 pub fn get_set(table: &str, set: &str) -> Message {
     let mut message = Message::new(NFTABLES | GETSET, 0, &[IPV4, 0, 0, 0]);
-    message.text(1, table).text(2, set);
+    message.text(TABLE, table).text(SET_NAME, set);
     message
 }
 
@@ -354,23 +389,25 @@ impl Set {
         ] {
             flags |= if wanted { bits } else { 0 };
         }
-        message.big_endian(3, flags);
-        message.big_endian(4, type_number(self.key)).big_endian(5, registers(self.key));
+        message.big_endian(SET_FLAGS, flags);
+        message.big_endian(SET_KEY_TYPE, type_number(self.key));
+        message.big_endian(SET_KEY_LENGTH, registers(self.key));
         match self.holds {
             Holds::Nothing => {}
             Holds::Verdicts => {
-                message.big_endian(6, 0xffff_ff00);
+                message.big_endian(SET_DATA_TYPE, 0xffff_ff00);
             }
             Holds::Values(types) => {
-                message.big_endian(6, type_number(types)).big_endian(7, registers(types));
+                message.big_endian(SET_DATA_TYPE, type_number(types));
+                message.big_endian(SET_DATA_LENGTH, registers(types));
             }
         }
         if self.ranges {
-            message.nested(9, |description| {
-                description.nested(2, |parts| {
+            message.nested(SET_DESCRIPTION, |description| {
+                description.nested(DESCRIPTION_PARTS, |parts| {
                     for part in self.key {
-                        parts.nested(1, |field| {
-                            field.big_endian(1, part.length());
+                        parts.nested(LIST_ITEM, |field| {
+                            field.big_endian(PART_LENGTH, part.length());
                         });
                     }
                 });
@@ -393,19 +430,19 @@ impl Element {
     fn write(&self, list: &mut Message) {
         let data = |message: &mut Message, kind: u16, bytes: &[u8]| {
             message.nested(kind, |data| {
-                data.attribute(1, bytes);
+                data.attribute(DATA_VALUE, bytes);
             });
         };
-        list.nested(1, |element| {
-            data(element, 1, &self.key);
+        list.nested(LIST_ITEM, |element| {
+            data(element, ELEMENT_KEY, &self.key);
             if let Some(end) = &self.key_end {
-                data(element, 10, end);
+                data(element, ELEMENT_KEY_END, end);
             }
             match &self.value {
                 Value::None => {}
-                Value::Bytes(bytes) => data(element, 2, bytes),
+                Value::Bytes(bytes) => data(element, ELEMENT_DATA, bytes),
                 Value::Verdict(verdict) => {
-                    element.nested(2, |data| verdict.write(data));
+                    element.nested(ELEMENT_DATA, |data| verdict.write(data));
                 }
             }
         });
@@ -415,15 +452,16 @@ impl Element {
 impl Verdict {
     /// As the content of an attribute that holds data.
     fn write(&self, data: &mut Message) {
-        data.nested(2, |verdict| match self {
+        data.nested(DATA_VERDICT, |verdict| match self {
             Self::Accept => {
-                verdict.big_endian(1, 1);
+                verdict.big_endian(VERDICT_CODE, 1);
             }
             Self::Drop => {
-                verdict.big_endian(1, 0);
+                verdict.big_endian(VERDICT_CODE, 0);
             }
             Self::Goto(chain) => {
-                verdict.attribute(1, &(-4i32).to_be_bytes()).text(2, chain);
+                verdict.attribute(VERDICT_CODE, &(-4i32).to_be_bytes());
+                verdict.text(VERDICT_CHAIN, chain);
             }
         });
     }
@@ -449,7 +487,7 @@ impl Expr {
             Self::Destination(into) => payload(list, Layer::Network, 16, 4, *into),
             Self::Port(into) => payload(list, Layer::Transport, 2, 2, *into),
             Self::Address(ip, into) => immediate(list, into.number(), |value| {
-                value.attribute(1, &ip.octets());
+                value.attribute(DATA_VALUE, &ip.octets());
             }),
             Self::Connection(tracked, bits) => connection(list, *tracked, *bits),
             Self::Compare(reg, is, bytes) => compare(list, *reg, *is, bytes),
@@ -493,8 +531,8 @@ impl Expr {
 }
 
 fn put(list: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
-    list.nested(1, |element| {
-        element.text(1, name).nested(2, fill);
+    list.nested(LIST_ITEM, |expression| {
+        expression.text(EXPRESSION_NAME, name).nested(EXPRESSION_DATA, fill);
     });
 }
 
@@ -532,7 +570,7 @@ fn payload(list: &mut Message, layer: Layer, offset: u32, length: u32, into: Reg
 fn compare(list: &mut Message, reg: Reg, is: Is, bytes: &[u8]) {
     put(list, "cmp", |data| {
         data.big_endian(1, reg.number()).big_endian(2, is.inverted()).nested(3, |value| {
-            value.attribute(1, bytes);
+            value.attribute(DATA_VALUE, bytes);
         });
     });
 }
@@ -541,10 +579,10 @@ fn mask(list: &mut Message, reg: Reg, bits: &[u8; 4]) {
     put(list, "bitwise", |data| {
         data.big_endian(1, reg.number()).big_endian(2, reg.number()).big_endian(3, 4);
         data.nested(4, |value| {
-            value.attribute(1, bits);
+            value.attribute(DATA_VALUE, bits);
         });
         data.nested(5, |value| {
-            value.attribute(1, &[0; 4]);
+            value.attribute(DATA_VALUE, &[0; 4]);
         });
     });
 }
