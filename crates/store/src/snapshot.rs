@@ -49,22 +49,22 @@ impl Snapshot {
     }
 
     /// The objects of `resource` in `namespace` (`None`: in all), by namespace, then name.
-    pub fn list(
-        &self,
+    pub fn list<'a>(
+        &'a self,
         resource: &str,
         namespace: Option<&str>,
-    ) -> impl Iterator<Item = &Arc<Object>> {
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let first = Place(resource, namespace.unwrap_or_default(), "");
         self.list_from(Bound::Included(&first), resource, namespace)
     }
 
     /// As [`Snapshot::list`], from the first object after `after`: the next page.
-    pub fn list_after(
-        &self,
+    pub fn list_after<'a>(
+        &'a self,
         resource: &str,
         namespace: Option<&str>,
         after: &Key,
-    ) -> impl Iterator<Item = &Arc<Object>> {
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let after = Place(&after.resource, &after.namespace, &after.name);
         let first = Place(resource, namespace.unwrap_or_default(), "");
         if after < first {
@@ -74,12 +74,12 @@ impl Snapshot {
         }
     }
 
-    fn list_from(
-        &self,
+    fn list_from<'a>(
+        &'a self,
         from: Bound<&Place<'_>>,
         resource: &str,
         namespace: Option<&str>,
-    ) -> impl Iterator<Item = &Arc<Object>> + use<'_> {
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let (resource, namespace) = (resource.to_owned(), namespace.map(str::to_owned));
         self.state
             .objects
@@ -98,7 +98,10 @@ impl Snapshot {
     }
 
     /// The objects that name `owner_uid` in their `ownerReferences`, by key.
-    pub fn dependents(&self, owner_uid: &str) -> impl Iterator<Item = &Arc<Object>> {
+    pub fn dependents<'a>(
+        &'a self,
+        owner_uid: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let owner: Arc<str> = owner_uid.into();
         let first = (Arc::clone(&owner), Key::new("", "", ""));
         self.state

@@ -1,0 +1,50 @@
+//! What decisions know beside the objects: the time and the cluster's configuration.
+
+use std::net::Ipv4Addr;
+
+use coracle_api::Timestamp;
+use ipnet::Ipv4Net;
+
+/// What the engine was configured with, as far as decisions need it. Never changes while it runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster's certificate authority, in PEM: what pods verify the API with.
+    pub ca_bundle: String,
+    /// Where the API answers inside the cluster: the endpoint of the Service `kubernetes`.
+    pub api_address: Ipv4Addr,
+    /// Port at [`Config::api_address`].
+    pub api_port: u16,
+    /// Where the cluster's DNS answers: the endpoint of the Service `kube-dns`.
+    pub dns_address: Ipv4Addr,
+    /// ClusterIPs; the first is the API's, the tenth the DNS's.
+    pub services: Ipv4Net,
+    /// What Services of type LoadBalancer get their addresses from.
+    pub load_balancers: Ipv4Net,
+    /// Absolute directory under which the node keeps the volumes of the class `standard`.
+    pub volumes_dir: String,
+}
+
+impl Config {
+    /// The ClusterIP of the Service `kubernetes`: the first of the range.
+    pub fn api_service_ip(&self) -> Ipv4Addr {
+        self.nth_service_ip(1)
+    }
+
+    /// The ClusterIP of the Service `kube-dns`: the tenth of the range.
+    pub fn dns_service_ip(&self) -> Ipv4Addr {
+        self.nth_service_ip(10)
+    }
+
+    fn nth_service_ip(&self, n: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.services.network()).saturating_add(n))
+    }
+}
+
+/// The arguments of a decision that are no objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// The cluster's configuration.
+    pub config: &'a Config,
+}

@@ -1,0 +1,123 @@
+//! The claims of a set's pods: made before the pod, kept after it, owned as the retention policy
+//! says.
+
+use std::sync::Arc;
+
+use coracle_api::{Key, Object};
+use coracle_store::Snapshot;
+use serde_json::{Map, Value, json};
+
+use super::identity::claim_name;
+use super::set::Set;
+use crate::json;
+use crate::plan::{Note, Write};
+
+pub(super) const RESOURCE: &str = "persistentvolumeclaims";
+
+/// The claim of each template for a pod: its name and the template.
+pub(super) fn names<'a>(
+    set: &'a Set,
+    pod: &'a str,
+) -> impl Iterator<Item = (String, &'a Value)> + use<'a> {
+    let templates = set.object.value()["spec"]["volumeClaimTemplates"].as_array();
+    templates.into_iter().flatten().map(move |template| {
+        (claim_name(template["metadata"]["name"].as_str().unwrap_or_default(), pod), template)
+    })
+}
+
+/// The stored claims of a pod.
+pub(super) fn stored<'a>(
+    snapshot: &'a Snapshot,
+    set: &'a Set,
+    pod: &'a str,
+) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+    names(set, pod).filter_map(|(name, _)| snapshot.find(RESOURCE, &set.namespace, &name))
+}
+
+/// Where a claim of `name` is.
+pub(super) fn key(set: &Set, name: &str) -> Key {
+    Key::new(RESOURCE, set.namespace.as_str(), name)
+}
+
+/// A new claim from its template, owned by the set when deletion of the set should delete it.
+pub(super) fn new_claim(set: &Set, name: &str, template: &Value) -> Value {
+    let mut claim = template.clone();
+    json::set(&mut claim, &["status"], Value::Null);
+    json::set(&mut claim, &["apiVersion"], json!("v1"));
+    json::set(&mut claim, &["kind"], json!("PersistentVolumeClaim"));
+    json::set(&mut claim, &["metadata", "name"], json!(name));
+    json::set(&mut claim, &["metadata", "namespace"], json!(set.namespace));
+    let labels: Map<_, _> =
+        set.match_labels.iter().map(|(label, value)| (label.clone(), json!(value))).collect();
+    json::map_at(&mut claim, &["metadata", "labels"]).extend(labels);
+    if set.policy.when_deleted {
+        let owner = json::controller_reference(&set.object);
+        json::set(&mut claim, &["metadata", "ownerReferences"], json!([owner]));
+    }
+    claim
+}
+
+/// Whether the claim still names a pod of this name that is gone: the garbage collector will take
+/// it, and a new pod must not start on it.
+pub(super) fn is_stale(claim: &Object, pod: &str) -> bool {
+    references(claim).any(|reference| reference["kind"] == "Pod" && reference["name"] == *pod)
+}
+
+/// Whether the claim carries other owner references than the retention policy wants for a pod
+/// that is there, and if so, what must be said and written.
+pub(super) fn settle_owner(
+    set: &Set,
+    claim: &Arc<Object>,
+    pod: Option<&Object>,
+    is_condemned: bool,
+) -> (Option<Write>, Option<Note>) {
+    let (set_owns, pod_owns) = wanted(set, is_condemned);
+    let is_ours = |reference: &Value| {
+        reference["uid"] == *set.uid()
+            || pod.is_some_and(|pod| reference["uid"] == *pod.metadata().uid)
+    };
+    if references(claim).any(|reference| is_same_name(set, pod, reference) && !is_ours(reference)) {
+        return (None, None);
+    }
+    let foreign = |reference: &Value| reference["controller"] == true && !is_ours(reference);
+    let keeps = !set.policy.when_deleted && !set.policy.when_scaled;
+    let conflict = !keeps && references(claim).any(foreign);
+    let mut owners = json::owner_references(claim);
+    owners.retain(|reference| !is_ours(reference));
+    if !conflict {
+        owners.extend(set_owns.then(|| json::controller_reference(&set.object)));
+        owners.extend(pod.filter(|_| pod_owns).map(json::controller_reference));
+    }
+    let changed = !same_owners(&owners, &json::owner_references(claim));
+    let write = changed.then(|| Write::Update(json::with_owner_references(claim, owners)));
+    (write, conflict.then(|| conflict_note(set, claim)))
+}
+
+/// Whether the set, and whether the pod, should own the pod's claims.
+fn wanted(set: &Set, is_condemned: bool) -> (bool, bool) {
+    let pod_owns = set.policy.when_scaled && is_condemned;
+    (set.policy.when_deleted && !pod_owns, pod_owns)
+}
+
+fn is_same_name(set: &Set, pod: Option<&Object>, reference: &Value) -> bool {
+    let names = |kind: &str, name: &str| reference["kind"] == *kind && reference["name"] == *name;
+    names("StatefulSet", &set.name) || pod.is_some_and(|pod| names("Pod", &pod.metadata().name))
+}
+
+fn references(claim: &Object) -> impl Iterator<Item = &Value> {
+    claim.value()["metadata"]["ownerReferences"].as_array().into_iter().flatten()
+}
+
+fn same_owners(a: &[Value], b: &[Value]) -> bool {
+    a.len() == b.len() && a.iter().all(|reference| b.contains(reference))
+}
+
+fn conflict_note(set: &Set, claim: &Object) -> Note {
+    let name = &claim.metadata().name;
+    // "acts as a manging controller" is upstream's own wording, and tools look for it.
+    let message = format!(
+        "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a manging \
+         controller, the retention policy is ignored for this claim"
+    );
+    Note::warning(&set.object, "ConflictingController", message)
+}

@@ -1,0 +1,265 @@
+//! A plan in the making: the pods of a set, walked in their order.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::Arc;
+
+use coracle_store::Snapshot;
+use serde_json::Value;
+
+use super::members::{Member, Members};
+use super::revisions::{Revision, Revisions};
+use super::set::{Set, Strategy};
+use super::status::Status;
+use super::{claims, identity};
+use crate::Context;
+use crate::plan::{Because, Note, Plan, Write};
+
+/// Whether the rest of the set's pods may be looked at.
+pub(super) type Step = ControlFlow<()>;
+
+pub(super) struct Draft<'a> {
+    pub snapshot: &'a Snapshot,
+    pub context: &'a Context<'a>,
+    pub set: &'a Set,
+    pub members: &'a Members,
+    pub revisions: &'a Revisions,
+    pub status: Status,
+    pub plan: Plan,
+}
+
+impl Draft<'_> {
+    /// Brings each wanted pod a step further; in order, the first that is not there yet stops.
+    pub fn replicas(&mut self) -> Step {
+        for (ordinal, member) in &self.members.replicas {
+            let step = match member {
+                None => self.create(*ordinal),
+                Some(member) => self.attend(member),
+            };
+            if self.set.ordered {
+                step?;
+            }
+        }
+        Continue(())
+    }
+
+    /// A pod that exists.
+    fn attend(&mut self, member: &Member) -> Step {
+        if member.has_ended() {
+            if !member.is_terminating() {
+                self.delete(member);
+            }
+            self.wait_for(member, "has ended and is being replaced");
+            return Break(());
+        }
+        if member.is_pending() {
+            for (name, template) in self.missing_claims(member.name()) {
+                self.create_claim(member.name(), &name, &template);
+            }
+        }
+        self.wait_until_available(member)?;
+        self.repair(member);
+        Continue(())
+    }
+
+    fn wait_until_available(&mut self, member: &Member) -> Step {
+        let why = if member.is_terminating() {
+            "is terminating"
+        } else if !member.is_running_and_ready() {
+            "is not ready"
+        } else if !member.is_available(self.set.min_ready_seconds, self.context.now) {
+            "is ready, but not for minReadySeconds yet"
+        } else {
+            return Continue(());
+        };
+        self.wait_for(member, why);
+        if !self.set.ordered {
+            // The walk goes on, and so does the care for this pod.
+            return Continue(());
+        }
+        if self.never_worked(member) {
+            self.replace_never_ready(member);
+        }
+        Break(())
+    }
+
+    /// The cure of kubernetes#67250; see the module's documentation.
+    fn never_worked(&self, member: &Member) -> bool {
+        let would_be_current = match self.set.strategy {
+            Strategy::OnDelete => return false,
+            Strategy::Rolling { partition: Some(partition) } => {
+                i64::from(member.ordinal) < i64::from(self.set.start) + i64::from(partition)
+            }
+            Strategy::Rolling { partition: None } => {
+                let current = self.status.current_without(member);
+                i64::from(member.ordinal) < i64::from(self.set.start) + current
+            }
+        };
+        member.revision() != self.revisions.update.name
+            && !would_be_current
+            && !member.is_terminating()
+            && !member.was_ever_ready()
+    }
+
+    fn replace_never_ready(&mut self, member: &Member) {
+        let (pod, set) = (member.name(), &self.set.name);
+        let message = format!(
+            "delete Pod {pod} in StatefulSet {set}: it was never ready at the outdated revision \
+             {}; a stock cluster would wait until somebody deletes it",
+            member.revision()
+        );
+        self.plan.notes.push(Note::warning(&self.set.object, "ReplacedNeverReady", message));
+        self.delete(member);
+        self.status.forget(member);
+    }
+
+    /// A pod that does not exist: its claims, then itself.
+    fn create(&mut self, ordinal: i32) -> Step {
+        let name = self.set.pod_name(ordinal);
+        if let Some(held) = self.held_by(&name) {
+            self.because(held);
+            return Break(());
+        }
+        let claims: Vec<_> = claims::stored(self.snapshot, self.set, &name).cloned().collect();
+        for (claim, template) in self.missing_claims(&name) {
+            self.create_claim(&name, &claim, &template);
+        }
+        for claim in &claims {
+            self.settle_owner(claim, None, false);
+        }
+        let revision = self.revision_for(ordinal);
+        let pod = identity::new_pod(self.set, ordinal, &revision.template, &revision.name);
+        let said = self.said("create", &name);
+        self.plan.write_or(
+            Write::Create(pod),
+            Note::warning(&self.set.object, "FailedCreate", format!("{said} failed error: ")),
+        );
+        self.note("SuccessfulCreate", format!("{said} successful"));
+        let key = self.set.pod_key(ordinal);
+        self.because(Because::of(key, format!("{name} is being created")));
+        Break(())
+    }
+
+    /// Why the pod of this name cannot be created now.
+    fn held_by(&mut self, pod: &str) -> Option<Because> {
+        if let Some(other) = self.snapshot.find("pods", &self.set.namespace, pod) {
+            let sentence = format!("{pod} exists and does not belong to {}", self.set.name);
+            return Some(Because::of(other.key().clone(), sentence));
+        }
+        let claims: Vec<_> = claims::stored(self.snapshot, self.set, pod).collect();
+        let stale =
+            claims.iter().find(|claim| self.set.policy.when_scaled && claims::is_stale(claim, pod));
+        if let Some(claim) = stale {
+            let name = &claim.metadata().name;
+            let sentence = format!("{name} waits to be deleted with an earlier {pod}");
+            return Some(Because::of(claim.key().clone(), sentence));
+        }
+        let deleting = claims.iter().find(|claim| claim.metadata().is_deleting())?;
+        let sentence = format!("pvc {} is being deleted", deleting.metadata().name);
+        let message = format!("{} failed error: {sentence}", self.said("create", pod));
+        self.plan.notes.push(Note::warning(&self.set.object, "FailedCreate", message));
+        Some(Because::of(deleting.key().clone(), sentence))
+    }
+
+    fn missing_claims(&self, pod: &str) -> Vec<(String, Value)> {
+        let is_missing = |name: &str| self.snapshot.get(&claims::key(self.set, name)).is_none();
+        claims::names(self.set, pod)
+            .filter(|(name, _)| is_missing(name))
+            .map(|(name, template)| (name, template.clone()))
+            .collect()
+    }
+
+    fn create_claim(&mut self, pod: &str, name: &str, template: &Value) {
+        let set = &self.set.name;
+        self.plan.write_or(
+            Write::Create(claims::new_claim(self.set, name, template)),
+            Note::warning(
+                &self.set.object,
+                "FailedCreate",
+                format!("create Claim {name} for Pod {pod} in StatefulSet {set} failed error: "),
+            ),
+        );
+        let said = format!("create Claim {name} Pod {pod} in StatefulSet {set} success");
+        self.note("SuccessfulCreate", said);
+    }
+
+    /// Which revision a new pod with this ordinal gets.
+    fn revision_for(&self, ordinal: i32) -> &Revision {
+        let old = match self.set.strategy {
+            Strategy::OnDelete => 0,
+            Strategy::Rolling { partition: Some(partition) } => i64::from(partition),
+            Strategy::Rolling { partition: None } => self.set.status_count("currentReplicas"),
+        };
+        let is_old = i64::from(ordinal) < i64::from(self.set.start) + old;
+        let keeps_old = is_old && self.set.strategy != Strategy::OnDelete;
+        if keeps_old { &self.revisions.current } else { &self.revisions.update }
+    }
+
+    /// Puts right what somebody changed of a pod's identity or its claims' owners.
+    fn repair(&mut self, member: &Member) {
+        let name = member.name().to_owned();
+        if !identity::identity_matches(&member.object, member.ordinal) {
+            let said = self.said("update", &name);
+            let update = Write::Update(identity::with_identity(&member.object, member.ordinal));
+            let failed = format!("{said} failed error: ");
+            let failed = Note::warning(&self.set.object, "FailedUpdate", failed);
+            self.plan.write_or(update, failed);
+            self.note("SuccessfulUpdate", format!("{said} successful"));
+        }
+        if !identity::storage_matches(self.set, &member.object) {
+            let said = self.said("update", &name);
+            let message = format!("{said} failed error: the volumes of a pod cannot be changed");
+            self.plan.notes.push(Note::warning(&self.set.object, "FailedUpdate", message));
+        }
+        self.settle_owners(member, false);
+    }
+
+    /// The claims of a pod get the owners that the retention policy wants.
+    pub fn settle_owners(&mut self, member: &Member, is_condemned: bool) {
+        let claims: Vec<_> =
+            claims::stored(self.snapshot, self.set, member.name()).cloned().collect();
+        for claim in &claims {
+            self.settle_owner(claim, Some(member), is_condemned);
+        }
+    }
+
+    fn settle_owner(
+        &mut self,
+        claim: &Arc<coracle_api::Object>,
+        member: Option<&Member>,
+        is_condemned: bool,
+    ) {
+        let pod = member.map(|member| &*member.object);
+        let (write, note) = claims::settle_owner(self.set, claim, pod, is_condemned);
+        self.plan.writes.extend(write);
+        self.plan.notes.extend(note);
+    }
+
+    /// Deletes a pod with its own grace period.
+    pub fn delete(&mut self, member: &Member) {
+        let said = self.said("delete", member.name());
+        self.plan.write_or(
+            Write::delete(&member.object),
+            Note::warning(&self.set.object, "FailedDelete", format!("{said} failed error: ")),
+        );
+        self.note("SuccessfulDelete", format!("{said} successful"));
+    }
+
+    /// Says what is waited for.
+    pub fn wait_for(&mut self, member: &Member, state: &str) {
+        let key = member.object.key().clone();
+        self.because(Because::of(key, format!("{} {state}", member.name())));
+    }
+
+    /// The first reason is the one that counts.
+    fn because(&mut self, because: Because) {
+        self.plan.because.get_or_insert(because);
+    }
+
+    fn note(&mut self, reason: &'static str, message: String) {
+        self.plan.notes.push(Note::normal(&self.set.object, reason, message));
+    }
+
+    fn said(&self, verb: &str, pod: &str) -> String {
+        format!("{verb} Pod {pod} in StatefulSet {}", self.set.name)
+    }
+}

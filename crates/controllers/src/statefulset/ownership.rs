@@ -1,0 +1,80 @@
+//! Whose a pod or a revision is: orphans that fit are adopted, pods that no longer fit are let go.
+//!
+//! When anything changes hands, nothing else is decided: the next decision sees the result.
+
+use std::sync::Arc;
+
+use coracle_api::{Key, Object};
+use coracle_store::Snapshot;
+
+use super::identity::parent_and_ordinal;
+use super::set::Set;
+use crate::json;
+use crate::plan::{Plan, Write};
+
+/// Whether the pod's labels and name are those of a pod of `set`.
+pub(super) fn fits(set: &Set, pod: &Object) -> bool {
+    let metadata = pod.metadata();
+    set.selector.matches(&metadata.labels)
+        && parent_and_ordinal(&metadata.name).is_some_and(|(parent, ordinal)| {
+            // `web-01` would be a second web-1.
+            parent == set.name && set.pod_name(ordinal) == metadata.name
+        })
+}
+
+/// The plan that settles ownership; `None` when all is settled.
+pub(super) fn settle(snapshot: &Snapshot, set: &Set) -> Option<Plan> {
+    if set.is_deleting() {
+        return None;
+    }
+    let adopted = orphans(snapshot, set).map(|orphan| adopt(set, orphan));
+    let released = strangers(snapshot, set).map(|pod| release(set, pod));
+    let writes: Vec<_> = adopted.chain(released).collect();
+    let rests_on = vec![Arc::clone(&set.object)];
+    (!writes.is_empty()).then(|| Plan { writes, rests_on, ..Plan::default() })
+}
+
+/// Pods and revisions that nobody controls and that fit the set. Their names begin with the set's.
+fn orphans<'a>(snapshot: &'a Snapshot, set: &'a Set) -> impl Iterator<Item = &'a Arc<Object>> {
+    let free = |object: &&Arc<Object>| {
+        object.metadata().controller().is_none() && !object.metadata().is_deleting()
+    };
+    let pods = named_after(snapshot, set, "pods").filter(|pod| fits(set, pod));
+    let revisions = named_after(snapshot, set, "controllerrevisions.apps")
+        .filter(|revision| set.selector.matches(&revision.metadata().labels));
+    pods.chain(revisions).filter(free)
+}
+
+fn named_after<'a>(
+    snapshot: &'a Snapshot,
+    set: &'a Set,
+    resource: &'static str,
+) -> impl Iterator<Item = &'a Arc<Object>> {
+    let prefix = format!("{}-", set.name);
+    let first = Key::new(resource, set.namespace.as_str(), prefix.as_str());
+    snapshot
+        .list_after(resource, Some(&set.namespace), &first)
+        .take_while(move |object| object.metadata().name.starts_with(&prefix))
+}
+
+/// Pods that the set controls and that do not fit it.
+fn strangers<'a>(snapshot: &'a Snapshot, set: &'a Set) -> impl Iterator<Item = &'a Arc<Object>> {
+    snapshot.dependents(set.uid()).filter(|object| {
+        *object.key().resource == *"pods"
+            && object.metadata().controller().is_some_and(|owner| owner.uid == set.uid())
+            && !fits(set, object)
+    })
+}
+
+fn adopt(set: &Set, orphan: &Object) -> Write {
+    let mut references = json::owner_references(orphan);
+    references.retain(|reference| reference["uid"] != *set.uid());
+    references.push(json::controller_reference(&set.object));
+    Write::Update(json::with_owner_references(orphan, references))
+}
+
+fn release(set: &Set, pod: &Object) -> Write {
+    let mut references = json::owner_references(pod);
+    references.retain(|reference| reference["uid"] != *set.uid());
+    Write::Update(json::with_owner_references(pod, references))
+}

@@ -1,0 +1,140 @@
+//! A StatefulSet as its decision reads it: every default in its place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_api::{Key, Object, Selector};
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
+use serde_json::Value;
+
+use super::identity;
+
+/// How pods come to a new template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strategy {
+    /// When somebody deletes them.
+    OnDelete,
+    /// One after the other, highest ordinal first, down to `partition`. Absent when the client
+    /// left `rollingUpdate` out, which is not the same as 0.
+    Rolling { partition: Option<i32> },
+}
+
+/// What becomes of claims: `persistentVolumeClaimRetentionPolicy`, `true` for Delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClaimPolicy {
+    pub when_deleted: bool,
+    pub when_scaled: bool,
+}
+
+/// A StatefulSet, read once a decision.
+pub(super) struct Set {
+    pub object: Arc<Object>,
+    pub selector: Selector,
+    /// The equalities of the selector, which claims get as labels.
+    pub match_labels: BTreeMap<String, String>,
+    pub service_name: String,
+    /// Old revisions to keep; all of them when negative.
+    pub history_limit: i32,
+    pub name: String,
+    pub namespace: String,
+    pub replicas: i32,
+    /// The first ordinal.
+    pub start: i32,
+    /// OrderedReady: one pod after the other.
+    pub ordered: bool,
+    pub strategy: Strategy,
+    pub min_ready_seconds: i32,
+    pub policy: ClaimPolicy,
+    /// The names of `spec.volumeClaimTemplates`.
+    pub claim_templates: Vec<String>,
+}
+
+impl Set {
+    /// `None` when the object has no shape of a StatefulSet or its selector is invalid, which
+    /// validation prevents.
+    pub fn read(object: &Arc<Object>) -> Option<Self> {
+        let view = object.view::<StatefulSet>().ok()?;
+        let spec = &view.spec;
+        let metadata = object.metadata();
+        Some(Self {
+            object: Arc::clone(object),
+            name: metadata.name.clone(),
+            namespace: metadata.namespace.clone(),
+            replicas: spec.replicas.unwrap_or(1),
+            start: spec.ordinals.as_ref().and_then(|o| o.start).unwrap_or(0),
+            ordered: spec.pod_management_policy.as_deref() != Some("Parallel"),
+            strategy: strategy(spec),
+            min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
+            policy: claim_policy(spec),
+            claim_templates: claim_templates(spec),
+            selector: Selector::from_typed(Some(&spec.selector)).ok()?,
+            match_labels: spec.selector.match_labels.clone().unwrap_or_default(),
+            service_name: spec.service_name.clone().unwrap_or_default(),
+            history_limit: spec.revision_history_limit.unwrap_or(10),
+        })
+    }
+
+    pub fn uid(&self) -> &str {
+        &self.object.metadata().uid
+    }
+
+    pub fn is_deleting(&self) -> bool {
+        self.object.metadata().is_deleting()
+    }
+
+    /// The pod template as it is stored.
+    pub fn template(&self) -> &Value {
+        &self.object.value()["spec"]["template"]
+    }
+
+    /// A field of the stored status that is a number, 0 when absent.
+    pub fn status_count(&self, field: &str) -> i64 {
+        self.object.value()["status"][field].as_i64().unwrap_or(0)
+    }
+
+    /// A field of the stored status that is a string.
+    pub fn status_text(&self, field: &str) -> Option<&str> {
+        self.object.value()["status"][field].as_str()
+    }
+
+    /// Whether `ordinal` is one of those wanted.
+    pub fn has_ordinal(&self, ordinal: i32) -> bool {
+        ordinal >= self.start && ordinal - self.start < self.replicas
+    }
+
+    /// The ordinals wanted, ascending.
+    pub fn ordinals(&self) -> impl DoubleEndedIterator<Item = i32> + use<> {
+        self.start..self.start.saturating_add(self.replicas)
+    }
+
+    pub fn pod_name(&self, ordinal: i32) -> String {
+        identity::pod_name(&self.name, ordinal)
+    }
+
+    pub fn pod_key(&self, ordinal: i32) -> Key {
+        Key::new("pods", self.namespace.as_str(), self.pod_name(ordinal))
+    }
+}
+
+fn strategy(spec: &StatefulSetSpec) -> Strategy {
+    let strategy = spec.update_strategy.as_ref();
+    if strategy.and_then(|s| s.type_.as_deref()) == Some("OnDelete") {
+        return Strategy::OnDelete;
+    }
+    let rolling = strategy.and_then(|s| s.rolling_update.as_ref());
+    Strategy::Rolling { partition: rolling.map(|r| r.partition.unwrap_or(0)) }
+}
+
+fn claim_policy(spec: &StatefulSetSpec) -> ClaimPolicy {
+    let policy = spec.persistent_volume_claim_retention_policy.as_ref();
+    let is_delete = |half: Option<&String>| half.is_some_and(|value| value == "Delete");
+    ClaimPolicy {
+        when_deleted: is_delete(policy.and_then(|p| p.when_deleted.as_ref())),
+        when_scaled: is_delete(policy.and_then(|p| p.when_scaled.as_ref())),
+    }
+}
+
+fn claim_templates(spec: &StatefulSetSpec) -> Vec<String> {
+    let templates = spec.volume_claim_templates.iter().flatten();
+    templates.map(|claim| claim.metadata.name.clone().unwrap_or_default()).collect()
+}

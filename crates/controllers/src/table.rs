@@ -1,0 +1,37 @@
+//! The table of controllers: what each watches, and how it decides.
+
+use coracle_api::Key;
+use coracle_store::{Event, Snapshot};
+
+use crate::{Context, Plan};
+
+/// A decision: what should happen to the object at the key now.
+pub type Decide = fn(&Snapshot, &Key, &Context<'_>) -> Plan;
+
+/// Which keys a write to one object makes a controller look at.
+pub type Concerns = fn(&Event, &Snapshot) -> Vec<Key>;
+
+/// One controller: a row of [`CONTROLLERS`].
+#[derive(Clone, Copy)]
+pub struct Controller {
+    /// `statefulset-controller`: the component of its events, and after `system:controller:` the
+    /// name of its user.
+    pub name: &'static str,
+    /// Resources, or [`ANY`], and whom a write to one of them concerns. Also called for every
+    /// object that exists when the engine starts.
+    pub watches: &'static [(&'static str, Concerns)],
+    /// What it does.
+    pub decide: Decide,
+}
+
+/// Watches every resource.
+pub const ANY: &str = "*";
+
+/// Every controller of the engine, in no particular order.
+pub const CONTROLLERS: &[Controller] =
+    &[crate::statefulset::CONTROLLER, crate::scheduler::CONTROLLER];
+
+/// The object itself.
+pub fn itself(event: &Event, _: &Snapshot) -> Vec<Key> {
+    vec![event.key.clone()]
+}
