@@ -6,15 +6,26 @@
 
 mod context;
 mod json;
+mod namespaced;
 pub mod plan;
 mod pods;
 mod scheduler;
 mod statefulset;
 mod table;
+pub mod volumes;
+mod why;
+
+use coracle_api::Timestamp;
 
 pub use context::{Config, Context};
 pub use plan::{Because, DeleteOptions, EventType, Note, Plan, Propagation, Refusal, Write};
 pub use table::{ANY, CONTROLLERS, Concerns, Controller, Decide};
+pub use why::status_reason;
 
 #[cfg(test)]
 mod world;
+
+/// `metav1.Time`: RFC 3339 in UTC, whole seconds.
+pub(crate) fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

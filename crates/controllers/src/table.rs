@@ -28,8 +28,17 @@ pub struct Controller {
 pub const ANY: &str = "*";
 
 /// Every controller of the engine, in no particular order.
-pub const CONTROLLERS: &[Controller] =
-    &[crate::statefulset::CONTROLLER, crate::scheduler::CONTROLLER];
+pub const CONTROLLERS: &[Controller] = &[
+    crate::statefulset::CONTROLLER,
+    crate::scheduler::CONTROLLER,
+    crate::volumes::BINDER,
+    crate::volumes::PROVISIONER,
+    crate::volumes::EXPANDER,
+    crate::volumes::CLAIM_PROTECTOR,
+    crate::volumes::VOLUME_PROTECTOR,
+    crate::namespaced::SERVICE_ACCOUNTS,
+    crate::namespaced::ROOT_CAS,
+];
 
 /// The object itself.
 pub fn itself(event: &Event, _: &Snapshot) -> Vec<Key> {

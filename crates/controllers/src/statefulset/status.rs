@@ -79,7 +79,7 @@ impl Status {
         let more = ["updatedReplicas", "currentRevision", "updateRevision", "collisionCount"];
         let is_new = |field: &str| says(field) != status.get(field).filter(|v| !is_zero(v));
         let observed = stored["observedGeneration"].as_i64().unwrap_or(0);
-        let changed = observed < self.generation || fields.iter().chain(&more).any(|f| is_new(&f));
+        let changed = observed < self.generation || fields.iter().chain(&more).any(|f| is_new(f));
         changed.then(|| Write::status(json::with(&set.object, &["status"], status)))
     }
 

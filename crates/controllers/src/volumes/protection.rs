@@ -1,0 +1,96 @@
+//! Claims that pods use, and volumes that claims have, stay until they are let go.
+
+use std::sync::Arc;
+
+use coracle_api::{Key, Object};
+use coracle_store::{Event, Snapshot};
+use serde_json::Value;
+
+use super::{CLAIMS, VOLUMES};
+use crate::plan::{Because, Plan, Write};
+use crate::table::{Controller, itself};
+use crate::{Context, json};
+
+/// Finalizer of claims.
+const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
+/// Finalizer of volumes.
+pub(crate) const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+
+/// The row of the table for claims.
+pub(crate) const CLAIM_PROTECTOR: Controller = Controller {
+    name: "pvc-protection-controller",
+    watches: &[(CLAIMS, itself), ("pods", claims_of_pod)],
+    decide: decide_claim,
+};
+
+/// The row of the table for volumes.
+pub(crate) const VOLUME_PROTECTOR: Controller = Controller {
+    name: "pv-protection-controller",
+    watches: &[(VOLUMES, itself)],
+    decide: decide_volume,
+};
+
+/// The claims of a pod that goes or ends.
+fn claims_of_pod(event: &Event, _: &Snapshot) -> Vec<Key> {
+    if event.new.as_ref().is_some_and(|pod| !pod.metadata().is_deleting()) {
+        return Vec::new();
+    }
+    let namespace = &event.key.namespace;
+    claim_names(&event.last).map(|name| Key::new(CLAIMS, namespace.clone(), name)).collect()
+}
+
+/// The names of the claims that a pod's volumes stand for.
+fn claim_names(pod: &Object) -> impl Iterator<Item = String> {
+    let volumes = pod.value()["spec"]["volumes"].as_array().into_iter().flatten();
+    volumes.filter_map(|volume| {
+        if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
+            return Some(claim.to_owned());
+        }
+        let own = volume.get("ephemeral").filter(|source| !source.is_null());
+        own.and(volume["name"].as_str()).map(|name| format!("{}-{name}", pod.metadata().name))
+    })
+}
+
+fn decide_claim(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+    let user = |claim: &Object| {
+        let pods = snapshot.list("pods", Some(&claim.metadata().namespace));
+        let uses = |pod: &&Arc<Object>| {
+            pod.str_at("/spec/nodeName").is_some()
+                && claim_names(pod).any(|name| name == claim.metadata().name)
+        };
+        pods.into_iter().find(uses).map(|pod| {
+            Because::of(pod.key().clone(), format!("{} still uses it", pod.metadata().name))
+        })
+    };
+    snapshot.get(key).map_or_else(Plan::default, |claim| protect(claim, CLAIM_FINALIZER, user))
+}
+
+fn decide_volume(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+    let user = |volume: &Object| {
+        let is_bound = volume.value().pointer("/status/phase") == Some(&Value::from("Bound"));
+        is_bound.then(|| Because::only("a claim still uses it"))
+    };
+    snapshot.get(key).map_or_else(Plan::default, |volume| protect(volume, VOLUME_PROTECTION, user))
+}
+
+/// An object gets its finalizer, and keeps it until nobody uses the object that is being deleted.
+fn protect(
+    object: &Object,
+    finalizer: &str,
+    user: impl FnOnce(&Object) -> Option<Because>,
+) -> Plan {
+    let metadata = object.metadata();
+    let has = metadata.finalizers.iter().any(|name| name == finalizer);
+    let mut plan = Plan::default();
+    match (metadata.is_deleting(), has) {
+        (false, false) => {
+            plan.writes.push(Write::Update(json::with_finalizer(object, finalizer)));
+        }
+        (true, true) => match user(object) {
+            Some(because) => plan.because = Some(because),
+            None => plan.writes.push(Write::Update(json::without_finalizer(object, finalizer))),
+        },
+        _ => {}
+    }
+    plan
+}

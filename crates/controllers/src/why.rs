@@ -1,0 +1,87 @@
+//! What an object's own status says it waits for.
+
+use coracle_api::Object;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+use crate::plan::Because;
+use crate::pods;
+
+/// The reason that the status of `object` gives for its not being ready; `None` when it is, or
+/// when its kind says nothing of the sort.
+pub fn status_reason(object: &Object) -> Option<Because> {
+    if *object.key().resource != *"pods" {
+        return None;
+    }
+    let pod = object.view::<Pod>().ok()?;
+    pod_reason(&pod).map(Because::only)
+}
+
+fn pod_reason(pod: &Pod) -> Option<String> {
+    if pods::is_terminating(pod) {
+        return Some("is terminating: its containers have their grace period".to_owned());
+    }
+    if pods::has_ended(pod) || pods::is_ready(pod) {
+        return None;
+    }
+    let scheduled = pods::condition(pod, "PodScheduled").filter(|c| c.status == "False");
+    if let Some(scheduled) = scheduled {
+        return Some(scheduled.message.clone().unwrap_or_default());
+    }
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    let stuck = init.chain(status.container_statuses.iter().flatten()).find_map(container_reason);
+    stuck.or_else(|| {
+        let node = pods::node_name(pod)?;
+        Some(format!("node {node} has not reported on it yet"))
+    })
+}
+
+fn container_reason(container: &ContainerStatus) -> Option<String> {
+    let name = &container.name;
+    let state = container.state.as_ref()?;
+    if let Some(waiting) = &state.waiting {
+        let reason = waiting.reason.as_deref().unwrap_or("waiting");
+        let message = waiting.message.as_ref().map(|text| format!(": {text}"));
+        return Some(format!("container {name}: {reason}{}", message.unwrap_or_default()));
+    }
+    if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
+        return Some(format!("container {name} exited with code {}", ended.exit_code));
+    }
+    let runs = state.running.is_some() && !container.ready;
+    runs.then(|| format!("container {name} is running, but not ready"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn reason(status: Value) -> Option<String> {
+        let value = json!({
+            "metadata": {"name": "web-0", "namespace": "default"},
+            "spec": {"containers": [], "nodeName": "node-1"},
+            "status": status,
+        });
+        let pod = Object::with_resource("pods", value).unwrap();
+        status_reason(&pod).map(|because| because.sentence)
+    }
+
+    #[test]
+    fn a_pod_tells_what_holds_it_up() {
+        let container = |state: Value| {
+            json!({"containerStatuses": [{
+                "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state,
+            }]})
+        };
+        let pulling = json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}});
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let said = |status| reason(status).unwrap();
+        assert_eq!(said(container(pulling)), "container web: ErrImagePull: not found");
+        assert_eq!(said(container(running)), "container web is running, but not ready");
+        assert_eq!(said(json!({})), "node node-1 has not reported on it yet");
+        let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        assert_eq!(reason(ready), None);
+    }
+}
