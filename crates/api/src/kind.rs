@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::FieldError;
+use crate::print::Column;
 use crate::schema::Schema;
 
 /// A string of a row: static for the kinds that are compiled in, owned for custom resources.
@@ -139,6 +140,8 @@ pub struct Kind {
     pub definition: Option<Arc<Value>>,
     /// Field selectors of a custom resource: label and JSON pointer.
     pub selectable: Vec<(String, String)>,
+    /// What `kubectl get` shows of it.
+    pub columns: Cow<'static, [Column]>,
     /// What writing it involves beyond the generic.
     pub strategy: Strategy,
 }
@@ -170,6 +173,7 @@ impl Kind {
             types: None,
             definition: None,
             selectable: Vec::new(),
+            columns: Cow::Borrowed(crate::print::GENERIC),
             strategy: Strategy::DEFAULT,
         }
     }
@@ -347,6 +351,7 @@ pub(crate) mod tests {
         types: None,
         definition: None,
         selectable: Vec::new(),
+        columns: Cow::Borrowed(&[]),
         strategy: Strategy::DEFAULT,
     };
 

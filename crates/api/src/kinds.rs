@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::kind::{Kind, Text};
+use crate::print;
 
 /// All kinds, by group and version in order of priority.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,7 @@ impl Kinds {
         let mut kinds = Self::default();
         for mut kind in table::rows() {
             behaviour::attach(&mut kind);
+            kind.columns = Cow::Borrowed(print::of_kind(&kind.group, &kind.plural));
             kinds.add(kind);
         }
         kinds.sort_rows();

@@ -16,6 +16,7 @@ pub mod names;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod print;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
