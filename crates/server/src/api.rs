@@ -1,17 +1,20 @@
 //! The one way to the objects: every client's and every controller's requests end here.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use coracle_api::{Key, Object, Status, Verb};
+use coracle_api::{Key, Object, Status, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use ipnet::Ipv4Net;
 
 use crate::Kinds;
+use crate::auth::reviews;
+use crate::auth::tokens::Tokens;
+use crate::content;
 use crate::pages::Pages;
 use crate::prepare::{Prepared, WriteEnv, prepare};
-use crate::reply::Reply;
+use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::source::{Entropy, Source};
 use crate::verbs;
@@ -54,14 +57,15 @@ struct Inner {
     /// Held while a Service is written: what is free is seen in a snapshot, and two Services
     /// that are prepared at once would be given the same address.
     services: tokio::sync::Mutex<()>,
+    tokens: OnceLock<Arc<Tokens>>,
 }
 
 impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
         let kinds = ArcSwap::from_pointee(kinds);
-        let (pages, services) = (Pages::default(), tokio::sync::Mutex::default());
-        Self { inner: Arc::new(Inner { store, kinds, cluster, source, pages, services }) }
+        let (pages, services, tokens) = Default::default();
+        Self { inner: Arc::new(Inner { store, kinds, cluster, source, pages, services, tokens }) }
     }
 
     /// All objects now.
@@ -96,6 +100,10 @@ impl Api {
     pub async fn call(&self, request: Request) -> Result<Reply, Status> {
         let now = self.inner.source.now();
         match request.verb {
+            Verb::Create if !request.kind.is_stored() && request.kind.plural != "bindings" => {
+                self.review(&request, now)
+            }
+            Verb::Create if request.subresource == "token" => self.token(&request, now),
             Verb::Get => verbs::get::get(&self.snapshot(), &request),
             Verb::List => verbs::list::list(&self.snapshot(), &self.inner.pages, &request, now),
             Verb::Watch => Err(Status::bad_request("a watch is a stream")),
@@ -103,6 +111,31 @@ impl Api {
                 let mut replies = self.transact(vec![request], Vec::new()).await?;
                 replies.pop().ok_or_else(|| Status::internal("a request without an answer"))
             }
+        }
+    }
+
+    fn review(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
+        let (kinds, snapshot) = (self.kinds(), self.snapshot());
+        let body = content::object(request, &self.env(&kinds))?.value;
+        let tokens = self.inner.tokens.get().map(AsRef::as_ref);
+        let facts = reviews::Facts { snapshot: &snapshot, tokens, now };
+        Ok(Reply::created(Answer::Value(reviews::answer(&facts, request, body)?)))
+    }
+
+    fn token(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
+        let (kinds, snapshot) = (self.kinds(), self.snapshot());
+        let mut env = self.env(&kinds);
+        let body = content::raw(request, &env)?;
+        let tokens =
+            self.inner.tokens.get().ok_or_else(|| Status::internal("there are no tokens here"))?;
+        let answer = tokens.request(&snapshot, request, body, now, &mut env.entropy)?;
+        Ok(Reply::created(Answer::Value(answer)))
+    }
+
+    /// Sets what signs service account tokens; done once, before the first client comes.
+    pub fn set_tokens(&self, tokens: Arc<Tokens>) {
+        if self.inner.tokens.set(tokens).is_err() {
+            tracing::warn!("the key of the service accounts was set before and stays");
         }
     }
 

@@ -1,13 +1,13 @@
 //! From the bytes of a body to an object that is complete, and back to what a client may read.
 
-use coracle_api::{Kind, Object, Status};
+use coracle_api::{Kind, Object, Status, structural};
 use serde_json::Value;
 
 use crate::Kinds;
-use crate::json;
 use crate::prepare::WriteEnv;
 use crate::request::{Body, Content, FieldValidation, Request};
 use crate::verbs::text;
+use crate::{json, protobuf};
 
 /// A body that was read.
 #[derive(Clone, Debug)]
@@ -22,34 +22,35 @@ pub struct Decoded {
 ///
 /// # Errors
 /// 400 when the bytes are not of that type.
-pub fn decode(content: Content, bytes: &[u8], _kinds: &Kinds) -> Result<Decoded, Status> {
+pub fn decode(content: Content, bytes: &[u8], kinds: &Kinds) -> Result<Decoded, Status> {
     let bad = |error: &dyn std::fmt::Display| {
         Status::bad_request(format!("error decoding the body of the request: {error}"))
     };
     let parsed = match content {
-        Content::Protobuf => return Err(unsupported()),
+        Content::Protobuf => {
+            let value = protobuf::decode(bytes, kinds)?;
+            return Ok(Decoded { value, warnings: Vec::new() });
+        }
         Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => {
             return yaml(bytes);
         }
         _ => json::parse(bytes).map_err(|error| bad(&error))?,
     };
-    let warnings =
-        parsed.duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
-    Ok(Decoded { value: parsed.value, warnings })
+    Ok(Decoded { value: parsed.value, warnings: duplicates(&parsed.duplicates) })
 }
 
 fn starts_as_json(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
-fn yaml(_bytes: &[u8]) -> Result<Decoded, Status> {
-    Err(unsupported())
+fn yaml(bytes: &[u8]) -> Result<Decoded, Status> {
+    let parsed = json::from_deserializer(serde_norway::Deserializer::from_slice(bytes))
+        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+    Ok(Decoded { value: parsed.value, warnings: duplicates(&parsed.duplicates) })
 }
 
-fn unsupported() -> Status {
-    let message = "the body of the request was in an unknown format - accepted media types \
-                   include: application/json, application/yaml";
-    Status::failure(415, "UnsupportedMediaType", message)
+fn duplicates(paths: &[String]) -> Vec<String> {
+    paths.iter().map(|path| format!("duplicate field \"{path}\"")).collect()
 }
 
 /// The body of `request` as a value of whatever kind.
@@ -68,18 +69,15 @@ pub(crate) fn object(request: &Request, env: &WriteEnv<'_>) -> Result<Decoded, S
         Body::Object(value) => Decoded { value: value.clone(), warnings: Vec::new() },
         Body::Encoded(content, bytes) => decode(*content, bytes, env.kinds)?,
     };
-    checked(request, decoded, env)
+    checked(request, decoded)
 }
 
 /// `decoded` as an object of the request's kind, its fields checked as the client asks.
-pub(crate) fn checked(
-    request: &Request,
-    mut decoded: Decoded,
-    env: &WriteEnv<'_>,
-) -> Result<Decoded, Status> {
+pub(crate) fn checked(request: &Request, mut decoded: Decoded) -> Result<Decoded, Status> {
     let kind = &*request.kind;
     check_type(kind, &mut decoded.value)?;
-    decoded.warnings.extend(unknown_fields(kind, &mut decoded.value, env)?);
+    let unknown = structural::decode(kind, &mut decoded.value);
+    decoded.warnings.extend(unknown.map_err(|error| error.status(kind))?);
     match request.options.field_validation {
         FieldValidation::Ignore => decoded.warnings.clear(),
         FieldValidation::Strict if !decoded.warnings.is_empty() => {
@@ -93,10 +91,6 @@ pub(crate) fn checked(
         _ => {}
     }
     Ok(decoded)
-}
-
-fn unknown_fields(_: &Kind, _: &mut Value, _: &WriteEnv<'_>) -> Result<Vec<String>, Status> {
-    Ok(Vec::new())
 }
 
 /// `apiVersion` and `kind` are those of the URL; a typed client may leave them out.

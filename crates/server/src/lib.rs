@@ -2,19 +2,33 @@
 
 pub mod admission;
 pub mod api;
+pub mod auth;
+pub mod bootstrap;
 pub mod content;
+mod endpoints;
+pub mod http;
 mod json;
+mod logs;
+pub mod negotiate;
 mod pages;
+pub mod parse;
+pub mod pki;
+mod port_forward;
 pub mod prepare;
+mod protobuf;
+mod render;
 pub mod reply;
 pub mod request;
 pub mod source;
 pub mod streaming;
 mod subresources;
 pub mod verbs;
+mod websocket;
 
 pub use api::{Api, Cluster};
 pub use coracle_api::kinds::Kinds;
+pub use http::Server;
+pub use pki::Pki;
 pub use reply::{Answer, Deleted, ObjectList, Reply};
 pub use request::{Body, Content, Options, Request, User};
 pub use source::{Source, System};

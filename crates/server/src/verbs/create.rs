@@ -27,15 +27,15 @@ pub fn prepare(
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
     let decoded = content::object(request, env)?;
-    new_object(snapshot, request, decoded, None, env)
+    new_object(snapshot, request, decoded, false, env)
 }
 
-/// Adds `decoded`; `applied` is what an apply made `managedFields` of.
+/// Adds `decoded`; an apply has made its `managedFields` already.
 pub(crate) fn new_object(
     snapshot: &Snapshot,
     request: &Request,
     decoded: Decoded,
-    applied: Option<&Value>,
+    is_applied: bool,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
     let kind = &*request.kind;
@@ -45,6 +45,9 @@ pub(crate) fn new_object(
     let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
     attributes.warnings = warnings;
     content::default(kind, &mut value, env);
+    if !is_applied {
+        fields::track(request, Part::Whole, None, &mut value, env);
+    }
     admission::mutate(&mut attributes, &mut value, env)?;
     fill_metadata(kind, &mut value, env);
     parts::drop_status(kind, &mut value);
@@ -55,7 +58,6 @@ pub(crate) fn new_object(
         return Err(Status::invalid(kind, name_of(&value), &errors));
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &Value::Null));
-    fields::track(request, Part::Whole, None, &mut value, applied, env);
     admission::validate(&mut attributes, &value)?;
     if let Some(status) = taken {
         return Err(status);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use coracle_api::{FieldError, Kind, Object, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::content::{self, Decoded};
 use crate::prepare::WriteEnv;
 use crate::request::Request;
-use crate::verbs::{Part, map_at, metadata, text};
+use crate::verbs::{Part, map_at, text};
 
 /// The body of an update of `part`.
 pub(crate) fn body(request: &Request, part: Part, env: &WriteEnv<'_>) -> Result<Decoded, Status> {
@@ -56,6 +56,7 @@ pub(crate) fn merge(
         Part::Scale => {
             let replicas = value["spec"]["replicas"].as_i64().unwrap_or_default();
             map_at(&mut new, "spec").insert("replicas".into(), replicas.into());
+            return new;
         }
         Part::EphemeralContainers => {
             copy(&value, &mut new, "spec", "ephemeralContainers");
@@ -65,7 +66,7 @@ pub(crate) fn merge(
         Part::Finalize => copy(&value, &mut new, "spec", "finalizers"),
         Part::Approval => copy(&value, &mut new, "status", "conditions"),
     }
-    keep_managed_fields(&value, &mut new);
+    copy(&value, &mut new, "metadata", "managedFields");
     new
 }
 
@@ -141,12 +142,5 @@ fn resize(from: &Value, to: &mut Value) {
                 }
             }
         }
-    }
-}
-
-/// Who manages what is decided by comparing, from what the client left of it.
-fn keep_managed_fields(from: &Value, to: &mut Value) {
-    if from["metadata"]["managedFields"] == json!([{}]) {
-        metadata(to).insert("managedFields".into(), json!([]));
     }
 }

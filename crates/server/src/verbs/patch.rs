@@ -1,18 +1,145 @@
 //! patch: JSON patch, merge patch, strategic merge patch and apply; each ends in an update.
 
-use coracle_api::Status;
+use std::sync::Arc;
+
+use coracle_api::managed_fields::{Target, apply};
+use coracle_api::patch::{JsonPatch, PatchError, merge, strategic};
+use coracle_api::schema::{Schema, Type};
+use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
+use serde_json::Value;
 
+use crate::content::{self, Decoded};
 use crate::prepare::{Prepared, WriteEnv};
-use crate::request::Request;
-use crate::verbs::Part;
+use crate::request::{Body, Content, Request};
+use crate::source::rfc3339;
+use crate::verbs::update::{self, Change};
+use crate::verbs::{Part, create, existing, metadata, scale, text};
 
-/// Changes the object that `request` names.
+/// Definition of the body of `/scale`.
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+/// Changes the part of the object that `request` names as its patch says.
+///
+/// # Errors
+/// 400 and 422 for a patch that is none or does not apply, 404, 409, 415.
 pub fn prepare(
-    _snapshot: &Snapshot,
-    _request: &Request,
-    _part: Part,
-    _env: &mut WriteEnv<'_>,
+    snapshot: &Snapshot,
+    request: &Request,
+    part: Part,
+    env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    Err(Status::failure(415, "UnsupportedMediaType", "the server has no patches yet"))
+    let Body::Encoded(content, bytes) = &request.body else {
+        return Err(Status::bad_request("a patch must say of which type it is"));
+    };
+    let patch = content::decode(*content, bytes, env.kinds)?;
+    if *content == Content::ApplyPatch {
+        return applied(snapshot, request, part, patch, env);
+    }
+    let old = existing(snapshot, request)?;
+    let value = patched(request, part, *content, &readable(request, part, old), &patch.value)?;
+    let decoded = Decoded { value, warnings: patch.warnings };
+    let decoded = match part {
+        Part::Scale => decoded,
+        _ => content::checked(request, decoded)?,
+    };
+    update::check_name(request, &decoded.value)?;
+    let change = Change { decoded, is_applied: false, is_patch: true };
+    update::replace(snapshot, request, part, old, change, env)
+}
+
+fn readable(request: &Request, part: Part, old: &Object) -> Value {
+    match part {
+        Part::Scale => scale::of(old),
+        _ => content::readable(&request.kind, old),
+    }
+}
+
+fn patched(
+    request: &Request,
+    part: Part,
+    content: Content,
+    document: &Value,
+    patch: &Value,
+) -> Result<Value, Status> {
+    let patched = match content {
+        Content::JsonPatch => JsonPatch::parse(patch).and_then(|patch| patch.apply(document)),
+        Content::MergePatch => merge::apply(document, patch),
+        _ => strategically(request, part, document, patch)?,
+    };
+    patched.map_err(|error| error.status())
+}
+
+fn strategically(
+    request: &Request,
+    part: Part,
+    document: &Value,
+    patch: &Value,
+) -> Result<Result<Value, PatchError>, Status> {
+    let kind = &request.kind;
+    if kind.types.is_some() {
+        let message = "the body of the request was in an unknown format - accepted media types \
+                       include: application/json-patch+json, application/merge-patch+json, \
+                       application/apply-patch+yaml";
+        return Err(Status::failure(415, "UnsupportedMediaType", message));
+    }
+    let (schema, name) = match part {
+        Part::Scale => (Schema::builtin(), SCALE),
+        _ => (kind.types(), &*kind.schema),
+    };
+    let ty = schema.type_named(name).unwrap_or(&Type::Any);
+    Ok(strategic::apply(schema, ty, document, patch))
+}
+
+/// Server-side apply: the object is made when it is not there.
+fn applied(
+    snapshot: &Snapshot,
+    request: &Request,
+    part: Part,
+    patch: Decoded,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    let decoded = match part {
+        Part::Scale => as_parent(request, patch),
+        _ => content::checked(request, patch)?,
+    };
+    let mut value = decoded.value;
+    complete_metadata(request, &mut value)?;
+    let old: Option<&Arc<Object>> = match existing(snapshot, request) {
+        Ok(old) => Some(old),
+        Err(status) if part != Part::Whole => return Err(status),
+        Err(_) => None,
+    };
+    let live = old.map(|old| content::readable(&request.kind, old));
+    let kind = &*request.kind;
+    let target = Target { schema: kind.types(), kind, subresource: part.subresource() };
+    let options = &request.options;
+    let now = rfc3339(env.now);
+    let merged = apply(target, live.as_ref(), &value, &options.field_manager, options.force, &now)
+        .map_err(|error| error.status())?;
+    let decoded = Decoded { value: merged, warnings: decoded.warnings };
+    match old {
+        None => create::new_object(snapshot, request, decoded, true, env),
+        Some(old) => {
+            let change = Change { decoded, is_applied: true, is_patch: true };
+            update::replace(snapshot, request, part, old, change, env)
+        }
+    }
+}
+
+/// A Scale that is applied, as what it means for the object that it scales.
+fn as_parent(request: &Request, mut patch: Decoded) -> Decoded {
+    patch.value["apiVersion"] = request.kind.api_version().into();
+    patch.value["kind"] = request.kind.kind.to_string().into();
+    patch
+}
+
+fn complete_metadata(request: &Request, value: &mut Value) -> Result<(), Status> {
+    if text(value, "/metadata/name").is_empty() {
+        metadata(value).insert("name".into(), request.name.clone().into());
+    }
+    if request.kind.is_namespaced() && text(value, "/metadata/namespace").is_empty() {
+        metadata(value).insert("namespace".into(), request.namespace.clone().into());
+    }
+    update::check_name(request, value)
 }

@@ -28,19 +28,26 @@ pub fn prepare(
     let old = match existing(snapshot, request) {
         Ok(old) => old,
         Err(_) if request.kind.strategy.create_on_update && part == Part::Whole => {
-            return create::new_object(snapshot, request, decoded, None, env);
+            return create::new_object(snapshot, request, decoded, false, env);
         }
         Err(status) => return Err(status),
     };
-    replace(snapshot, request, part, old, Change { decoded, applied: None, is_patch: false }, env)
+    replace(
+        snapshot,
+        request,
+        part,
+        old,
+        Change { decoded, is_applied: false, is_patch: false },
+        env,
+    )
 }
 
 /// What is to become of an object.
 pub(crate) struct Change {
     /// The part as the client wants it.
     pub(crate) decoded: Decoded,
-    /// What an apply made `managedFields` of.
-    pub(crate) applied: Option<Value>,
+    /// Made by apply, which has seen to `managedFields`.
+    pub(crate) is_applied: bool,
     /// Made from the stored state, so that a missing `resourceVersion` is no offence.
     pub(crate) is_patch: bool,
 }
@@ -55,20 +62,24 @@ pub(crate) fn replace(
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
     let kind = &*request.kind;
-    let mut value = change.decoded.value;
+    let value = change.decoded.value;
     check_preconditions(kind, old, &value, change.is_patch)?;
     if part == Part::Scale {
         parts::check_scale(kind, old, &value)?;
     }
     let old_value = content::readable(kind, old);
     let mut value = match part {
-        Part::Whole => {
-            create::settle_namespace(request, &mut value)?;
-            content::default(kind, &mut value, env);
-            value
-        }
-        _ => parts::merge(part, kind, value, &old_value, env),
+        Part::Scale => parts::merge(part, kind, value, &old_value, env),
+        _ => value,
     };
+    create::settle_namespace(request, &mut value)?;
+    content::default(kind, &mut value, env);
+    if !change.is_applied {
+        fields::track(request, part, Some(&old_value), &mut value, env);
+    }
+    if !matches!(part, Part::Whole | Part::Scale) {
+        value = parts::merge(part, kind, value, &old_value, env);
+    }
     keep_system_metadata(&mut value, &old_value);
     let mut attributes = Attributes::new(snapshot, request, Operation::Update, Some(old));
     attributes.warnings = change.decoded.warnings;
@@ -83,7 +94,6 @@ pub(crate) fn replace(
         return Err(Status::invalid(kind, &request.name, &errors));
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &old_value));
-    fields::track(request, part, Some(&old_value), &mut value, change.applied.as_ref(), env);
     admission::validate(&mut attributes, &value)?;
     let mut prepared = write(kind, part, old, &old_value, value)?;
     if !prepared.writes.is_empty() {
@@ -116,7 +126,7 @@ fn write(
 }
 
 /// The name in the body is the one in the URL.
-fn check_name(request: &Request, value: &Value) -> Result<(), Status> {
+pub(crate) fn check_name(request: &Request, value: &Value) -> Result<(), Status> {
     let name = text(value, "/metadata/name");
     if name.is_empty() {
         let error = FieldError::required("metadata.name", "name is required");

@@ -1,0 +1,115 @@
+//! What a user may do: masters everything, others what RBAC says, nodes what concerns them.
+
+use coracle_api::Status;
+use coracle_store::Snapshot;
+
+use crate::auth::{MASTERS, rbac};
+use crate::parse::ResourceRef;
+use crate::request::User;
+
+/// What somebody wants to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// With objects.
+    Resource(ResourceRef),
+    /// With a path that is no resource.
+    Path {
+        /// `get`, `post`…
+        verb: String,
+        /// `/metrics`
+        path: String,
+    },
+}
+
+/// Whether `user` may do it.
+#[must_use]
+pub fn is_allowed(snapshot: &Snapshot, user: &User, action: &Action) -> bool {
+    user.is_in(MASTERS) || node_may(snapshot, user, action) || rbac::allows(snapshot, user, action)
+}
+
+/// Refuses what `user` may not do.
+///
+/// # Errors
+/// 403 in upstream's words.
+pub fn authorize(snapshot: &Snapshot, user: &User, action: &Action) -> Result<(), Status> {
+    if is_allowed(snapshot, user, action) {
+        return Ok(());
+    }
+    Err(refusal(user, action))
+}
+
+fn refusal(user: &User, action: &Action) -> Status {
+    let name = &user.name;
+    let resource = match action {
+        Action::Path { verb, path } => {
+            let message = format!("forbidden: User \"{name}\" cannot {verb} path \"{path}\"");
+            return Status::failure(403, "Forbidden", message).with_details(|_| ());
+        }
+        Action::Resource(resource) => resource,
+    };
+    let ResourceRef { verb, group, namespace, resource: plural, subresource, .. } = resource;
+    let full = if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") };
+    let what = match (resource.name.as_str(), subresource.as_str()) {
+        ("", _) => full,
+        (object, _) => format!("{full} \"{object}\""),
+    };
+    let target = match subresource.as_str() {
+        "" => plural.clone(),
+        sub => format!("{plural}/{sub}"),
+    };
+    let scope = match namespace.as_str() {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace \"{namespace}\""),
+    };
+    let message = format!(
+        "{what} is forbidden: User \"{name}\" cannot {verb} resource \"{target}\" in API group \
+         \"{group}\" {scope}"
+    );
+    Status::failure(403, "Forbidden", message).with_details(|details| {
+        details.name = resource.name.clone();
+        details.group = group.clone();
+        details.kind = plural.clone();
+    })
+}
+
+/// A node may read what its pods use and write what it says of them and of itself.
+fn node_may(snapshot: &Snapshot, user: &User, action: &Action) -> bool {
+    let Some(node) = user.name.strip_prefix("system:node:") else { return false };
+    let Action::Resource(resource) = action else { return false };
+    if !user.is_in("system:nodes") {
+        return false;
+    }
+    let reads = matches!(resource.verb, "get" | "list" | "watch");
+    let of = (resource.group.as_str(), resource.resource.as_str());
+    match of {
+        ("", "nodes") => reads || (resource.name == node || resource.verb == "create"),
+        ("", "services") | ("storage.k8s.io" | "node.k8s.io", _) => reads,
+        ("coordination.k8s.io", "leases") => resource.namespace == "kube-node-lease",
+        ("", "events") | ("events.k8s.io", "events") => {
+            matches!(resource.verb, "create" | "patch" | "update")
+        }
+        ("", "pods") => may_touch_pod(snapshot, node, resource, reads),
+        ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts") => {
+            resource.verb == "get" && is_used(snapshot, node, resource)
+        }
+        _ => false,
+    }
+}
+
+fn may_touch_pod(snapshot: &Snapshot, node: &str, pod: &ResourceRef, reads: bool) -> bool {
+    let own = snapshot
+        .find("pods", &pod.namespace, &pod.name)
+        .is_some_and(|pod| pod.str_at("/spec/nodeName") == Some(node));
+    (reads && pod.name.is_empty())
+        || (own && (reads || pod.verb == "delete" || pod.subresource == "status"))
+}
+
+/// Whether a pod on `node` names the object: looked for in the text of its spec, which can only
+/// find too much within the pod's own namespace.
+fn is_used(snapshot: &Snapshot, node: &str, object: &ResourceRef) -> bool {
+    let quoted = format!("\"{}\"", object.name);
+    snapshot
+        .list("pods", Some(&object.namespace))
+        .filter(|pod| pod.str_at("/spec/nodeName") == Some(node))
+        .any(|pod| pod.value()["spec"].to_string().contains(&quoted))
+}

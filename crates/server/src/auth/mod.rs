@@ -1,0 +1,48 @@
+//! Who asks, and what they may do.
+
+pub mod authorize;
+pub mod certificate;
+pub(crate) mod impersonate;
+pub mod rbac;
+pub mod reviews;
+pub mod roles;
+pub mod tokens;
+
+pub use authorize::{Action, authorize};
+
+use crate::request::User;
+
+/// May do everything, whatever the rules say.
+pub const MASTERS: &str = "system:masters";
+/// Everybody that the server knows.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// Everybody else.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+
+impl User {
+    /// Who sent no credentials.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self {
+            name: "system:anonymous".into(),
+            groups: vec![UNAUTHENTICATED.into()],
+            ..Self::default()
+        }
+    }
+
+    /// A part of the engine itself: `system:controller:statefulset-controller`.
+    #[must_use]
+    pub fn system(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            groups: vec![MASTERS.into(), AUTHENTICATED.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Whether the user is in `group`.
+    #[must_use]
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+}

@@ -1,0 +1,171 @@
+//! Reviews: questions to the server about users and rights, which are answered and not stored.
+
+use std::collections::BTreeMap;
+
+use coracle_api::{Status, Timestamp};
+use coracle_store::Snapshot;
+use serde_json::{Value, json};
+
+use crate::auth::authorize::is_allowed;
+use crate::auth::tokens::{ISSUER, Tokens};
+use crate::auth::{Action, rbac};
+use crate::parse::ResourceRef;
+use crate::request::{Request, User};
+use crate::verbs::text;
+
+/// What a review is answered from.
+pub(crate) struct Facts<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) tokens: Option<&'a Tokens>,
+    pub(crate) now: Timestamp,
+}
+
+/// The review in `body`, answered.
+///
+/// # Errors
+/// 404 when the request is no review, 400 for a question that is none.
+pub(crate) fn answer(
+    facts: &Facts<'_>,
+    request: &Request,
+    mut body: Value,
+) -> Result<Value, Status> {
+    let kind = &request.kind;
+    body["kind"] = kind.kind.to_string().into();
+    body["apiVersion"] = kind.api_version().into();
+    if !body["metadata"].is_object() {
+        body["metadata"] = json!({"creationTimestamp": null});
+    }
+    body["status"] = match &*kind.plural {
+        "selfsubjectreviews" => json!({"userInfo": user_info(&request.user)}),
+        "selfsubjectaccessreviews" => access(facts, &request.user, &body["spec"])?,
+        "selfsubjectrulesreviews" => rules(facts, &request.user, text(&body, "/spec/namespace")),
+        "subjectaccessreviews" => access(facts, &subject(&body["spec"])?, &body["spec"])?,
+        "localsubjectaccessreviews" => {
+            if text(&body, "/spec/resourceAttributes/namespace") != request.namespace {
+                let why = "spec.resourceAttributes.namespace must match metadata.namespace";
+                return Err(Status::bad_request(why));
+            }
+            access(facts, &subject(&body["spec"])?, &body["spec"])?
+        }
+        "tokenreviews" => token(facts, &body["spec"])?,
+        _ => return Err(Status::no_such_path()),
+    };
+    Ok(body)
+}
+
+fn user_info(user: &User) -> Value {
+    let mut info = json!({"username": user.name});
+    if !user.uid.is_empty() {
+        info["uid"] = user.uid.clone().into();
+    }
+    if !user.groups.is_empty() {
+        info["groups"] = json!(user.groups);
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
+}
+
+fn subject(spec: &Value) -> Result<User, Status> {
+    let groups: Vec<String> = serde_json::from_value(spec["groups"].clone()).unwrap_or_default();
+    let extra: BTreeMap<String, Vec<String>> =
+        serde_json::from_value(spec["extra"].clone()).unwrap_or_default();
+    let name = text(spec, "/user").to_owned();
+    if name.is_empty() && groups.is_empty() {
+        return Err(Status::bad_request(
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+        ));
+    }
+    Ok(User { name, uid: text(spec, "/uid").to_owned(), groups, extra })
+}
+
+/// `SubjectAccessReviewStatus`.
+fn access(facts: &Facts<'_>, user: &User, spec: &Value) -> Result<Value, Status> {
+    let action = match (&spec["resourceAttributes"], &spec["nonResourceAttributes"]) {
+        (Value::Null, Value::Null) => {
+            return Err(Status::bad_request(
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            ));
+        }
+        (Value::Null, path) => Action::Path {
+            verb: text(path, "/verb").to_owned(),
+            path: text(path, "/path").to_owned(),
+        },
+        (asked, _) => Action::Resource(resource(asked)),
+    };
+    let allowed = is_allowed(facts.snapshot, user, &action);
+    Ok(json!({"allowed": allowed}))
+}
+
+fn resource(asked: &Value) -> ResourceRef {
+    let at = |field: &str| text(asked, &format!("/{field}")).to_owned();
+    // A verb that no request has is compared with rules as it stands.
+    const VERBS: &[&str] = &[
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+        "bind",
+        "escalate",
+        "impersonate",
+        "approve",
+        "sign",
+        "attest",
+        "use",
+        "*",
+    ];
+    let verb = VERBS.iter().find(|verb| **verb == text(asked, "/verb"));
+    ResourceRef {
+        verb: verb.copied().unwrap_or("unknown"),
+        group: at("group"),
+        version: at("version"),
+        namespace: at("namespace"),
+        resource: at("resource"),
+        name: at("name"),
+        subresource: at("subresource"),
+        rest: String::new(),
+    }
+}
+
+/// `SubjectRulesReviewStatus`.
+fn rules(facts: &Facts<'_>, user: &User, namespace: &str) -> Value {
+    let mut all: Vec<Value> = Vec::new();
+    let mut paths: Vec<Value> = Vec::new();
+    if user.is_in(crate::auth::MASTERS) {
+        all.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    for rule in rbac::all_rules(facts.snapshot, user, namespace) {
+        let rule = json!(rule);
+        match rule.get("resources") {
+            Some(_) => all.push(rule),
+            None => paths.push(rule),
+        }
+    }
+    json!({"resourceRules": all, "nonResourceRules": paths, "incomplete": false})
+}
+
+/// `TokenReviewStatus`.
+fn token(facts: &Facts<'_>, spec: &Value) -> Result<Value, Status> {
+    let token = text(spec, "/token");
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    let mut audiences: Vec<String> =
+        serde_json::from_value(spec["audiences"].clone()).unwrap_or_default();
+    if audiences.is_empty() {
+        audiences.push(ISSUER.into());
+    }
+    let tokens = facts.tokens.ok_or_else(|| Status::internal("there are no tokens here"))?;
+    Ok(match tokens.verify(facts.snapshot, token, &audiences, facts.now) {
+        Ok((user, audiences)) => {
+            json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
+        }
+        Err(error) => json!({"error": error.to_string(), "user": {}}),
+    })
+}

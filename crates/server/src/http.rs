@@ -1,0 +1,449 @@
+//! The edge: connections, TLS, and from an HTTP request to its response.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use coracle_api::{Kind, Status, Verb};
+use futures_util::stream::{self, Stream, StreamExt};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Frame as BodyFrame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::auth::tokens::{ISSUER, Tokens};
+use crate::auth::{Action, authorize, certificate, impersonate};
+use crate::negotiate::{Form, Shape, form};
+use crate::parse::{self, Query, ResourceRef, Route};
+use crate::render::{Include, Rendering};
+use crate::reply::Reply;
+use crate::request::{Body as RequestBody, Request, User};
+use crate::streaming::NodeStreams;
+use crate::verbs::watch::WatchStream;
+use crate::{Api, endpoints, logs, port_forward, websocket};
+
+/// Upstream's limit of a body.
+const BODY_MAX: usize = 3 * 1024 * 1024;
+/// How long a client may take for its handshake, its headers, and its body.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEADERS: Duration = Duration::from_secs(30);
+const BODY: Duration = Duration::from_secs(60);
+/// How long open requests may take after the server was told to stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Pause after a failure to accept a connection, which is one of too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Upstream's limits of the `Warning` headers.
+const WARNINGS_MAX: usize = 4096;
+const WARNING_MAX: usize = 256;
+
+/// A body of ours.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// A response of ours.
+pub(crate) type Response = http::Response<Body>;
+
+/// The API over HTTPS.
+pub struct Server {
+    api: Api,
+    tokens: Arc<Tokens>,
+    node: OnceLock<Arc<dyn NodeStreams>>,
+    /// True once the server is to stop; watches end then.
+    stopping: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Serves `api`; `tokens` says who bears which.
+    #[must_use]
+    pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
+        let (node, stopping) = (OnceLock::new(), watch::Sender::new(false));
+        Arc::new(Self { api, tokens, node, stopping })
+    }
+
+    /// Sets where logs, exec and ports are asked for; done once.
+    pub fn set_node(&self, node: Arc<dyn NodeStreams>) {
+        if self.node.set(node).is_err() {
+            tracing::warn!("the node was set before and stays");
+        }
+    }
+
+    /// Answers connections to `listeners` until `stop`, then lets open requests end.
+    ///
+    /// # Errors
+    /// When a listener cannot be used.
+    pub async fn serve(
+        self: &Arc<Self>,
+        listeners: Vec<std::net::TcpListener>,
+        tls: Arc<ServerConfig>,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let (server, acceptor) = (Arc::clone(self), TlsAcceptor::from(Arc::clone(&tls)));
+            accepting.spawn(server.accept(listener, acceptor));
+        }
+        stop.await;
+        self.stopping.send_replace(true);
+        while let Some(ended) = accepting.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a listener ended badly");
+            }
+        }
+        Ok(())
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor) {
+        let (open, mut stopping) = (Arc::new(GracefulShutdown::new()), self.stopping.subscribe());
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let (server, acceptor) = (Arc::clone(&self), acceptor.clone());
+                        let open = Arc::clone(&open);
+                        tokio::spawn(server.connection(stream, acceptor, open));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "accept a connection");
+                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                    }
+                },
+                () = stopped(&mut stopping) => break,
+            }
+        }
+        drop(listener);
+        let Some(open) = Arc::into_inner(open) else { return };
+        if timeout(FAREWELL, open.shutdown()).await.is_err() {
+            tracing::info!("some requests were still open when the server stopped");
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        acceptor: TlsAcceptor,
+        open: Arc<GracefulShutdown>,
+    ) {
+        // Answers are small and wanted at once.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "set TCP_NODELAY");
+        }
+        let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
+            Err(_) => return tracing::debug!("TLS handshake took too long"),
+        };
+        let certificates = stream.get_ref().1.peer_certificates();
+        let peer = certificates.and_then(|all| all.first()).and_then(|c| certificate::user(c));
+        let service = service_fn(move |request| {
+            let (server, peer) = (Arc::clone(&self), peer.clone());
+            async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEADERS);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = open.watch(connection.into_owned());
+        drop(open);
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+
+    async fn handle(&self, peer: Option<User>, request: http::Request<Incoming>) -> Response {
+        let (mut parts, body) = request.into_parts();
+        match self.answer(peer, &mut parts, body).await {
+            Ok(response) => response,
+            Err(status) => failure(&status),
+        }
+    }
+
+    async fn answer(
+        &self,
+        peer: Option<User>,
+        parts: &mut Parts,
+        body: Incoming,
+    ) -> Result<Response, Status> {
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let route = parse::route(&parts.method, parts.uri.path(), &query);
+        let snapshot = self.api.snapshot();
+        let user = self.authenticate(peer, &parts.headers)?;
+        let user = impersonate::user(&snapshot, user, &parts.headers)?;
+        authorize(&snapshot, &user, &action(&route, &parts.method, &query))?;
+        match route {
+            Route::Path(path) if matches!(parts.method, Method::GET | Method::HEAD) => {
+                let (kinds, headers, query) = (&self.api.kinds(), &parts.headers, &query);
+                let facts = endpoints::Facts { kinds, tokens: &self.tokens, headers, query };
+                endpoints::get(&facts, &path).await
+            }
+            Route::Path(_) => Err(Status::no_such_path()),
+            Route::Resource(resource) => self.resource(user, &resource, &query, parts, body).await,
+        }
+    }
+
+    fn authenticate(&self, peer: Option<User>, headers: &HeaderMap) -> Result<User, Status> {
+        if let Some(user) = peer {
+            return Ok(user);
+        }
+        let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(User::anonymous()) };
+        let value = value.to_str().unwrap_or_default();
+        let token = match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => return Ok(User::anonymous()),
+        };
+        let (now, audiences) = (self.api.source().now(), [ISSUER.to_owned()]);
+        match self.tokens.verify(&self.api.snapshot(), token, &audiences, now) {
+            Ok((user, _)) => Ok(user),
+            Err(error) => {
+                tracing::debug!(%error, "a token was refused");
+                Err(Status::unauthorized())
+            }
+        }
+    }
+
+    async fn resource(
+        &self,
+        user: User,
+        resource: &ResourceRef,
+        query: &Query,
+        parts: &mut Parts,
+        body: Incoming,
+    ) -> Result<Response, Status> {
+        let kinds = self.api.kinds();
+        let (kind, verb) = resource.resolve(&kinds)?;
+        if kind.plural == "pods" && kind.group.is_empty() {
+            let now = self.api.source().now();
+            let snapshot = self.api.snapshot();
+            match resource.subresource.as_str() {
+                "log" => return logs::serve(self.node()?, &snapshot, resource, query, now).await,
+                "exec" | "attach" => {
+                    return websocket::serve(self.node()?, resource, query, parts).await;
+                }
+                "portforward" => return port_forward::serve(self.node()?, resource, parts).await,
+                _ => {}
+            }
+        }
+        let request = self.request(user, resource, &kind, verb, query, parts, body).await?;
+        let rendering = self.rendering(&kind, query, &parts.headers)?;
+        if verb == Verb::Watch {
+            return watched(&self.api, request, &rendering, self.stopping.subscribe());
+        }
+        let reply = self.api.call(request).await?;
+        respond(&rendering, &reply)
+    }
+
+    fn node(&self) -> Result<&dyn NodeStreams, Status> {
+        let missing = || Status::failure(503, "ServiceUnavailable", "there is no node yet");
+        self.node.get().map(AsRef::as_ref).ok_or_else(missing)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all that an HTTP request is")]
+    async fn request(
+        &self,
+        user: User,
+        resource: &ResourceRef,
+        kind: &Arc<Kind>,
+        verb: Verb,
+        query: &Query,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<Request, Status> {
+        let text = |name| parts.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        let writes = !matches!(verb, Verb::Get | Verb::List | Verb::Watch);
+        let bytes = if writes { read(body).await? } else { Bytes::new() };
+        let content = match writes && !bytes.is_empty() {
+            true => Some(parse::content(text(header::CONTENT_TYPE).unwrap_or_default(), verb)?),
+            false => None,
+        };
+        let agent = text(header::USER_AGENT).unwrap_or_default();
+        let body = match content {
+            Some(content) => RequestBody::Encoded(content, bytes),
+            None if matches!(verb, Verb::Delete | Verb::DeleteCollection) => {
+                parse::delete_options(query)?
+            }
+            None => RequestBody::Empty,
+        };
+        Ok(Request {
+            user,
+            verb,
+            namespace: resource.object_namespace(kind),
+            kind: Arc::clone(kind),
+            name: resource.name.clone(),
+            subresource: resource.subresource.clone(),
+            options: parse::options(query, verb, content, agent)?,
+            body,
+        })
+    }
+
+    fn rendering<'a>(
+        &self,
+        kind: &'a Kind,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Result<Rendering<'a>, Status> {
+        let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        let pretty = query.has("pretty").then(|| query.flag("pretty"));
+        let accept = text(header::ACCEPT).unwrap_or_default();
+        let mut form = form(accept, pretty, text(header::USER_AGENT).unwrap_or_default())?;
+        // Until the columns are there, kubectl makes do with names.
+        if matches!(form.shape, Shape::Table(_)) {
+            form.shape = Shape::Whole;
+        }
+        let include = match form.shape {
+            Shape::Table(_) => Include::parse(query.get("includeObject"))?,
+            _ => Include::Metadata,
+        };
+        Ok(Rendering { kind, form, include, now: self.api.source().now() })
+    }
+}
+
+/// What is to be allowed. A collection narrowed to one name is asked for under that name.
+fn action(route: &Route, method: &Method, query: &Query) -> Action {
+    match route {
+        Route::Path(path) => {
+            Action::Path { verb: method.as_str().to_ascii_lowercase(), path: path.clone() }
+        }
+        Route::Resource(resource) => {
+            let mut resource = resource.clone();
+            if resource.name.is_empty() && resource.verb != "create" {
+                let selector = coracle_api::FieldSelector::parse(query.get("fieldSelector"));
+                let name = selector.ok().and_then(|s| s.exact("metadata.name").map(str::to_owned));
+                resource.name = name.unwrap_or_default();
+            }
+            Action::Resource(resource)
+        }
+    }
+}
+
+/// The whole body, if it is not too long and does not take too long.
+async fn read(body: Incoming) -> Result<Bytes, Status> {
+    let too_late = |_| Status::failure(408, "Timeout", "the body of the request took too long");
+    match timeout(BODY, Limited::new(body, BODY_MAX).collect()).await.map_err(too_late)? {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("Request entity too large: limit is {BODY_MAX}");
+            Err(Status::failure(413, "RequestEntityTooLarge", message))
+        }
+        Err(error) => Err(Status::bad_request(error.to_string())),
+    }
+}
+
+fn respond(rendering: &Rendering<'_>, reply: &Reply) -> Result<Response, Status> {
+    let mut pieces = rendering.reply(reply)?;
+    let media_type = rendering.form.encoding.media_type();
+    let mut response = match (pieces.len(), pieces.pop()) {
+        (1, Some(only)) => full(reply.code, media_type, only),
+        (_, last) => {
+            let pieces = pieces.into_iter().chain(last);
+            streamed(media_type, stream::iter(pieces))
+        }
+    };
+    warn(response.headers_mut(), &reply.warnings);
+    Ok(response)
+}
+
+fn watched(
+    api: &Api,
+    request: Request,
+    rendering: &Rendering<'_>,
+    stopping: watch::Receiver<bool>,
+) -> Result<Response, Status> {
+    let watch = api.watch(&request)?;
+    let (kind, form, include) = (request.kind, rendering.form, rendering.include);
+    let (api, media_type) = (api.clone(), Form::JSON.encoding.media_type());
+    let state = (watch, stopping, true);
+    let lines = stream::unfold(state, move |(mut watch, mut stopping, is_first)| {
+        let (api, kind) = (api.clone(), Arc::clone(&kind));
+        async move {
+            let frame = next(&mut watch, &mut stopping).await?;
+            let now = api.source().now();
+            let rendering = Rendering { kind: &kind, form, include, now };
+            let line = rendering.frame(&frame, is_first).ok()?;
+            Some((line, (watch, stopping, false)))
+        }
+    });
+    Ok(streamed(media_type, lines))
+}
+
+/// Ready when the server is to stop, or is gone.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    drop(stopping.wait_for(|stopping| *stopping).await);
+}
+
+async fn next(
+    watch: &mut WatchStream,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<crate::Frame> {
+    tokio::select! {
+        frame = watch.next() => frame,
+        () = stopped(stopping) => None,
+    }
+}
+
+/// A response with a body that is there.
+pub(crate) fn full(code: u16, media_type: &str, body: impl Into<Bytes>) -> Response {
+    with_body(code, media_type, Full::new(body.into()).boxed_unsync())
+}
+
+/// A response with a body that comes.
+pub(crate) fn streamed(
+    media_type: &str,
+    pieces: impl Stream<Item = Bytes> + Send + 'static,
+) -> Response {
+    let frames = pieces.map(|piece| Ok::<_, Infallible>(BodyFrame::data(piece)));
+    with_body(200, media_type, StreamBody::new(frames).boxed_unsync())
+}
+
+fn with_body(code: u16, media_type: &str, body: Body) -> Response {
+    let mut response = http::Response::new(body);
+    if let Ok(code) = http::StatusCode::from_u16(code) {
+        *response.status_mut() = code;
+    }
+    if let Ok(media_type) = HeaderValue::from_str(media_type) {
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// A Status as a response.
+pub(crate) fn failure(status: &Status) -> Response {
+    let body = serde_json::to_vec(status).unwrap_or_default();
+    let mut response = full(status.code, "application/json", body);
+    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    if seconds > 0 {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// `Warning: 299 - "text"`, one a warning; long ones are cut when together they are too long.
+fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+    let total: usize = warnings.iter().map(String::len).sum();
+    let max = if total > WARNINGS_MAX { WARNING_MAX } else { usize::MAX };
+    let mut sent = 0;
+    for warning in warnings {
+        let text: String = warning.chars().filter(|c| !c.is_control()).take(max).collect();
+        sent += text.len();
+        if sent > WARNINGS_MAX {
+            return;
+        }
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            headers.append(header::WARNING, value);
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! From a URL to what it means, once. Pure.
+
+use coracle_api::kinds::Kinds;
+use coracle_api::{Cause, Kind, Status, Verb};
+use http::Method;
+use serde_json::{Map, Value};
+
+use crate::request::{Body, Content, FieldValidation, Options};
+
+/// Characters that `fieldManager` may have.
+const FIELD_MANAGER_MAX: usize = 128;
+
+/// What a URL with a method is about, before anyone knows whether it exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Something in the API.
+    Resource(ResourceRef),
+    /// Anything else: `/version`, discovery.
+    Path(String),
+}
+
+/// A resource as a URL names it, and the verb as RBAC names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResourceRef {
+    /// `get`, `list`, `watch`, `create`…
+    pub verb: &'static str,
+    /// Empty for core.
+    pub group: String,
+    /// `v1`
+    pub version: String,
+    /// Empty for cluster scope, or for a list across namespaces.
+    pub namespace: String,
+    /// The plural.
+    pub resource: String,
+    /// Empty for collections.
+    pub name: String,
+    /// Empty for the object itself.
+    pub subresource: String,
+    /// What follows the subresource: a path that is proxied.
+    pub rest: String,
+}
+
+/// What `method` on `path` with `query` is about.
+#[must_use]
+pub fn route(method: &Method, path: &str, query: &Query) -> Route {
+    let segments: Vec<String> =
+        path.split('/').filter(|segment| !segment.is_empty()).map(percent_decoded).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (group, version, rest) = match segments.as_slice() {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return Route::Path(path.to_owned()),
+    };
+    if rest.is_empty() {
+        return Route::Path(path.to_owned());
+    }
+    let mut resource = place(rest);
+    resource.group = group.to_owned();
+    resource.version = version.to_owned();
+    resource.verb = verb(method, &resource, query);
+    Route::Resource(resource)
+}
+
+/// The part of the path after the version. `namespaces/NAME` is a namespace, and so are its own
+/// subresources; anything else under it is in it.
+fn place(segments: &[&str]) -> ResourceRef {
+    let (namespace, segments) = match segments {
+        ["namespaces", name, "status" | "finalize"] => {
+            return ResourceRef {
+                resource: "namespaces".into(),
+                name: (*name).to_owned(),
+                namespace: (*name).to_owned(),
+                subresource: segments.last().map(ToString::to_string).unwrap_or_default(),
+                ..ResourceRef::default()
+            };
+        }
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
+        ["namespaces", name] => (*name, segments),
+        _ => ("", segments),
+    };
+    let at = |index: usize| segments.get(index).copied().unwrap_or_default().to_owned();
+    ResourceRef {
+        namespace: namespace.to_owned(),
+        resource: at(0),
+        name: at(1),
+        subresource: at(2),
+        rest: segments.get(3..).unwrap_or_default().join("/"),
+        ..ResourceRef::default()
+    }
+}
+
+fn verb(method: &Method, resource: &ResourceRef, query: &Query) -> &'static str {
+    let one = !resource.name.is_empty();
+    let is_watch = resource.subresource.is_empty() && query.flag("watch");
+    match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if one => "delete",
+        Method::DELETE => "deletecollection",
+        _ if is_watch => "watch",
+        _ if one => "get",
+        _ => "list",
+    }
+}
+
+impl ResourceRef {
+    /// The row, and the verb that it has; 404 and 405 when it does not.
+    ///
+    /// # Errors
+    /// 404 when there is no such resource, 405 when it does not answer to the verb.
+    pub fn resolve(&self, kinds: &Kinds) -> Result<(std::sync::Arc<Kind>, Verb), Status> {
+        let kind = kinds
+            .resource(&self.group, &self.version, &self.resource)
+            .ok_or_else(Status::no_such_path)?;
+        let verb = Verb::ALL
+            .iter()
+            .copied()
+            .find(|verb| verb.as_str() == self.verb)
+            .ok_or_else(Status::no_such_path)?;
+        let verbs = match self.subresource.as_str() {
+            "" => &kind.verbs,
+            sub => &kind.subresource(sub).ok_or_else(Status::no_such_path)?.verbs,
+        };
+        // A collection across namespaces can be read, not written; an object needs its namespace.
+        let across = kind.is_namespaced() && self.namespace.is_empty();
+        let misplaced =
+            !kind.is_namespaced() && !self.namespace.is_empty() && kind.plural != "namespaces";
+        if misplaced || (across && !self.name.is_empty()) {
+            return Err(Status::no_such_path());
+        }
+        let reads_collection = matches!(verb, Verb::List | Verb::Watch);
+        let allowed = verbs.contains(&verb) && (!across || reads_collection);
+        if !allowed {
+            let message = "the server does not allow this method on the requested resource";
+            return Err(Status::failure(405, "MethodNotAllowed", message).with_details(|_| ()));
+        }
+        Ok((std::sync::Arc::clone(kind), verb))
+    }
+
+    /// The namespace of objects: a namespace is not in itself.
+    #[must_use]
+    pub fn object_namespace(&self, kind: &Kind) -> String {
+        if kind.is_namespaced() { self.namespace.clone() } else { String::new() }
+    }
+}
+
+/// The query of a URL, decoded.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Takes a query apart.
+    #[must_use]
+    pub fn parse(query: &str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs
+                .map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (percent_decoded(&plus(key)), percent_decoded(&plus(value)))
+                })
+                .collect(),
+        )
+    }
+
+    /// The first value of `key`; empty when it is not there.
+    #[must_use]
+    pub fn get(&self, key: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value)
+    }
+
+    /// Every value of `key`.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether `key` is there.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == key)
+    }
+
+    /// `key=true`, as Go reads it: present and neither `0` nor `false`.
+    #[must_use]
+    pub fn flag(&self, key: &str) -> bool {
+        self.has(key) && !matches!(self.get(key), "false" | "False" | "FALSE" | "0" | "f" | "F")
+    }
+
+    /// `key` as a number; 400 when it is none.
+    ///
+    /// # Errors
+    /// 400 in upstream's words.
+    pub fn number(&self, key: &str) -> Result<Option<i64>, Status> {
+        match self.get(key) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
+            }),
+        }
+    }
+}
+
+fn plus(text: &str) -> String {
+    text.replace('+', " ")
+}
+
+/// `%2F` → `/`; what is no escape stays.
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escape = (*byte == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(escape.unwrap_or(*byte));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// The options in the query of a request for a resource. `agent` is the User-Agent, which names the
+/// field manager when nothing else does.
+///
+/// # Errors
+/// 400 and 422 for values that are none.
+pub fn options(
+    query: &Query,
+    verb: Verb,
+    content: Option<Content>,
+    agent: &str,
+) -> Result<Options, Status> {
+    let is_apply = content == Some(Content::ApplyPatch);
+    let number =
+        |key: &str| Ok::<_, Status>(query.number(key)?.and_then(|n| u64::try_from(n).ok()));
+    Ok(Options {
+        field_manager: field_manager(query, verb, is_apply, agent)?,
+        dry_run: dry_run(query, verb)?,
+        field_validation: field_validation(query, verb)?,
+        force: force(query, verb, is_apply)?,
+        label_selector: query.get("labelSelector").to_owned(),
+        field_selector: query.get("fieldSelector").to_owned(),
+        resource_version: query.get("resourceVersion").to_owned(),
+        resource_version_match: query.get("resourceVersionMatch").to_owned(),
+        limit: number("limit")?.unwrap_or(0),
+        continue_token: query.get("continue").to_owned(),
+        send_initial_events: query
+            .has("sendInitialEvents")
+            .then(|| query.flag("sendInitialEvents")),
+        allow_watch_bookmarks: query.flag("allowWatchBookmarks"),
+        timeout_seconds: number("timeoutSeconds")?.filter(|seconds| *seconds > 0),
+    })
+}
+
+/// `CreateOptions`, `UpdateOptions`, `PatchOptions`.
+fn options_kind(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        Verb::Patch => "PatchOptions",
+        _ => "DeleteOptions",
+    }
+}
+
+fn invalid(verb: Verb, field: &str, message: &str) -> Status {
+    let kind = options_kind(verb);
+    let text = format!("{kind}.meta.k8s.io \"\" is invalid: {field}: {message}");
+    Status::failure(422, "Invalid", text).with_details(|details| {
+        details.group = "meta.k8s.io".into();
+        details.kind = kind.into();
+        details.causes = vec![Cause {
+            reason: match message.split(':').next() {
+                Some("Required value") => "FieldValueRequired",
+                Some("Forbidden") => "FieldValueForbidden",
+                Some("Unsupported value") => "FieldValueNotSupported",
+                _ => "FieldValueInvalid",
+            }
+            .into(),
+            message: message.into(),
+            field: field.into(),
+        }];
+    })
+}
+
+fn field_manager(query: &Query, verb: Verb, is_apply: bool, agent: &str) -> Result<String, Status> {
+    let given = query.get("fieldManager");
+    if given.is_empty() {
+        if is_apply {
+            let why = "Required value: is required for apply patch";
+            return Err(invalid(verb, "fieldManager", why));
+        }
+        let agent = agent.split('/').next().unwrap_or_default();
+        return Ok(agent.chars().filter(|c| !c.is_control()).take(FIELD_MANAGER_MAX).collect());
+    }
+    if given.chars().count() > FIELD_MANAGER_MAX {
+        let why = format!("Too long: may not be more than {FIELD_MANAGER_MAX} bytes");
+        return Err(invalid(verb, "fieldManager", &why));
+    }
+    if given.chars().any(char::is_control) {
+        let why = format!("Invalid value: {given:?}: should only contain printable characters");
+        return Err(invalid(verb, "fieldManager", &why));
+    }
+    Ok(given.to_owned())
+}
+
+fn dry_run(query: &Query, verb: Verb) -> Result<bool, Status> {
+    match query.all("dryRun").find(|value| *value != "All") {
+        None => Ok(query.has("dryRun")),
+        Some(other) => {
+            let why = format!("Unsupported value: {other:?}: supported values: \"All\"");
+            Err(invalid(verb, "dryRun", &why))
+        }
+    }
+}
+
+fn field_validation(query: &Query, verb: Verb) -> Result<FieldValidation, Status> {
+    match query.get("fieldValidation") {
+        "" | "Warn" => Ok(FieldValidation::Warn),
+        "Ignore" => Ok(FieldValidation::Ignore),
+        "Strict" => Ok(FieldValidation::Strict),
+        other => {
+            let why = format!(
+                "Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+            );
+            Err(invalid(verb, "fieldValidation", &why))
+        }
+    }
+}
+
+fn force(query: &Query, verb: Verb, is_apply: bool) -> Result<bool, Status> {
+    if query.has("force") && verb == Verb::Patch && !is_apply {
+        return Err(invalid(verb, "force", "Forbidden: may not be specified for non-apply patch"));
+    }
+    Ok(query.flag("force"))
+}
+
+/// The DeleteOptions in a query, as a body would say it.
+///
+/// # Errors
+/// 400 for a grace period that is no number.
+pub fn delete_options(query: &Query) -> Result<Body, Status> {
+    let mut options = Map::new();
+    if let Some(seconds) = query.number("gracePeriodSeconds")? {
+        options.insert("gracePeriodSeconds".into(), seconds.into());
+    }
+    if query.has("propagationPolicy") {
+        options.insert("propagationPolicy".into(), query.get("propagationPolicy").into());
+    }
+    if query.has("orphanDependents") {
+        options.insert("orphanDependents".into(), query.flag("orphanDependents").into());
+    }
+    Ok(match options.is_empty() {
+        true => Body::Empty,
+        false => Body::Object(Value::Object(options)),
+    })
+}
+
+/// Media types of bodies for `verb`; `header` is the Content-Type.
+///
+/// # Errors
+/// 415 that lists what is accepted.
+pub fn content(header: &str, verb: Verb) -> Result<Content, Status> {
+    const PATCHES: &[(&str, Content)] = &[
+        ("application/json-patch+json", Content::JsonPatch),
+        ("application/merge-patch+json", Content::MergePatch),
+        ("application/strategic-merge-patch+json", Content::StrategicMergePatch),
+        ("application/apply-patch+yaml", Content::ApplyPatch),
+    ];
+    const OBJECTS: &[(&str, Content)] = &[
+        ("application/json", Content::Json),
+        ("application/yaml", Content::Yaml),
+        ("application/vnd.kubernetes.protobuf", Content::Protobuf),
+    ];
+    let types = if verb == Verb::Patch { PATCHES } else { OBJECTS };
+    let given = header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if given.is_empty() && verb != Verb::Patch {
+        return Ok(Content::Json);
+    }
+    types.iter().find(|(name, _)| *name == given).map(|(_, content)| *content).ok_or_else(|| {
+        let names: Vec<&str> = types.iter().map(|(name, _)| *name).collect();
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            names.join(", ")
+        );
+        Status::failure(415, "UnsupportedMediaType", message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(method: Method, path: &str, query: &str) -> ResourceRef {
+        match route(&method, path, &Query::parse(query)) {
+            Route::Resource(resource) => resource,
+            Route::Path(path) => panic!("{path}"),
+        }
+    }
+
+    #[test]
+    fn a_url_says_verb_and_place() {
+        let check = |method: Method, url: &str, expected: [&str; 6]| {
+            let (path, query) = url.split_once('?').unwrap_or((url, ""));
+            let it = resource(method, path, query);
+            let found =
+                [it.verb, &it.group, &it.namespace, &it.resource, &it.name, &it.subresource];
+            assert_eq!(found, expected, "{url}");
+        };
+        check(Method::GET, "/api/v1/pods", ["list", "", "", "pods", "", ""]);
+        check(Method::GET, "/api/v1/pods?watch=1", ["watch", "", "", "pods", "", ""]);
+        check(
+            Method::PATCH,
+            "/apis/apps/v1/namespaces/default/statefulsets/web/scale",
+            ["patch", "apps", "default", "statefulsets", "web", "scale"],
+        );
+        check(Method::GET, "/api/v1/namespaces/x", ["get", "", "x", "namespaces", "x", ""]);
+        check(
+            Method::PUT,
+            "/api/v1/namespaces/x/finalize",
+            ["update", "", "x", "namespaces", "x", "finalize"],
+        );
+        check(
+            Method::DELETE,
+            "/api/v1/namespaces/x/pods",
+            ["deletecollection", "", "x", "pods", "", ""],
+        );
+        check(Method::POST, "/api/v1/nodes", ["create", "", "", "nodes", "", ""]);
+        let proxied = resource(Method::GET, "/api/v1/namespaces/x/pods/web:80/proxy/a/b", "");
+        assert_eq!((proxied.name.as_str(), proxied.rest.as_str()), ("web:80", "a/b"));
+        let discovery = route(&Method::GET, "/apis/apps/v1", &Query::default());
+        assert_eq!(discovery, Route::Path("/apis/apps/v1".into()));
+    }
+
+    #[test]
+    fn a_query_is_decoded() {
+        let query = Query::parse("labelSelector=a+in+%28b%2Cc%29&command=ls&command=-l&watch");
+        assert_eq!(query.get("labelSelector"), "a in (b,c)");
+        assert_eq!(query.all("command").collect::<Vec<_>>(), ["ls", "-l"]);
+        assert!(query.flag("watch") && !query.flag("absent"));
+        assert!(!Query::parse("watch=false").flag("watch"));
+    }
+
+    #[test]
+    fn the_user_agent_manages_fields_but_never_applies_them() {
+        let manager = |query: &str, content| {
+            let query = Query::parse(query);
+            options(&query, Verb::Patch, Some(content), "kubectl/v1.37.0 (linux/amd64)")
+                .map(|options| options.field_manager)
+        };
+        assert_eq!(manager("", Content::MergePatch).unwrap(), "kubectl");
+        assert_eq!(manager("fieldManager=helm", Content::ApplyPatch).unwrap(), "helm");
+        let refused = manager("", Content::ApplyPatch).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required \
+             for apply patch"
+        );
+    }
+}

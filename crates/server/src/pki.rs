@@ -1,0 +1,266 @@
+//! The certificates of a cluster: an authority of its own, made at first start, and what it signs.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use coracle_api::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::auth::tokens::{Tokens, UnusableKey};
+
+/// How long the authority is valid.
+const AUTHORITY_YEARS: i32 = 10;
+/// How long what it signs is valid; it is signed anew at every start.
+const CERTIFICATE_YEARS: i32 = 1;
+
+/// The keys and certificates of one cluster.
+pub struct Pki {
+    authority: Issuer<'static, KeyPair>,
+    authority_pem: String,
+    authority_der: CertificateDer<'static>,
+    now: Timestamp,
+    accounts: KeyPair,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// The key.
+    pub key: String,
+}
+
+/// Why there are no certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{} does not hold a usable key: {source}", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: rcgen::Error,
+    },
+    /// A certificate could not be made.
+    #[error("make a certificate: {0}")]
+    Sign(#[source] rcgen::Error),
+    /// TLS does not take what was made.
+    #[error("configure TLS: {0}")]
+    Tls(#[source] rustls::Error),
+    /// The key of the service accounts is of a wrong kind.
+    #[error(transparent)]
+    Accounts(#[from] UnusableKey),
+}
+
+impl Pki {
+    /// Reads the keys in `directory`, making it and those that are missing. The authority's
+    /// certificate follows from its key and the day it was made, which are kept.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or holds something else.
+    pub fn open(directory: &Path, now: Timestamp) -> Result<Self, PkiError> {
+        fs::create_dir_all(directory)
+            .map_err(|source| PkiError::File { path: directory.to_owned(), source })?;
+        let key = key_in(&directory.join("ca.key"))?;
+        let accounts = key_in(&directory.join("sa.key"))?;
+        let path = directory.join("ca.crt");
+        let params = authority_params(now);
+        let authority_pem = match fs::read_to_string(&path) {
+            Ok(pem) => pem,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let pem = params.self_signed(&key).map_err(PkiError::Sign)?.pem();
+                write_private(&path, &pem)?;
+                pem
+            }
+            Err(source) => return Err(PkiError::File { path, source }),
+        };
+        let authority_der = der_of(&authority_pem, &path)?;
+        let authority = Issuer::new(params, key);
+        Ok(Self { authority, authority_pem, authority_der, now, accounts })
+    }
+
+    /// The certificate of the authority, as PEM.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority_pem
+    }
+
+    /// A client certificate for `name` in `groups`.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn client(&self, name: &str, groups: &[&str]) -> Result<Identity, PkiError> {
+        let mut params = params(self.now, CERTIFICATE_YEARS);
+        params.distinguished_name.push(DnType::CommonName, name);
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let (certificate, key) = self.sign(params)?;
+        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// What the API server speaks TLS with, under `names` (host names and addresses); clients may
+    /// show a certificate of our authority.
+    ///
+    /// # Errors
+    /// When the certificate cannot be signed or is not taken.
+    pub fn server_config(&self, names: &[String]) -> Result<Arc<ServerConfig>, PkiError> {
+        let mut params = params(self.now, CERTIFICATE_YEARS);
+        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        for name in names {
+            params.subject_alt_names.push(match name.parse::<IpAddr>() {
+                Ok(ip) => SanType::IpAddress(ip),
+                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(PkiError::Sign)?),
+            });
+        }
+        let (certificate, key) = self.sign(params)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority_der.clone()).map_err(PkiError::Tls)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(PkiError::Tls)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .map_err(PkiError::Tls)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// What signs service account tokens.
+    ///
+    /// # Errors
+    /// When the key is of a wrong kind.
+    pub fn tokens(&self) -> Result<Tokens, PkiError> {
+        Ok(Tokens::new(self.accounts.serialized_der())?)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Result<(rcgen::Certificate, KeyPair), PkiError> {
+        let key = KeyPair::generate().map_err(PkiError::Sign)?;
+        let certificate = params.signed_by(&key, &self.authority).map_err(PkiError::Sign)?;
+        Ok((certificate, key))
+    }
+}
+
+/// The names under which clients reach the API server from the host and from pods, besides the
+/// addresses that the caller adds.
+#[must_use]
+pub fn server_names(domain: &str) -> Vec<String> {
+    let short = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
+    let mut names: Vec<String> = short.iter().map(ToString::to_string).collect();
+    names.push(format!("kubernetes.default.svc.{domain}"));
+    names.push("127.0.0.1".into());
+    names
+}
+
+/// Validity begins a day early, for clocks that are behind.
+fn params(now: Timestamp, years: i32) -> CertificateParams {
+    let day = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let start = day.saturating_sub(jiff::Span::new().days(1));
+    let mut params = CertificateParams::default();
+    let date = |day: jiff::civil::Date, years: i32| {
+        // The 28th exists in every month of every year.
+        let (year, month, day) = (i32::from(day.year()) + years, day.month(), day.day().min(28));
+        rcgen::date_time_ymd(year, month.unsigned_abs(), day.unsigned_abs())
+    };
+    params.not_before = date(start, 0);
+    params.not_after = date(start, years);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+fn authority_params(now: Timestamp) -> CertificateParams {
+    let mut params = params(now, AUTHORITY_YEARS);
+    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+/// The key in the file at `path`, made when it is not there.
+fn key_in(path: &Path) -> Result<KeyPair, PkiError> {
+    let of = |source| PkiError::Key { path: path.to_owned(), source };
+    match fs::read_to_string(path) {
+        Ok(pem) => KeyPair::from_pem(&pem).map_err(of),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = KeyPair::generate().map_err(of)?;
+            write_private(path, &key.serialize_pem())?;
+            Ok(key)
+        }
+        Err(source) => Err(PkiError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes a file that only its owner reads, whole or not at all.
+fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
+    let unfinished = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    write().map_err(|source| PkiError::File { path: path.to_owned(), source })
+}
+
+fn der_of(pem: &str, path: &Path) -> Result<CertificateDer<'static>, PkiError> {
+    use rustls_pki_types::pem::PemObject;
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| PkiError::File {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::certificate;
+
+    #[test]
+    fn keys_are_made_once_and_clients_are_who_their_certificate_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = "2026-02-28T12:00:00Z".parse().unwrap();
+        let first = Pki::open(directory.path(), now).unwrap();
+        let again = Pki::open(directory.path(), now).unwrap();
+        assert_eq!(first.authority(), again.authority());
+        let identity = again.client("kubernetes-admin", &["kubeadm:cluster-admins"]).unwrap();
+        let der = der_of(&identity.certificate, Path::new("")).unwrap();
+        let user = certificate::user(&der).unwrap();
+        assert_eq!(user.name, "kubernetes-admin");
+        assert!(user.is_in("kubeadm:cluster-admins"));
+        again.server_config(&server_names("cluster.local")).unwrap();
+    }
+}

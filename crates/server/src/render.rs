@@ -1,0 +1,243 @@
+//! From an answer to bytes, in the form that the client asked for.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::{Kind, Object, Status, Timestamp};
+use serde_json::{Value, json};
+
+use crate::content;
+use crate::negotiate::{Encoding, Form, Shape};
+use crate::reply::{Answer, ObjectList, Reply};
+use crate::verbs::watch::Frame;
+
+/// Size at which a list is cut into pieces.
+const CHUNK: usize = 64 * 1024;
+
+/// What is rendered, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Rendering<'a> {
+    pub(crate) kind: &'a Kind,
+    pub(crate) form: Form,
+    /// `includeObject` of tables.
+    pub(crate) include: Include,
+    /// What ages are counted to.
+    pub(crate) now: Timestamp,
+}
+
+/// Which object stands beside a table's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Include {
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+    /// None.
+    None,
+}
+
+impl Include {
+    /// `includeObject` of a query.
+    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
+        match text {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "Object" => Ok(Self::Object),
+            "None" => Ok(Self::None),
+            _ => Err(Status::bad_request(format!("unrecognized includeObject value: \"{text}\""))),
+        }
+    }
+}
+
+impl Encoding {
+    /// The Content-Type.
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json | Self::Pretty => "application/json",
+            Self::Yaml => "application/yaml",
+        }
+    }
+
+    /// A value in this encoding.
+    pub(crate) fn encode(self, value: &Value) -> Result<Bytes, Status> {
+        let mut bytes = match self {
+            Self::Json => serde_json::to_vec(value).map_err(Status::internal)?,
+            Self::Pretty => serde_json::to_vec_pretty(value).map_err(Status::internal)?,
+            Self::Yaml => serde_norway::to_string(value).map_err(Status::internal)?.into_bytes(),
+        };
+        if self != Self::Yaml {
+            bytes.push(b'\n');
+        }
+        Ok(bytes.into())
+    }
+}
+
+impl Rendering<'_> {
+    /// The answer as pieces of a body.
+    pub(crate) fn reply(&self, reply: &Reply) -> Result<Vec<Bytes>, Status> {
+        match &reply.answer {
+            Answer::Object(object) => self.object(object).map(|bytes| vec![bytes]),
+            Answer::List(list) => self.list(list),
+            Answer::Value(value) => self.value(value),
+            Answer::Success(deleted) => Ok(vec![self.form.encoding.encode(&deleted.to_value())?]),
+        }
+    }
+
+    /// One object: as stored if it may be, without looking into it.
+    pub(crate) fn object(&self, object: &Object) -> Result<Bytes, Status> {
+        let as_stored = self.kind.storage.is_none() && self.form.encoding == Encoding::Json;
+        match self.form.shape {
+            Shape::Whole if as_stored => Ok(object.bytes().clone()),
+            Shape::Whole => self.form.encoding.encode(&content::readable(self.kind, object)),
+            Shape::Metadata(version) => {
+                self.form.encoding.encode(&partial("PartialObjectMetadata", version, object))
+            }
+            Shape::Table(version) => {
+                let metadata = json!({"resourceVersion": object.metadata().resource_version});
+                let table = self.table(version, metadata, &[object], true);
+                self.form.encoding.encode(&table?)
+            }
+        }
+    }
+
+    fn value(&self, value: &Value) -> Result<Vec<Bytes>, Status> {
+        if let Shape::Table(_) = self.form.shape {
+            let message = format!(
+                "the resource {} does not support being converted to a Table",
+                self.kind.group_resource()
+            );
+            return Err(Status::failure(406, "NotAcceptable", message));
+        }
+        Ok(vec![self.form.encoding.encode(value)?])
+    }
+
+    fn list(&self, list: &ObjectList) -> Result<Vec<Bytes>, Status> {
+        let encoding = self.form.encoding;
+        match self.form.shape {
+            Shape::Table(version) => {
+                let items: Vec<&Object> = list.items.iter().map(AsRef::as_ref).collect();
+                let table = self.table(version, list.metadata(), &items, true)?;
+                Ok(vec![encoding.encode(&table)?])
+            }
+            Shape::Metadata(version) => {
+                let item = |object: &std::sync::Arc<Object>| {
+                    partial("PartialObjectMetadata", version, object)
+                };
+                let value = json!({
+                    "kind": "PartialObjectMetadataList",
+                    "apiVersion": version,
+                    "metadata": list.metadata(),
+                    "items": list.items.iter().map(item).collect::<Vec<_>>(),
+                });
+                Ok(vec![encoding.encode(&value)?])
+            }
+            Shape::Whole if encoding == Encoding::Json => self.list_of_bytes(list),
+            Shape::Whole => {
+                let item = |object: &std::sync::Arc<Object>| content::readable(self.kind, object);
+                let value = json!({
+                    "kind": format!("{}List", self.kind.kind),
+                    "apiVersion": self.kind.api_version(),
+                    "metadata": list.metadata(),
+                    "items": list.items.iter().map(item).collect::<Vec<_>>(),
+                });
+                Ok(vec![encoding.encode(&value)?])
+            }
+        }
+    }
+
+    /// A list whose items are copied as they are stored.
+    fn list_of_bytes(&self, list: &ObjectList) -> Result<Vec<Bytes>, Status> {
+        let mut pieces = Vec::new();
+        let mut piece = BytesMut::new();
+        let head = format!(
+            r#"{{"kind":"{}List","apiVersion":"{}","metadata":{},"items":["#,
+            self.kind.kind,
+            self.kind.api_version(),
+            list.metadata()
+        );
+        piece.put_slice(head.as_bytes());
+        for (index, object) in list.items.iter().enumerate() {
+            if index > 0 {
+                piece.put_u8(b',');
+            }
+            piece.put_slice(&self.object(object)?);
+            if piece.len() >= CHUNK {
+                pieces.push(piece.split().freeze());
+            }
+        }
+        piece.put_slice(b"]}\n");
+        pieces.push(piece.freeze());
+        Ok(pieces)
+    }
+
+    /// One line of a watch. Of several tables only the first names its columns.
+    pub(crate) fn frame(&self, frame: &Frame, is_first: bool) -> Result<Bytes, Status> {
+        let (ty, object) = match frame {
+            Frame::Added(object) => ("ADDED", self.watched(object, is_first)?),
+            Frame::Modified(object) => ("MODIFIED", self.watched(object, is_first)?),
+            Frame::Deleted(object) => ("DELETED", self.watched(object, is_first)?),
+            Frame::Bookmark { revision, initial_events_end } => {
+                let bookmark = self.bookmark(*revision, *initial_events_end, is_first)?;
+                ("BOOKMARK", line(&bookmark)?)
+            }
+            Frame::Error(status) => ("ERROR", line(&json!(status))?),
+        };
+        let mut bytes = BytesMut::with_capacity(object.len() + 40);
+        bytes.put_slice(format!(r#"{{"type":"{ty}","object":"#).as_bytes());
+        bytes.put_slice(object.trim_ascii_end());
+        bytes.put_slice(b"}\n");
+        Ok(bytes.freeze())
+    }
+
+    fn watched(&self, object: &Object, is_first: bool) -> Result<Bytes, Status> {
+        match self.form.shape {
+            Shape::Table(version) => {
+                let metadata = json!({"resourceVersion": object.metadata().resource_version});
+                line(&self.table(version, metadata, &[object], is_first)?)
+            }
+            // A watch is a line an event, whatever people would like.
+            _ => Rendering { form: Form { encoding: Encoding::Json, ..self.form }, ..*self }
+                .object(object),
+        }
+    }
+
+    fn bookmark(&self, revision: u64, is_end: bool, is_first: bool) -> Result<Value, Status> {
+        let mut metadata =
+            json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if is_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let (kind, version) = match self.form.shape {
+            Shape::Metadata(version) => ("PartialObjectMetadata", version.to_owned()),
+            _ => (&*self.kind.kind, self.kind.api_version()),
+        };
+        let object = json!({"kind": kind, "apiVersion": version, "metadata": metadata});
+        match self.form.shape {
+            Shape::Table(version) => {
+                let metadata_only = json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata});
+                let metadata = json!({"resourceVersion": revision.to_string()});
+                let mut table = self.table(version, metadata, &[], is_first)?;
+                table["rows"] = json!([{"cells": [], "object": metadata_only}]);
+                Ok(table)
+            }
+            _ => Ok(object),
+        }
+    }
+
+    /// A `meta.k8s.io` Table of `objects`.
+    fn table(
+        &self,
+        version: &str,
+        metadata: Value,
+        objects: &[&Object],
+        with_columns: bool,
+    ) -> Result<Value, Status> {
+        let _ = (version, metadata, objects, with_columns, self.now);
+        Err(Status::failure(406, "NotAcceptable", "no tables yet"))
+    }
+}
+
+fn line(value: &Value) -> Result<Bytes, Status> {
+    Ok(serde_json::to_vec(value).map_err(Status::internal)?.into())
+}
+
+fn partial(kind: &str, version: &str, object: &Object) -> Value {
+    json!({"kind": kind, "apiVersion": version, "metadata": object.value()["metadata"]})
+}
