@@ -2,6 +2,7 @@
 //! patches, printer columns, schema and wire errors. Pure: no I/O, no clock, no randomness.
 
 pub mod addresses;
+pub mod defaults;
 pub mod discovery;
 pub mod field;
 pub mod field_selector;
@@ -18,6 +19,7 @@ pub mod openapi;
 pub mod patch;
 pub mod print;
 pub mod quantity;
+pub mod revision;
 pub mod schema;
 pub mod selector;
 mod selector_text;

@@ -198,6 +198,11 @@ impl Quantity {
         self.scaled(-3)
     }
 
+    /// Whether it has a part that thousandths cannot show.
+    pub fn is_finer_than_milli(self) -> bool {
+        self.exponent < -3
+    }
+
     /// -1, 0 or 1.
     pub fn signum(self) -> i32 {
         i32::try_from(self.mantissa.signum()).unwrap_or(0)

@@ -3,18 +3,78 @@
 //! The facts of a strategy (names, generation, selectable fields) stand in the table; here, and
 //! only here, a row gets its functions.
 
+use serde_json::Value;
+
+use crate::defaults::{self, initial};
 use crate::kind::Kind;
 
 /// Sets the functions of the row: defaults, what is prepared, validation, warnings.
 pub(super) fn attach(kind: &mut Kind) {
+    let (group, plural) = (kind.group.to_string(), kind.plural.to_string());
     let strategy = &mut kind.strategy;
-    if (kind.group.as_ref(), kind.plural.as_ref()) == ("", "pods") {
+    if let Some(default) = default_of(&group, &plural) {
+        strategy.default = default;
+    }
+    if let Some(prepare) = prepare_of(&group, &plural) {
+        strategy.prepare_create = prepare;
+    }
+    if (group.as_str(), plural.as_str()) == ("", "pods") {
         strategy.grace_period = Some(termination_grace_period);
     }
 }
 
+type Fill = fn(&mut Value);
+
+fn default_of(group: &str, plural: &str) -> Option<Fill> {
+    Some(match (group, plural) {
+        ("", "endpoints") => defaults::endpoints,
+        ("", "limitranges") => defaults::limit_range,
+        ("", "namespaces") => defaults::namespace,
+        ("", "persistentvolumeclaims") => defaults::persistent_volume_claim,
+        ("", "persistentvolumes") => defaults::persistent_volume,
+        ("", "pods") => defaults::pod,
+        ("", "podtemplates") => defaults::pod_template_object,
+        ("", "replicationcontrollers") => defaults::replication_controller,
+        ("", "secrets") => defaults::secret,
+        ("", "services") => defaults::service,
+        ("apps", "daemonsets") => defaults::daemon_set,
+        ("apps", "deployments") => defaults::deployment,
+        ("apps", "replicasets") => defaults::replica_set,
+        ("apps", "statefulsets") => defaults::stateful_set,
+        ("autoscaling", "horizontalpodautoscalers") => defaults::autoscaler,
+        ("batch", "cronjobs") => defaults::cron_job,
+        ("batch", "jobs") => defaults::job,
+        ("discovery.k8s.io", "endpointslices") => defaults::endpoint_slice,
+        ("networking.k8s.io", "networkpolicies") => defaults::network_policy,
+        ("rbac.authorization.k8s.io", "clusterrolebindings" | "rolebindings") => {
+            defaults::role_binding
+        }
+        ("scheduling.k8s.io", "priorityclasses") => defaults::priority_class,
+        ("storage.k8s.io", "storageclasses") => defaults::storage_class,
+        _ => return None,
+    })
+}
+
+fn prepare_of(group: &str, plural: &str) -> Option<Fill> {
+    Some(match (group, plural) {
+        ("", "namespaces") => initial::namespace,
+        ("", "persistentvolumeclaims" | "persistentvolumes") => initial::pending,
+        ("", "pods") => initial::pod,
+        ("", "services") => initial::service,
+        ("", "replicationcontrollers") | ("apps", "replicasets") => initial::replicas,
+        ("apps", "daemonsets") => initial::daemon_set,
+        ("apps", "statefulsets") => initial::stateful_set,
+        ("policy", "poddisruptionbudgets") => initial::disruption_budget,
+        ("", "nodes" | "resourcequotas")
+        | ("apps", "deployments")
+        | ("batch", "jobs" | "cronjobs")
+        | ("networking.k8s.io", "ingresses") => initial::empty,
+        _ => return None,
+    })
+}
+
 /// `spec.terminationGracePeriodSeconds`, which defaulting has set.
-fn termination_grace_period(pod: &serde_json::Value) -> i64 {
+fn termination_grace_period(pod: &Value) -> i64 {
     let seconds = pod.pointer("/spec/terminationGracePeriodSeconds");
-    seconds.and_then(serde_json::Value::as_i64).unwrap_or(30)
+    seconds.and_then(Value::as_i64).unwrap_or(30)
 }

@@ -1,0 +1,118 @@
+//! The status that objects start with, and what else the server itself puts into new ones.
+
+use serde_json::{Map, Value, json};
+
+use super::ensure;
+use crate::Quantity;
+
+fn set_status(object: &mut Value, status: Value) {
+    if let Value::Object(map) = object {
+        map.insert("status".to_string(), status);
+    }
+}
+
+/// A Pod waits, and its resources decide how it is treated when memory is short.
+pub fn pod(pod: &mut Value) {
+    let class = quality_of_service(pod);
+    set_status(pod, json!({"phase": "Pending", "qosClass": class}));
+}
+
+/// Sets count their replicas from zero.
+pub fn stateful_set(object: &mut Value) {
+    set_status(object, json!({"replicas": 0, "availableReplicas": 0}));
+}
+
+/// A ReplicaSet or ReplicationController.
+pub fn replicas(object: &mut Value) {
+    set_status(object, json!({"replicas": 0}));
+}
+
+/// A DaemonSet.
+pub fn daemon_set(object: &mut Value) {
+    set_status(
+        object,
+        json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0,
+            "numberReady": 0}),
+    );
+}
+
+/// A PodDisruptionBudget.
+pub fn disruption_budget(object: &mut Value) {
+    set_status(
+        object,
+        json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0,
+            "expectedPods": 0}),
+    );
+}
+
+/// A Service has no load balancer yet.
+pub fn service(object: &mut Value) {
+    set_status(object, json!({"loadBalancer": {}}));
+}
+
+/// A volume or a claim waits to be bound.
+pub fn pending(object: &mut Value) {
+    set_status(object, json!({"phase": "Pending"}));
+}
+
+/// A status in which nothing stands yet.
+pub fn empty(object: &mut Value) {
+    set_status(object, Value::Object(Map::new()));
+}
+
+/// A Namespace is held by its content until that is gone.
+pub fn namespace(object: &mut Value) {
+    set_status(object, json!({"phase": "Active"}));
+    let Some(Value::Object(spec)) = ensure(object, "spec") else { return };
+    let finalizers = spec.entry("finalizers").or_insert_with(|| json!([]));
+    if let Value::Array(list) = finalizers
+        && !list.iter().any(|finalizer| finalizer == "kubernetes")
+    {
+        list.push(json!("kubernetes"));
+    }
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`: by requests and limits of CPU and memory.
+pub fn quality_of_service(pod: &Value) -> &'static str {
+    let lists = ["containers", "initContainers"].map(|list| pod.pointer(&format!("/spec/{list}")));
+    let containers = lists.into_iter().flatten().filter_map(Value::as_array).flatten();
+    let (mut any, mut guaranteed) = (false, true);
+    for container in containers {
+        for resource in ["cpu", "memory"] {
+            let amount = |list: &str| amount(container, list, resource);
+            let (request, limit) = (amount("requests"), amount("limits"));
+            any |= request.is_some() || limit.is_some();
+            // An absent request is the limit, as defaulting makes it.
+            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+fn amount(container: &Value, list: &str, resource: &str) -> Option<Quantity> {
+    let value = container.pointer(&format!("/resources/{list}/{resource}"))?;
+    Quantity::from_json(value).ok().filter(|quantity| quantity.signum() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quality_of_service_follows_the_resources() {
+        let class = |resources: Value| {
+            quality_of_service(&json!({"spec": {"containers": [{"resources": resources}]}}))
+        };
+        let all = json!({"cpu": "1", "memory": "1Gi"});
+        assert_eq!(class(json!({})), "BestEffort");
+        assert_eq!(class(json!({"limits": all, "requests": all})), "Guaranteed");
+        assert_eq!(class(json!({"requests": all})), "Burstable");
+        let same = json!({"limits": {"cpu": "1", "memory": "1024Mi"},
+            "requests": {"cpu": "1000m", "memory": "1Gi"}});
+        assert_eq!(class(same), "Guaranteed");
+    }
+}
