@@ -17,7 +17,7 @@ fn down_leaves_the_host_as_it_was() {
         let pod = world.pod(&format!("pod-{round}"), "10.244.0.2");
         kernel.attach_pod(&pod).unwrap();
         kernel.down().unwrap();
-        nix::mount::umount(&pod.netns).unwrap();
+        world::unpin(&pod.netns);
         world::assert_same(&world.state(), &before);
     }
     kernel.down().unwrap();
@@ -96,16 +96,16 @@ fn a_detached_pod_is_gone_at_once_and_may_come_back() {
 fn attaching_twice_changes_nothing_and_a_new_sandbox_gets_a_new_link() {
     let cluster = Cluster::up();
     let pod = cluster.client_pod("web-0", "10.244.0.2");
-    let look = |pod: &coracle_network::PodLink| inside(&pod.netns, || run("ip -d address"));
+    let look = |pod: &coracle_network::PodLink| inside(&pod.netns, || run("ip -br address"));
     let before = look(&pod);
-    assert!(before.contains("inet 10.244.0.2/32") && !before.contains("inet6 fe80"), "{before}");
+    assert!(before.contains("10.244.0.2/32") && !before.contains("fe80"), "{before}");
     cluster.kernel.attach_pod(&pod).unwrap();
     assert_eq!(look(&pod), before);
 
     let mut second = cluster.world.pod("web-0-second", "10.244.0.3");
     second.uid = pod.uid;
     cluster.kernel.attach_pod(&second).unwrap();
-    assert!(look(&second).contains("inet 10.244.0.3/32"));
+    assert!(look(&second).contains("10.244.0.3/32"));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_start_repairs_whatever_is_broken() {
         &|| drop(run("nft delete table ip coracle-test")),
         &|| drop(inside(&netns, || run("nft delete table ip coracle"))),
         &|| drop(inside(&netns, || run("ip route delete default"))),
-        &|| nix::mount::umount2(&netns, nix::mount::MntFlags::MNT_DETACH).unwrap(),
+        &|| world::unpin(&netns),
     ];
     for (number, damage) in damages.iter().enumerate() {
         drop(LinuxKernel::new(world.config("test")).unwrap().up().unwrap());
@@ -160,7 +160,7 @@ fn a_start_repairs_whatever_is_broken() {
             std::net::TcpStream::connect_timeout(&"10.96.7.7:80".parse().unwrap(), world::TIMEOUT);
         stream.unwrap_or_else(|error| panic!("after damage {number}: {error}"));
         kernel.detach_pod(&pod.uid).unwrap();
-        nix::mount::umount(&pod.netns).unwrap();
+        world::unpin(&pod.netns);
     }
     LinuxKernel::new(world.config("test")).unwrap().down().unwrap();
     world::assert_same(&world.state(), &before);

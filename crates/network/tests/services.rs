@@ -249,6 +249,9 @@ fn nft_reads_the_rules_as_they_are_meant() {
     sticky.affinity_seconds = Some(10_800);
     let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"])), ("10.96.7.8:80", sticky)]);
     cluster.kernel.apply_services(&map).unwrap();
+    let addresses = run("ip address show cor-test")
+        + &inside(&cluster.link.netns, || run("ip address show up scope link"));
+    assert!(!addresses.contains("inet6"), "{addresses}");
     let node = inside(&cluster.link.netns, || run("nft list ruleset"));
     for line in [
         "meta l4proto . ip daddr . th dport vmap @services",

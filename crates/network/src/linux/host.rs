@@ -86,20 +86,20 @@ impl Host {
         self.route.request(routes.to_vec()).map_err(refused("close the cluster's ranges"))
     }
 
-    /// Makes the link between host and node unless it is whole; true if it was made.
+    /// Makes the link between host and node unless it is whole.
     pub fn link(
         &mut self,
         link: &str,
         node: &Namespace,
         node_route: &mut Socket,
         mtu: u32,
-    ) -> Result<bool, NetworkError> {
+    ) -> Result<(), NetworkError> {
         let mut find = || -> io::Result<_> {
             Ok((route::link(&mut self.route, link)?, route::link(node_route, names::UPLINK)?))
         };
         let (here, there) = find().map_err(unreadable("look up the cluster's link"))?;
         if here.is_some() && there.is_some() {
-            return Ok(false);
+            return Ok(());
         }
         // Half a link is what a killed engine left: its other half hangs in a lost namespace.
         if let Some(half) = here {
@@ -108,7 +108,12 @@ impl Host {
         let ends = [End { name: link, mac: HOST_MAC }, End { name: names::UPLINK, mac: NODE_MAC }];
         let make = route::new_veth(ends[0], ends[1], node.file().as_fd(), mtu);
         self.route.request(vec![make]).map_err(refused("make the cluster's link"))?;
-        Ok(true)
+        if has_ipv6() {
+            let index = self.find(link)?.ok_or(NetworkError::NotUp)?.index;
+            let quiet = route::no_ipv6_address(index);
+            self.route.request(vec![quiet]).map_err(refused("set up the cluster's link"))?;
+        }
+        Ok(())
     }
 
     /// Gives the host its address on the link, and leads the ranges to the node.
@@ -120,20 +125,18 @@ impl Host {
         ranges: [Ipv4Net; 3],
     ) -> Result<(), NetworkError> {
         let index = self.find(link)?.ok_or(NetworkError::NotUp)?.index;
-        let mut messages = Vec::new();
-        if has_ipv6() {
-            messages.push(route::no_ipv6_address(index));
-        }
-        messages.extend([
+        let mut messages = vec![
             route::set_up(index),
             route::add_address(index, host_ip, route::SCOPE_GLOBAL),
             route::add_neighbour(index, node_ip, NODE_MAC),
             route::add_route(&Route::direct(node_ip.into(), index).from(host_ip)),
-        ]);
+        ];
         messages.extend(ranges.map(|range| {
             route::add_route(&Route::direct(range, index).via(node_ip).from(host_ip))
         }));
-        self.route.request(messages).map_err(refused("lead the cluster's ranges to the node"))
+        let led = self.route.request(messages);
+        led.map_err(refused("lead the cluster's ranges to the node"))?;
+        route::settle(&mut self.route, link).map_err(unreadable("wait for the cluster's link"))
     }
 
     /// Lets pods out, and nobody else in.

@@ -38,6 +38,10 @@ const SETTINGS: [(&str, &str); 5] = [
     ("/proc/sys/net/ipv4/conf/default/send_redirects", "0"),
 ];
 
+/// Links of the node and of pods get no IPv6 address by themselves; where there is no IPv6, there
+/// is no such setting.
+const NO_IPV6: (&str, &str) = ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+
 /// The node's namespace, and the sockets to change it.
 #[derive(Debug)]
 pub struct Node {
@@ -64,13 +68,15 @@ struct Held {
 }
 
 impl Node {
-    /// The node in `namespace`.
+    /// The node in `namespace`, with the settings it needs.
     pub fn new(
         namespace: Namespace,
         config: &NetworkConfig,
         lb_range: Ipv4Net,
         mtu: u32,
     ) -> Result<Self, NetworkError> {
+        // Before there are interfaces, for some settings are inherited by those yet to come.
+        namespace.run(write_settings)??;
         let open = || -> io::Result<[Socket; 3]> {
             Ok([Socket::route()?, Socket::route()?, Socket::netfilter()?])
         };
@@ -101,18 +107,13 @@ impl Node {
         work(&self.namespace, &mut lock(&self.route))
     }
 
-    /// Settings, addresses and routes of the node itself.
+    /// Addresses and routes of the node itself.
     pub fn prepare(&self, host_ip: Ipv4Addr, pods: Ipv4Net) -> Result<(), NetworkError> {
-        self.namespace.run(write_settings)??;
         let mut socket = lock(&self.route);
         let uplink = find(&mut socket, names::UPLINK)?.ok_or(NetworkError::NotUp)?.index;
         let node_ip = self.facts.node_ip;
         let everywhere = Ipv4Net::default();
-        let mut messages = Vec::new();
-        if has_ipv6() {
-            messages.push(route::no_ipv6_address(uplink));
-        }
-        messages.extend([
+        let messages = vec![
             route::set_up(LOOPBACK),
             route::add_address(LOOPBACK, GATEWAY, route::SCOPE_HOST),
             route::add_address(LOOPBACK, self.facts.dns_ip, route::SCOPE_HOST),
@@ -123,8 +124,9 @@ impl Node {
             route::add_route(&Route::direct(everywhere, uplink).via(host_ip).from(node_ip)),
             // Addresses without a pod; by default they would go to the host, and back, and back.
             route::add_route(&Route::unreachable(pods, 0)),
-        ]);
-        socket.request(messages).map_err(refused("set up the node"))
+        ];
+        socket.request(messages).map_err(refused("set up the node"))?;
+        route::settle(&mut socket, names::UPLINK).map_err(unreadable("wait for the node's link"))
     }
 
     /// Makes the table of Services unless it is there: pods that outlived an engine keep theirs
@@ -175,7 +177,9 @@ impl Node {
             route::add_route(&to_pod),
         ];
         inside.run(|| set_up_pod(pod.ip))??;
-        lock(&self.route).request(messages).map_err(refused("lead to the pod"))
+        let mut socket = lock(&self.route);
+        socket.request(messages).map_err(refused("lead to the pod"))?;
+        route::settle(&mut socket, &name).map_err(unreadable("wait for the pod's link"))
     }
 
     /// The node's end of the pod's link, made if need be.
@@ -231,7 +235,8 @@ impl Node {
 }
 
 fn write_settings() -> Result<(), NetworkError> {
-    for (path, value) in SETTINGS {
+    let settings = SETTINGS.into_iter().chain(has_ipv6().then_some(NO_IPV6));
+    for (path, value) in settings {
         let path = Path::new(path);
         fs::write(path, value)
             .map_err(|source| NetworkError::State { path: path.to_owned(), source })?;
@@ -262,7 +267,8 @@ fn set_up_pod(ip: Ipv4Addr) -> Result<(), NetworkError> {
         route::add_route(&Route::direct(GATEWAY.into(), link.index)),
         route::add_route(&Route::direct(everywhere, link.index).via(GATEWAY)),
     ]);
-    socket.request(messages).map_err(refused("set up the pod's interface"))
+    socket.request(messages).map_err(refused("set up the pod's interface"))?;
+    route::settle(&mut socket, names::POD_INTERFACE).map_err(unreadable("wait for the pod's link"))
 }
 
 /// A pod's hardware address, from its address.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
@@ -28,6 +29,7 @@ const NEWNEIGH: u16 = 28;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
@@ -73,6 +75,8 @@ pub struct Link {
     pub name: String,
     /// Bytes a packet may have.
     pub mtu: u32,
+    /// Whether packets get through: it is on, and so is its other end.
+    pub running: bool,
 }
 
 /// What happens to packets that a route takes.
@@ -323,6 +327,20 @@ pub fn link(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> {
     }
 }
 
+/// Waits until packets get through the interface called `name`. When the other end of a link is
+/// switched on, the kernel tells this one in the background and drops packets until then; newer
+/// kernels get it done when somebody asks.
+pub fn settle(socket: &mut Socket, name: &str) -> io::Result<()> {
+    const STEP: Duration = Duration::from_millis(1);
+    for _ in 0..1000 {
+        if link(socket, name)?.is_some_and(|link| link.running) {
+            return Ok(());
+        }
+        std::thread::sleep(STEP);
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
 /// Every interface of the namespace.
 pub fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
     let replies = socket.dump(Message::new(GETLINK, 0, &link_body(0, 0, 0, 0)))?;
@@ -330,14 +348,16 @@ pub fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
 }
 
 fn parse_link(reply: &Reply) -> Option<Link> {
-    let mut link =
-        Link { index: netlink::native_u32(reply.body.get(4..8)?), name: String::new(), mtu: 0 };
+    const OPERATIONAL: [u8; 1] = [6];
+    let index = netlink::native_u32(reply.body.get(4..8)?);
+    let mut link = Link { index, name: String::new(), mtu: 0, running: false };
     for (kind, value) in reply.attributes(LINK_FIXED) {
         match kind {
             IFLA_IFNAME => {
                 let text = value.strip_suffix(&[0]).unwrap_or(value);
                 link.name = String::from_utf8_lossy(text).into_owned();
             }
+            IFLA_OPERSTATE => link.running = value == OPERATIONAL,
             IFLA_MTU => link.mtu = netlink::native_u32(value),
             _ => {}
         }

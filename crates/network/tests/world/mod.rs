@@ -55,6 +55,10 @@ impl World {
         run(&format!("ip -n outside address add {OUTSIDE}/24 dev eth0"));
         run("ip -n outside link set eth0 up");
         run("ip -n outside link set lo up");
+        // The kernel tells one end in the background that the other is on.
+        while !run("ip link show eth0").contains("state UP") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Self { dir, outside }
     }
 
@@ -96,10 +100,7 @@ impl Drop for World {
         let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
         let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         for path in paths.filter(|path| Path::new(path).starts_with(self.dir.path())) {
-            // The cluster still has a pin of its own open.
-            if let Err(error) = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH) {
-                eprintln!("{path} stays mounted: {error}");
-            }
+            unpin(Path::new(path));
         }
     }
 }
@@ -217,6 +218,11 @@ pub fn assert_same(now: &str, before: &str) {
         assert_eq!(now, before);
     }
     assert_eq!(now.lines().count(), before.lines().count(), "{now}");
+}
+
+/// Lifts a namespace's pin, though somebody may have it open still.
+pub fn unpin(path: &Path) {
+    nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
 /// Runs a command in the calling thread's namespaces and answers with what it printed.
