@@ -1,21 +1,32 @@
 //! Processes, namespaces, mounts, cgroups: what runs a pod's containers on this machine.
 //!
 //! The node asks for containers through the [`Containers`] trait. The real implementation,
-//! `Shims`, keeps one tiny process per pod (the *shim*, see `shim`) which is the parent of the
+//! [`Shims`], keeps one tiny process per pod (the *shim*, see [`shim`]) which is the parent of the
 //! pod's containers and outlives the engine; the engine only spawns shims and talks to them over a
 //! Unix socket. Nothing in the engine's own process ever clones a container.
 //!
 //! A newcomer starts with [`Containers`], then [`SandboxSpec`] and [`ContainerSpec`].
 
+mod boot;
+mod capabilities;
+mod cgroup;
 mod error;
 mod events;
+mod mounts;
+mod process;
+mod protocol;
+mod seccomp;
 mod session;
+pub mod shim;
+mod shims;
 mod spec;
 mod state;
+mod sys;
 
 pub use error::{RuntimeError, StartError, StartErrorKind};
 pub use events::{EventReceiver, EventSender, RuntimeEvent};
 pub use session::{ExitResult, Session, TerminalSize};
+pub use shims::Shims;
 pub use spec::{
     AttachSpec, Capabilities, ContainerSpec, ExecSpec, Mount, Propagation, Resources, Rootfs,
     SandboxSpec, Seccomp, User,
@@ -23,6 +34,9 @@ pub use spec::{
 pub use state::{Container, ContainerState, Sandbox, SandboxState};
 
 use std::path::PathBuf;
+
+/// Name of a shim's socket in its sandbox's directory.
+const SOCKET: &str = "shim.sock";
 
 /// Where the runtime keeps its state and how it starts shims.
 #[derive(Debug, Clone)]

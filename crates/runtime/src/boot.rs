@@ -1,0 +1,129 @@
+//! The files of a sandbox's directory: how a new engine knows what the last one made.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::process::ProcessId;
+use crate::{Container, ContainerState, Sandbox, SandboxSpec, SandboxState};
+
+/// What a shim is started with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Boot {
+    pub spec: SandboxSpec,
+    /// The pod's control group.
+    pub cgroup: String,
+    pub created_at: Timestamp,
+}
+
+/// A sandbox's directory.
+#[derive(Debug, Clone)]
+pub struct SandboxDir(PathBuf);
+
+impl SandboxDir {
+    /// The directory of a pod's sandbox, which need not exist.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn boot_file(&self) -> PathBuf {
+        self.0.join("sandbox.json")
+    }
+
+    pub fn shim_file(&self) -> PathBuf {
+        self.0.join("shim.json")
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.0.join("shim.log")
+    }
+
+    pub fn shm(&self) -> PathBuf {
+        self.0.join("shm")
+    }
+
+    /// Where libcontainer keeps its own files.
+    pub fn library_state(&self) -> PathBuf {
+        self.0.join("oci")
+    }
+
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.0.join("containers").join(id)
+    }
+
+    pub fn boot(&self) -> io::Result<Boot> {
+        read_json(&self.boot_file())
+    }
+
+    pub fn shim(&self) -> io::Result<ProcessId> {
+        read_json(&self.shim_file())
+    }
+
+    /// Writes down how a container is.
+    pub fn save_container(&self, container: &Container) -> io::Result<()> {
+        write_json(&self.container(&container.id).join("state.json"), container)
+    }
+
+    /// The sandbox as its files tell it, for when its shim cannot: nothing in it runs any more.
+    pub fn lost(&self) -> io::Result<Sandbox> {
+        let boot = self.boot()?;
+        let shim_pid = self.shim().map_or(0, |shim| shim.pid);
+        let mut containers: Vec<Container> = Vec::new();
+        let entries = fs::read_dir(self.0.join("containers")).into_iter().flatten().flatten();
+        for entry in entries {
+            // One that was being made or removed has no readable state, and nothing to tell.
+            containers.extend(read_json::<Container>(&entry.path().join("state.json")).ok());
+        }
+        containers
+            .iter_mut()
+            .for_each(|container| container.state = lost_state(&container.state, boot.created_at));
+        containers.sort_by(|a, b| (&a.name, a.attempt).cmp(&(&b.name, b.attempt)));
+        Ok(boot.describe(SandboxState::Lost, shim_pid, containers))
+    }
+}
+
+impl Boot {
+    /// The sandbox with these containers.
+    pub fn describe(&self, state: SandboxState, pid: i32, containers: Vec<Container>) -> Sandbox {
+        Sandbox {
+            pod_uid: self.spec.pod_uid.clone(),
+            namespace: self.spec.namespace.clone(),
+            name: self.spec.name.clone(),
+            state,
+            shim_pid: pid,
+            network_namespace: PathBuf::from(format!("/proc/{pid}/ns/net")),
+            created_at: self.created_at,
+            containers,
+            labels: self.spec.labels.clone(),
+            annotations: self.spec.annotations.clone(),
+        }
+    }
+}
+
+fn lost_state(last: &ContainerState, created_at: Timestamp) -> ContainerState {
+    match last {
+        ContainerState::Created => ContainerState::Lost { started_at: created_at },
+        ContainerState::Running { started_at } => ContainerState::Lost { started_at: *started_at },
+        ended => ended.clone(),
+    }
+}
+
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+/// Whoever reads the file sees the old content or the new one. Nothing is flushed: after a power
+/// cut nothing runs, whatever the file says.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    fs::write(&draft, serde_json::to_vec(value)?)?;
+    fs::rename(&draft, path)
+}

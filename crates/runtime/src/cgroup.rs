@@ -1,0 +1,348 @@
+//! Control groups, version 1 (also beside 2) and 2: a pod's own group above its containers'.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::Resources;
+
+/// One group: a directory in every hierarchy that controls something.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    layout: Layout,
+    /// `/coracle-NAME/podUID`, the same in every hierarchy.
+    path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Layout {
+    /// One hierarchy for all (version 2).
+    Unified(PathBuf),
+    /// A hierarchy for each controller, or for a few that go together (version 1).
+    Legacy(Vec<(Vec<String>, PathBuf)>),
+}
+
+/// Controllers that limit or count for us; those of version 2 that must be switched on for children.
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+impl Cgroup {
+    /// The group at `path`, which need not exist. Never the root: all processes are in it.
+    pub fn at(path: &str) -> io::Result<Self> {
+        let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
+        if names.peek().is_none() || names.any(|name| name == "." || name == "..") {
+            let message = format!("refusing {path:?} as a control group");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let table = fs::read_to_string("/proc/self/mountinfo")?;
+        Ok(Self { layout: Layout::read(&table), path: path.to_owned() })
+    }
+
+    /// Whether the machine has version 2 alone.
+    pub fn is_unified(&self) -> bool {
+        matches!(self.layout, Layout::Unified(_))
+    }
+
+    /// The group `name` within this one.
+    pub fn child(&self, name: &str) -> Self {
+        Self { layout: self.layout.clone(), path: format!("{}/{name}", self.path) }
+    }
+
+    /// Its path below every hierarchy's root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Its directory in version 2's hierarchy.
+    pub fn unified_dir(&self) -> Option<PathBuf> {
+        match &self.layout {
+            Layout::Unified(root) => Some(join(root, &self.path)),
+            Layout::Legacy(_) => None,
+        }
+    }
+
+    /// Whether memory limits can keep it from swapping.
+    pub fn limits_swap(&self) -> bool {
+        match &self.layout {
+            Layout::Unified(_) => true,
+            Layout::Legacy(mounts) => mounts.iter().any(|(names, root)| {
+                names.iter().any(|name| name == "memory")
+                    && root.join("memory.memsw.limit_in_bytes").exists()
+            }),
+        }
+    }
+
+    /// Makes it and limits it.
+    pub fn create(&self, resources: &Resources) -> io::Result<()> {
+        match &self.layout {
+            Layout::Unified(root) => {
+                create_unified(root, &self.path)?;
+                write_all(&join(root, &self.path), &unified_settings(resources))
+            }
+            Layout::Legacy(_) => CONTROLLERS.iter().try_for_each(|controller| {
+                let Some(dir) = self.dir_of(controller) else { return Ok(()) };
+                fs::create_dir_all(&dir)?;
+                write_all(&dir, &legacy_settings(controller, resources))
+            }),
+        }
+    }
+
+    /// Processes in it and below.
+    pub fn processes(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        // One hierarchy is enough: a container is in all of them.
+        for dir in self.dirs() {
+            collect_processes(&dir, &mut pids);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Kills every process in it, again and again until none is left or `patience` is at its end.
+    pub fn kill_all(&self, patience: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            self.kill_once()?;
+            if self.processes().is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "processes do not die"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Kills every process that is in it now, without waiting for the end of any.
+    pub fn kill_once(&self) -> io::Result<()> {
+        if let Some(file) = self.unified_dir().map(|dir| dir.join("cgroup.kill"))
+            && file.exists()
+        {
+            return fs::write(file, "1");
+        }
+        for pid in self.processes() {
+            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of its processes the kernel has killed for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        let file = match &self.layout {
+            Layout::Unified(root) => Some(join(root, &self.path).join("memory.events")),
+            Layout::Legacy(_) => self.dir_of("memory").map(|dir| dir.join("memory.oom_control")),
+        };
+        let text = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        counter(&text, "oom_kill")
+    }
+
+    /// Removes it and all groups below, in every hierarchy. None of them may hold a process.
+    pub fn remove(&self) -> io::Result<()> {
+        self.dirs().iter().try_for_each(|dir| remove_tree(dir))
+    }
+
+    fn dirs(&self) -> Vec<PathBuf> {
+        match &self.layout {
+            Layout::Unified(root) => vec![join(root, &self.path)],
+            Layout::Legacy(mounts) => {
+                mounts.iter().map(|(_, root)| join(root, &self.path)).collect()
+            }
+        }
+    }
+
+    fn dir_of(&self, controller: &str) -> Option<PathBuf> {
+        let Layout::Legacy(mounts) = &self.layout else { return None };
+        let (_, root) = mounts.iter().find(|(names, _)| names.iter().any(|n| n == controller))?;
+        Some(join(root, &self.path))
+    }
+}
+
+impl Layout {
+    /// From `/proc/self/mountinfo`: `… - TYPE SOURCE OPTIONS`.
+    fn read(table: &str) -> Self {
+        let mut legacy: Vec<(Vec<String>, PathBuf)> = Vec::new();
+        let mut unified = None;
+        for line in table.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let Some(target) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let mut right = right.split(' ');
+            match (right.next(), right.nth(1)) {
+                (Some("cgroup2"), _) => unified = unified.or(Some(target)),
+                (Some("cgroup"), Some(options)) => {
+                    let names = options.split(',').map(str::to_owned).collect();
+                    if !legacy.iter().any(|(known, _)| *known == names) {
+                        legacy.push((names, target));
+                    }
+                }
+                _ => {}
+            }
+        }
+        match unified {
+            Some(root) if legacy.is_empty() => Self::Unified(root),
+            _ => Self::Legacy(legacy),
+        }
+    }
+}
+
+fn join(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// Makes each directory on the way and lets it give its controllers to its children.
+fn create_unified(root: &Path, path: &str) -> io::Result<()> {
+    let mut dir = root.to_owned();
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        enable_controllers(&dir)?;
+        dir.push(name);
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    enable_controllers(&dir)
+}
+
+fn enable_controllers(dir: &Path) -> io::Result<()> {
+    let available = fs::read_to_string(dir.join("cgroup.controllers"))?;
+    let enabled = fs::read_to_string(dir.join("cgroup.subtree_control"))?;
+    let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
+    for name in CONTROLLERS {
+        if has(&available, name) && !has(&enabled, name) {
+            fs::write(dir.join("cgroup.subtree_control"), format!("+{name}"))?;
+        }
+    }
+    Ok(())
+}
+
+type Setting = (&'static str, String);
+
+fn write_all(dir: &Path, settings: &[Setting]) -> io::Result<()> {
+    settings.iter().try_for_each(|(file, value)| {
+        let path = dir.join(file);
+        let written = fs::write(&path, value);
+        written.map_err(|e| io::Error::new(e.kind(), format!("write {value} to {path:?}: {e}")))
+    })
+}
+
+fn unified_settings(resources: &Resources) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    if let Some(limit) = resources.memory_limit {
+        settings.push(("memory.max", limit.to_string()));
+    }
+    if let Some(shares) = resources.cpu_shares {
+        settings.push(("cpu.weight", weight_of(shares).to_string()));
+    }
+    if let Some(quota) = resources.cpu_quota.filter(|quota| *quota > 0) {
+        let period = resources.cpu_period.unwrap_or(100_000);
+        settings.push(("cpu.max", format!("{quota} {period}")));
+    }
+    if let Some(limit) = resources.pids_limit.filter(|limit| *limit > 0) {
+        settings.push(("pids.max", limit.to_string()));
+    }
+    settings
+}
+
+fn legacy_settings(controller: &str, resources: &Resources) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let mut push = |owner: &str, file, value: Option<String>| {
+        if owner == controller {
+            settings.extend(value.map(|value| (file, value)));
+        }
+    };
+    push("memory", "memory.limit_in_bytes", resources.memory_limit.map(|v| v.to_string()));
+    push("cpu", "cpu.shares", resources.cpu_shares.map(|v| v.to_string()));
+    let quota = resources.cpu_quota.filter(|quota| *quota > 0);
+    let period = quota.map(|_| resources.cpu_period.unwrap_or(100_000));
+    push("cpu", "cpu.cfs_period_us", period.map(|v| v.to_string()));
+    push("cpu", "cpu.cfs_quota_us", quota.map(|v| v.to_string()));
+    push("pids", "pids.max", resources.pids_limit.filter(|l| *l > 0).map(|v| v.to_string()));
+    settings
+}
+
+/// Version 2's weight (1 to 10000) for version 1's shares (2 to 262144).
+fn weight_of(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
+}
+
+/// The number after `name` in lines of `name number`.
+fn counter(text: &str, name: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+fn subdirectories(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+fn collect_processes(dir: &Path, pids: &mut Vec<i32>) {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    subdirectories(dir).iter().for_each(|child| collect_processes(child, pids));
+}
+
+/// A group whose last process has just died may be busy for another moment.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    for child in subdirectories(dir) {
+        remove_tree(&child)?;
+    }
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error)
+                if error.raw_os_error() == Some(nix::libc::EBUSY) && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "30 1 0:2 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+        31 1 0:3 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+        32 1 0:4 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn version_2_beside_version_1_does_not_count() {
+        assert!(matches!(Layout::read(HYBRID), Layout::Legacy(mounts) if mounts.len() == 2));
+    }
+
+    #[test]
+    fn version_2_alone_is_unified() {
+        let table = "32 1 0:4 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(Layout::read(table), Layout::Unified(PathBuf::from("/sys/fs/cgroup")));
+    }
+
+    #[test]
+    fn weights_span_the_shares() {
+        assert_eq!((weight_of(2), weight_of(1024), weight_of(262_144)), (1, 39, 10_000));
+    }
+
+    #[test]
+    fn kills_are_counted_and_not_confused_with_other_counters() {
+        let events = "low 0\noom 3\noom_kill 2\noom_group_kill 1\n";
+        assert_eq!(counter(events, "oom_kill"), 2);
+        assert_eq!(counter("oom_kill_disable 0\nunder_oom 0\n", "oom_kill"), 0);
+    }
+
+    #[test]
+    fn the_root_is_no_group_of_ours() {
+        for path in ["", "/", "//", "/a/../..", "."] {
+            assert!(Cgroup::at(path).is_err(), "{path:?}");
+        }
+    }
+}
