@@ -4,6 +4,7 @@
 //! OpenAPI v3 form again, one JSON map from name to definition, deflated. Descriptions and
 //! extensions are kept; what the conversion added is taken away, what it lost is put back.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -61,6 +62,7 @@ fn pack(source: &Path) -> io::Result<()> {
     let Some(definitions) = document.get_mut("$defs").and_then(Value::as_object_mut) else {
         return Err(io::Error::other("no $defs in it"));
     };
+    drop_unserved(definitions);
     definitions.values_mut().for_each(to_openapi);
     restore(definitions);
     let folder = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo gave no OUT_DIR"))?;
@@ -68,6 +70,27 @@ fn pack(source: &Path) -> io::Result<()> {
     let mut packed = DeflateEncoder::new(target, Compression::best());
     serde_json::to_writer(&mut packed, definitions)?;
     packed.finish()?.flush()
+}
+
+/// No alpha or beta version is served; their definitions go, but for those that others refer to.
+fn drop_unserved(definitions: &mut Map<String, Value>) {
+    let mut kept = BTreeSet::new();
+    let mut wanted: Vec<String> =
+        definitions.keys().filter(|name| is_served(name)).cloned().collect();
+    while let Some(name) = wanted.pop() {
+        if let Some(definition) = definitions.get(&name)
+            && kept.insert(name)
+        {
+            let text = definition.to_string();
+            let targets = text.split("\"#/$defs/").skip(1);
+            wanted.extend(targets.filter_map(|rest| rest.split('"').next()).map(str::to_string));
+        }
+    }
+    definitions.retain(|name, _| kept.contains(name));
+}
+
+fn is_served(name: &str) -> bool {
+    !name.split('.').any(|part| part.starts_with("v1alpha") || part.starts_with("v1beta"))
 }
 
 /// Turns one schema and those inside it back from JSON Schema.

@@ -90,8 +90,9 @@ pub fn v3_group_version(
     text.push_str(r#"},"components":{"schemas":{"#);
     let source = definitions()?;
     comma = "";
-    for (name, schema) in closure(names, &Library::new(&source, &version.kinds)?) {
-        append(&mut text, comma, &name, &schema);
+    let library = Library::new(&source, &version.kinds)?;
+    for (name, schema) in closure(&names, &library) {
+        append(&mut text, comma, name, schema);
         comma = ",";
     }
     text.push_str(r#"},"securitySchemes":{"BearerToken":{"type":"apiKey","in":"header","#);
@@ -122,10 +123,11 @@ pub fn v2(kinds: &Kinds) -> Result<String, MalformedSchema> {
     text.push_str(r#"},"definitions":{"#);
     let source = definitions()?;
     comma = "";
-    for (name, schema) in closure(names, &Library::new(&source, kinds.iter())?) {
-        let mut schema = serde_json::from_str(&schema).map_err(MalformedSchema::Parse)?;
+    let library = Library::new(&source, kinds.iter())?;
+    for (name, schema) in closure(&names, &library) {
+        let mut schema = serde_json::from_str(schema).map_err(MalformedSchema::Parse)?;
         v2::definition(&mut schema);
-        append(&mut text, comma, &name, &schema.to_string());
+        append(&mut text, comma, name, &schema.to_string());
         comma = ",";
     }
     text.push_str(r#"},"securityDefinitions":{"BearerToken":{"type":"apiKey","in":"header","#);
@@ -172,18 +174,19 @@ impl<'a> Library<'a> {
 }
 
 /// The named definitions and all that they refer to, by name.
-fn closure(names: BTreeSet<String>, library: &Library<'_>) -> BTreeMap<String, String> {
+fn closure<'a>(
+    names: &'a BTreeSet<String>,
+    library: &'a Library<'_>,
+) -> BTreeMap<&'a str, &'a str> {
     let mut found = BTreeMap::new();
-    let mut wanted: Vec<String> = names.into_iter().collect();
+    let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     while let Some(name) = wanted.pop() {
-        if found.contains_key(&name) {
-            continue;
+        if let Some(schema) = library.get(name)
+            && found.insert(name, schema).is_none()
+        {
+            let targets = schema.split(REFERENCE).skip(1);
+            wanted.extend(targets.filter_map(|rest| rest.split('"').next()));
         }
-        let Some(schema) = library.get(&name) else { continue };
-        for rest in schema.split(REFERENCE).skip(1) {
-            wanted.extend(rest.split('"').next().map(str::to_string));
-        }
-        found.insert(name, schema.to_string());
     }
     found
 }

@@ -194,16 +194,9 @@ impl Schema {
     /// # Errors
     /// When it is no such map, or a reference leads nowhere.
     pub fn from_definitions(text: &str) -> Result<Self, MalformedSchema> {
-        let sources: Vec<(Box<str>, Source)> = source::parse_map(text)?;
-        let mut schema = Self::default();
-        for (id, (name, _)) in (0..).zip(&sources) {
-            schema.names.insert(name.clone(), TypeId(id));
-        }
-        for (name, source) in sources {
-            let ty = source.into_named_type(&name, &schema.names)?;
-            schema.types.push(ty);
-        }
-        Ok(schema)
+        let names = source::names(text)?;
+        let types = source::types(text, &names)?;
+        Ok(Self { names, types })
     }
 
     /// The type called `name` of a custom resource with `openAPIV3Schema` `root`: the fields of

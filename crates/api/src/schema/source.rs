@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -59,25 +59,60 @@ enum Additional {
     Of(Box<Source>),
 }
 
-/// The members of a JSON map, in the order of the text.
-pub(super) fn parse_map(text: &str) -> Result<Vec<(Box<str>, Source)>, MalformedSchema> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(Box<str>, Source)>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a map of definitions")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::new();
-            while let Some(member) = map.next_entry()? {
-                members.push(member);
-            }
-            Ok(members)
-        }
+/// The names of a JSON map of definitions, numbered.
+pub(super) fn names(text: &str) -> Result<Names, MalformedSchema> {
+    let names: BTreeMap<Box<str>, IgnoredAny> =
+        serde_json::from_str(text).map_err(MalformedSchema::Parse)?;
+    Ok(names.into_keys().zip((0..).map(TypeId)).collect())
+}
+
+/// The types of a JSON map of definitions, by number. Each is made as soon as it is read, so that
+/// there is never more than one definition in memory.
+pub(super) fn types(text: &str, names: &Names) -> Result<Vec<Type>, MalformedSchema> {
+    let mut types = vec![Type::Any; names.len()];
+    let mut failure = None;
+    let parsed = serde_json::Deserializer::from_str(text).deserialize_map(Members {
+        names,
+        types: &mut types,
+        failure: &mut failure,
+    });
+    match failure {
+        Some(failure) => Err(failure),
+        None => parsed.map(|()| types).map_err(MalformedSchema::Parse),
     }
-    serde_json::Deserializer::from_str(text)
-        .deserialize_map(Members)
-        .map_err(MalformedSchema::Parse)
+}
+
+struct Members<'a> {
+    names: &'a Names,
+    types: &'a mut [Type],
+    /// What is wrong with a definition, when it is not its JSON.
+    failure: &'a mut Option<MalformedSchema>,
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of definitions")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, source)) = map.next_entry::<Box<str>, Source>()? {
+            let ty = match source.into_named_type(&name, self.names) {
+                Ok(ty) => ty,
+                Err(failure) => {
+                    let error = serde::de::Error::custom(&failure);
+                    *self.failure = Some(failure);
+                    return Err(error);
+                }
+            };
+            let place = self.names.get(&name).and_then(|id| self.types.get_mut(id.0 as usize));
+            if let Some(place) = place {
+                *place = ty;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Source {
