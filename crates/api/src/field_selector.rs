@@ -99,17 +99,9 @@ impl FieldSelector {
     /// Whether `object` of `kind` is selected. Fields that the kind does not know count as empty.
     pub fn matches(&self, kind: &Kind, object: &Value) -> bool {
         self.terms.iter().all(|term| {
-            let found = kind.field_pointer(&term.field).and_then(|pointer| object.pointer(pointer));
-            (text_of(found) == term.value) != term.negated
+            let text = kind.field_text(&term.field, object).unwrap_or_default();
+            (text == term.value) != term.negated
         })
-    }
-}
-
-fn text_of(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
     }
 }
 

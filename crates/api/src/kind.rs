@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::FieldError;
 use crate::print::Column;
-use crate::schema::Schema;
+use crate::schema::{Schema, Type};
 
 /// A string of a row: static for the kinds that are compiled in, owned for custom resources.
 pub type Text = Cow<'static, str>;
@@ -235,6 +235,17 @@ impl Kind {
         known.map(|(_, pointer)| *pointer).or_else(|| custom().map(|(_, p)| p.as_str()))
     }
 
+    /// What a selectable field of a stored object reads as; an absent one as its zero value.
+    /// `None` when the kind cannot be selected by it.
+    pub fn field_text<'a>(&self, label: &str, object: &'a Value) -> Option<Cow<'a, str>> {
+        let pointer = self.field_pointer(label)?;
+        Some(match object.pointer(pointer) {
+            None | Some(Value::Null) => zero_text(self, pointer).into(),
+            Some(Value::String(text)) => text.as_str().into(),
+            Some(other) => other.to_string().into(),
+        })
+    }
+
     /// `apps/v1`, or `v1` in the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -252,6 +263,23 @@ impl Kind {
     /// The subresource called `name`.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
+    }
+}
+
+/// Whether the schema has a boolean or a number at a pointer, and how its zero value reads.
+fn zero_text(kind: &Kind, pointer: &str) -> &'static str {
+    let types = kind.types();
+    let mut ty = types.type_named(&kind.schema);
+    for part in pointer.split('/').skip(1) {
+        ty = match ty.map(|ty| types.resolve(ty)) {
+            Some(Type::Object(object)) => object.field(part).map(|field| &field.ty),
+            _ => None,
+        };
+    }
+    match ty.map(|ty| types.resolve(ty)) {
+        Some(Type::Boolean) => "false",
+        Some(Type::Integer | Type::Integer32 | Type::Number) => "0",
+        _ => "",
     }
 }
 
@@ -354,6 +382,23 @@ pub(crate) mod tests {
         columns: Cow::Borrowed(&[]),
         strategy: Strategy::DEFAULT,
     };
+
+    #[test]
+    fn an_absent_field_is_selected_by_its_zero_value() {
+        let kinds = crate::Kinds::builtin();
+        let text = |kind: &str, label: &str, object: Value| {
+            let kind = kinds.of_object("v1", kind).unwrap();
+            kind.field_text(label, &object).map(Cow::into_owned)
+        };
+        let empty = || Value::Object(Default::default());
+        assert_eq!(text("Node", "spec.unschedulable", empty()).unwrap(), "false");
+        assert_eq!(text("ReplicationController", "status.replicas", empty()).unwrap(), "0");
+        assert_eq!(text("Pod", "spec.nodeName", empty()).unwrap(), "");
+        let pod = serde_json::json!({"spec": {"hostNetwork": true}, "metadata": {"name": "a"}});
+        assert_eq!(text("Pod", "spec.hostNetwork", pod.clone()).unwrap(), "true");
+        assert_eq!(text("Pod", "metadata.name", pod.clone()).unwrap(), "a");
+        assert_eq!(text("Pod", "spec.containers", pod), None);
+    }
 
     #[test]
     fn a_kind_names_itself_as_kubernetes_does() {
