@@ -2,13 +2,16 @@
 //! `cargo run -p coracle-server --example api -- DIR [PORT]` writes `DIR/kubeconfig`.
 
 use std::error::Error;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use coracle_server::{Api, Cluster, Kinds, Pki, Server, System, bootstrap, pki};
+use coracle_api::Verb;
+use coracle_server::{
+    Api, Body, Cluster, Kinds, Options, Pki, Request, Server, System, User, bootstrap, pki,
+};
 use coracle_store::Store;
 use redb::backends::InMemoryBackend;
 
@@ -24,7 +27,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     api.set_tokens(Arc::clone(&tokens));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let address = listener.local_addr()?;
-    bootstrap::bootstrap(&api, SocketAddrV4::new(Ipv4Addr::LOCALHOST, address.port())).await?;
+    bootstrap::bootstrap(&api).await?;
+    api.call(namespace(&api)?).await?;
     let admin = pki.client("kubernetes-admin", &["kubeadm:cluster-admins"])?;
     let encode = |pem: &str| STANDARD.encode(pem);
     let kubeconfig = serde_json::json!({
@@ -51,4 +55,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     Server::new(api, tokens).serve(vec![listener], tls, stop).await?;
     Ok(())
+}
+
+/// Nothing can be made before there is a namespace to make it in.
+fn namespace(api: &Api) -> Result<Request, Box<dyn Error>> {
+    let kinds = api.kinds();
+    let kind = kinds.resource("", "v1", "namespaces").ok_or("no namespaces")?;
+    Ok(Request {
+        user: User::system("system:apiserver"),
+        verb: Verb::Create,
+        kind: Arc::clone(kind),
+        namespace: String::new(),
+        name: String::new(),
+        subresource: String::new(),
+        options: Options::default(),
+        body: Body::Object(serde_json::json!({"metadata": {"name": "default"}})),
+    })
 }

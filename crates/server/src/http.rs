@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use coracle_api::print::IncludeObject;
 use coracle_api::{Kind, Status, Verb};
 use futures_util::stream::{self, Stream, StreamExt};
 use http::request::Parts;
@@ -28,7 +29,7 @@ use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, authorize, certificate, impersonate};
 use crate::negotiate::{Form, Shape, form};
 use crate::parse::{self, Query, ResourceRef, Route};
-use crate::render::{Include, Rendering};
+use crate::render::Rendering;
 use crate::reply::Reply;
 use crate::request::{Body as RequestBody, Request, User};
 use crate::streaming::NodeStreams;
@@ -296,14 +297,10 @@ impl Server {
         let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         let pretty = query.has("pretty").then(|| query.flag("pretty"));
         let accept = text(header::ACCEPT).unwrap_or_default();
-        let mut form = form(accept, pretty, text(header::USER_AGENT).unwrap_or_default())?;
-        // Until the columns are there, kubectl makes do with names.
-        if matches!(form.shape, Shape::Table(_)) {
-            form.shape = Shape::Whole;
-        }
+        let form = form(accept, pretty, text(header::USER_AGENT).unwrap_or_default())?;
         let include = match form.shape {
-            Shape::Table(_) => Include::parse(query.get("includeObject"))?,
-            _ => Include::Metadata,
+            Shape::Table(_) => include(query.get("includeObject"))?,
+            _ => IncludeObject::Metadata,
         };
         Ok(Rendering { kind, form, include, now: self.api.source().now() })
     }
@@ -325,6 +322,11 @@ fn action(route: &Route, method: &Method, query: &Query) -> Action {
             Action::Resource(resource)
         }
     }
+}
+
+fn include(text: &str) -> Result<IncludeObject, Status> {
+    let unknown = || Status::bad_request(format!("unrecognized includeObject value: \"{text}\""));
+    IncludeObject::parse(text).ok_or_else(unknown)
 }
 
 /// The whole body, if it is not too long and does not take too long.

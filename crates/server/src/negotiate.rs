@@ -105,8 +105,8 @@ pub fn form(accept: &str, pretty: Option<bool>, agent: &str) -> Result<Form, Sta
 
 fn shape(media: &MediaType) -> Option<Shape> {
     let version = match (media.param("g"), media.param("v")) {
-        ("meta.k8s.io", "v1") => "meta.k8s.io/v1",
-        ("meta.k8s.io", "v1beta1") => "meta.k8s.io/v1beta1",
+        ("meta.k8s.io", "v1") => "v1",
+        ("meta.k8s.io", "v1beta1") => "v1beta1",
         _ if media.param("as").is_empty() => return Some(Shape::Whole),
         _ => return None,
     };
@@ -134,12 +134,12 @@ mod tests {
     fn kubectl_gets_tables_and_typed_clients_json() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;\
                        v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(form(kubectl, None, "kubectl").unwrap().shape, Shape::Table("meta.k8s.io/v1"));
+        assert_eq!(form(kubectl, None, "kubectl").unwrap().shape, Shape::Table("v1"));
         let typed = "application/vnd.kubernetes.protobuf,application/json";
         assert_eq!(form(typed, None, "kubectl").unwrap(), Form::JSON);
         assert_eq!(form("", None, "curl/8").unwrap().encoding, Encoding::Pretty);
         assert_eq!(form("text/plain", None, "").unwrap_err().code, 406);
         let metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        assert_eq!(form(metadata, None, "").unwrap().shape, Shape::Metadata("meta.k8s.io/v1"));
+        assert_eq!(form(metadata, None, "").unwrap().shape, Shape::Metadata("v1"));
     }
 }

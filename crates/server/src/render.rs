@@ -1,6 +1,7 @@
 //! From an answer to bytes, in the form that the client asked for.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::print::{self, IncludeObject, TableOptions};
 use coracle_api::{Kind, Object, Status, Timestamp};
 use serde_json::{Value, json};
 
@@ -18,32 +19,9 @@ pub(crate) struct Rendering<'a> {
     pub(crate) kind: &'a Kind,
     pub(crate) form: Form,
     /// `includeObject` of tables.
-    pub(crate) include: Include,
+    pub(crate) include: IncludeObject,
     /// What ages are counted to.
     pub(crate) now: Timestamp,
-}
-
-/// Which object stands beside a table's row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Include {
-    /// Its metadata.
-    Metadata,
-    /// All of it.
-    Object,
-    /// None.
-    None,
-}
-
-impl Include {
-    /// `includeObject` of a query.
-    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
-        match text {
-            "" | "Metadata" => Ok(Self::Metadata),
-            "Object" => Ok(Self::Object),
-            "None" => Ok(Self::None),
-            _ => Err(Status::bad_request(format!("unrecognized includeObject value: \"{text}\""))),
-        }
-    }
 }
 
 impl Encoding {
@@ -86,9 +64,7 @@ impl Rendering<'_> {
         match self.form.shape {
             Shape::Whole if as_stored => Ok(object.bytes().clone()),
             Shape::Whole => self.form.encoding.encode(&content::readable(self.kind, object)),
-            Shape::Metadata(version) => {
-                self.form.encoding.encode(&partial("PartialObjectMetadata", version, object))
-            }
+            Shape::Metadata(version) => self.form.encoding.encode(&partial(version, object)),
             Shape::Table(version) => {
                 let metadata = json!({"resourceVersion": object.metadata().resource_version});
                 let table = self.table(version, metadata, &[object], true);
@@ -98,14 +74,17 @@ impl Rendering<'_> {
     }
 
     fn value(&self, value: &Value) -> Result<Vec<Bytes>, Status> {
-        if let Shape::Table(_) = self.form.shape {
-            let message = format!(
-                "the resource {} does not support being converted to a Table",
-                self.kind.group_resource()
-            );
-            return Err(Status::failure(406, "NotAcceptable", message));
+        let encoding = self.form.encoding;
+        let Shape::Table(version) = self.form.shape else {
+            return Ok(vec![encoding.encode(value)?]);
+        };
+        if value["kind"] != "Scale" {
+            return Err(self.no_table());
         }
-        Ok(vec![self.form.encoding.encode(value)?])
+        let options = TableOptions { now: self.now, include: self.include, headers: true, version };
+        let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+        let table = print::table_of(print::SCALE, [value], metadata, &options);
+        Ok(vec![encoding.encode(&table)?])
     }
 
     fn list(&self, list: &ObjectList) -> Result<Vec<Bytes>, Status> {
@@ -117,12 +96,10 @@ impl Rendering<'_> {
                 Ok(vec![encoding.encode(&table)?])
             }
             Shape::Metadata(version) => {
-                let item = |object: &std::sync::Arc<Object>| {
-                    partial("PartialObjectMetadata", version, object)
-                };
+                let item = |object: &std::sync::Arc<Object>| partial(version, object);
                 let value = json!({
                     "kind": "PartialObjectMetadataList",
-                    "apiVersion": version,
+                    "apiVersion": format!("meta.k8s.io/{version}"),
                     "metadata": list.metadata(),
                     "items": list.items.iter().map(item).collect::<Vec<_>>(),
                 });
@@ -205,16 +182,17 @@ impl Rendering<'_> {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let (kind, version) = match self.form.shape {
-            Shape::Metadata(version) => ("PartialObjectMetadata", version.to_owned()),
+            Shape::Metadata(version) | Shape::Table(version) => {
+                ("PartialObjectMetadata", format!("meta.k8s.io/{version}"))
+            }
             _ => (&*self.kind.kind, self.kind.api_version()),
         };
         let object = json!({"kind": kind, "apiVersion": version, "metadata": metadata});
         match self.form.shape {
             Shape::Table(version) => {
-                let metadata_only = json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata});
                 let metadata = json!({"resourceVersion": revision.to_string()});
                 let mut table = self.table(version, metadata, &[], is_first)?;
-                table["rows"] = json!([{"cells": [], "object": metadata_only}]);
+                table["rows"] = json!([{"cells": [], "object": object}]);
                 Ok(table)
             }
             _ => Ok(object),
@@ -224,13 +202,30 @@ impl Rendering<'_> {
     /// A `meta.k8s.io` Table of `objects`.
     fn table(
         &self,
-        version: &str,
+        version: &'static str,
         metadata: Value,
         objects: &[&Object],
-        with_columns: bool,
+        headers: bool,
     ) -> Result<Value, Status> {
-        let _ = (version, metadata, objects, with_columns, self.now);
-        Err(Status::failure(406, "NotAcceptable", "no tables yet"))
+        if !print::has_table(self.kind) {
+            return Err(self.no_table());
+        }
+        let options = TableOptions { now: self.now, include: self.include, headers, version };
+        if self.kind.storage.is_none() {
+            let values = objects.iter().map(|object| object.value());
+            return Ok(print::table(self.kind, values, metadata, &options));
+        }
+        let values: Vec<Value> =
+            objects.iter().map(|object| content::readable(self.kind, object)).collect();
+        Ok(print::table(self.kind, &values, metadata, &options))
+    }
+
+    fn no_table(&self) -> Status {
+        let message = format!(
+            "the resource {} does not support being converted to a Table",
+            self.kind.group_resource()
+        );
+        Status::failure(406, "NotAcceptable", message)
     }
 }
 
@@ -238,6 +233,11 @@ fn line(value: &Value) -> Result<Bytes, Status> {
     Ok(serde_json::to_vec(value).map_err(Status::internal)?.into())
 }
 
-fn partial(kind: &str, version: &str, object: &Object) -> Value {
-    json!({"kind": kind, "apiVersion": version, "metadata": object.value()["metadata"]})
+/// `PartialObjectMetadata`.
+fn partial(version: &str, object: &Object) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": object.value()["metadata"],
+    })
 }
