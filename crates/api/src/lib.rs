@@ -18,6 +18,7 @@ pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod print;
+pub mod protobuf;
 pub mod quantity;
 pub mod revision;
 pub mod schema;
