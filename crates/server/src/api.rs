@@ -115,17 +115,18 @@ impl Api {
     }
 
     fn review(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
-        let (kinds, snapshot) = (self.kinds(), self.snapshot());
-        let body = content::object(request, &self.env(&kinds))?.value;
+        let snapshot = self.snapshot();
+        let body = content::object(request)?.value;
         let tokens = self.inner.tokens.get().map(AsRef::as_ref);
         let facts = reviews::Facts { snapshot: &snapshot, tokens, now };
         Ok(Reply::created(Answer::Value(reviews::answer(&facts, request, body)?)))
     }
 
     fn token(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
-        let (kinds, snapshot) = (self.kinds(), self.snapshot());
+        let snapshot = self.snapshot();
+        let kinds = self.kinds();
         let mut env = self.env(&kinds);
-        let body = content::raw(request, &env)?;
+        let body = content::raw(request)?;
         let tokens =
             self.inner.tokens.get().ok_or_else(|| Status::internal("there are no tokens here"))?;
         let answer = tokens.request(&snapshot, request, body, now, &mut env.entropy)?;

@@ -3,11 +3,10 @@
 use coracle_api::{Kind, Object, Status, structural};
 use serde_json::Value;
 
-use crate::Kinds;
+use crate::json;
 use crate::prepare::WriteEnv;
 use crate::request::{Body, Content, FieldValidation, Request};
 use crate::verbs::text;
-use crate::{json, protobuf};
 
 /// A body that was read.
 #[derive(Clone, Debug)]
@@ -22,13 +21,13 @@ pub struct Decoded {
 ///
 /// # Errors
 /// 400 when the bytes are not of that type.
-pub fn decode(content: Content, bytes: &[u8], kinds: &Kinds) -> Result<Decoded, Status> {
+pub fn decode(content: Content, bytes: &[u8]) -> Result<Decoded, Status> {
     let bad = |error: &dyn std::fmt::Display| {
         Status::bad_request(format!("error decoding the body of the request: {error}"))
     };
     let parsed = match content {
         Content::Protobuf => {
-            let value = protobuf::decode(bytes, kinds)?;
+            let value = coracle_api::protobuf::decode(bytes).map_err(|error| bad(&error))?;
             return Ok(Decoded { value, warnings: Vec::new() });
         }
         Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => {
@@ -54,20 +53,20 @@ fn duplicates(paths: &[String]) -> Vec<String> {
 }
 
 /// The body of `request` as a value of whatever kind.
-pub(crate) fn raw(request: &Request, env: &WriteEnv<'_>) -> Result<Value, Status> {
+pub(crate) fn raw(request: &Request) -> Result<Value, Status> {
     match &request.body {
         Body::Empty => Ok(Value::Null),
         Body::Object(value) => Ok(value.clone()),
-        Body::Encoded(content, bytes) => Ok(decode(*content, bytes, env.kinds)?.value),
+        Body::Encoded(content, bytes) => Ok(decode(*content, bytes)?.value),
     }
 }
 
 /// The body of `request` as an object of its kind.
-pub(crate) fn object(request: &Request, env: &WriteEnv<'_>) -> Result<Decoded, Status> {
+pub(crate) fn object(request: &Request) -> Result<Decoded, Status> {
     let decoded = match &request.body {
         Body::Empty => return Err(Status::bad_request("the body of the request is empty")),
         Body::Object(value) => Decoded { value: value.clone(), warnings: Vec::new() },
-        Body::Encoded(content, bytes) => decode(*content, bytes, env.kinds)?,
+        Body::Encoded(content, bytes) => decode(*content, bytes)?,
     };
     checked(request, decoded)
 }

@@ -15,7 +15,6 @@ pub mod parse;
 pub mod pki;
 mod port_forward;
 pub mod prepare;
-mod protobuf;
 mod render;
 pub mod reply;
 pub mod request;

@@ -29,7 +29,7 @@ pub(crate) fn binding(
     request: &Request,
     env: &WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let body = content::raw(request, env)?;
+    let body = content::raw(request)?;
     let node = text(&body, "/target/name");
     if node.is_empty() {
         return Err(Status::bad_request("target.name: Required value"));
@@ -105,7 +105,7 @@ pub(crate) fn eviction(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let body = content::raw(request, env)?;
+    let body = content::raw(request)?;
     let pod = existing(snapshot, request)?;
     let name = text(&body, "/metadata/name");
     if !name.is_empty() && name != request.name {
@@ -115,7 +115,7 @@ pub(crate) fn eviction(
         Request { body: Body::Object(body["deleteOptions"].clone()), ..request.clone() };
     let options = match &body["deleteOptions"] {
         Value::Null => DeleteOptions::default(),
-        _ => DeleteOptions::of(&as_delete, env)?,
+        _ => DeleteOptions::of(&as_delete)?,
     };
     let mut prepared = Prepared::answered(success());
     prepared.writes = if unguarded(pod) { Vec::new() } else { budget(snapshot, pod, env)? };

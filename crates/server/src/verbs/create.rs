@@ -26,7 +26,7 @@ pub fn prepare(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let decoded = content::object(request, env)?;
+    let decoded = content::object(request)?;
     new_object(snapshot, request, decoded, false, env)
 }
 

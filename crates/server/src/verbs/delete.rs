@@ -56,11 +56,11 @@ impl DeleteOptions {
     ///
     /// # Errors
     /// 400 when the body is no DeleteOptions, 422 when they contradict themselves.
-    pub fn of(request: &Request, env: &WriteEnv<'_>) -> Result<Self, Status> {
+    pub fn of(request: &Request) -> Result<Self, Status> {
         let body = match &request.body {
             Body::Empty => return Ok(Self::default()),
             Body::Object(value) => value.clone(),
-            Body::Encoded(content, bytes) => content::decode(*content, bytes, env.kinds)?.value,
+            Body::Encoded(content, bytes) => content::decode(*content, bytes)?.value,
         };
         let options = Self {
             grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
@@ -120,7 +120,7 @@ pub fn prepare(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let options = DeleteOptions::of(request, env)?;
+    let options = DeleteOptions::of(request)?;
     let old = existing(snapshot, request)?;
     one(snapshot, request, &options, old, env)
 }
@@ -134,7 +134,7 @@ pub fn prepare_collection(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let options = DeleteOptions::of(request, env)?;
+    let options = DeleteOptions::of(request)?;
     let items = list::select(snapshot, request)?;
     let mut writes = Vec::new();
     let mut requires = Vec::new();

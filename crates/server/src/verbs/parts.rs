@@ -11,17 +11,17 @@ use crate::request::Request;
 use crate::verbs::{Part, map_at, text};
 
 /// The body of an update of `part`.
-pub(crate) fn body(request: &Request, part: Part, env: &WriteEnv<'_>) -> Result<Decoded, Status> {
+pub(crate) fn body(request: &Request, part: Part) -> Result<Decoded, Status> {
     match part {
         Part::Scale => {
-            let value = content::raw(request, env)?;
+            let value = content::raw(request)?;
             if text(&value, "/kind") != "Scale" {
                 let kind = text(&value, "/kind");
                 return Err(Status::bad_request(format!("cannot use a {kind:?} as a Scale")));
             }
             Ok(Decoded { value, warnings: Vec::new() })
         }
-        _ => content::object(request, env),
+        _ => content::object(request),
     }
 }
 

@@ -32,7 +32,7 @@ pub fn prepare(
     let Body::Encoded(content, bytes) = &request.body else {
         return Err(Status::bad_request("a patch must say of which type it is"));
     };
-    let patch = content::decode(*content, bytes, env.kinds)?;
+    let patch = content::decode(*content, bytes)?;
     if *content == Content::ApplyPatch {
         return applied(snapshot, request, part, patch, env);
     }

@@ -23,7 +23,7 @@ pub fn prepare(
     part: Part,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let decoded = parts::body(request, part, env)?;
+    let decoded = parts::body(request, part)?;
     check_name(request, &decoded.value)?;
     let old = match existing(snapshot, request) {
         Ok(old) => old,
