@@ -4,8 +4,12 @@
 //! give the same plan, in the engine and in the simulation alike. [`CONTROLLERS`] is the table of
 //! them; the driver reads it and knows none by name.
 
+mod bootstrap;
 mod context;
+mod endpoints;
+mod garbage;
 mod json;
+mod load_balancer;
 mod namespaced;
 pub mod plan;
 mod pods;
@@ -17,6 +21,7 @@ mod why;
 
 use coracle_api::Timestamp;
 
+pub use bootstrap::bootstrap;
 pub use context::{Config, Context};
 pub use plan::{Because, DeleteOptions, EventType, Note, Plan, Propagation, Refusal, Write};
 pub use table::{ANY, CONTROLLERS, Concerns, Controller, Decide};

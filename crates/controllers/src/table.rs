@@ -38,6 +38,10 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::volumes::VOLUME_PROTECTOR,
     crate::namespaced::SERVICE_ACCOUNTS,
     crate::namespaced::ROOT_CAS,
+    crate::endpoints::ENDPOINTS,
+    crate::endpoints::ENDPOINT_SLICES,
+    crate::load_balancer::CONTROLLER,
+    crate::garbage::CONTROLLER,
 ];
 
 /// The object itself.

@@ -117,6 +117,10 @@ impl World {
     pub fn create(&mut self, mut value: Value) -> Arc<Object> {
         self.uids += 1;
         let metadata = value["metadata"].as_object_mut().unwrap();
+        if let Some(prefix) = metadata.get("generateName").and_then(Value::as_str) {
+            let name = json!(format!("{prefix}{}", self.uids));
+            metadata.entry("name").or_insert(name);
+        }
         metadata.insert("uid".into(), json!(format!("uid-{}", self.uids)));
         metadata.insert("creationTimestamp".into(), json!(self.now.to_string()));
         metadata.entry("generation").or_insert(json!(1));
@@ -230,7 +234,7 @@ impl World {
         plan
     }
 
-    fn carry_out(&mut self, plan: &Plan) {
+    pub fn carry_out(&mut self, plan: &Plan) {
         let refused = plan.writes.iter().enumerate().find_map(|(index, write)| {
             let (name, error) = self.refuses.as_ref()?;
             let Write::Create(value) = write else { return None };

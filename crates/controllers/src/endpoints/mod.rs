@@ -1,0 +1,40 @@
+//! Endpoints and EndpointSlices: which pods answer for a Service.
+//!
+//! Both are made from one reading of the Service and its pods (`backends`). Services without a
+//! selector are left to whoever made them.
+
+mod backends;
+mod plain;
+mod slices;
+#[cfg(test)]
+mod tests;
+
+use coracle_api::{Key, Object, Selector};
+use coracle_store::{Event, Snapshot};
+use serde_json::Value;
+
+pub(crate) use self::plain::CONTROLLER as ENDPOINTS;
+pub(crate) use self::slices::CONTROLLER as ENDPOINT_SLICES;
+
+const SERVICES: &str = "services";
+
+/// The selector of a Service; `None` when it has none and its endpoints are somebody else's.
+fn selector(service: &Object) -> Option<Selector> {
+    let is_external = service.str_at("/spec/type") == Some("ExternalName");
+    let pairs = service.value()["spec"]["selector"].as_object().filter(|_| !is_external)?;
+    let text = |(k, v): (&String, &Value)| (k.clone(), v.as_str().unwrap_or_default().to_owned());
+    let labels: Vec<_> = pairs.iter().map(text).collect();
+    (!labels.is_empty()).then(|| Selector::from_labels(labels.iter().map(|(k, v)| (k, v))))
+}
+
+/// The Services that select the pod, or did before the write.
+fn services_of_pod(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    let states: Vec<_> = event.old.iter().chain([&event.last]).collect();
+    let selects = |service: &&std::sync::Arc<Object>| {
+        selector(service).is_some_and(|selector| {
+            states.iter().any(|pod| selector.matches(&pod.metadata().labels))
+        })
+    };
+    let services = snapshot.list(SERVICES, Some(&event.key.namespace)).filter(selects);
+    services.map(|service| service.key().clone()).collect()
+}

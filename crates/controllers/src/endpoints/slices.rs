@@ -1,0 +1,127 @@
+//! EndpointSlices: at most a hundred endpoints each, as many as it takes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_api::{Key, Object};
+use coracle_store::{Event, Snapshot};
+use serde_json::{Value, json};
+
+use super::backends::{Backend, Backends, Port};
+use super::{SERVICES, services_of_pod};
+use crate::plan::{Plan, Write};
+use crate::table::{Controller, itself};
+use crate::{Context, json};
+
+const RESOURCE: &str = "endpointslices.discovery.k8s.io";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
+/// Endpoints in a slice.
+const ENDPOINTS_MAX: usize = 100;
+
+/// The row of the table.
+pub(crate) const CONTROLLER: Controller = Controller {
+    name: "endpoint-slice-controller",
+    watches: &[(SERVICES, itself), ("pods", services_of_pod), (RESOURCE, service_of)],
+    decide,
+};
+
+fn service_of(event: &Event, _: &Snapshot) -> Vec<Key> {
+    let named = event.last.metadata().labels.get(SERVICE_NAME).filter(|_| is_ours(&event.last));
+    let key = |name: &String| Key::new(SERVICES, event.key.namespace.clone(), name.as_str());
+    named.map(key).into_iter().collect()
+}
+
+fn is_ours(slice: &Object) -> bool {
+    slice.metadata().labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER)
+}
+
+/// Writes the slices of the Service at `key`; when it is gone, the garbage collector takes them.
+pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(service) = snapshot.get(key).filter(|service| !service.metadata().is_deleting())
+    else {
+        return plan;
+    };
+    let Some(backends) = Backends::of(snapshot, service) else { return plan };
+    let of_service = |slice: &&Arc<Object>| {
+        *slice.key().resource == *RESOURCE && is_ours(slice) && !slice.metadata().is_deleting()
+    };
+    let mut stored = snapshot.dependents(&service.metadata().uid).filter(of_service);
+    for wanted in slices(&backends) {
+        match stored.next() {
+            None => plan.writes.push(Write::Create(wanted)),
+            Some(slice) => plan.writes.extend(change(slice, &wanted)),
+        }
+    }
+    plan.writes.extend(stored.map(|slice| Write::delete(slice)));
+    plan
+}
+
+fn change(stored: &Object, wanted: &Value) -> Option<Write> {
+    let mut value = stored.value().clone();
+    for field in ["endpoints", "ports"] {
+        let is_same = stored.value()[field] == wanted[field]
+            || (is_nothing(&stored.value()[field]) && is_nothing(&wanted[field]));
+        if !is_same {
+            value[field] = wanted[field].clone();
+        }
+    }
+    value["metadata"]["labels"] = wanted["metadata"]["labels"].clone();
+    (value != *stored.value()).then_some(Write::Update(value))
+}
+
+fn is_nothing(value: &Value) -> bool {
+    value.as_array().is_none_or(Vec::is_empty)
+}
+
+/// What the Service's slices should say; one that says nothing when there is no pod.
+fn slices(backends: &Backends) -> Vec<Value> {
+    let mut groups: BTreeMap<&[Port], Vec<&Backend>> = BTreeMap::new();
+    for backend in &backends.all {
+        groups.entry(&backend.ports).or_default().push(backend);
+    }
+    let chunks = groups.iter().flat_map(|(ports, group)| {
+        group.chunks(ENDPOINTS_MAX).map(move |chunk| slice(backends, ports, chunk))
+    });
+    let slices: Vec<_> = chunks.collect();
+    if slices.is_empty() { vec![slice(backends, &[], &[])] } else { slices }
+}
+
+fn slice(backends: &Backends, ports: &[Port], chunk: &[&Backend]) -> Value {
+    let metadata = backends.service.metadata();
+    let mut labels = backends.labels();
+    labels.insert(SERVICE_NAME.into(), json!(metadata.name));
+    labels.insert(MANAGED_BY.into(), json!(MANAGER));
+    let endpoint = |backend: &&Backend| endpoint(backend, backends.publishes_not_ready);
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "generateName": format!("{}-", metadata.name),
+            "namespace": metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [json::controller_reference(&backends.service)],
+        },
+        "addressType": "IPv4",
+        "endpoints": chunk.iter().map(endpoint).collect::<Vec<_>>(),
+        "ports": ports.iter().map(|port| port.to_json(true)).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint(backend: &Backend, publishes_not_ready: bool) -> Value {
+    let ready = publishes_not_ready || (backend.is_ready && !backend.is_terminating);
+    let mut endpoint = json!({
+        "addresses": [backend.address],
+        "conditions": {
+            "ready": ready,
+            "serving": backend.is_ready,
+            "terminating": backend.is_terminating,
+        },
+        "targetRef": backend.target,
+    });
+    json::set(&mut endpoint, &["hostname"], json!(backend.hostname));
+    json::set(&mut endpoint, &["nodeName"], json!(backend.node));
+    endpoint
+}

@@ -1,0 +1,135 @@
+//! What clients read of a Service's pods.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const BOTH: &[&str] = &["endpoint-controller", "endpoint-slice-controller"];
+const SLICES: &str = "endpointslices.discovery.k8s.io";
+
+fn service(spec: Value) -> Value {
+    let metadata = json!({"name": "web", "namespace": "default"});
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+}
+
+fn pod(name: &str, ip: &str, ready: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
+        "spec": {
+            "hostname": name,
+            "subdomain": "web",
+            "nodeName": "node-1",
+            "containers": [{"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}],
+        },
+        "status": {
+            "phase": "Running",
+            "podIP": ip,
+            "conditions": [{"type": "Ready", "status": ready}],
+        },
+    })
+}
+
+fn world(spec: Value) -> World {
+    let mut world = World::new();
+    world.create(service(spec));
+    world.create(pod("web-0", "10.244.0.2", "True"));
+    world.create(pod("web-1", "10.244.0.3", "False"));
+    world.settle(BOTH);
+    world
+}
+
+fn plain() -> Value {
+    json!({
+        "clusterIP": "10.96.3.4",
+        "selector": {"app": "web"},
+        "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+    })
+}
+
+fn subset(world: &World) -> Value {
+    world.get("endpoints", "web").value()["subsets"][0].clone()
+}
+
+fn slice(world: &World) -> Value {
+    let name = world.names(SLICES).remove(0);
+    world.get(SLICES, &name).value().clone()
+}
+
+#[test]
+fn ready_pods_are_told_apart_and_named_ports_resolved() {
+    let world = world(plain());
+    let subset = subset(&world);
+    assert_eq!(subset["addresses"][0]["ip"], "10.244.0.2");
+    assert_eq!(subset["addresses"][0]["hostname"], "web-0");
+    assert_eq!(subset["notReadyAddresses"][0]["ip"], "10.244.0.3");
+    assert_eq!(subset["ports"], json!([{"name": "http", "port": 8080, "protocol": "TCP"}]));
+    let slice = slice(&world);
+    assert_eq!(slice["metadata"]["labels"]["kubernetes.io/service-name"], "web");
+    assert_eq!(slice["ports"][0]["port"], 8080);
+    let ready = |n: usize| slice["endpoints"][n]["conditions"]["ready"].clone();
+    assert_eq!((ready(0), ready(1)), (json!(true), json!(false)));
+}
+
+#[test]
+fn a_service_may_publish_pods_that_are_not_ready() {
+    let mut spec = plain();
+    spec["publishNotReadyAddresses"] = json!(true);
+    let world = world(spec);
+    assert_eq!(subset(&world)["addresses"].as_array().unwrap().len(), 2);
+    let slice = slice(&world);
+    assert_eq!(
+        slice["endpoints"][1]["conditions"],
+        json!({
+            "ready": true, "serving": false, "terminating": false,
+        })
+    );
+}
+
+#[test]
+fn a_headless_service_needs_no_ports() {
+    let world = world(json!({"clusterIP": "None", "selector": {"app": "web"}}));
+    let endpoints = world.get("endpoints", "web");
+    assert_eq!(endpoints.metadata().labels["service.kubernetes.io/headless"], "");
+    assert_eq!(subset(&world)["addresses"][0]["ip"], "10.244.0.2");
+    assert_eq!(slice(&world)["endpoints"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_terminating_pod_leaves_endpoints_and_is_marked_in_slices() {
+    let mut world = world(plain());
+    world.delete("pods", "web-0", None);
+    world.settle(BOTH);
+    assert_eq!(subset(&world)["addresses"], Value::Null);
+    let conditions = slice(&world)["endpoints"][0]["conditions"].clone();
+    assert_eq!(conditions, json!({"ready": false, "serving": true, "terminating": true}));
+    world.stopped("web-0");
+    world.stopped("web-1");
+    world.settle(BOTH);
+    assert_eq!(slice(&world)["endpoints"], json!([]));
+    assert_eq!(world.get("endpoints", "web").value().get("subsets"), None);
+}
+
+#[test]
+fn endpoints_of_a_service_without_a_selector_are_left_alone() {
+    let mut world = World::new();
+    world.create(service(json!({"clusterIP": "10.96.3.4", "ports": [{"port": 80}]})));
+    world.create(json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "web", "namespace": "default"},
+        "subsets": [{"addresses": [{"ip": "192.0.2.1"}]}],
+    }));
+    world.settle(BOTH);
+    assert_eq!(subset(&world)["addresses"][0]["ip"], "192.0.2.1");
+    assert_eq!(world.names(SLICES), [""; 0]);
+}
+
+#[test]
+fn endpoints_go_with_their_service() {
+    let mut world = world(plain());
+    world.delete("services", "web", None);
+    world.settle(&["endpoint-controller", "endpoint-slice-controller", "garbage-collector"]);
+    assert_eq!(world.names("endpoints"), [""; 0]);
+    assert_eq!(world.names(SLICES), [""; 0]);
+}
