@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::Resources;
+use crate::{Resources, devices};
 
 /// One group: a directory in every hierarchy that controls something.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Cgroup {
     }
 
     /// Its directory in version 2's hierarchy.
-    pub fn unified_dir(&self) -> Option<PathBuf> {
+    fn unified_dir(&self) -> Option<PathBuf> {
         match &self.layout {
             Layout::Unified(root) => Some(join(root, &self.path)),
             Layout::Legacy(_) => None,
@@ -88,6 +88,17 @@ impl Cgroup {
                 write_all(&dir, &legacy_settings(controller, resources))
             }),
         }
+    }
+
+    /// What the library leaves undone on version 2: the container dies as a whole when it runs out
+    /// of memory, and uses the common devices only.
+    pub fn complete(&self, all_devices: bool) -> io::Result<()> {
+        let Some(dir) = self.unified_dir() else { return Ok(()) };
+        let as_a_whole = dir.join("memory.oom.group");
+        if as_a_whole.exists() {
+            fs::write(as_a_whole, "1")?;
+        }
+        if all_devices { Ok(()) } else { devices::restrict(&dir) }
     }
 
     /// Processes in it and below.

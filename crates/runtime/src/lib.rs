@@ -10,6 +10,7 @@
 mod boot;
 mod capabilities;
 mod cgroup;
+mod devices;
 mod error;
 mod events;
 mod mounts;

@@ -120,3 +120,39 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> io::Result<O
     // SAFETY: the kernel has just made this descriptor for us and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
+
+/// Makes the kernel ask `program` whenever a process of the group at `cgroup` uses a device.
+pub fn attach_device_filter(cgroup: BorrowedFd<'_>, program: &[u64]) -> io::Result<()> {
+    const LOAD: libc::c_int = 5;
+    const ATTACH: libc::c_int = 8;
+    const DEVICE_PROGRAM: u32 = 15;
+    const TO_DEVICES: u32 = 6;
+    const BESIDE_OTHERS: u32 = 2;
+
+    /// The kernel's `bpf_attr` as far as loading needs it; what follows is zero to the kernel.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        length: u32,
+        instructions: u64,
+        license: u64,
+        log: [u64; 3],
+    }
+    let load = Load {
+        kind: DEVICE_PROGRAM,
+        length: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        log: [0; 3],
+    };
+    // SAFETY: the kernel reads the structure, whose size is passed, the instructions, whose number
+    // it holds, and the license, which ends in a NUL; all live until the call returns.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const load, size_of::<Load>()) })?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else owns it.
+    let loaded = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let attach = [cgroup.as_raw_fd() as u32, loaded.as_raw_fd() as u32, TO_DEVICES, BESIDE_OTHERS];
+    // SAFETY: the kernel reads the four numbers, whose size is passed.
+    check(unsafe { libc::syscall(libc::SYS_bpf, ATTACH, attach.as_ptr(), size_of_val(&attach)) })
+        .map(drop)
+}

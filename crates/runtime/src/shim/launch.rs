@@ -124,6 +124,10 @@ pub fn start(
     };
     let pid = container.pid().map_or(0, |pid| pid.as_raw());
     adjust_oom_score(pid, spec.oom_score_adj);
+    // Its program does not run yet.
+    if let Err(error) = context.cgroup.complete(spec.privileged) {
+        return Err(Failure::step("complete the control group", error));
+    }
     if let Err(error) = container.start() {
         return Err(attempt.failure(&error));
     }
