@@ -6,11 +6,15 @@
 
 mod bootstrap;
 mod context;
+mod disruption;
 mod endpoints;
+mod event_expiry;
 mod garbage;
 mod json;
 mod load_balancer;
 mod namespaced;
+mod namespaces;
+mod nodes;
 pub mod plan;
 mod pods;
 mod scheduler;

@@ -42,6 +42,11 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::endpoints::ENDPOINT_SLICES,
     crate::load_balancer::CONTROLLER,
     crate::garbage::CONTROLLER,
+    crate::namespaces::CONTROLLER,
+    crate::disruption::CONTROLLER,
+    crate::nodes::NODE_LIFECYCLE,
+    crate::nodes::POD_GC,
+    crate::event_expiry::CONTROLLER,
 ];
 
 /// The object itself.

@@ -100,12 +100,14 @@ impl World {
         snapshot.list(resource, None).map(|o| o.metadata().name.clone()).collect()
     }
 
-    fn put(&mut self, value: Value) -> Arc<Object> {
+    /// Stores an object as it is.
+    pub fn replace(&mut self, value: Value) -> Arc<Object> {
         let object = Object::with_resource(resource(&value), value).unwrap();
         self.commit(coracle_store::Write::put(object, Expect::Any)).unwrap()
     }
 
-    fn remove(&mut self, key: &Key) {
+    /// The object is gone, whoever held it.
+    pub fn remove(&mut self, key: &Key) {
         self.commit(coracle_store::Write::delete(key.clone(), Expect::Present));
     }
 
@@ -138,7 +140,7 @@ impl World {
             )
             .is_some();
         assert!(!exists, "{name} exists");
-        self.put(value)
+        self.replace(value)
     }
 
     /// What a user changes of an object's spec or metadata.
@@ -158,7 +160,7 @@ impl World {
             && value["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
             && value["kind"] != "Pod"
             && value["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
-        let object = self.put(value);
+        let object = self.replace(value);
         if is_over {
             self.remove(object.key());
         }
@@ -167,6 +169,10 @@ impl World {
     /// What a user deletes: a pod on a node stays until [`World::stopped`].
     pub fn delete(&mut self, resource: &str, name: &str, how: Option<Propagation>) {
         let object = self.get(resource, name);
+        self.delete_object(&object, how);
+    }
+
+    fn delete_object(&mut self, object: &Object, how: Option<Propagation>) {
         let mut finalizers = object.metadata().finalizers.clone();
         match how {
             Some(Propagation::Foreground) => finalizers.push("foregroundDeletion".into()),
@@ -174,7 +180,7 @@ impl World {
             _ => {}
         }
         let spec = &object.value()["spec"];
-        let runs = resource == "pods" && spec["nodeName"].is_string();
+        let runs = *object.key().resource == *"pods" && spec["nodeName"].is_string();
         if !runs && finalizers.is_empty() && spec["finalizers"].as_array().is_none_or(Vec::is_empty)
         {
             return self.remove(object.key());
@@ -185,7 +191,7 @@ impl World {
         let mut value = object.value().clone();
         value["metadata"]["deletionTimestamp"] = json!(self.now.to_string());
         value["metadata"]["finalizers"] = json!(finalizers);
-        self.put(value);
+        self.replace(value);
     }
 
     /// The node has stopped a pod.
@@ -213,7 +219,7 @@ impl World {
         };
         let ready = json!({"type": "Ready", "status": word, "lastTransitionTime": since});
         status.insert("conditions".into(), json!([ready]));
-        self.put(value);
+        self.replace(value);
     }
 
     /// The node reports another phase.
@@ -221,7 +227,7 @@ impl World {
         let mut value = self.get("pods", pod).value().clone();
         value["status"]["phase"] = json!(phase);
         value["spec"]["nodeName"] = json!("node-1");
-        self.put(value);
+        self.replace(value);
     }
 
     /// One decision, carried out.
@@ -289,7 +295,7 @@ impl World {
                 next["spec"]["nodeName"] = body["target"]["name"].clone();
                 let scheduled = json!({"type": "PodScheduled", "status": "True"});
                 next["status"]["conditions"] = json!([scheduled]);
-                self.put(next);
+                self.replace(next);
             }
             Write::Delete { key, uid, resource_version, options } => {
                 let stored = self.store.snapshot().get(key).cloned().expect("what is deleted");
@@ -297,8 +303,7 @@ impl World {
                 if let Some(version) = resource_version {
                     assert_eq!(*version, stored.metadata().resource_version, "{stored:?}");
                 }
-                let resource = key.resource.to_string();
-                self.delete(&resource, &key.name, options.propagation);
+                self.delete_object(&stored, options.propagation);
             }
         }
     }

@@ -1,0 +1,283 @@
+//! PodDisruptionBudgets: how many pods may be evicted now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_api::int_or_string::IntOrString;
+use coracle_api::{Key, Object, Selector, Timestamp};
+use coracle_store::{Event, Snapshot};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Map, Value, json};
+
+use crate::plan::{Note, Plan, Write};
+use crate::table::{Controller, itself};
+use crate::{Context, json, pods};
+
+const BUDGETS: &str = "poddisruptionbudgets.policy";
+/// How long an eviction is remembered whose pod has not gone.
+const EVICTION_REMEMBERED: SignedDuration = SignedDuration::from_mins(2);
+/// Controllers that know how many pods there should be.
+const SCALES: [&str; 4] =
+    ["statefulsets.apps", "replicasets.apps", "deployments.apps", "replicationcontrollers"];
+
+/// The row of the table.
+pub(crate) const CONTROLLER: Controller = Controller {
+    name: "disruption-controller",
+    watches: &[
+        (BUDGETS, itself),
+        ("pods", budgets_of_pod),
+        ("statefulsets.apps", budgets_of_namespace),
+        ("replicasets.apps", budgets_of_namespace),
+    ],
+    decide,
+};
+
+fn selector(budget: &Object) -> Selector {
+    let selector = budget.value()["spec"].get("selector");
+    Selector::from_json(selector).unwrap_or_else(|_| Selector::nothing())
+}
+
+fn budgets_of_pod(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    let states: Vec<_> = event.old.iter().chain([&event.last]).collect();
+    let covers = |budget: &&Arc<Object>| {
+        let selector = selector(budget);
+        states.iter().any(|pod| selector.matches(&pod.metadata().labels))
+    };
+    let budgets = snapshot.list(BUDGETS, Some(&event.key.namespace)).filter(covers);
+    budgets.map(|budget| budget.key().clone()).collect()
+}
+
+fn budgets_of_namespace(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    let budgets = snapshot.list(BUDGETS, Some(&event.key.namespace));
+    budgets.map(|budget| budget.key().clone()).collect()
+}
+
+/// Counts the pods of the budget at `key`.
+pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(budget) = snapshot.get(key) else { return plan };
+    let selector = selector(budget);
+    let covered: Vec<_> = snapshot
+        .list("pods", Some(&key.namespace))
+        .filter(|pod| selector.matches(&pod.metadata().labels))
+        .filter_map(|object| Some((object, object.view::<Pod>().ok()?)))
+        .collect();
+    if covered.is_empty() {
+        plan.notes.push(Note::normal(budget, "NoPods", "No matching pods found"));
+    }
+    let (expected, desired) = match expected(snapshot, budget, &covered) {
+        Ok(counts) => counts,
+        Err(why) => {
+            let message = format!("Failed to calculate the number of expected pods: {why}");
+            plan.notes = vec![Note::warning(budget, "CalculateExpectedPodCountFailed", message)];
+            return told_once(plan, failed(budget, &why, context.now));
+        }
+    };
+    let evicted = evicted(budget, &covered, context.now);
+    let is_healthy = |(object, pod): &&(&Arc<Object>, Arc<Pod>)| {
+        pods::is_ready(pod)
+            && !pods::is_terminating(pod)
+            && !evicted.contains_key(&object.metadata().name)
+    };
+    let healthy = count(covered.iter().filter(is_healthy).count());
+    let allowed = if expected == 0 { 0 } else { (healthy - desired).max(0) };
+    for at in evicted.values() {
+        if let Ok(end) = at.checked_add(EVICTION_REMEMBERED) {
+            plan.look_again_at(end);
+        }
+    }
+    let counts = Counts { allowed, healthy, desired, expected };
+    let changed = write(budget, &counts, &evicted, context.now);
+    told_once(plan, changed)
+}
+
+/// What is noted is what the write changes: at rest nothing is said again.
+fn told_once(mut plan: Plan, changed: Option<Write>) -> Plan {
+    if changed.is_none() {
+        plan.notes.clear();
+    }
+    plan.writes.extend(changed);
+    plan
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+/// How many pods there should be, and how many must be healthy.
+fn expected(
+    snapshot: &Snapshot,
+    budget: &Object,
+    covered: &[(&Arc<Object>, Arc<Pod>)],
+) -> Result<(i32, i32), String> {
+    let spec = &budget.value()["spec"];
+    let field = |name: &str| spec.get(name).and_then(IntOrString::from_json);
+    if let Some(unavailable) = field("maxUnavailable") {
+        let expected = scale(snapshot, covered)?;
+        let unavailable = unavailable.scaled(expected, true).map_err(|error| error.to_string())?;
+        return Ok((expected, (expected - unavailable).max(0)));
+    }
+    match field("minAvailable") {
+        Some(IntOrString::Int(least)) => Ok((count(covered.len()), least)),
+        Some(least) => {
+            let expected = scale(snapshot, covered)?;
+            let least = least.scaled(expected, true).map_err(|error| error.to_string())?;
+            Ok((expected, least))
+        }
+        None => Ok((count(covered.len()), 0)),
+    }
+}
+
+/// The replicas that the pods' controllers want, each counted once.
+fn scale(snapshot: &Snapshot, covered: &[(&Arc<Object>, Arc<Pod>)]) -> Result<i32, String> {
+    let mut scales: BTreeMap<String, i32> = BTreeMap::new();
+    for (object, _) in covered {
+        let name = &object.metadata().name;
+        let controller = object.metadata().controller();
+        let controller =
+            controller.ok_or_else(|| format!("found no controller ref for pod \"{name}\""))?;
+        let scaled = top(snapshot, &controller.uid)
+            .filter(|owner| SCALES.iter().any(|resource| *owner.key().resource == **resource));
+        let owner = scaled.ok_or_else(|| format!("found no controllers for pod \"{name}\""))?;
+        let replicas = owner.value()["spec"]["replicas"].as_i64().unwrap_or(1);
+        scales.insert(owner.metadata().uid.clone(), i32::try_from(replicas).unwrap_or(i32::MAX));
+    }
+    Ok(scales.values().sum())
+}
+
+/// The controller, or the controller of a ReplicaSet.
+fn top<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<&'a Arc<Object>> {
+    let owner = snapshot.by_uid(uid)?;
+    let above = owner.metadata().controller().and_then(|above| snapshot.by_uid(&above.uid));
+    Some(above.unwrap_or(owner))
+}
+
+/// Pods that are being evicted and still count as if they were gone.
+fn evicted(
+    budget: &Object,
+    covered: &[(&Arc<Object>, Arc<Pod>)],
+    now: Timestamp,
+) -> BTreeMap<String, Timestamp> {
+    let remembered = budget.value()["status"]["disruptedPods"].as_object();
+    let pending = |name: &str, at: Timestamp| {
+        let there = covered.iter().find(|(object, _)| object.metadata().name == name);
+        let waits = there.is_some_and(|(object, _)| !object.metadata().is_deleting());
+        waits && at.checked_add(EVICTION_REMEMBERED).is_ok_and(|end| end > now)
+    };
+    let parsed = remembered.into_iter().flatten().filter_map(|(name, at)| {
+        let at: Timestamp = at.as_str()?.parse().ok()?;
+        pending(name, at).then(|| (name.clone(), at))
+    });
+    parsed.collect()
+}
+
+struct Counts {
+    allowed: i32,
+    healthy: i32,
+    desired: i32,
+    expected: i32,
+}
+
+fn write(
+    budget: &Object,
+    counts: &Counts,
+    evicted: &BTreeMap<String, Timestamp>,
+    now: Timestamp,
+) -> Option<Write> {
+    let evicted: Map<_, _> =
+        evicted.iter().map(|(name, at)| (name.clone(), json!(crate::rfc3339(*at)))).collect();
+    let (status, reason) = match counts.allowed {
+        0 => ("False", "InsufficientPods"),
+        _ => ("True", "SufficientPods"),
+    };
+    let mut new = json!({
+        "currentHealthy": counts.healthy,
+        "desiredHealthy": counts.desired,
+        "disruptionsAllowed": counts.allowed,
+        "expectedPods": counts.expected,
+        "observedGeneration": budget.metadata().generation.unwrap_or_default(),
+        "conditions": [condition(budget, status, reason, "", now)],
+    });
+    if !evicted.is_empty() {
+        new["disruptedPods"] = Value::Object(evicted);
+    }
+    let is_new = budget.value()["status"] != new;
+    is_new.then(|| Write::status(json::with(budget, &["status"], new)))
+}
+
+fn failed(budget: &Object, why: &str, now: Timestamp) -> Option<Write> {
+    let condition = condition(budget, "False", "SyncFailed", why, now);
+    let mut status = budget.value()["status"].clone();
+    json::set(&mut status, &["disruptionsAllowed"], json!(0));
+    json::set(&mut status, &["conditions"], json!([condition]));
+    let is_new = budget.value()["status"] != status;
+    is_new.then(|| Write::status(json::with(budget, &["status"], status)))
+}
+
+fn condition(budget: &Object, status: &str, reason: &str, message: &str, now: Timestamp) -> Value {
+    let old = budget.value()["status"]["conditions"].as_array().into_iter().flatten();
+    let mut old = old.filter(|old| old["type"] == "DisruptionAllowed" && old["status"] == status);
+    let since = old.next().map(|old| old["lastTransitionTime"].clone());
+    json!({
+        "type": "DisruptionAllowed",
+        "status": status,
+        "observedGeneration": budget.metadata().generation.unwrap_or_default(),
+        "lastTransitionTime": since.unwrap_or_else(|| json!(crate::rfc3339(now))),
+        "reason": reason,
+        "message": message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    const CONTROLLER: &[&str] = &["disruption-controller"];
+
+    /// Three pods of a set of four, two of them ready, under a budget.
+    fn status(spec: Value) -> Value {
+        let mut world = World::new();
+        let set = world.create(json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": {"name": "web", "namespace": "default"}, "spec": {"replicas": 4},
+        }));
+        for (name, ready) in [("web-0", "True"), ("web-1", "True"), ("web-2", "False")] {
+            world.create(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {
+                    "name": name, "namespace": "default", "labels": {"app": "web"},
+                    "ownerReferences": [json::controller_reference(&set)],
+                },
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
+            }));
+        }
+        let mut spec = spec;
+        spec["selector"] = json!({"matchLabels": {"app": "web"}});
+        world.create(json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": "default"}, "spec": spec,
+        }));
+        world.settle(CONTROLLER);
+        world.get(BUDGETS, "web").value()["status"].clone()
+    }
+
+    #[test]
+    fn a_budget_counts_as_it_is_written() {
+        let cases = [
+            (json!({"minAvailable": 1}), 1, 1, 3),
+            (json!({"minAvailable": 2}), 0, 2, 3),
+            (json!({"minAvailable": "25%"}), 1, 1, 4),
+            (json!({"maxUnavailable": 3}), 1, 1, 4),
+            (json!({"maxUnavailable": "50%"}), 0, 2, 4),
+        ];
+        for (spec, allowed, desired, expected) in cases {
+            let status = status(spec.clone());
+            assert_eq!(status["disruptionsAllowed"], allowed, "{spec}");
+            assert_eq!(status["desiredHealthy"], desired, "{spec}");
+            assert_eq!(status["expectedPods"], expected, "{spec}");
+            assert_eq!(status["currentHealthy"], 2, "{spec}");
+        }
+    }
+}

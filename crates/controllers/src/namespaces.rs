@@ -1,0 +1,210 @@
+//! The end of a namespace: its content goes, pods first, then the namespace itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_api::{Key, Object, Timestamp};
+use coracle_store::{Event, Snapshot};
+use serde_json::{Value, json};
+
+use crate::plan::{Because, DeleteOptions, Plan, Propagation, Write};
+use crate::table::{ANY, Controller};
+use crate::{Context, json};
+
+/// The row of the table.
+pub(crate) const CONTROLLER: Controller =
+    Controller { name: "namespace-controller", watches: &[(ANY, concerned)], decide };
+
+/// In `spec.finalizers` of a namespace: content may be left.
+const FINALIZER: &str = "kubernetes";
+/// Deletions in one plan.
+const DELETIONS_MAX: usize = 200;
+
+/// A namespace that goes, and whatever happens in one.
+fn concerned(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    let key = match (&*event.key.resource, &*event.key.namespace) {
+        ("namespaces", _) => event.key.clone(),
+        (_, "") => return Vec::new(),
+        (_, namespace) => Key::new("namespaces", "", namespace),
+    };
+    let goes = snapshot.get(&key).is_some_and(|namespace| namespace.metadata().is_deleting());
+    if goes { vec![key] } else { Vec::new() }
+}
+
+/// Empties and then releases the namespace at `key`, if it is being deleted.
+pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let Some(namespace) = snapshot.get(key).filter(|n| n.metadata().is_deleting()) else {
+        return Plan::default();
+    };
+    let name = &namespace.metadata().name;
+    let content: Vec<_> =
+        snapshot.objects().filter(|object| object.metadata().namespace == *name).collect();
+    if content.is_empty() {
+        return release(namespace);
+    }
+    let is_pod = |object: &&&Arc<Object>| *object.key().resource == *"pods";
+    let pods_left = content.iter().any(|object| is_pod(&object));
+    let due = content
+        .iter()
+        .filter(|object| (is_pod(object) || !pods_left) && !object.metadata().is_deleting());
+    let mut plan = Plan::default();
+    plan.writes.extend(due.take(DELETIONS_MAX).map(|object| delete(object)));
+    plan.because = content.first().map(|object| {
+        let key = object.key();
+        Because::of(key.clone(), format!("{} {} is still there", key.resource, key.name))
+    });
+    if plan.writes.is_empty() {
+        plan.writes.extend(report(namespace, &content, context.now));
+    }
+    plan
+}
+
+fn delete(object: &Object) -> Write {
+    let propagation = Some(Propagation::Background);
+    let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+    Write::Delete {
+        key: object.key().clone(),
+        uid: object.metadata().uid.clone(),
+        resource_version: None,
+        options,
+    }
+}
+
+fn release(namespace: &Object) -> Plan {
+    let finalizers = namespace.value()["spec"]["finalizers"].as_array();
+    let left: Vec<_> =
+        finalizers.into_iter().flatten().filter(|name| **name != FINALIZER).cloned().collect();
+    if finalizers.is_none_or(|all| all.len() == left.len()) {
+        return Plan::default();
+    }
+    let value = json::with(namespace, &["spec", "finalizers"], Value::Array(left));
+    let writes = vec![Write::UpdateSubresource("finalize", value)];
+    Plan { writes, ..Plan::default() }
+}
+
+/// What holds the namespace up, in its conditions.
+fn report(namespace: &Object, content: &[&Arc<Object>], now: Timestamp) -> Option<Write> {
+    let mut resources: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
+    for object in content {
+        *resources.entry(&object.key().resource).or_default() += 1;
+        for finalizer in &object.metadata().finalizers {
+            *finalizers.entry(finalizer).or_default() += 1;
+        }
+    }
+    let remaining =
+        list(&resources, |resource, n| format!("{resource}. has {n} resource instances"));
+    let held = list(&finalizers, |name, n| format!("{name} in {n} resource instances"));
+    let mut conditions = vec![
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            "False",
+            "ResourcesDiscovered",
+            "All resources successfully discovered".to_owned(),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "False",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed".to_owned(),
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            "False",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization".to_owned(),
+        ),
+        (
+            "NamespaceContentRemaining",
+            "True",
+            "SomeResourcesRemain",
+            format!("Some resources are remaining: {remaining}"),
+        ),
+    ];
+    conditions.push(match held.is_empty() {
+        true => (
+            "NamespaceFinalizersRemaining",
+            "False",
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished".to_owned(),
+        ),
+        false => (
+            "NamespaceFinalizersRemaining",
+            "True",
+            "SomeFinalizersRemain",
+            format!("Some content in the namespace has finalizers remaining: {held}"),
+        ),
+    });
+    let old = namespace.value()["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let conditions = conditions.into_iter().map(|(kind, status, reason, message)| {
+        let was = old.iter().find(|was| was["type"] == kind && was["status"] == status);
+        let since = was.map(|was| was["lastTransitionTime"].clone());
+        json!({
+            "type": kind,
+            "status": status,
+            "lastTransitionTime": since.unwrap_or_else(|| json!(crate::rfc3339(now))),
+            "reason": reason,
+            "message": message,
+        })
+    });
+    let status = json!({"phase": "Terminating", "conditions": conditions.collect::<Vec<_>>()});
+    let is_new = namespace.value()["status"] != status;
+    is_new.then(|| Write::status(json::with(namespace, &["status"], status)))
+}
+
+fn list(counts: &BTreeMap<&str, usize>, say: impl Fn(&str, usize) -> String) -> String {
+    let said: Vec<_> = counts.iter().map(|(name, n)| say(name, *n)).collect();
+    said.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    const CONTROLLERS: &[&str] = &["namespace-controller"];
+
+    fn world() -> World {
+        let mut world = World::new();
+        world.create(json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"},
+            "spec": {"finalizers": ["kubernetes"]},
+        }));
+        for (kind, name) in [("Pod", "web-0"), ("ConfigMap", "settings"), ("Secret", "key")] {
+            let metadata = json!({"name": name, "namespace": "shop"});
+            world.create(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata}));
+        }
+        world
+    }
+
+    #[test]
+    fn a_namespace_takes_its_content_with_it() {
+        let mut world = world();
+        world.delete("namespaces", "shop", None);
+        world.settle(CONTROLLERS);
+        assert!(world.store.snapshot().is_empty(), "{:?}", world.store.snapshot());
+    }
+
+    #[test]
+    fn pods_go_first_and_what_holds_is_told() {
+        let mut world = world();
+        let pod = world.store.snapshot().find("pods", "shop", "web-0").cloned().unwrap();
+        let mut value = pod.value().clone();
+        value["metadata"]["finalizers"] = json!(["example.com/hold"]);
+        world.replace(value);
+        world.delete("namespaces", "shop", None);
+        world.settle(CONTROLLERS);
+        assert_eq!(world.names("configmaps"), ["settings"]);
+        let conditions = world.get("namespaces", "shop").value()["status"]["conditions"].clone();
+        assert_eq!(
+            conditions[3]["message"],
+            "Some resources are remaining: configmaps. has 1 resource instances, \
+             pods. has 1 resource instances, secrets. has 1 resource instances"
+        );
+        assert_eq!(
+            conditions[4]["message"],
+            "Some content in the namespace has finalizers remaining: \
+             example.com/hold in 1 resource instances"
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! What becomes of nodes that do not answer, and of pods whose node is gone.
+//!
+//! A node that has not renewed its lease for 40 seconds is not known to be Ready; one that is not
+//! Ready is tainted, so that nothing new is placed there. Pods are not evicted from it: on one
+//! machine the data do not come along.
+
+use std::sync::Arc;
+
+use coracle_api::{Key, Object, Timestamp};
+use coracle_store::{Event, Snapshot};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::plan::{DeleteOptions, Note, Plan, Write};
+use crate::table::{Controller, itself};
+use crate::{Context, json};
+
+const NODES: &str = "nodes";
+const LEASES: &str = "leases.coordination.k8s.io";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+/// How long a node may be silent.
+const GRACE: SignedDuration = SignedDuration::from_secs(40);
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// The row of the table for nodes.
+pub(crate) const NODE_LIFECYCLE: Controller = Controller {
+    name: "node-controller",
+    watches: &[(NODES, itself), (LEASES, node_of_lease)],
+    decide,
+};
+
+/// The row of the table for pods without a node.
+pub(crate) const POD_GC: Controller = Controller {
+    name: "pod-garbage-collector",
+    watches: &[("pods", itself), (NODES, pods_of_lost_node)],
+    decide: decide_pod,
+};
+
+fn node_of_lease(event: &Event, _: &Snapshot) -> Vec<Key> {
+    if *event.key.namespace == *LEASE_NAMESPACE {
+        vec![Key::new(NODES, "", event.key.name.clone())]
+    } else {
+        Vec::new()
+    }
+}
+
+fn pods_of_lost_node(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    if event.new.is_some() {
+        return Vec::new();
+    }
+    let lost = |pod: &&Arc<Object>| pod.str_at("/spec/nodeName") == Some(&event.key.name);
+    snapshot.list("pods", None).filter(lost).map(|pod| pod.key().clone()).collect()
+}
+
+/// Says of the node at `key` what its lease and its conditions say.
+pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(node) = snapshot.get(key).filter(|node| !node.metadata().is_deleting()) else {
+        return plan;
+    };
+    if let Some(due) = silent_at(snapshot, node) {
+        if due > context.now {
+            plan.look_again_at(due);
+        } else if let Some(write) = unknown(node, context.now) {
+            plan.writes.push(write);
+            let told = format!("Node {} status is now: NodeNotReady", node.metadata().name);
+            plan.notes.push(Note::normal(node, "NodeNotReady", told));
+            return plan;
+        }
+    }
+    plan.writes.extend(taint(node, context.now));
+    plan
+}
+
+/// When the node will have been silent for too long; nothing, when it has no lease.
+fn silent_at(snapshot: &Snapshot, node: &Object) -> Option<Timestamp> {
+    let lease = snapshot.find(LEASES, LEASE_NAMESPACE, &node.metadata().name)?;
+    let renewed: Timestamp = lease.str_at("/spec/renewTime")?.parse().ok()?;
+    renewed.checked_add(GRACE).ok()
+}
+
+fn ready(node: &Object) -> &str {
+    let conditions = node.value()["status"]["conditions"].as_array().into_iter().flatten();
+    let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+    ready.find_map(|condition| condition["status"].as_str()).unwrap_or_default()
+}
+
+/// The node's conditions, which nobody vouches for any more.
+fn unknown(node: &Object, now: Timestamp) -> Option<Write> {
+    let mut conditions = node.value()["status"]["conditions"].as_array()?.clone();
+    let mut changed = false;
+    for condition in conditions.iter_mut().filter(|condition| condition["status"] != "Unknown") {
+        condition["status"] = json!("Unknown");
+        condition["reason"] = json!("NodeStatusUnknown");
+        condition["message"] = json!("Kubelet stopped posting node status.");
+        condition["lastTransitionTime"] = json!(crate::rfc3339(now));
+        changed = true;
+    }
+    let path = ["status", "conditions"];
+    changed.then(|| Write::status(json::with(node, &path, Value::Array(conditions))))
+}
+
+/// The taints that the node's state calls for, beside those that others gave it.
+fn taint(node: &Object, now: Timestamp) -> Option<Write> {
+    let wanted: &[(&str, &str)] = match ready(node) {
+        "True" => &[],
+        "Unknown" => &[(UNREACHABLE, "NoSchedule")],
+        _ => &[(NOT_READY, "NoSchedule")],
+    };
+    let cordon = node.value()["spec"]["unschedulable"] == true;
+    let cordon = cordon.then_some((UNSCHEDULABLE, "NoSchedule"));
+    let old = node.value()["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    let is_ours = |taint: &Value| {
+        taint["effect"] == "NoSchedule"
+            && [NOT_READY, UNREACHABLE, UNSCHEDULABLE].iter().any(|key| taint["key"] == *key)
+    };
+    let mut taints: Vec<_> = old.iter().filter(|taint| !is_ours(taint)).cloned().collect();
+    for (key, effect) in wanted.iter().copied().chain(cordon) {
+        let there = old.iter().find(|taint| taint["key"] == key && taint["effect"] == effect);
+        let added = crate::rfc3339(now);
+        let fresh = || json!({"key": key, "effect": effect, "timeAdded": added});
+        taints.push(there.cloned().unwrap_or_else(fresh));
+    }
+    let path = ["spec", "taints"];
+    (taints != old).then(|| Write::Update(json::with(node, &path, Value::Array(taints))))
+}
+
+/// A pod whose node is gone cannot be stopped by anybody: it is over.
+fn decide_pod(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+    let mut plan = Plan::default();
+    if let Some(pod) = snapshot.get(key)
+        && let Some(node) = pod.str_at("/spec/nodeName").filter(|node| !node.is_empty())
+        && snapshot.find(NODES, "", node).is_none()
+    {
+        let now = Some(0);
+        let options = DeleteOptions { grace_period_seconds: now, ..DeleteOptions::default() };
+        plan.writes.push(Write::delete_with(pod, options));
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    const CONTROLLER: &[&str] = &["node-controller"];
+
+    fn world(ready: &str) -> World {
+        let mut world = World::new();
+        world.create(json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        }));
+        world.create(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "node-1", "namespace": "kube-node-lease"},
+            "spec": {"renewTime": "2026-01-01T00:00:00.000000Z"},
+        }));
+        world.settle(CONTROLLER);
+        world
+    }
+
+    fn taints(world: &World) -> Vec<String> {
+        let node = world.get("nodes", "node-1");
+        let taints = node.value()["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.iter().map(|taint| taint["key"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_is_tainted_until_it_is() {
+        let mut world = world("False");
+        assert_eq!(taints(&world), [NOT_READY]);
+        world.edit("nodes", "node-1", |node| {
+            node["status"]["conditions"][0]["status"] = json!("True");
+        });
+        world.settle(CONTROLLER);
+        assert_eq!(taints(&world), [""; 0]);
+        world.edit("nodes", "node-1", |node| node["spec"]["unschedulable"] = json!(true));
+        world.settle(CONTROLLER);
+        assert_eq!(taints(&world), [UNSCHEDULABLE]);
+    }
+
+    #[test]
+    fn a_node_that_is_silent_is_not_known_to_be_ready() {
+        let mut world = world("True");
+        world.pass(39, CONTROLLER);
+        assert_eq!(taints(&world), [""; 0]);
+        world.pass(1, CONTROLLER);
+        assert_eq!(taints(&world), [UNREACHABLE]);
+        let ready = world.get("nodes", "node-1").value()["status"]["conditions"][0].clone();
+        assert_eq!(ready["status"], "Unknown");
+        assert_eq!(ready["message"], "Kubelet stopped posting node status.");
+    }
+}
