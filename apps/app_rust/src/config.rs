@@ -13,7 +13,8 @@ pub struct Config {
     pub visits_file: PathBuf,
     /// This replica (`POD_NAME`, default the host's name).
     pub pod_name: String,
-    /// Name of the headless Service and further (`PEERS_DOMAIN`); empty for no peers.
+    /// What follows a replica's name in the DNS: the headless Service (`PEERS_DOMAIN`); empty for
+    /// no peers.
     pub peers_domain: String,
     /// How many replicas there are (`REPLICAS`, default 1).
     pub replicas: u32,
@@ -32,7 +33,7 @@ impl Config {
     /// A sentence that names the variable that does not fit.
     pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let listen: SocketAddr = parse(&get, "LISTEN", "0.0.0.0:8080")?;
-        let hostname = || std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        let hostname = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Ok(Self {
             listen,
             visits_file: parse(&get, "VISITS_FILE", "visits.txt")?,

@@ -6,8 +6,10 @@ mod metrics;
 mod page;
 mod peers;
 mod routes;
+mod tools;
 mod visits;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,15 +19,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use config::Config;
 use routes::App;
 
+const USAGE: &str = "usage: app_rust            serve (see the README for the environment)\n\
+                     \x20      app_rust check HOST PORT   wait until all replicas answer there\n\
+                     \x20      cat FILE...         when it is called cat";
+
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_stack_size(256 * 1024)
-        .enable_all()
-        .build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(run()),
-        Err(error) => Err(format!("cannot start threads: {error}")),
+    let mut arguments = std::env::args();
+    let called = arguments.next().unwrap_or_default();
+    let done = if Path::new(&called).file_name().is_some_and(|name| name == "cat") {
+        tools::cat(arguments)
+    } else {
+        let arguments: Vec<String> = arguments.collect();
+        in_runtime(carry_out(arguments))
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,27 +41,52 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<(), String> {
+/// One thread serves, one keeps the file (`visits.rs`); a few look up names.
+fn in_runtime(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(4)
+        .thread_stack_size(256 * 1024)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let done = runtime.block_on(future);
+    // A name that is still looked up is no reason to stay.
+    runtime.shutdown_background();
+    done
+}
+
+async fn carry_out(arguments: Vec<String>) -> Result<(), String> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => serve().await,
+        ["check", host, port] => {
+            let port = port.parse().map_err(|error| format!("{port:?} is no port: {error}"))?;
+            let seen = tools::check(host, port).await?;
+            log::info("all replicas answer", &[("seen", &seen)]);
+            Ok(())
+        }
+        _ => Err(USAGE.to_string()),
+    }
+}
+
+async fn serve() -> Result<(), String> {
     let config = Config::from_environment(|name| std::env::var(name).ok())?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let listen = listener.local_addr().map_err(|error| error.to_string())?;
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-    log::info("ready", &[("listen", &config.listen.to_string()), ("pod", &config.pod_name)]);
     let grace = config.grace;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let mut on_stop = stopped.clone();
-    let serving = tokio::spawn({
-        let router = routes::router(Arc::new(App::new(config)));
-        async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(async move {
-                    // An error means that the sender is gone, which is the end as well.
-                    drop(on_stop.wait_for(|stop| *stop).await);
-                })
-                .await
-        }
+    log::info("listening", &[("listen", &listen.to_string()), ("pod", &config.pod_name)]);
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let router = routes::router(Arc::new(App::new(config)));
+    let serving = tokio::spawn(async move {
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async move {
+                // An error means that the sender is gone, which is the end as well.
+                drop(stopped.wait_for(|stop| *stop).await);
+            })
+            .await
     });
     tokio::select! {
         _ = terminated.recv() => {}

@@ -1,15 +1,28 @@
 //! The other replicas, asked by their stable names.
+//!
+//! However many visitors come, the peers are asked at most once at a time: all who wait share the
+//! answers. A page waits for new answers only as long as it does not hurt; then it shows those of a
+//! moment ago. So neither many visitors nor a missing peer make pages slow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use crate::config::Config;
 
 /// How long a peer may take before it is shown as missing.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Answers so young are as good as new ones for a page.
+const FRESH: Duration = Duration::from_millis(50);
+/// How long a page waits for new answers when it has some that are not older than `KNOWN`.
+const GLANCE: Duration = Duration::from_millis(5);
+const KNOWN: Duration = Duration::from_secs(1);
 /// An answer has at most so many bytes.
 const ANSWER_MAX: u64 = 4096;
 /// So many replicas are asked at most.
@@ -24,74 +37,223 @@ pub struct Replica {
     pub visits: Option<u64>,
 }
 
-/// All replicas in the order of their ordinals; this one has `own` visits.
-pub async fn all(config: &Config, own: Option<u64>) -> Vec<Replica> {
-    let Some((set, ordinal)) = config.set_and_ordinal().filter(|_| !config.peers_domain.is_empty())
-    else {
-        return vec![Replica { name: config.pod_name.clone(), visits: own }];
-    };
-    let count = config.replicas.clamp(1, REPLICAS_MAX).max(ordinal + 1);
-    let mut replicas: Vec<Replica> =
-        (0..count).map(|i| Replica { name: format!("{set}-{i}"), visits: None }).collect();
-    let mut asks = JoinSet::new();
-    for (index, replica) in replicas.iter_mut().enumerate() {
-        if replica.name == config.pod_name {
-            replica.visits = own;
-        } else {
-            let host = format!("{}.{}", replica.name, config.peers_domain);
-            let port = config.peers_port;
-            asks.spawn(async move {
-                (index, tokio::time::timeout(PATIENCE, ask(&host, port)).await.ok().flatten())
-            });
-        }
-    }
-    while let Some(answer) = asks.join_next().await {
-        if let Ok((index, visits)) = answer {
-            replicas[index].visits = visits;
-        }
-    }
-    replicas
+/// What the replicas said when they were asked; this replica itself is not asked.
+#[derive(Clone)]
+struct Said {
+    /// When asking began; `None` when nobody asked yet.
+    asked: Option<Instant>,
+    replicas: Arc<Vec<Replica>>,
 }
 
-/// `GET /visits` of a peer.
-async fn ask(host: &str, port: u16) -> Option<u64> {
-    let mut stream = TcpStream::connect((host, port)).await.ok()?;
-    let request = format!("GET /visits HTTP/1.0\r\nHost: {host}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.take(ANSWER_MAX).read_to_string(&mut answer).await.ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    if !head.split(' ').nth(1)?.starts_with('2') {
-        return None;
+/// All replicas of the set, and what they said last.
+pub struct Peers {
+    own: String,
+    /// The DNS name of each, in the order of their ordinals.
+    hosts: Vec<String>,
+    port: u16,
+    said: watch::Sender<Said>,
+    asking: AtomicBool,
+}
+
+impl Peers {
+    /// The replicas that `config` describes; one alone when it names no peers.
+    pub fn new(config: &Config) -> Self {
+        let missing = |name: String| Replica { name, visits: None };
+        let replicas: Vec<Replica> =
+            match config.set_and_ordinal().filter(|_| !config.peers_domain.is_empty()) {
+                Some((set, ordinal)) => {
+                    let count =
+                        config.replicas.clamp(1, REPLICAS_MAX).max(ordinal.saturating_add(1));
+                    (0..count.min(REPLICAS_MAX)).map(|i| missing(format!("{set}-{i}"))).collect()
+                }
+                None => vec![missing(config.pod_name.clone())],
+            };
+        let host = |replica: &Replica| format!("{}.{}", replica.name, config.peers_domain);
+        Self {
+            own: config.pod_name.clone(),
+            hosts: replicas.iter().map(host).collect(),
+            port: config.peers_port,
+            said: watch::Sender::new(Said { asked: None, replicas: Arc::new(replicas) }),
+            asking: AtomicBool::new(false),
+        }
     }
-    serde_json::from_str::<serde_json::Value>(body).ok()?.get("visits")?.as_u64()
+
+    /// All replicas in the order of their ordinals, for a page: new or nearly new.
+    /// This one has `own` visits.
+    pub async fn for_page(self: &Arc<Self>, own: u64) -> Vec<Replica> {
+        let now = Instant::now();
+        let since = now.checked_sub(FRESH).unwrap_or(now);
+        let known = self.said.borrow().asked.is_some_and(|asked| now - asked < KNOWN);
+        let said = match known {
+            true => timeout(GLANCE, self.since(since)).await.ok(),
+            false => Some(self.since(since).await),
+        };
+        self.with_own(said.unwrap_or_else(|| self.said.borrow().clone()), Some(own))
+    }
+
+    /// All replicas, each asked after this call.
+    pub async fn now(self: &Arc<Self>, own: Option<u64>) -> Vec<Replica> {
+        self.with_own(self.since(Instant::now()).await, own)
+    }
+
+    fn with_own(&self, said: Said, own: Option<u64>) -> Vec<Replica> {
+        let mut replicas = said.replicas.to_vec();
+        for replica in replicas.iter_mut().filter(|replica| replica.name == self.own) {
+            replica.visits = own;
+        }
+        replicas
+    }
+
+    /// Answers to questions that were asked at `since` or later.
+    async fn since(self: &Arc<Self>, since: Instant) -> Said {
+        let mut answers = self.said.subscribe();
+        loop {
+            let said = answers.borrow_and_update().clone();
+            if said.replicas.len() == 1 || said.asked.is_some_and(|asked| asked >= since) {
+                return said;
+            }
+            self.ask_unless_asking();
+            if answers.changed().await.is_err() {
+                return said; // The sender is ours: it outlives this call.
+            }
+        }
+    }
+
+    fn ask_unless_asking(self: &Arc<Self>) {
+        if self.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let peers = Arc::clone(self);
+        tokio::spawn(async move {
+            let asked = Some(Instant::now());
+            let replicas = Arc::new(peers.ask_all().await);
+            // In this order: whoever sees these answers and wants newer ones can ask at once.
+            peers.asking.store(false, Ordering::Release);
+            peers.said.send_replace(Said { asked, replicas });
+        });
+    }
+
+    async fn ask_all(&self) -> Vec<Replica> {
+        let mut replicas = self.said.borrow().replicas.to_vec();
+        let mut asks = JoinSet::new();
+        for (index, replica) in replicas.iter_mut().enumerate() {
+            replica.visits = None;
+            if replica.name != self.own {
+                let (host, port) = (self.hosts[index].clone(), self.port);
+                asks.spawn(async move {
+                    (index, timeout(PATIENCE, visits_of(&host, port)).await.ok().flatten())
+                });
+            }
+        }
+        while let Some(answer) = asks.join_next().await {
+            if let Ok((index, visits)) = answer {
+                replicas[index].visits = visits;
+            }
+        }
+        replicas
+    }
+}
+
+async fn visits_of(host: &str, port: u16) -> Option<u64> {
+    get(host, port, "/visits").await.ok()?.get("visits")?.as_u64()
+}
+
+/// The JSON that `host` serves at `path`.
+///
+/// # Errors
+/// A sentence that says what came instead.
+pub async fn get(host: &str, port: u16, path: &str) -> Result<serde_json::Value, String> {
+    let failed = |error: std::io::Error| format!("{host}:{port} does not answer: {error}");
+    let mut stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    let mut answer = String::new();
+    stream.take(ANSWER_MAX).read_to_string(&mut answer).await.map_err(failed)?;
+    let wrong = || format!("{host}:{port}{path} answers {answer:?}");
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(wrong)?;
+    match head.split(' ').nth(1) {
+        Some("200") => serde_json::from_str(body).map_err(|_| wrong()),
+        _ => Err(wrong()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpListener;
 
-    fn config(variables: &[(&str, &str)]) -> Config {
-        Config::from_environment(|name| {
+    fn peers(variables: &[(&str, &str)]) -> Peers {
+        let config = Config::from_environment(|name| {
             variables.iter().find(|(have, _)| *have == name).map(|(_, value)| value.to_string())
-        })
-        .unwrap()
+        });
+        Peers::new(&config.unwrap())
+    }
+
+    fn replica(name: &str, visits: Option<u64>) -> Replica {
+        Replica { name: name.into(), visits }
     }
 
     #[tokio::test]
     async fn a_missing_peer_is_shown_as_missing() {
-        let config = config(&[
+        let peers = Arc::new(peers(&[
             ("POD_NAME", "app-rust-1"),
             ("REPLICAS", "2"),
             ("PEERS_DOMAIN", "nowhere.invalid"),
+        ]));
+        let shown = [replica("app-rust-0", None), replica("app-rust-1", Some(5))];
+        assert_eq!(peers.for_page(5).await, shown);
+        assert_eq!(peers.now(Some(5)).await, shown);
+    }
+
+    #[tokio::test]
+    async fn a_replica_without_peers_is_alone() {
+        let peers = Arc::new(peers(&[("POD_NAME", "laptop")]));
+        assert_eq!(peers.for_page(7).await, [replica("laptop", Some(7))]);
+    }
+
+    #[tokio::test]
+    async fn a_replica_beyond_the_wanted_number_shows_itself_too() {
+        let peers =
+            peers(&[("POD_NAME", "a-2"), ("REPLICAS", "1"), ("PEERS_DOMAIN", "nowhere.invalid")]);
+        let names: Vec<_> =
+            Arc::new(peers).now(Some(1)).await.into_iter().map(|peer| peer.name).collect();
+        assert_eq!(names, ["a-0", "a-1", "a-2"]);
+    }
+
+    #[tokio::test]
+    async fn many_visitors_ask_a_peer_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let asked = tokio::spawn(async move {
+            let mut asked = 0;
+            while let Ok(Ok((mut stream, _))) =
+                timeout(Duration::from_secs(2), listener.accept()).await
+            {
+                let mut request = [0; 512];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                let answer = b"HTTP/1.0 200 OK\r\n\r\n{\"visits\": 30}";
+                stream.write_all(answer).await.unwrap();
+                asked += 1;
+            }
+            asked
+        });
+        let mut peers = peers(&[
+            ("POD_NAME", "a-0"),
+            ("REPLICAS", "2"),
+            ("PEERS_DOMAIN", "nowhere.invalid"),
+            ("PEERS_PORT", &port),
         ]);
-        let replicas = all(&config, Some(5)).await;
-        assert_eq!(
-            replicas,
-            [
-                Replica { name: "app-rust-0".into(), visits: None },
-                Replica { name: "app-rust-1".into(), visits: Some(5) },
-            ]
-        );
+        peers.hosts[1] = "127.0.0.1".into();
+        let peers = Arc::new(peers);
+        let pages: Vec<_> = (0..500)
+            .map(|_| {
+                let peers = Arc::clone(&peers);
+                tokio::spawn(async move { peers.for_page(1).await })
+            })
+            .collect();
+        for page in pages {
+            assert_eq!(page.await.unwrap(), [replica("a-0", Some(1)), replica("a-1", Some(30))]);
+        }
+        assert!(asked.await.unwrap() < 20);
     }
 }

@@ -13,13 +13,15 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::visits::{Visits, VisitsError};
-use crate::{log, page, peers};
+use crate::{log, page};
 
 /// What all requests share.
 pub struct App {
     config: Config,
     visits: Visits,
+    peers: Arc<Peers>,
     metrics: Metrics,
 }
 
@@ -27,7 +29,8 @@ impl App {
     /// The service of one replica.
     pub fn new(config: Config) -> Self {
         let visits = Visits::start(config.visits_file.clone());
-        Self { config, visits, metrics: Metrics::default() }
+        let peers = Arc::new(Peers::new(&config));
+        Self { config, visits, peers, metrics: Metrics::default() }
     }
 }
 
@@ -36,7 +39,7 @@ type Shared = State<Arc<App>>;
 /// The paths.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/", get(visit))
+        .route("/", get(visit).head(page_headers))
         .route("/visits", get(own))
         .route("/visits/all", get(all))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -50,9 +53,21 @@ pub fn router(app: Arc<App>) -> Router {
 async fn visit(State(app): Shared) -> Result<Response, Failure> {
     let visits = app.visits.count().await?;
     app.metrics.visit();
-    let replicas = peers::all(&app.config, Some(visits)).await;
+    let replicas = app.peers.for_page(visits).await;
     let page = page::render(&app.config.pod_name, visits, &replicas, &app.config.version);
-    Ok(([(header::CACHE_CONTROL, "no-store")], Html(page)).into_response())
+    Ok((page_headers().await, Html(page)).into_response())
+}
+
+/// The page is new at every visit, loads nothing and runs nothing. HEAD gets no more than this: it
+/// is no visit.
+async fn page_headers() -> [(header::HeaderName, &'static str); 2] {
+    [
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+        ),
+    ]
 }
 
 async fn own(State(app): Shared) -> Result<Response, Failure> {
@@ -62,7 +77,7 @@ async fn own(State(app): Shared) -> Result<Response, Failure> {
 
 async fn all(State(app): Shared) -> Response {
     let own = app.visits.read().await.ok();
-    let replicas = peers::all(&app.config, own).await;
+    let replicas = app.peers.now(own).await;
     let total: u64 = replicas.iter().filter_map(|replica| replica.visits).sum();
     let list: Vec<_> = replicas
         .iter()

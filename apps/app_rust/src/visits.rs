@@ -2,7 +2,9 @@
 //!
 //! One thread owns the file. It takes all visits that wait, writes their sum, flushes once, and
 //! answers them all: many visits share one flush. The text is overwritten in place, within one
-//! sector, so that a torn write cannot mix two numbers; it never gets shorter.
+//! sector, so that a torn write cannot mix two numbers; it never gets shorter. What somebody else
+//! writes to the file is seen before the next visit: another number counts on, anything else is an
+//! error, and a file that was removed comes back with the count it had.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,6 +15,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::oneshot;
 
+/// Bytes that are read of the file; a number has at most 20 digits.
+const TEXT_MAX: u64 = 64;
 /// Visits that one flush may carry.
 const BATCH_MAX: usize = 4096;
 
@@ -96,14 +100,18 @@ impl Visits {
 /// The thread: batches until nobody can ask any more.
 fn keep(path: &Path, asks: &Receiver<Ask>) {
     let mut counter = None;
+    let mut last = 0;
     while let Ok(first) = asks.recv() {
         let mut batch = vec![first];
         batch.extend(asks.try_iter().take(BATCH_MAX));
-        answer(path, &mut counter, batch);
+        counter = counter.filter(Counter::is_as_written);
+        answer(path, &mut counter, last, batch);
+        last = counter.as_ref().map_or(last, |counter| counter.durable);
     }
 }
 
-fn answer(path: &Path, counter: &mut Option<Counter>, batch: Vec<Ask>) {
+/// Answer all of `batch`. A file that is missing starts with `last`.
+fn answer(path: &Path, counter: &mut Option<Counter>, last: u64, batch: Vec<Ask>) {
     let (mut visits, mut reads) = (Vec::new(), Vec::new());
     for ask in batch {
         match ask {
@@ -111,7 +119,7 @@ fn answer(path: &Path, counter: &mut Option<Counter>, batch: Vec<Ask>) {
             Ask::Read(answer) => reads.push(answer),
         }
     }
-    let before = match opened(path, counter) {
+    let before = match opened(path, counter, last) {
         Ok(counter) => counter.durable,
         Err(error) => return refuse(visits.into_iter().chain(reads), &error),
     };
@@ -135,10 +143,11 @@ fn answer(path: &Path, counter: &mut Option<Counter>, batch: Vec<Ask>) {
 fn opened<'a>(
     path: &Path,
     counter: &'a mut Option<Counter>,
+    last: u64,
 ) -> Result<&'a mut Counter, VisitsError> {
     match counter {
         Some(counter) => Ok(counter),
-        None => Ok(counter.insert(Counter::open(path)?)),
+        None => Ok(counter.insert(Counter::open(path, last)?)),
     }
 }
 
@@ -163,29 +172,38 @@ struct Counter {
 }
 
 impl Counter {
-    fn open(path: &Path) -> Result<Self, VisitsError> {
+    fn open(path: &Path, if_missing: u64) -> Result<Self, VisitsError> {
         let failed =
             |source: io::Error| VisitsError::Open { path: path.into(), source: source.into() };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         match File::open(path) {
             Ok(file) => {
-                file.take(64).read_to_string(&mut text).map_err(failed)?;
+                file.take(TEXT_MAX).read_to_end(&mut bytes).map_err(failed)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                text.push('0');
-                create(path).map_err(failed)?;
+                bytes = text_of(if_missing).into_bytes();
+                create(path, &bytes).map_err(failed)?;
             }
             Err(error) => return Err(failed(error)),
         }
-        let durable = text
-            .trim()
-            .parse()
-            .map_err(|_| VisitsError::NotANumber { path: path.into(), text: text.clone() })?;
-        let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let durable = number_in(&text)
+            .ok_or_else(|| VisitsError::NotANumber { path: path.into(), text: text.to_string() })?;
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
         let counter = Self { path: path.into(), file, durable };
         // Proves that the file can be written, and leaves nothing behind the number.
         counter.write(durable).map_err(|source| counter.failed(source))?;
         Ok(counter)
+    }
+
+    /// Whether the file still is the one that we wrote last.
+    fn is_as_written(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let mut bytes = [0; TEXT_MAX as usize];
+        let text = text_of(self.durable);
+        let read = self.file.read_at(&mut bytes, 0);
+        let linked = self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+        linked && read.is_ok_and(|length| &bytes[..length] == text.as_bytes())
     }
 
     /// Add `n` visits; the new count, durable.
@@ -202,7 +220,7 @@ impl Counter {
     }
 
     fn write(&self, number: u64) -> io::Result<()> {
-        let text = format!("{number}\n");
+        let text = text_of(number);
         self.file.write_all_at(text.as_bytes(), 0)?;
         if self.file.metadata()?.len() != text.len() as u64 {
             self.file.set_len(text.len() as u64)?;
@@ -215,11 +233,23 @@ impl Counter {
     }
 }
 
-/// A new file with 0 visits: whole or not at all.
-fn create(path: &Path) -> io::Result<()> {
+/// What the file holds after `number` visits.
+fn text_of(number: u64) -> String {
+    format!("{number}\n")
+}
+
+/// The number in `text`. A crash of the machine between the growth of the file by one digit and the
+/// digits themselves leaves the old text and a zero byte: the old count, which is the durable one.
+fn number_in(text: &str) -> Option<u64> {
+    let text = text.strip_suffix("\n\0").unwrap_or(text).trim_ascii();
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A new file that holds `text`: whole or not at all.
+fn create(path: &Path, text: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("new");
     let mut file = File::create(&partial)?;
-    file.write_all(b"0\n")?;
+    file.write_all(text)?;
     file.sync_all()?;
     std::fs::rename(&partial, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -264,7 +294,7 @@ mod tests {
     async fn what_is_no_number_is_never_reset() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("visits.txt");
-        for text in ["", "many", "-1", "12 13"] {
+        for text in ["", "many", "-1", "+1", "12 13", "99999999999999999999999"] {
             std::fs::write(&path, text).unwrap();
             let visits = Visits::start(path.clone());
             let error = visits.count().await.unwrap_err();
@@ -274,5 +304,31 @@ mod tests {
             assert_eq!(visits.count().await.unwrap(), 42, "repaired by hand, it goes on");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "42\n");
         }
+    }
+
+    #[tokio::test]
+    async fn what_others_write_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("visits.txt");
+        let visits = Visits::start(path.clone());
+        assert_eq!(visits.count().await.unwrap(), 1);
+        std::fs::write(&path, "100").unwrap();
+        assert_eq!(visits.count().await.unwrap(), 101, "another number counts on");
+        std::fs::write(&path, "oh").unwrap();
+        assert!(visits.read().await.is_err(), "not ready");
+        assert!(visits.count().await.is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "oh");
+        std::fs::write(&path, "101\n").unwrap();
+        assert_eq!(visits.count().await.unwrap(), 102);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(visits.count().await.unwrap(), 103, "never back to zero");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_growth_cut_off_by_a_crash_is_the_old_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("visits.txt");
+        std::fs::write(&path, "99\n\0").unwrap();
+        assert_eq!(Visits::start(path).count().await.unwrap(), 100);
     }
 }
