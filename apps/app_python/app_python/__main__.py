@@ -1,0 +1,96 @@
+"""Serve, or `check HOST PORT`: wait until all replicas answer there."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+
+from app_python import log
+
+# How long `check` waits until all replicas answer, in seconds.
+CHECK_PATIENCE = 30
+USAGE = "usage: python3 -m app_python [check HOST PORT]"
+
+
+def main():
+    """Do what the command line says; give the exit code."""
+    match sys.argv[1:]:
+        case []:
+            return serve()
+        case ["check", host, port] if port.isascii() and port.isdigit():
+            return asyncio.run(check(host, int(port)))
+        case _:
+            print(USAGE, file=sys.stderr)
+            return 2
+
+
+def serve():
+    """Serve until SIGTERM."""
+    from app_python.config import Config, ConfigError
+
+    log.take_over()
+    try:
+        config = Config.from_environment(os.environ)
+    except ConfigError as error:
+        log.error(str(error))
+        return 1
+    try:
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listener = socket.create_server((config.host, config.port), family=family, backlog=1024)
+    except OSError as error:
+        log.error(f"cannot listen on {config.host}:{config.port}: {error.strerror}")
+        return 1
+    import uvloop
+
+    uvloop.run(_serve(config, listener))
+    log.info("stopped")
+    return 0
+
+
+async def _serve(config, listener):
+    import uvicorn
+
+    from app_python import service
+
+    server = uvicorn.Server(uvicorn.Config(
+        service.create(config), http="httptools", ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, timeout_graceful_shutdown=config.grace_seconds))
+    # uvicorn would end the process by the signal; we end it when all is answered, with 0.
+    server.capture_signals = contextlib.nullcontext
+
+    def stop():
+        log.info("stopping")
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    host, port = listener.getsockname()[:2]
+    log.info("listening", listen=f"{host}:{port}", pod=config.pod_name)
+    await server.serve(sockets=[listener])
+
+
+async def check(host, port):
+    """Wait until the service at `host` answers and no replica is missing; the exit code."""
+    from app_python.peers import PeerError, get
+
+    deadline = time.monotonic() + CHECK_PATIENCE
+    while True:
+        try:
+            seen = await get(host, port, "/visits/all")
+            replicas = seen["replicas"]
+            if replicas and all(replica["visits"] is not None for replica in replicas):
+                log.info("all replicas answer", seen=seen)
+                return 0
+        except (PeerError, KeyError, TypeError) as error:
+            seen = str(error)
+        if time.monotonic() > deadline:
+            log.error("not all replicas answer", seen=seen)
+            return 1
+        await asyncio.sleep(0.25)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The other replicas, asked by their stable names.
+
+However many visitors come, the peers are asked at most once at a time: all who wait share the
+answers. A page waits for new answers only as long as it does not hurt; then it shows those of a
+moment ago. So neither many visitors nor a missing peer make pages slow.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+
+# All in seconds. How long a peer may take before it is shown as missing.
+PATIENCE = 0.2
+# Answers so young are as good as new ones for a page.
+FRESH = 0.05
+# How long a page waits for new answers when it has some that are not older than KNOWN.
+GLANCE = 0.005
+KNOWN = 1.0
+# An answer has at most so many bytes.
+ANSWER_MAX = 4096
+# So many replicas are asked at most.
+REPLICAS_MAX = 100
+
+
+class PeerError(Exception):
+    """A replica did not answer as it should; the text says what came instead."""
+
+
+class Peers:
+    """All replicas of the set, and what they said last: {name: visits}, None for a missing one."""
+
+    def __init__(self, config):
+        self._own = config.pod_name
+        self._port = config.peers_port
+        self._hosts = _hosts(config)
+        self._said = dict.fromkeys(self._hosts)
+        self._asked = None
+        self._asking = None
+
+    async def for_page(self, own):
+        """All replicas in the order of their ordinals, new or nearly new; this one has `own`."""
+        now = time.monotonic()
+        known = self._asked is not None and now - self._asked < KNOWN
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            if not self._is_newer(now - FRESH):
+                await asyncio.wait_for(self._since(now - FRESH), GLANCE if known else None)
+        return {**self._said, self._own: own}
+
+    async def now(self, own):
+        """All replicas, each asked after this call."""
+        await self._since(time.monotonic())
+        return {**self._said, self._own: own}
+
+    def _is_newer(self, since):
+        return len(self._hosts) == 1 or (self._asked is not None and self._asked >= since)
+
+    async def _since(self, since):
+        while not self._is_newer(since):
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask_all())
+            # Whoever stops waiting does not stop the others' question.
+            await asyncio.shield(self._asking)
+
+    async def _ask_all(self):
+        asked = time.monotonic()
+        others = [name for name in self._hosts if name != self._own]
+        answers = await asyncio.gather(
+            *(_visits_of(self._hosts[name], self._port) for name in others))
+        said = dict(zip(others, answers, strict=True))
+        self._said = {name: said.get(name) for name in self._hosts}
+        self._asked = asked
+
+
+def _hosts(config):
+    """{name: DNS name} of the replicas that `config` describes; one alone without peers."""
+    identity = config.set_and_ordinal() if config.peers_domain else None
+    if identity is None:
+        return {config.pod_name: config.pod_name}
+    name, ordinal = identity
+    count = min(max(config.replicas, ordinal + 1), REPLICAS_MAX)
+    return {f"{name}-{i}": f"{name}-{i}.{config.peers_domain}" for i in range(count)}
+
+
+async def _visits_of(host, port):
+    try:
+        answer = await asyncio.wait_for(get(host, port, "/visits"), PATIENCE)
+    except (PeerError, TimeoutError, asyncio.TimeoutError):
+        return None
+    visits = answer.get("visits") if isinstance(answer, dict) else None
+    return visits if isinstance(visits, int) else None
+
+
+async def get(host, port, path):
+    """The JSON that `host` serves at `path`; PeerError says what came instead."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port, limit=ANSWER_MAX)
+        try:
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+            answer = await _read(reader)
+        finally:
+            writer.close()
+    except OSError as error:
+        raise PeerError(f"{host}:{port} does not answer: {error}") from error
+    head, _, body = answer.partition(b"\r\n\r\n")
+    try:
+        if head.split(b" ", 2)[1] != b"200":
+            raise ValueError
+        return json.loads(body)
+    except (IndexError, ValueError) as error:
+        raise PeerError(f"{host}:{port}{path} answers {answer!r}") from error
+
+
+async def _read(reader):
+    answer = b""
+    while len(answer) < ANSWER_MAX:
+        some = await reader.read(ANSWER_MAX - len(answer))
+        if not some:
+            break
+        answer += some
+    return answer
