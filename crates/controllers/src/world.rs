@@ -31,6 +31,8 @@ pub(crate) struct World {
     queue: BTreeSet<(usize, Key)>,
     timers: BTreeSet<(Timestamp, usize, Key)>,
     uids: u32,
+    /// UIDs of pods that a check has seen.
+    pub seen: BTreeSet<String>,
 }
 
 pub(crate) fn config() -> Config {
@@ -81,6 +83,7 @@ impl World {
             queue: BTreeSet::new(),
             timers: BTreeSet::new(),
             uids: 0,
+            seen: BTreeSet::new(),
         }
     }
 

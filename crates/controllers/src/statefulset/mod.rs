@@ -30,6 +30,8 @@ mod draft;
 mod identity;
 mod members;
 mod ownership;
+#[cfg(test)]
+mod properties;
 mod revisions;
 mod scaling;
 mod set;

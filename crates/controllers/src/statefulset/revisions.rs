@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::Object;
+use coracle_api::{Object, revision};
 use coracle_store::Snapshot;
 use serde_json::{Map, Value, json};
 
@@ -13,8 +13,6 @@ use crate::plan::Write;
 
 const RESOURCE: &str = "controllerrevisions.apps";
 const HASH_LABEL: &str = "controller.kubernetes.io/hash";
-/// A set's name in a revision's name is cut so that the whole fits.
-const NAME_MAX: usize = 223;
 
 /// A template with its name.
 #[derive(Clone, Debug)]
@@ -32,7 +30,7 @@ pub(super) struct Revisions {
     /// What the set's template is.
     pub update: Revision,
     /// How often a hash met another template.
-    pub collision_count: i64,
+    pub collision_count: i32,
     /// What must be written for `update` to exist and be the newest.
     pub writes: Vec<Write>,
     /// All that are stored, oldest first.
@@ -43,10 +41,11 @@ impl Revisions {
     /// Finds or makes the revision of the set's template.
     pub fn choose(snapshot: &Snapshot, set: &Set) -> Self {
         let stored = stored(snapshot, set);
-        let data = data(set.template());
+        let data = revision::data(set.object.value());
         let newest = stored.last().map_or(0, |revision| number(revision));
         let equal = stored.iter().rev().find(|revision| revision.value()["data"] == data);
-        let mut collision_count = set.status_count("collisionCount");
+        let collisions = set.status_count("collisionCount");
+        let mut collision_count = i32::try_from(collisions).unwrap_or(i32::MAX);
         let mut writes = Vec::new();
         let name = match equal {
             Some(revision) => {
@@ -60,7 +59,7 @@ impl Revisions {
             None => {
                 let hash = free_hash(snapshot, set, &data, &mut collision_count);
                 writes.push(Write::Create(new_object(set, &hash, &data, newest + 1)));
-                object_name(set, &hash)
+                revision::name(&set.name, &hash)
             }
         };
         let update = Revision { name, template: set.template().clone() };
@@ -103,42 +102,19 @@ fn number(revision: &Object) -> i64 {
 
 fn current(set: &Set, stored: &[Arc<Object>]) -> Option<Revision> {
     let name = set.status_text("currentRevision")?;
-    let revision = stored.iter().find(|revision| revision.metadata().name == name)?;
-    let mut template = revision.value().pointer("/data/spec/template")?.clone();
-    template.as_object_mut()?.remove("$patch");
-    Some(Revision { name: name.to_owned(), template })
+    let found = stored.iter().find(|revision| revision.metadata().name == name)?;
+    let restored = revision::restore(set.object.value(), &found.value()["data"]);
+    Some(Revision { name: name.to_owned(), template: restored["spec"]["template"].clone() })
 }
 
-/// What a ControllerRevision records: the strategic merge patch that puts the template back.
-fn data(template: &Value) -> Value {
-    let mut template = template.clone();
-    json::set(&mut template, &["$patch"], json!("replace"));
-    json!({"spec": {"template": template}})
-}
-
-fn free_hash(snapshot: &Snapshot, set: &Set, data: &Value, collisions: &mut i64) -> String {
+fn free_hash(snapshot: &Snapshot, set: &Set, data: &Value, collisions: &mut i32) -> String {
     loop {
-        let hash = hash(data, *collisions);
-        if snapshot.find(RESOURCE, &set.namespace, &object_name(set, &hash)).is_none() {
+        let hash = revision::hash(data, *collisions);
+        if snapshot.find(RESOURCE, &set.namespace, &revision::name(&set.name, &hash)).is_none() {
             return hash;
         }
         *collisions += 1;
     }
-}
-
-/// FNV-1 of the data and the decimal count, in letters that make no words.
-fn hash(data: &Value, collisions: i64) -> String {
-    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    let text = format!("{data}{collisions}");
-    let fnv = text
-        .bytes()
-        .fold(2_166_136_261_u32, |hash, byte| hash.wrapping_mul(16_777_619) ^ u32::from(byte));
-    fnv.to_string().bytes().map(|byte| char::from(ALPHABET[usize::from(byte) % 27])).collect()
-}
-
-fn object_name(set: &Set, hash: &str) -> String {
-    let prefix = set.name.get(..NAME_MAX).unwrap_or(&set.name);
-    format!("{prefix}-{hash}")
 }
 
 fn new_object(set: &Set, hash: &str, data: &Value, number: i64) -> Value {
@@ -149,7 +125,7 @@ fn new_object(set: &Set, hash: &str, data: &Value, number: i64) -> Value {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
-            "name": object_name(set, hash),
+            "name": revision::name(&set.name, hash),
             "namespace": set.namespace,
             "labels": labels,
             "annotations": set.object.metadata().annotations,

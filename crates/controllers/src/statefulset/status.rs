@@ -19,7 +19,7 @@ pub(super) struct Status {
     updated: i64,
     current_revision: String,
     update_revision: String,
-    collisions: i64,
+    collisions: i32,
     generation: i64,
 }
 

@@ -1,13 +1,14 @@
 //! Each behaviour of a set, with OrderedReady and with Parallel, against the real store.
 
+use coracle_api::Object;
 use serde_json::{Value, json};
 
 use crate::plan::Propagation;
 use crate::world::World;
 
-const CONTROLLER: &[&str] = &["statefulset-controller"];
+pub(super) const CONTROLLER: &[&str] = &["statefulset-controller"];
 
-fn web(replicas: i32, policy: &str) -> Value {
+pub(super) fn web(replicas: i32, policy: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -35,7 +36,7 @@ fn web(replicas: i32, policy: &str) -> Value {
 }
 
 /// A world with the set `web`, decided once.
-fn world(set: Value) -> World {
+pub(super) fn world(set: Value) -> World {
     let mut world = World::new();
     world.create(set);
     world.settle(CONTROLLER);
@@ -43,43 +44,43 @@ fn world(set: Value) -> World {
 }
 
 impl World {
-    fn ready(&mut self, pod: &str) {
+    pub(super) fn ready(&mut self, pod: &str) {
         self.runs(pod, true);
         self.settle(CONTROLLER);
         self.check_invariants();
     }
 
-    fn unready(&mut self, pod: &str) {
+    pub(super) fn unready(&mut self, pod: &str) {
         self.runs(pod, false);
         self.settle(CONTROLLER);
         self.check_invariants();
     }
 
-    fn gone(&mut self, pod: &str) {
+    pub(super) fn gone(&mut self, pod: &str) {
         self.stopped(pod);
         self.settle(CONTROLLER);
         self.check_invariants();
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Value)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Value)) {
         self.edit("statefulsets.apps", "web", |set| change(&mut set["spec"]));
         self.settle(CONTROLLER);
         self.check_invariants();
     }
 
-    fn scale(&mut self, replicas: i32) {
+    pub(super) fn scale(&mut self, replicas: i32) {
         self.change(|spec| spec["replicas"] = json!(replicas));
     }
 
-    fn image(&mut self, image: &str) {
+    pub(super) fn image(&mut self, image: &str) {
         self.change(|spec| spec["template"]["spec"]["containers"][0]["image"] = json!(image));
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         self.get("statefulsets.apps", "web").value()["status"].clone()
     }
 
-    fn pods(&self) -> Vec<String> {
+    pub(super) fn pods(&self) -> Vec<String> {
         self.names("pods")
     }
 
@@ -89,7 +90,7 @@ impl World {
         pods.map(|pod| pod.metadata().name.clone()).collect()
     }
 
-    fn image_of(&self, pod: &str) -> String {
+    pub(super) fn image_of(&self, pod: &str) -> String {
         let pod = self.get("pods", pod);
         pod.value()["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
     }
@@ -109,7 +110,7 @@ impl World {
     }
 
     /// What holds after every step, whatever happened.
-    fn check_invariants(&self) {
+    pub(super) fn check_invariants(&mut self) {
         let snapshot = self.store.snapshot();
         let Some(set) = snapshot.find("statefulsets.apps", "default", "web") else { return };
         let status = &set.value()["status"];
@@ -133,17 +134,21 @@ impl World {
         self.check_order(&set.value()["spec"]);
     }
 
-    /// In order, a pod is created only when all before it are Ready.
-    fn check_order(&self, spec: &Value) {
-        if spec["podManagementPolicy"] != "OrderedReady" {
-            return;
-        }
-        let states: Vec<_> = self.pods().iter().map(|pod| self.get("pods", pod)).collect();
-        for pair in states.windows(2) {
-            let fresh = pair[1].str_at("/status/phase") == Some("Pending");
-            let ready = pair[0].value().pointer("/status/conditions/0/status");
-            let broke = pair[0].metadata().is_deleting() || ready == Some(&json!("False"));
-            assert!(!fresh || ready == Some(&json!("True")) || broke, "{states:?}");
+    /// In order, a pod is created only when all wanted ones before it are Ready and stay.
+    fn check_order(&mut self, spec: &Value) {
+        let pods: Vec<_> = self.pods().iter().map(|pod| self.get("pods", pod)).collect();
+        let start = spec["ordinals"]["start"].as_i64().unwrap_or(0);
+        let ordinal =
+            |pod: &Object| pod.metadata().name.rsplit_once('-').unwrap().1.parse::<i64>().unwrap();
+        let is_good = |pod: &Object| {
+            let ready = pod.value().pointer("/status/conditions/0/status");
+            ready == Some(&json!("True")) && !pod.metadata().is_deleting()
+        };
+        for new in pods.iter().filter(|pod| self.seen.insert(pod.metadata().uid.clone())) {
+            let before = pods.iter().filter(|pod| (start..ordinal(new)).contains(&ordinal(pod)));
+            let good = i64::try_from(before.filter(|pod| is_good(pod)).count()).unwrap();
+            let ordered = spec["podManagementPolicy"] == "OrderedReady";
+            assert!(!ordered || good == ordinal(new) - start, "{new:?} among {pods:?}");
         }
     }
 }
@@ -554,4 +559,10 @@ fn nothing_is_written_at_rest() {
         assert!(plan.writes.is_empty() && plan.notes.is_empty() && plan.because.is_none());
         assert_eq!(world.store.snapshot().revision(), revision);
     }
+}
+
+#[test]
+fn revisions_keep_their_names_from_release_to_release() {
+    let world = world(web(0, "OrderedReady"));
+    assert_eq!(world.names("controllerrevisions.apps"), ["web-7f5c69787"]);
 }
