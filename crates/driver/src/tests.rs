@@ -15,7 +15,7 @@ use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
 use crate::requests::{at, controller};
-use crate::{EventRecorder, Loop};
+use crate::{EventRecorder, Loop, bootstrap};
 
 struct Still(AtomicU8);
 
@@ -37,6 +37,18 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+fn config() -> Config {
+    Config {
+        ca_bundle: "CA".into(),
+        api_address: [10, 244, 255, 253].into(),
+        api_port: 6443,
+        dns_address: [10, 244, 255, 253].into(),
+        services: "10.96.0.0/12".parse().unwrap(),
+        load_balancers: "10.112.0.0/24".parse().unwrap(),
+        volumes_dir: "/volumes".into(),
+    }
+}
+
 struct World {
     api: Api,
     looped: Loop,
@@ -48,19 +60,11 @@ impl World {
         let store = Store::open_on(InMemoryBackend::new()).unwrap();
         let source = Arc::new(Still(AtomicU8::new(0)));
         let api = Api::new(store, Kinds::builtin(), Cluster::default(), source);
-        let config = Config {
-            ca_bundle: "CA".into(),
-            api_address: [10, 244, 255, 253].into(),
-            api_port: 6443,
-            dns_address: [10, 244, 255, 253].into(),
-            services: "10.96.0.0/12".parse().unwrap(),
-            load_balancers: "10.112.0.0/24".parse().unwrap(),
-            volumes_dir: "/volumes".into(),
-        };
         let events = EventRecorder::default();
-        let looped = Loop::new(CONTROLLERS, config, events.clone());
+        let looped = Loop::new(CONTROLLERS, config(), events.clone());
         let mut world = Self { api, looped, events };
-        world.create("namespaces", "", json!({"metadata": {"name": "default"}}));
+        now(bootstrap(&world.api, &config())).unwrap();
+        world.settle();
         world
     }
 
@@ -114,11 +118,45 @@ impl World {
     fn ready(&mut self, name: &str) {
         let mut pod = self.get("pods", name).value().clone();
         let time = "2026-01-01T00:00:00Z";
+        let address = format!("10.244.0.{}", 2 + self.names("pods").len());
         pod["status"]["phase"] = json!("Running");
+        pod["status"]["podIP"] = json!(address);
         pod["status"]["conditions"] =
             json!([{"type": "Ready", "status": "True", "lastTransitionTime": time}]);
         self.send(Verb::Update, &Key::new("pods", "default", name), "status", pod);
         self.settle();
+    }
+
+    fn delete(&mut self, resource: &str, name: &str, options: Value) {
+        let key = self.get(resource, name).key().clone();
+        self.send(Verb::Delete, &key, "", options);
+        self.settle();
+    }
+
+    fn update(&mut self, resource: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        let object = self.get(resource, name);
+        let mut value = object.value().clone();
+        change(&mut value);
+        self.send(Verb::Update, object.key(), "", value);
+        self.settle();
+    }
+
+    /// The node runs what is placed and stops what is being deleted, until there is nothing left.
+    fn play(&mut self) {
+        for _ in 0..100 {
+            let snapshot = self.api.snapshot();
+            let waits = |pod: &&Arc<Object>| {
+                pod.metadata().is_deleting() || pod.str_at("/status/phase") != Some("Running")
+            };
+            let Some(pod) = snapshot.list("pods", None).find(waits) else { return };
+            let name = pod.metadata().name.clone();
+            if pod.metadata().is_deleting() {
+                self.delete("pods", &name, json!({"gracePeriodSeconds": 0}));
+            } else {
+                self.ready(&name);
+            }
+        }
+        panic!("pods never rest");
     }
 }
 
@@ -145,18 +183,9 @@ fn web() -> Value {
     })
 }
 
-fn standard() -> Value {
-    json!({
-        "metadata": {"name": "standard"},
-        "provisioner": "coracle.dev/local",
-        "volumeBindingMode": "WaitForFirstConsumer",
-    })
-}
-
 #[test]
 fn a_set_comes_up_through_the_real_pipeline() {
     let mut world = World::new();
-    world.create("storageclasses.storage.k8s.io", "", standard());
     world.add_node();
     world.create("statefulsets.apps", "default", web());
     assert_eq!(world.names("pods"), ["web-0"]);
@@ -184,7 +213,6 @@ fn a_set_comes_up_through_the_real_pipeline() {
 #[test]
 fn at_rest_nothing_is_written_and_no_timer_is_set() {
     let mut world = World::new();
-    world.create("storageclasses.storage.k8s.io", "", standard());
     world.add_node();
     world.create("statefulsets.apps", "default", web());
     world.ready("web-0");
@@ -201,7 +229,6 @@ fn at_rest_nothing_is_written_and_no_timer_is_set() {
 #[test]
 fn why_tells_the_chain_from_the_set_to_the_pod() {
     let mut world = World::new();
-    world.create("storageclasses.storage.k8s.io", "", standard());
     world.create("statefulsets.apps", "default", web());
     let snapshot = world.api.snapshot();
     let key = Key::new("statefulsets.apps", "default", "web");
@@ -211,4 +238,127 @@ fn why_tells_the_chain_from_the_set_to_the_pod() {
     world.add_node();
     let chain = world.looped.reasons().why(&world.api.snapshot(), &key);
     assert_eq!(chain[1].sentence, "node node-1 has not reported on it yet");
+}
+
+#[test]
+fn a_new_cluster_has_what_every_cluster_has() {
+    let world = World::new();
+    let namespaces = world.names("namespaces");
+    assert_eq!(namespaces, ["default", "kube-node-lease", "kube-public", "kube-system"]);
+    assert_eq!(world.names("serviceaccounts").len(), 4);
+    assert_eq!(world.names("configmaps").len(), 4);
+    let service = world.get("services", "kubernetes");
+    assert_eq!(service.str_at("/spec/clusterIP"), Some("10.96.0.1"));
+    let revision = world.api.snapshot().revision();
+    now(bootstrap(&world.api, &config())).unwrap();
+    assert_eq!(world.api.snapshot().revision(), revision, "a second start writes nothing");
+}
+
+#[test]
+fn an_update_a_rollback_and_a_scale_down_go_through() {
+    let mut world = World::new();
+    world.add_node();
+    world.create("statefulsets.apps", "default", web());
+    world.play();
+    let image = |image: &'static str| {
+        move |set: &mut Value| {
+            set["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        }
+    };
+    for (wanted, revisions) in [("web:2", 2), ("web:1", 2)] {
+        world.update("statefulsets.apps", "web", image(wanted));
+        world.play();
+        let pod = world.get("pods", "web-0");
+        assert_eq!(pod.str_at("/spec/containers/0/image"), Some(wanted));
+        assert_eq!(world.names("controllerrevisions.apps").len(), revisions);
+    }
+    world.update("statefulsets.apps", "web", |set| set["spec"]["replicas"] = json!(0));
+    world.play();
+    assert_eq!(world.names("pods"), [""; 0]);
+    assert_eq!(world.names("persistentvolumeclaims"), ["www-web-0", "www-web-1"]);
+    let status = world.get("statefulsets.apps", "web").value()["status"].clone();
+    assert_eq!(status["currentRevision"], status["updateRevision"]);
+}
+
+#[test]
+fn a_set_is_deleted_in_every_way_there_is() {
+    for (propagation, left) in [("Background", 0), ("Foreground", 0), ("Orphan", 2)] {
+        let mut world = World::new();
+        world.add_node();
+        world.create("statefulsets.apps", "default", web());
+        world.play();
+        world.delete("statefulsets.apps", "web", json!({"propagationPolicy": propagation}));
+        world.play();
+        assert_eq!(world.names("statefulsets.apps"), [""; 0], "{propagation}");
+        assert_eq!(world.names("pods").len(), left, "{propagation}");
+        assert_eq!(world.names("persistentvolumeclaims").len(), 2, "{propagation}");
+    }
+}
+
+#[test]
+fn claims_go_with_the_set_when_they_should() {
+    let mut world = World::new();
+    world.add_node();
+    let mut set = web();
+    set["spec"]["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
+    world.create("statefulsets.apps", "default", set);
+    world.play();
+    world.update("statefulsets.apps", "web", |set| set["spec"]["replicas"] = json!(1));
+    world.play();
+    assert_eq!(world.names("persistentvolumeclaims"), ["www-web-0"]);
+    world.delete("statefulsets.apps", "web", json!({}));
+    world.play();
+    assert_eq!(world.names("persistentvolumeclaims"), [""; 0]);
+    let volumes = world.names("persistentvolumes");
+    assert_eq!(volumes.len(), 2, "they wait for the node to remove the data");
+}
+
+#[test]
+fn a_service_gets_its_address_and_its_pods() {
+    let mut world = World::new();
+    world.add_node();
+    world.create("statefulsets.apps", "default", web());
+    let service = json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {"app": "web"},
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+        },
+    });
+    world.create("services", "default", service);
+    world.play();
+    let ingress = world.get("services", "web").value()["status"]["loadBalancer"]["ingress"].clone();
+    assert_eq!(ingress, json!([{"ip": "10.112.0.1"}]), "an address and nothing else");
+    let endpoints = world.get("endpoints", "web");
+    assert_eq!(endpoints.value()["subsets"][0]["addresses"].as_array().unwrap().len(), 2);
+    let slices = world.names("endpointslices.discovery.k8s.io");
+    let slice = slices.iter().find(|name| name.starts_with("web-")).unwrap();
+    let slice = world.get("endpointslices.discovery.k8s.io", slice);
+    assert_eq!(slice.value()["endpoints"][0]["hostname"], "web-0");
+    let revision = world.api.snapshot().revision();
+    world.looped.enqueue("endpoint-controller", world.get("services", "web").key().clone());
+    world.looped.enqueue("endpoint-slice-controller", world.get("services", "web").key().clone());
+    world.settle();
+    assert_eq!(world.api.snapshot().revision(), revision);
+}
+
+#[test]
+fn a_namespace_goes_with_everything_in_it() {
+    let mut world = World::new();
+    world.add_node();
+    world.create("namespaces", "", json!({"metadata": {"name": "shop"}}));
+    world.create("statefulsets.apps", "shop", web());
+    let key = Key::new("namespaces", "", "shop");
+    world.send(Verb::Delete, &key, "", json!({}));
+    world.settle();
+    let snapshot = world.api.snapshot();
+    let pod = snapshot.find("pods", "shop", "web-0").unwrap().key().clone();
+    world.send(Verb::Delete, &pod, "", json!({"gracePeriodSeconds": 0}));
+    world.settle();
+    let snapshot = world.api.snapshot();
+    assert!(snapshot.get(&key).is_none());
+    let left: Vec<_> = snapshot.objects().filter(|o| o.metadata().namespace == "shop").collect();
+    assert!(left.is_empty(), "{left:?}");
 }

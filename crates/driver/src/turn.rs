@@ -170,6 +170,20 @@ impl Loop {
     }
 }
 
+/// Makes what every cluster has and this one lacks, and puts the addresses of the API and the DNS
+/// right: to be done at every start, before the loop runs.
+///
+/// # Errors
+/// What the API says of one of the objects.
+pub async fn bootstrap(api: &Api, config: &Config) -> Result<(), Status> {
+    let plan = coracle_controllers::bootstrap(&api.snapshot(), config);
+    match submit(api, "bootstrap", &plan, &plan.writes).await {
+        Outcome::Done => Ok(()),
+        Outcome::Outrun => Err(Status::internal("the cluster changed while it was begun")),
+        Outcome::Refused(status) => Err(status),
+    }
+}
+
 /// Submits a plan of the controller `name` as one transaction; when it is refused, what is true
 /// without it.
 pub(crate) async fn carry_out(api: &Api, name: &str, plan: &Plan) -> Outcome {

@@ -32,16 +32,9 @@ pub fn service(object: &mut Value) {
         set(spec, "internalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
+        // Upstream also sets ipMode on the ingress of the status. Here it stays unset: charts print
+        // every field of the first ingress entry and mean its address.
         set(spec, "allocateLoadBalancerNodePorts", true);
-        within(object, "status", |status| {
-            within(status, "loadBalancer", |balancer| each(balancer, "ingress", ingress_mode));
-        });
-    }
-}
-
-fn ingress_mode(ingress: &mut Value) {
-    if !text(ingress, "ip").is_empty() {
-        set(ingress, "ipMode", "VIP");
     }
 }
 
