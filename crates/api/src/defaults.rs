@@ -10,6 +10,8 @@ mod workloads;
 
 use serde_json::{Map, Value};
 
+use crate::Kind;
+
 pub use self::core::{
     endpoint_slice, endpoints, limit_range, namespace, network_policy, persistent_volume,
     persistent_volume_claim, priority_class, role_binding, secret, service, storage_class,
@@ -20,6 +22,15 @@ pub use workloads::{
     autoscaler, cron_job, daemon_set, deployment, job, replica_set, replication_controller,
     stateful_set,
 };
+
+/// Fills in all that is missing in an object of `kind`: what its schema declares, and what its
+/// kind does.
+pub fn apply(kind: &Kind, object: &mut Value) {
+    if let Some(ty) = kind.types().type_named(&kind.schema) {
+        of_schema(kind.types(), ty, object);
+    }
+    (kind.strategy.default)(object);
+}
 
 /// Sets `key` when it is absent or null.
 fn set(value: &mut Value, key: &str, default: impl Into<Value>) {

@@ -304,8 +304,10 @@ pub struct Strategy {
     pub prepare_update: fn(&mut Value, &Value),
     /// `(new, old)`: what an update of `/status` keeps from the stored object.
     pub prepare_status: fn(&mut Value, &Value),
-    /// Errors of a new object.
+    /// Errors of an object, new or changed.
     pub validate: fn(&Value) -> Vec<FieldError>,
+    /// Errors of a new object, on top of `validate`.
+    pub validate_create: fn(&Value) -> Vec<FieldError>,
     /// `(new, old)`: errors of a change, on top of `validate`.
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
     /// `(new, old)`: errors of a change of `/status`.
@@ -347,6 +349,7 @@ impl Strategy {
         prepare_update: |_, _| (),
         prepare_status: |_, _| (),
         validate: |_| Vec::new(),
+        validate_create: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         warnings: |_, _| Vec::new(),

@@ -26,6 +26,7 @@ pub mod selector;
 mod selector_text;
 pub mod status;
 pub mod structural;
+pub mod validation;
 
 pub use field::{FieldError, FieldErrorKind};
 pub use field_selector::FieldSelector;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::defaults::{self, initial};
 use crate::kind::Kind;
+use crate::{FieldError, validation};
 
 /// Sets the functions of the row: defaults, what is prepared, validation, warnings.
 pub(super) fn attach(kind: &mut Kind) {
@@ -18,9 +19,63 @@ pub(super) fn attach(kind: &mut Kind) {
     if let Some(prepare) = prepare_of(&group, &plural) {
         strategy.prepare_create = prepare;
     }
-    if (group.as_str(), plural.as_str()) == ("", "pods") {
-        strategy.grace_period = Some(termination_grace_period);
+    if let Some((validate, validate_update)) = checks_of(&group, &plural) {
+        strategy.validate = validate;
+        strategy.validate_update = validate_update;
     }
+    match (group.as_str(), plural.as_str()) {
+        ("", "pods") => {
+            strategy.validate_create = validation::pod_create;
+            strategy.grace_period = Some(termination_grace_period);
+        }
+        ("apps", "statefulsets") => {
+            strategy.validate_create = validation::stateful_set_create;
+            strategy.validate_status = validation::stateful_set_status;
+            strategy.warnings = validation::stateful_set_warnings;
+        }
+        _ => {}
+    }
+}
+
+type Check = fn(&Value) -> Vec<FieldError>;
+type CheckChange = fn(&Value, &Value) -> Vec<FieldError>;
+
+/// What is checked of an object, and of a change.
+fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
+    use validation as v;
+    let any: CheckChange = |_, _| Vec::new();
+    Some(match (group, plural) {
+        ("", "configmaps") => (v::config_map, v::config_map_update),
+        ("", "events") => (v::event, any),
+        ("", "namespaces") => (v::namespace, any),
+        ("", "persistentvolumeclaims") => {
+            (v::persistent_volume_claim, v::persistent_volume_claim_update)
+        }
+        ("", "persistentvolumes") => (v::persistent_volume, v::persistent_volume_update),
+        ("", "pods") => (v::pod, v::pod_update),
+        ("", "podtemplates") => (v::pod_template_object, any),
+        ("", "replicationcontrollers") => (v::replication_controller, any),
+        ("", "secrets") => (v::secret, v::secret_update),
+        ("", "services") => (v::service, v::service_update),
+        ("apps", "controllerrevisions") => (v::controller_revision, v::controller_revision_update),
+        ("apps", "daemonsets") => (v::daemon_set, v::selector_update),
+        ("apps", "deployments") => (v::deployment, v::selector_update),
+        ("apps", "replicasets") => (v::replica_set, v::selector_update),
+        ("apps", "statefulsets") => (v::stateful_set, v::stateful_set_update),
+        ("batch", "cronjobs") => (v::cron_job, any),
+        ("batch", "jobs") => (v::job, v::job_update),
+        ("coordination.k8s.io", "leases") => (v::lease, any),
+        ("policy", "poddisruptionbudgets") => (v::disruption_budget, any),
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => {
+            (v::cluster_role_binding, v::role_binding_update)
+        }
+        ("rbac.authorization.k8s.io", "clusterroles") => (v::cluster_role, any),
+        ("rbac.authorization.k8s.io", "rolebindings") => (v::role_binding, v::role_binding_update),
+        ("rbac.authorization.k8s.io", "roles") => (v::role, any),
+        ("scheduling.k8s.io", "priorityclasses") => (v::priority_class, v::priority_class_update),
+        ("storage.k8s.io", "storageclasses") => (v::storage_class, v::storage_class_update),
+        _ => return None,
+    })
 }
 
 type Fill = fn(&mut Value);

@@ -1,0 +1,208 @@
+//! Who may do what, how much may be down, and other small kinds.
+
+use serde_json::Value;
+
+use super::cursor::{Errors, Field};
+use super::parts::{self, count_or_percentage, dns_subdomain, immutable, label_name};
+use crate::FieldError;
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+/// The highest priority that users may give.
+const PRIORITY_MAX: i64 = 1_000_000_000;
+
+/// A Role.
+pub fn role(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| rules(errors, &Field::root(object).child("rules"), true))
+}
+
+/// A ClusterRole.
+pub fn cluster_role(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let role = Field::root(object);
+        rules(errors, &role.child("rules"), false);
+        for selector in role.descend(&["aggregationRule", "clusterRoleSelectors"]).items() {
+            parts::selector(errors, &selector);
+        }
+    })
+}
+
+fn rules(errors: &mut Errors, list: &Field<'_>, namespaced: bool) {
+    for rule in list.items() {
+        let (verbs, urls) = (rule.child("verbs"), rule.child("nonResourceURLs"));
+        let (groups, resources) = (rule.child("apiGroups"), rule.child("resources"));
+        if verbs.is_empty() {
+            errors.required(&verbs, "verbs must contain at least one value");
+        }
+        if !urls.is_empty() {
+            if namespaced {
+                errors.invalid(&urls, "namespaced rules cannot apply to non-resource URLs");
+            }
+            let names = rule.child("resourceNames");
+            if !groups.is_empty() || !resources.is_empty() || !names.is_empty() {
+                let detail = "rules cannot apply to both regular resources and non-resource URLs";
+                errors.invalid(&urls, detail);
+            }
+            continue;
+        }
+        if groups.is_empty() {
+            errors.required(&groups, "resource rules must supply at least one api group");
+        }
+        if resources.is_empty() {
+            errors.required(&resources, "resource rules must supply at least one resource");
+        }
+    }
+}
+
+/// A RoleBinding.
+pub fn role_binding(object: &Value) -> Vec<FieldError> {
+    binding(object, &["Role", "ClusterRole"], true)
+}
+
+/// A ClusterRoleBinding.
+pub fn cluster_role_binding(object: &Value) -> Vec<FieldError> {
+    binding(object, &["ClusterRole"], false)
+}
+
+fn binding(object: &Value, kinds: &[&str], namespaced: bool) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let binding = Field::root(object);
+        let role = binding.child("roleRef");
+        errors.one_of_if_set(&role.child("apiGroup"), &[GROUP]);
+        let kind = role.child("kind");
+        if !kinds.contains(&kind.text()) {
+            errors.not_supported(&kind, kinds);
+        }
+        let name = role.child("name");
+        if name.is_empty() {
+            errors.required(&name, "");
+        } else {
+            errors.all_invalid(&name, crate::names::path_segment(name.text(), false));
+        }
+        for one in binding.child("subjects").items() {
+            subject(errors, &one, namespaced);
+        }
+    })
+}
+
+fn subject(errors: &mut Errors, subject: &Field<'_>, namespaced: bool) {
+    let (name, group) = (subject.child("name"), subject.child("apiGroup"));
+    errors.require_text(&name);
+    match subject.child("kind").text() {
+        "ServiceAccount" => {
+            if !name.is_empty() {
+                dns_subdomain(errors, &name);
+            }
+            if !group.is_empty() {
+                errors.not_supported(&group, &[""]);
+            }
+            let namespace = subject.child("namespace");
+            if !namespaced && namespace.is_empty() {
+                errors.required(&namespace, "");
+            }
+        }
+        "User" | "Group" => {
+            if group.text() != GROUP {
+                errors.not_supported(&group, &[GROUP]);
+            }
+        }
+        _ => errors.not_supported(&subject.child("kind"), &["ServiceAccount", "User", "Group"]),
+    }
+}
+
+/// A change of a RoleBinding or ClusterRoleBinding.
+pub fn role_binding_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let role = |binding| Field::root(binding).child("roleRef");
+        if role(new).value != role(old).value {
+            errors.invalid(&role(new), "cannot change roleRef");
+        }
+    })
+}
+
+/// A PodDisruptionBudget.
+pub fn disruption_budget(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let spec = Field::root(object).child("spec");
+        let (least, most) = (spec.child("minAvailable"), spec.child("maxUnavailable"));
+        if least.is_set() && most.is_set() {
+            errors.invalid(&spec, "minAvailable and maxUnavailable cannot be both set");
+        }
+        for field in [least, most].into_iter().filter(Field::is_set) {
+            count_or_percentage(errors, &field);
+        }
+        parts::selector(errors, &spec.child("selector"));
+        errors.one_of_if_set(
+            &spec.child("unhealthyPodEvictionPolicy"),
+            &["AlwaysAllow", "IfHealthyBudget"],
+        );
+    })
+}
+
+/// A Namespace.
+pub fn namespace(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let finalizers = Field::root(object).descend(&["spec", "finalizers"]);
+        for finalizer in finalizers.items() {
+            label_name(errors, &Field::at(finalizer.value, "spec.finalizers"));
+        }
+    })
+}
+
+/// A PriorityClass.
+pub fn priority_class(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let class = Field::root(object);
+        let (name, value) = (class.descend(&["metadata", "name"]), class.child("value"));
+        let is_ours = ["system-cluster-critical", "system-node-critical"].contains(&name.text());
+        if !is_ours && name.text().starts_with("system-") {
+            errors.forbidden(
+                &name,
+                "priority class names with 'system-' prefix are reserved for system use only",
+            );
+        }
+        if !is_ours && value.int() > PRIORITY_MAX {
+            errors.forbidden(
+                &value,
+                format!("maximum allowed value of a user defined priority is {PRIORITY_MAX}"),
+            );
+        }
+        errors.one_of_if_set(&class.child("preemptionPolicy"), &["PreemptLowerPriority", "Never"]);
+    })
+}
+
+/// A change of a PriorityClass.
+pub fn priority_class_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let (new, old) = (Field::root(new), Field::root(old));
+        if new.child("value").int() != old.child("value").int() {
+            errors.forbidden(&new.child("value"), "may not be changed in an update.");
+        }
+        immutable(errors, &new.child("preemptionPolicy"), &old.child("preemptionPolicy"));
+    })
+}
+
+/// A Lease.
+pub fn lease(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let spec = Field::root(object).child("spec");
+        let duration = spec.child("leaseDurationSeconds");
+        if duration.is_set() && duration.int() <= 0 {
+            errors.invalid(&duration, "must be greater than 0");
+        }
+        errors.non_negative(&spec.child("leaseTransitions"));
+    })
+}
+
+/// An Event of the core group: it is where its object is.
+pub fn event(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let event = Field::root(object);
+        let about = event.descend(&["involvedObject", "namespace"]);
+        let own = event.descend(&["metadata", "namespace"]);
+        let fits = about.text() == own.text() || (about.is_empty() && own.text() == "default");
+        if !fits {
+            let shown = Value::from(about.text());
+            errors.invalid_as(&about, &shown, "does not match event.namespace");
+        }
+    })
+}
