@@ -120,7 +120,7 @@ fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Status> {
 
 /// Fills what the client left out.
 pub(crate) fn default(kind: &Kind, value: &mut Value, _: &WriteEnv<'_>) {
-    (kind.strategy.default)(value);
+    coracle_api::defaults::apply(kind, value);
 }
 
 /// A stored object as a client of `kind` reads it.

@@ -310,7 +310,8 @@ fn a_plan_is_written_together_or_not_at_all() {
 fn a_service_has_its_address_in_the_answer_and_keeps_it() {
     let api = Harness::new();
     let body = json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort", "ports": [
-        {"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "UDP"}]}});
+        {"name": "tcp", "port": 80, "protocol": "TCP"},
+        {"name": "udp", "port": 80, "protocol": "UDP"}]}});
     let made = api.create("services", "default", body.clone()).unwrap();
     let address = made["spec"]["clusterIP"].as_str().unwrap();
     assert!(address.starts_with("10."), "{address}");

@@ -13,6 +13,7 @@ const ANNOTATIONS_MAX: usize = 256 * 1024;
 /// What is wrong with a new object.
 pub(crate) fn of_new(kind: &Kind, value: &Value, _: &WriteEnv<'_>) -> Vec<FieldError> {
     let mut errors = (kind.strategy.validate)(value);
+    errors.extend((kind.strategy.validate_create)(value));
     errors.extend(metadata(kind, value));
     errors
 }
