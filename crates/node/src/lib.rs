@@ -1,3 +1,4 @@
 //! The kubelet: pod planner, pod worker, probes, volumes, images, logs, exec.
 
+pub mod images;
 pub mod planner;

@@ -1,0 +1,358 @@
+//! The images on this machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::archive::{self, Progress, digest_of, json, same};
+use super::config::ImageConfig;
+use super::reference::is_digest;
+use super::unpack::{Limits, unpack};
+use super::{ImageError, Reference};
+
+/// An image that is here whole.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// `sha256:…`, the digest of its configuration.
+    pub id: String,
+    /// All its names.
+    pub names: Vec<String>,
+    /// `REGISTRY/REPOSITORY@DIGEST`, as it was pulled.
+    pub pulled_as: Vec<String>,
+    /// Bytes of its unpacked layers.
+    pub size: u64,
+    /// How to run it.
+    pub config: Arc<ImageConfig>,
+    /// Its unpacked layers, topmost first.
+    pub layers: Vec<PathBuf>,
+}
+
+/// The store; cloning it is cheap.
+#[derive(Clone)]
+pub struct ImageStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: PathBuf,
+    index: Mutex<Index>,
+    /// Held while layers come and go, so that none is unpacked twice or removed half-way.
+    layers: Mutex<()>,
+    configs: Mutex<BTreeMap<String, Arc<ImageConfig>>>,
+}
+
+/// `index.json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Index {
+    /// Full name to image ID.
+    names: BTreeMap<String, String>,
+    images: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Entry {
+    pulled_as: BTreeSet<String>,
+    /// Digest of each layer with its bytes, lowest first.
+    layers: Vec<(String, u64)>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ImageError + '_ {
+    move |source| ImageError::Store { path: path.to_owned(), source }
+}
+
+impl ImageStore {
+    /// Opens the store in `directory`, made when missing. What an earlier engine left half
+    /// unpacked is removed.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or its index cannot be read.
+    pub fn open(directory: &Path) -> Result<Self, ImageError> {
+        let scratch = directory.join("tmp");
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch).map_err(at(&scratch))?;
+        }
+        for path in [scratch, directory.join("layers"), directory.join("configs")] {
+            fs::create_dir_all(&path).map_err(at(&path))?;
+        }
+        let path = directory.join("index.json");
+        let index = match fs::read(&path) {
+            Ok(bytes) => json("index.json", &bytes)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Index::default(),
+            Err(source) => return Err(ImageError::Store { path, source }),
+        };
+        let inner = Inner {
+            directory: directory.to_owned(),
+            index: Mutex::new(index),
+            layers: Mutex::default(),
+            configs: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Stores the images of an archive (of `docker save`, or an OCI layout), which may be
+    /// compressed. Blocks.
+    ///
+    /// # Errors
+    /// When the archive is no image, is damaged or hostile; nothing of it is then visible.
+    pub fn load(&self, file: &Path, progress: Progress<'_>) -> Result<Vec<Image>, ImageError> {
+        archive::load(self, file, progress)
+    }
+
+    /// The image that a pod means by `name`: a reference or an image ID.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidName`] when it is no name; `None` when there is no such image.
+    pub fn find(&self, name: &str) -> Result<Option<Image>, ImageError> {
+        let index = locked(&self.inner.index).clone();
+        if let Some(id) = index.by_id(name) {
+            return self.image(&index, &id).map(Some);
+        }
+        let reference = Reference::parse(name)?;
+        match index.by_reference(&reference) {
+            Some(id) => self.image(&index, &id).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// All images, by ID.
+    ///
+    /// # Errors
+    /// When a configuration cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, ImageError> {
+        let index = locked(&self.inner.index).clone();
+        index.images.keys().map(|id| self.image(&index, id)).collect()
+    }
+
+    /// Removes a name, and the image with its last name; layers that no other image shares go
+    /// with it. `user_of` names the pod that runs an image (by ID), if there is one.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`], [`ImageError::InUse`].
+    pub fn remove(
+        &self,
+        name: &str,
+        user_of: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ImageError> {
+        let _layers = locked(&self.inner.layers);
+        let mut index = locked(&self.inner.index);
+        let mut next = index.clone();
+        let id = match next.by_id(name) {
+            Some(id) => {
+                next.names.retain(|_, named| *named != id);
+                id
+            }
+            None => {
+                let full = Reference::parse(name)?.to_string();
+                next.names.remove(&full).ok_or_else(|| ImageError::NotFound(name.to_owned()))?
+            }
+        };
+        if !next.names.values().any(|named| *named == id) {
+            if let Some(by) = user_of(&id) {
+                return Err(ImageError::InUse { name: name.to_owned(), by });
+            }
+            next.images.remove(&id);
+        }
+        self.write_index(&next)?;
+        *index = next;
+        self.remove_unused(&index)
+    }
+
+    fn remove_unused(&self, index: &Index) -> Result<(), ImageError> {
+        let used: BTreeSet<PathBuf> = index
+            .images
+            .values()
+            .flat_map(|entry| &entry.layers)
+            .flat_map(|(digest, _)| [self.layer_path(digest), self.size_file(digest)])
+            .chain(index.images.keys().map(|id| self.config_path(id)))
+            .collect();
+        for parent in ["layers", "configs"] {
+            let parent = self.inner.directory.join(parent);
+            for entry in fs::read_dir(&parent).map_err(at(&parent))? {
+                let path = entry.map_err(at(&parent))?.path();
+                if used.contains(&path) {
+                    continue;
+                }
+                let removed = match path.is_dir() {
+                    true => fs::remove_dir_all(&path),
+                    false => fs::remove_file(&path),
+                };
+                removed.map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn image(&self, index: &Index, id: &str) -> Result<Image, ImageError> {
+        let entry = index.images.get(id).cloned().unwrap_or_default();
+        let names = index.names.iter().filter(|(_, named)| *named == id);
+        Ok(Image {
+            id: id.to_owned(),
+            names: names.map(|(name, _)| name.clone()).collect(),
+            pulled_as: entry.pulled_as.into_iter().collect(),
+            size: entry.layers.iter().map(|(_, bytes)| bytes).sum(),
+            config: self.config(id)?,
+            layers: entry.layers.iter().rev().map(|(digest, _)| self.layer_path(digest)).collect(),
+        })
+    }
+
+    fn config(&self, id: &str) -> Result<Arc<ImageConfig>, ImageError> {
+        if let Some(config) = locked(&self.inner.configs).get(id) {
+            return Ok(Arc::clone(config));
+        }
+        let path = self.config_path(id);
+        let bytes = fs::read(&path).map_err(at(&path))?;
+        let config = Arc::new(self.read_config(&bytes)?);
+        locked(&self.inner.configs).insert(id.to_owned(), Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn layer_path(&self, digest: &str) -> PathBuf {
+        self.inner.directory.join("layers").join(digest.trim_start_matches("sha256:"))
+    }
+
+    fn config_path(&self, id: &str) -> PathBuf {
+        let name = format!("{}.json", id.trim_start_matches("sha256:"));
+        self.inner.directory.join("configs").join(name)
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.inner.directory.join("tmp")
+    }
+
+    /// A file without a name.
+    pub(crate) fn scratch_file(&self) -> Result<File, ImageError> {
+        let scratch = self.scratch();
+        tempfile::tempfile_in(&scratch).map_err(at(&scratch))
+    }
+
+    /// Checks what the bytes of a configuration say, before anything is done with it.
+    pub(crate) fn read_config(&self, bytes: &[u8]) -> Result<ImageConfig, ImageError> {
+        let config: ImageConfig = json("the configuration", bytes)?;
+        let ids = &config.rootfs.diff_ids;
+        if let Some(id) = ids.iter().find(|id| !is_digest(id)) {
+            return Err(ImageError::NotAnImage(format!("{id:?} is no sha256 digest")));
+        }
+        let here = super::config::architecture();
+        if !config.architecture.is_empty() && config.architecture != here {
+            return Err(ImageError::Platform(here));
+        }
+        Ok(config)
+    }
+
+    pub(crate) fn has_layer(&self, digest: &str) -> bool {
+        self.size_file(digest).exists() && self.layer_path(digest).is_dir()
+    }
+
+    /// A layer's bytes, beside it: `HEX.size`, written when the layer is complete.
+    fn size_file(&self, digest: &str) -> PathBuf {
+        self.layer_path(digest).with_extension("size")
+    }
+
+    /// Unpacks layer `number` (counted from 0) from its uncompressed archive.
+    pub(crate) fn add_layer(
+        &self,
+        number: usize,
+        digest: &str,
+        archive: impl Read,
+    ) -> Result<(), ImageError> {
+        let _layers = locked(&self.inner.layers);
+        if self.has_layer(digest) {
+            return Ok(());
+        }
+        let scratch = self.scratch();
+        let directory = tempfile::tempdir_in(&scratch).map_err(at(&scratch))?;
+        let root = directory.path().join("layer");
+        fs::create_dir(&root).map_err(at(&root))?;
+        let (found, size) = unpack(archive, &root, Limits::default())?;
+        same(&format!("layer {}", number + 1), digest, found)?;
+        let target = self.layer_path(digest);
+        sync(&root)?;
+        if target.exists() {
+            fs::remove_dir_all(&target).map_err(at(&target))?;
+        }
+        fs::rename(&root, &target).map_err(at(&target))?;
+        self.write(&self.size_file(digest), size.to_string().as_bytes())
+    }
+
+    /// Makes an image whose layers are all here visible under `names`.
+    pub(crate) fn add_image(
+        &self,
+        names: &[Reference],
+        manifest_digest: Option<String>,
+        config: &[u8],
+    ) -> Result<Image, ImageError> {
+        let id = digest_of(config);
+        self.write(&self.config_path(&id), config)?;
+        let mut entry = Entry::default();
+        for digest in &self.read_config(config)?.rootfs.diff_ids {
+            let path = self.size_file(digest);
+            let size = fs::read_to_string(&path).map_err(at(&path))?;
+            entry.layers.push((digest.clone(), size.trim().parse().unwrap_or(0)));
+        }
+        let mut index = locked(&self.inner.index);
+        let mut next = index.clone();
+        let stored = next.images.entry(id.clone()).or_default();
+        stored.layers = entry.layers;
+        for name in names {
+            if let Some(digest) = &manifest_digest {
+                stored.pulled_as.insert(format!("{}@{digest}", name.name()));
+            }
+            next.names.insert(name.to_string(), id.clone());
+        }
+        self.write_index(&next)?;
+        *index = next;
+        self.image(&index, &id)
+    }
+
+    fn write_index(&self, index: &Index) -> Result<(), ImageError> {
+        let bytes = serde_json::to_vec_pretty(index)
+            .map_err(|source| ImageError::Json { what: "index.json".to_owned(), source })?;
+        self.write(&self.inner.directory.join("index.json"), &bytes)
+    }
+
+    /// Replaces a file as a whole, durably.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
+        let scratch = self.scratch();
+        let mut file = tempfile::NamedTempFile::new_in(&scratch).map_err(at(&scratch))?;
+        file.write_all(bytes).and_then(|()| file.as_file().sync_data()).map_err(at(path))?;
+        file.persist(path).map_err(|error| at(path)(error.error))?;
+        Ok(())
+    }
+}
+
+impl Index {
+    /// The image whose ID `name` is: `sha256:HEX`, HEX, or at least 12 digits of it.
+    fn by_id(&self, name: &str) -> Option<String> {
+        let hex = name.strip_prefix("sha256:").unwrap_or(name);
+        let is_hex = hex.len() >= 12 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let prefix = format!("sha256:{hex}");
+        let mut matching = self.images.keys().filter(|id| is_hex && id.starts_with(&prefix));
+        matching.next().filter(|_| matching.next().is_none()).cloned()
+    }
+
+    fn by_reference(&self, reference: &Reference) -> Option<String> {
+        if let Some(id) = self.names.get(&reference.to_string()) {
+            return Some(id.clone());
+        }
+        let digest = reference.digest.as_ref()?;
+        let pulled = format!("{}@{digest}", reference.name());
+        let found = self.images.iter().find(|(_, entry)| entry.pulled_as.contains(&pulled));
+        found.map(|(id, _)| id.clone())
+    }
+}
+
+/// What was written below `directory` is on the disk when this returns.
+fn sync(directory: &Path) -> Result<(), ImageError> {
+    let file = File::open(directory).map_err(at(directory))?;
+    rustix::fs::syncfs(&file).map_err(|error| at(directory)(error.into()))
+}

@@ -1,0 +1,344 @@
+//! Archives of all sorts, the hostile ones too.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tar::{Builder, EntryType, Header};
+
+use super::archive::digest_of;
+use super::unpack::{Limits, unpack};
+use super::{ImageError, ImageStore};
+
+/// An entry: path, kind, link or content, mode.
+struct Item(&'static str, EntryType, &'static [u8], u32);
+
+fn file(path: &'static str, content: &'static str) -> Item {
+    Item(path, EntryType::Regular, content.as_bytes(), 0o644)
+}
+
+fn layer(items: &[Item]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for Item(path, kind, content, mode) in items {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_mode(*mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_700_000_000);
+        header.set_size(0);
+        // Written by hand: the builder itself refuses hostile paths.
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        if matches!(kind, EntryType::Symlink | EntryType::Link) {
+            header.as_mut_bytes()[157..157 + content.len()].copy_from_slice(content);
+            header.set_cksum();
+            builder.append(&header, &b""[..]).unwrap();
+        } else {
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append(&header, *content).unwrap();
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+fn unpacked(items: &[Item]) -> Result<tempfile::TempDir, ImageError> {
+    let root = tempfile::tempdir().unwrap();
+    unpack(layer(items).as_slice(), root.path(), Limits::default())?;
+    Ok(root)
+}
+
+#[test]
+fn a_layer_is_unpacked_as_it_was_packed() {
+    let root = unpacked(&[
+        Item("bin/", EntryType::Directory, b"", 0o755),
+        Item("bin/su", EntryType::Regular, b"x", 0o4755),
+        Item("bin/sh", EntryType::Symlink, b"/bin/busybox", 0o777),
+        Item("bin/su2", EntryType::Link, b"bin/su", 0o755),
+        file("./etc/passwd", "root:x:0:0"),
+        file("/abs", "a"),
+        Item("run/pipe", EntryType::Fifo, b"", 0o600),
+    ])
+    .unwrap();
+    let su = fs::metadata(root.path().join("bin/su")).unwrap();
+    assert_eq!((su.permissions().mode() & 0o7777, su.mtime()), (0o4755, 1_700_000_000));
+    assert_eq!(su.ino(), fs::metadata(root.path().join("bin/su2")).unwrap().ino());
+    assert_eq!(fs::read_link(root.path().join("bin/sh")).unwrap(), Path::new("/bin/busybox"));
+    assert_eq!(fs::read_to_string(root.path().join("etc/passwd")).unwrap(), "root:x:0:0");
+    assert_eq!(fs::read_to_string(root.path().join("abs")).unwrap(), "a");
+    assert!(fs::metadata(root.path().join("run/pipe")).unwrap().file_type().is_fifo());
+    let bin = fs::metadata(root.path().join("bin")).unwrap();
+    assert_eq!(bin.mtime(), 1_700_000_000);
+}
+
+#[test]
+fn removals_take_overlayfs_form() {
+    let root = unpacked(&[
+        file("etc/.wh.gone", ""),
+        file("opt/.wh..wh..opq", ""),
+        file("opt/new", "n"),
+        file(".wh..wh.plnk/x", ""),
+    ])
+    .unwrap();
+    let gone = fs::symlink_metadata(root.path().join("etc/gone")).unwrap();
+    assert!(gone.file_type().is_char_device());
+    assert_eq!(gone.rdev(), 0);
+    let mut value = [0; 8];
+    let size =
+        rustix::fs::lgetxattr(root.path().join("opt"), "trusted.overlay.opaque", &mut value[..]);
+    assert_eq!(&value[..size.unwrap()], b"y");
+    assert!(!root.path().join("opt/.wh..wh..opq").exists());
+}
+
+#[test]
+fn a_later_entry_replaces_an_earlier_one() {
+    let root = unpacked(&[
+        file("a", "first"),
+        Item("a", EntryType::Symlink, b"/etc/passwd", 0o777),
+        file("a", "second"),
+        Item("d/", EntryType::Directory, b"", 0o755),
+        file("d/x", "kept"),
+        Item("d/", EntryType::Directory, b"", 0o700),
+    ])
+    .unwrap();
+    assert_eq!(fs::read_to_string(root.path().join("a")).unwrap(), "second");
+    assert_eq!(fs::read_to_string(root.path().join("d/x")).unwrap(), "kept");
+}
+
+#[test]
+fn hostile_layers_are_refused() {
+    let outside = tempfile::tempdir().unwrap();
+    let target: &'static str = Box::leak(outside.path().display().to_string().into_boxed_str());
+    let cases: Vec<(&str, Vec<Item>)> = vec![
+        ("leads outside of the image", vec![file("../evil", "x")]),
+        ("leads outside of the image", vec![file("a/../../evil", "x")]),
+        (
+            "leads through a symbolic link",
+            vec![Item("l", EntryType::Symlink, target.as_bytes(), 0o777), file("l/evil", "x")],
+        ),
+        (
+            "leads through a symbolic link",
+            vec![Item("l", EntryType::Symlink, target.as_bytes(), 0o777), file("l/.wh.evil", "")],
+        ),
+        (
+            "leads through a symbolic link",
+            vec![
+                Item("l", EntryType::Symlink, b"/etc", 0o777),
+                Item("p", EntryType::Link, b"l/passwd", 0o644),
+            ],
+        ),
+        (
+            "is a link that leads outside of the image",
+            vec![Item("p", EntryType::Link, b"../../etc/passwd", 0o644)],
+        ),
+        ("is a device", vec![Item("dev/sda", EntryType::Block, b"", 0o600)]),
+        ("is a device", vec![Item("dev/mem", EntryType::Char, b"", 0o600)]),
+        ("leads through a file", vec![file("a", "x"), file("a/b", "x")]),
+    ];
+    for (why, items) in cases {
+        let error = unpacked(&items).unwrap_err();
+        assert!(
+            matches!(&error, ImageError::Hostile { why: found, .. } if *found == why),
+            "{error}"
+        );
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_hard_link_to_a_link_stays_inside() {
+    let root = unpacked(&[
+        Item("l", EntryType::Symlink, b"/etc/passwd", 0o777),
+        Item("p", EntryType::Link, b"l", 0o644),
+    ])
+    .unwrap();
+    assert!(fs::symlink_metadata(root.path().join("p")).unwrap().is_symlink());
+}
+
+#[test]
+fn bombs_are_bounded() {
+    let root = tempfile::tempdir().unwrap();
+    let archive = layer(&[file("a", "0123456789"), file("b", "0123456789")]);
+    let limits = Limits { bytes: 15, entries: 10 };
+    assert!(unpack(archive.as_slice(), root.path(), limits).is_err());
+    let root = tempfile::tempdir().unwrap();
+    let limits = Limits { bytes: 100, entries: 1 };
+    assert!(unpack(archive.as_slice(), root.path(), limits).is_err());
+}
+
+/// What `docker save` writes of an image with these layers.
+fn saved(layers: &[Vec<u8>], change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
+    let mut config = json!({
+        "architecture": super::config::architecture(), "os": "linux",
+        "config": {"Cmd": ["sh"], "Env": ["A=b"], "User": "app", "Entrypoint": null},
+        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|l| digest_of(l)).collect::<Vec<_>>()},
+    });
+    change(&mut config);
+    let names: Vec<String> = (0..layers.len()).map(|n| format!("l{n}/layer.tar")).collect();
+    let manifest =
+        json!([{"Config": "c.json", "RepoTags": ["app:v1"], "Layers": names}]).to_string();
+    let mut builder = Builder::new(Vec::new());
+    let mut add = |name: &str, content: &[u8]| {
+        let mut header = Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, content).unwrap();
+    };
+    for (name, layer) in names.iter().zip(layers) {
+        add(name, layer);
+    }
+    add("c.json", config.to_string().as_bytes());
+    add("manifest.json", manifest.as_bytes());
+    builder.into_inner().unwrap()
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+    store: ImageStore,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(&directory.path().join("images")).unwrap();
+        Self { directory, store }
+    }
+
+    fn load(&self, archive: &[u8]) -> Result<Vec<super::Image>, ImageError> {
+        let path: PathBuf = self.directory.path().join("archive");
+        fs::write(&path, archive).unwrap();
+        self.store.load(&path, &mut |_| ())
+    }
+
+    fn layers(&self) -> usize {
+        let layers = fs::read_dir(self.directory.path().join("images/layers")).unwrap();
+        layers.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
+    }
+}
+
+#[test]
+fn a_saved_image_is_found_by_every_name_and_after_a_restart() {
+    let bench = Bench::new();
+    let layers = [layer(&[file("a", "lower")]), layer(&[file("a", "upper")])];
+    let images = bench.load(&saved(&layers, |_| ())).unwrap();
+    let id = images[0].id.clone();
+    let store = ImageStore::open(&bench.directory.path().join("images")).unwrap();
+    for name in ["app:v1", "docker.io/library/app:v1", id.as_str(), &id[7..], &id[7..19]] {
+        let image = store.find(name).unwrap().unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(image.config.config.cmd, ["sh"]);
+        assert_eq!(fs::read_to_string(image.layers[0].join("a")).unwrap(), "upper");
+        assert_eq!(fs::read_to_string(image.layers[1].join("a")).unwrap(), "lower");
+    }
+    assert!(store.find("app").unwrap().is_none());
+    assert_eq!(store.list().unwrap()[0].names, ["docker.io/library/app:v1"]);
+}
+
+#[test]
+fn compressed_archives_and_shared_layers() {
+    let bench = Bench::new();
+    let base = layer(&[file("base", "b")]);
+    let one = saved(&[base.clone(), layer(&[file("x", "1")])], |_| ());
+    let two = saved(&[base, layer(&[file("x", "2")])], |_| ());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&one).unwrap();
+    bench.load(&gzip.finish().unwrap()).unwrap();
+    bench.load(&two).unwrap();
+    assert_eq!(bench.layers(), 3);
+    // The name went on to the second image; the first is still there by its ID.
+    assert_eq!(bench.store.list().unwrap().len(), 2);
+}
+
+#[test]
+fn an_oci_layout_is_loaded_by_its_annotation() {
+    use sha2::Digest;
+    let bench = Bench::new();
+    let plain = layer(&[file("a", "x")]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let packed = gzip.finish().unwrap();
+    let config = json!({"architecture": super::config::architecture(), "os": "linux",
+        "rootfs": {"diff_ids": [digest_of(&plain)]}})
+    .to_string();
+    let manifest = json!({"config": {"digest": digest_of(config.as_bytes())},
+        "layers": [{"digest": digest_of(&packed)}]})
+    .to_string();
+    let index = json!({"manifests": [
+        {"digest": digest_of(b"other"), "platform": {"os": "linux", "architecture": "s390x"}},
+        {"digest": digest_of(manifest.as_bytes()),
+         "annotations": {"org.opencontainers.image.ref.name": "localhost/app:v2"}},
+    ]})
+    .to_string();
+    let archive = |packed: &[u8], manifest: &str| {
+        let mut builder = Builder::new(Vec::new());
+        let blob = |bytes: &[u8]| {
+            format!("blobs/sha256/{}", super::unpack::hex(&sha2::Sha256::digest(bytes)))
+        };
+        let original = digest_of(&gzip_of(&plain));
+        let packed_name = format!("blobs/sha256/{}", &original[7..]);
+        for (name, content) in [
+            (packed_name, packed),
+            (blob(config.as_bytes()), config.as_bytes()),
+            (blob(manifest.as_bytes()), manifest.as_bytes()),
+            ("index.json".to_owned(), index.as_bytes()),
+        ] {
+            let mut header = Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    };
+    let damaged = bench.load(&archive(b"damaged", &manifest)).unwrap_err();
+    assert!(matches!(damaged, ImageError::Digest { .. }), "{damaged}");
+    bench.load(&archive(&packed, &manifest)).unwrap();
+    let image = bench.store.find("localhost/app:v2").unwrap().unwrap();
+    assert_eq!(image.pulled_as, [format!("localhost/app@{}", digest_of(manifest.as_bytes()))]);
+}
+
+fn gzip_of(plain: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(plain).unwrap();
+    gzip.finish().unwrap()
+}
+
+#[test]
+fn a_layer_that_is_not_what_the_image_says_is_refused() {
+    let bench = Bench::new();
+    let archive = saved(&[layer(&[file("a", "x")])], |config| {
+        config["rootfs"]["diff_ids"] = json!([digest_of(b"something else")]);
+    });
+    let error = bench.load(&archive).unwrap_err();
+    assert!(matches!(error, ImageError::Digest { .. }), "{error}");
+    assert_eq!((bench.layers(), bench.store.list().unwrap().len()), (0, 0));
+    for bad in ["../../etc", "sha256:../x", "md5:abc"] {
+        let archive = saved(&[layer(&[])], |config| config["rootfs"]["diff_ids"] = json!([bad]));
+        assert!(bench.load(&archive).is_err(), "{bad}");
+    }
+    let archive = saved(&[], |config| config["architecture"] = json!("s390x"));
+    assert!(matches!(bench.load(&archive), Err(ImageError::Platform(_))));
+    assert!(bench.load(b"no archive at all").is_err());
+}
+
+#[test]
+fn a_used_image_stays_and_an_unused_one_takes_its_layers_along() {
+    let bench = Bench::new();
+    bench.load(&saved(&[layer(&[file("a", "x")])], |_| ())).unwrap();
+    let error = bench.store.remove("app:v1", |_| Some("default/web-0".into())).unwrap_err();
+    assert_eq!(error.to_string(), "image \"app:v1\" is used by default/web-0");
+    assert!(bench.store.find("app:v1").unwrap().is_some());
+    bench.store.remove("app:v1", |_| None).unwrap();
+    assert!(bench.store.find("app:v1").unwrap().is_none());
+    assert_eq!(bench.layers(), 0);
+    assert!(matches!(bench.store.remove("app:v1", |_| None), Err(ImageError::NotFound(_))));
+}
+
+#[test]
+fn what_was_half_unpacked_is_cleaned_at_start() {
+    let bench = Bench::new();
+    let scratch = bench.directory.path().join("images/tmp/x/layer");
+    fs::create_dir_all(&scratch).unwrap();
+    ImageStore::open(&bench.directory.path().join("images")).unwrap();
+    assert!(!scratch.exists());
+}
