@@ -2,3 +2,5 @@
 
 pub mod images;
 pub mod planner;
+pub mod pods;
+mod volumes;

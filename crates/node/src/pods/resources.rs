@@ -1,0 +1,95 @@
+//! Requests and limits: QoS class, cgroup values, OOM score.
+
+use coracle_api::Quantity;
+use coracle_runtime::Resources;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+/// Microseconds of a scheduling period.
+const PERIOD_MICROS: i64 = 100_000;
+/// Weight of one core, and the least weight there is.
+const SHARES: (i64, i64) = (1024, 2);
+
+/// `status.qosClass`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Qos {
+    Guaranteed,
+    Burstable,
+    BestEffort,
+}
+
+fn amount(container: &Container, limits: bool, name: &str) -> Option<Quantity> {
+    let resources = container.resources.as_ref()?;
+    let map = if limits { &resources.limits } else { &resources.requests };
+    let own = map.as_ref().and_then(|map| map.get(name));
+    let text = own.or_else(|| resources.limits.as_ref()?.get(name).filter(|_| !limits))?;
+    Quantity::parse(&text.0).ok().filter(|amount| amount.signum() > 0)
+}
+
+/// The pod's class by its containers' CPU and memory.
+pub(crate) fn qos(pod: &Pod) -> Qos {
+    let containers = super::containers(pod);
+    let names = ["cpu", "memory"];
+    let mut any = false;
+    let mut all_limited = true;
+    for container in &containers {
+        for name in names {
+            let (request, limit) = (amount(container, false, name), amount(container, true, name));
+            any |= request.is_some() || limit.is_some();
+            all_limited &= limit.is_some() && request == limit;
+        }
+    }
+    match (any, all_limited) {
+        (false, _) => Qos::BestEffort,
+        (true, true) => Qos::Guaranteed,
+        (true, false) => Qos::Burstable,
+    }
+}
+
+/// What the container's cgroup is set to.
+pub(crate) fn container_resources(container: &Container) -> Resources {
+    let cpu_limit = amount(container, true, "cpu").map(Quantity::milli_value);
+    let cpu_request = amount(container, false, "cpu").map_or(0, Quantity::milli_value);
+    let shares = (cpu_request.saturating_mul(SHARES.0) / 1000).max(SHARES.1);
+    let memory = amount(container, true, "memory").map(Quantity::value);
+    Resources {
+        memory_limit: memory.and_then(|bytes| u64::try_from(bytes).ok()),
+        cpu_quota: cpu_limit.map(|milli| (milli.saturating_mul(PERIOD_MICROS) / 1000).max(1000)),
+        cpu_period: cpu_limit.and_then(|_| u64::try_from(PERIOD_MICROS).ok()),
+        cpu_shares: u64::try_from(shares).ok(),
+        pids_limit: None,
+    }
+}
+
+/// Limits of the whole pod: the sum of its containers', when each has one.
+pub(crate) fn pod_resources(pod: &Pod) -> Resources {
+    let app = pod.spec.iter().flat_map(|spec| &spec.containers).collect::<Vec<_>>();
+    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let largest_init = init.map(container_resources).collect::<Vec<_>>();
+    let parts: Vec<_> = app.iter().map(|container| container_resources(container)).collect();
+    let total = |value: fn(&Resources) -> Option<u64>| -> Option<u64> {
+        let app = parts.iter().map(value).sum::<Option<u64>>()?;
+        let init = largest_init.iter().map(value).collect::<Option<Vec<_>>>()?;
+        Some(app.max(init.into_iter().max().unwrap_or(0))).filter(|total| *total > 0)
+    };
+    let quota = total(|it| it.cpu_quota.and_then(|quota| u64::try_from(quota).ok()));
+    Resources {
+        memory_limit: total(|it| it.memory_limit),
+        cpu_quota: quota.and_then(|quota| i64::try_from(quota).ok()),
+        cpu_period: quota.and_then(|_| u64::try_from(PERIOD_MICROS).ok()),
+        cpu_shares: total(|it| it.cpu_shares),
+        pids_limit: None,
+    }
+}
+
+/// How willingly the kernel kills the container, by class and by its share of the memory.
+pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, memory_of_node: i64) -> i32 {
+    match qos(pod) {
+        Qos::Guaranteed => -997,
+        Qos::BestEffort => 1000,
+        Qos::Burstable => {
+            let request = amount(container, false, "memory").map_or(0, Quantity::value);
+            let share = request.saturating_mul(1000) / memory_of_node.max(1);
+            i32::try_from((1000 - share).clamp(3, 999)).unwrap_or(999)
+        }
+    }
+}

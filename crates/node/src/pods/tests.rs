@@ -1,0 +1,216 @@
+//! What containers are told and given.
+
+use std::fs;
+
+use coracle_api::Object;
+use coracle_store::Snapshot;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use serde_json::{Value, json};
+
+use super::env::{Env, environment};
+use super::files::{ClusterDns, hosts, resolv_conf};
+use super::resources::{Qos, container_resources, oom_score_adj, qos};
+use super::{fields, user};
+
+fn pod(spec: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web-0", "namespace": "ns", "uid": "u1"}, "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn snapshot(objects: &[(&str, Value)]) -> Snapshot {
+    let objects = objects
+        .iter()
+        .map(|(resource, value)| Object::with_resource(*resource, value.clone()).unwrap());
+    Snapshot::of(objects).unwrap()
+}
+
+fn env_of(container: Value, objects: &[(&str, Value)]) -> Result<Env, String> {
+    let mut full = json!({"name": "c", "image": "i"});
+    full.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
+    let pod = pod(json!({"nodeName": "n1", "containers": [full]}));
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let image = ["PATH=/bin".to_owned(), "A=image".to_owned()];
+    environment(&pod, container, &image, &snapshot(objects), &fields::Allocatable::default())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn variables_come_from_everywhere_and_refer_to_each_other() {
+    let objects = [
+        ("configmaps", json!({"metadata": {"name": "c", "namespace": "ns"}, "data": {"k": "v"}})),
+        ("secrets", json!({"metadata": {"name": "s", "namespace": "ns"}, "data": {"p": "cHc="}})),
+    ];
+    let env = env_of(
+        json!({
+            "envFrom": [{"prefix": "P_", "configMapRef": {"name": "c"}}],
+            "env": [
+                {"name": "A", "value": "own"},
+                {"name": "B", "value": "$(A)-$(P_k)-$$(A)-$(NONE)"},
+                {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}},
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                {"name": "OPT", "valueFrom": {"configMapKeyRef":
+                    {"name": "c", "key": "none", "optional": true}}},
+            ],
+        }),
+        &objects,
+    )
+    .unwrap();
+    for (name, value) in [
+        ("PATH", Some("/bin")),
+        ("A", Some("own")),
+        ("P_k", Some("v")),
+        ("B", Some("own-v-$(A)-$(NONE)")),
+        ("PW", Some("pw")),
+        ("NODE", Some("n1")),
+        ("OPT", None),
+    ] {
+        assert_eq!(env.get(name), value, "{name}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let key = |name: &str, key: &str| {
+        json!({"env": [{"name": "X",
+            "valueFrom": {"configMapKeyRef": {"name": name, "key": key}}}]})
+    };
+    let map = [("configmaps", json!({"metadata": {"name": "c", "namespace": "ns"}}))];
+    assert_eq!(env_of(key("c", "k"), &map), Err("couldn't find key k in ConfigMap ns/c".into()));
+    assert_eq!(env_of(key("d", "k"), &map), Err("configmap \"d\" not found".into()));
+    let secret = json!({"envFrom": [{"secretRef": {"name": "s"}}]});
+    assert_eq!(env_of(secret, &map), Err("secret \"s\" not found".into()));
+}
+
+#[test]
+fn services_are_told_of_as_links() {
+    let service = |namespace: &str, name: &str, ip: &str| {
+        json!({"metadata": {"name": name, "namespace": namespace}, "spec": {
+            "clusterIP": ip, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}})
+    };
+    let objects = [
+        ("services", service("default", "kubernetes", "10.96.0.1")),
+        ("services", service("ns", "my-db", "10.96.0.7")),
+        ("services", service("ns", "headless", "None")),
+        ("services", service("other", "far", "10.96.0.8")),
+    ];
+    let env = env_of(json!({}), &objects).unwrap();
+    for (name, value) in [
+        ("KUBERNETES_SERVICE_HOST", Some("10.96.0.1")),
+        ("MY_DB_SERVICE_PORT", Some("80")),
+        ("MY_DB_SERVICE_PORT_HTTP", Some("80")),
+        ("MY_DB_PORT", Some("tcp://10.96.0.7:80")),
+        ("MY_DB_PORT_80_TCP_ADDR", Some("10.96.0.7")),
+        ("HEADLESS_SERVICE_HOST", None),
+        ("FAR_SERVICE_HOST", None),
+    ] {
+        assert_eq!(env.get(name), value, "{name}");
+    }
+}
+
+#[test]
+fn the_hosts_file_knows_the_pod_by_both_names() {
+    let pod = pod(json!({"subdomain": "web", "containers": [],
+        "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}));
+    let text = hosts(&pod, Some([10, 244, 0, 5].into()), "cluster.local");
+    assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
+    assert!(text.contains("\n10.244.0.5\tweb-0.web.ns.svc.cluster.local\tweb-0\n"), "{text}");
+    assert!(text.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"), "{text}");
+}
+
+#[test]
+fn the_resolver_follows_the_policy() {
+    let dns = ClusterDns { address: [10, 96, 0, 10].into(), domain: "cluster.local".into() };
+    let host = "nameserver 9.9.9.9\nsearch lan\n";
+    let file = |spec: Value| resolv_conf(&pod(spec), &dns, host);
+    assert_eq!(
+        file(json!({"containers": []})),
+        "search ns.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:5\n"
+    );
+    let default = file(json!({"dnsPolicy": "Default", "containers": []}));
+    assert_eq!(default, "search lan\nnameserver 9.9.9.9\n");
+    let own = json!({"dnsPolicy": "None", "containers": [], "dnsConfig": {
+        "nameservers": ["1.1.1.1"], "searches": ["x"], "options": [{"name": "ndots", "value": "2"}]}});
+    assert_eq!(file(own), "search x\nnameserver 1.1.1.1\noptions ndots:2\n");
+}
+
+#[test]
+fn classes_and_scores() {
+    let container = |resources: Value| json!({"name": "c", "resources": resources});
+    let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+    for (resources, class, score) in [
+        (json!({}), Qos::BestEffort, 1000),
+        (full, Qos::Guaranteed, -997),
+        (json!({"requests": {"memory": "1Gi"}}), Qos::Burstable, 750),
+        (json!({"limits": {"cpu": "1"}}), Qos::Burstable, 999),
+    ] {
+        let pod = pod(json!({"containers": [container(resources)]}));
+        let container = &pod.spec.as_ref().unwrap().containers[0];
+        assert_eq!((qos(&pod), oom_score_adj(&pod, container, 4 << 30)), (class, score));
+    }
+    let it: Container = serde_json::from_value(json!({"name": "c", "resources": {
+        "limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}}}))
+    .unwrap();
+    let found = container_resources(&it);
+    assert_eq!(found.memory_limit, Some(64 << 20));
+    assert_eq!(
+        (found.cpu_quota, found.cpu_period, found.cpu_shares),
+        (Some(50_000), Some(100_000), Some(256))
+    );
+}
+
+fn user_of(
+    pod_security: Value,
+    security: Value,
+    image: &str,
+) -> Result<(u32, u32, Vec<u32>), String> {
+    let layer = tempfile::tempdir().unwrap();
+    fs::create_dir(layer.path().join("etc")).unwrap();
+    let passwd = "root:x:0:0:::\napp:x:1000:1001:::\n";
+    fs::write(layer.path().join("etc/passwd"), passwd).unwrap();
+    fs::write(layer.path().join("etc/group"), "staff:x:50:app,x\nweb:x:60:\n").unwrap();
+    let pod = pod(json!({"securityContext": pod_security,
+        "containers": [{"name": "c", "securityContext": security}]}));
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    user::user(&pod, container, image, &[layer.path().to_owned()])
+        .map(|user| (user.uid, user.gid, user.additional_gids))
+        .map_err(|error| error.message)
+}
+
+#[test]
+fn users_by_name_and_number() {
+    let none = || json!({});
+    assert_eq!(user_of(none(), none(), ""), Ok((0, 0, vec![])));
+    assert_eq!(user_of(none(), none(), "app"), Ok((1000, 1001, vec![50])));
+    assert_eq!(user_of(none(), none(), "app:web"), Ok((1000, 60, vec![50])));
+    assert_eq!(user_of(none(), none(), "7:8"), Ok((7, 8, vec![])));
+    let groups = json!({"runAsUser": 5, "fsGroup": 9, "supplementalGroups": [8]});
+    assert_eq!(user_of(groups, none(), "app"), Ok((5, 0, vec![8, 9])));
+    let own = json!({"runAsUser": 1000, "runAsGroup": 3});
+    assert_eq!(user_of(json!({"runAsUser": 5}), own, ""), Ok((1000, 3, vec![50])));
+    assert_eq!(
+        user_of(none(), none(), "ghost"),
+        Err("unable to find user ghost: no matching entries in passwd file".into())
+    );
+}
+
+#[test]
+fn root_is_refused_where_it_must_not_be() {
+    let not_root = || json!({"runAsNonRoot": true});
+    let whose = "(pod: \"web-0_ns(u1)\", container: c)";
+    for (image, why) in [
+        ("", "container has runAsNonRoot and image will run as root"),
+        ("0", "container has runAsNonRoot and image will run as root"),
+        (
+            "app",
+            "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root",
+        ),
+    ] {
+        assert_eq!(user_of(not_root(), json!({}), image), Err(format!("{why} {whose}")));
+    }
+    assert!(user_of(not_root(), json!({}), "1000").is_ok());
+    assert!(user_of(not_root(), json!({"runAsUser": 1}), "").is_ok());
+    let why = "container's runAsUser breaks non-root policy";
+    assert_eq!(user_of(not_root(), json!({"runAsUser": 0}), "1"), Err(format!("{why} {whose}")));
+}

@@ -1,0 +1,267 @@
+//! Volumes with real mounts, below a directory of their own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use coracle_api::Object;
+use coracle_store::Snapshot;
+use k8s_openapi::api::core::v1::Pod;
+use rustix::mount::{UnmountFlags, unmount};
+use serde_json::{Value, json};
+
+use super::mounter::{MountedVolumes, Mounter, Places, persistent_directories, unmount_all};
+use super::{atomic, sized, subpath};
+use crate::pods::fields;
+
+/// A data directory that leaves no mounts behind, even when a test fails.
+struct Bench {
+    directory: tempfile::TempDir,
+    objects: Vec<(&'static str, Value)>,
+    tokens: BTreeMap<(String, String), String>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let mut mounts: Vec<_> =
+            sized::mounts().unwrap().into_iter().map(|(path, _)| path).collect();
+        mounts.sort();
+        for path in mounts.iter().rev().filter(|path| path.starts_with(self.directory.path())) {
+            unmount(path, UnmountFlags::DETACH).unwrap_or_default();
+        }
+    }
+}
+
+impl Bench {
+    fn new(objects: &[(&'static str, Value)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, objects: objects.to_vec(), tokens: BTreeMap::new() }
+    }
+
+    fn places(&self) -> Places {
+        Places { data: self.directory.path().to_owned() }
+    }
+
+    fn mount(&self, pod: &Pod) -> Result<MountedVolumes, String> {
+        let objects = self
+            .objects
+            .iter()
+            .map(|(resource, value)| Object::with_resource(*resource, value.clone()).unwrap());
+        let snapshot = Snapshot::of(objects).unwrap();
+        let mounter = Mounter {
+            places: &self.places(),
+            snapshot: &snapshot,
+            allocatable: &fields::Allocatable::default(),
+            tokens: &self.tokens,
+        };
+        mounter.mount(pod).map_err(|error| error.to_string())
+    }
+}
+
+fn pod(volume: Value) -> Pod {
+    let mut full = json!({"name": "v"});
+    full.as_object_mut().unwrap().extend(volume.as_object().unwrap().clone());
+    serde_json::from_value(json!({
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u1", "labels": {"app": "web"}},
+        "spec": {"containers": [], "volumes": [full]},
+    }))
+    .unwrap()
+}
+
+fn fill(directory: &Path, megabytes: usize) -> std::io::Result<()> {
+    let mut file = fs::File::create(directory.join("big"))?;
+    let chunk = vec![1; 1 << 20];
+    (0..megabytes).try_for_each(|_| file.write_all(&chunk))?;
+    file.sync_all()
+}
+
+fn claim(size: &str, path: &Path) -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "persistentvolumeclaims",
+            json!({"metadata": {"name": "c", "namespace": "ns"},
+            "spec": {"volumeName": "pv1"}, "status": {"phase": "Bound"}}),
+        ),
+        (
+            "persistentvolumes",
+            json!({"metadata": {"name": "pv1"}, "spec": {
+            "capacity": {"storage": size}, "hostPath": {"path": path}}}),
+        ),
+    ]
+}
+
+#[test]
+fn a_persistent_volume_holds_its_size_and_keeps_its_content() {
+    let mut bench = Bench::new(&[]);
+    let path = bench.places().persistent().join("pv1");
+    bench.objects = claim("16Mi", &path);
+    let pod = pod(json!({"persistentVolumeClaim": {"claimName": "c"}}));
+    let volumes = bench.mount(&pod).unwrap();
+    let data = &volumes["v"].path;
+    fs::write(data.join("visits.txt"), "74").unwrap();
+    assert_eq!(fs::read_dir(data).unwrap().count(), 1);
+    let error = fill(data, 32).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    fs::remove_file(data.join("big")).unwrap();
+
+    let used = persistent_directories(&bench.places(), &volumes);
+    assert_eq!(used, [path.clone()]);
+    unmount_all(&bench.places(), "u1", &used, &used).unwrap();
+    assert!(data.exists(), "another pod still uses it");
+    unmount_all(&bench.places(), "u1", &used, &[]).unwrap();
+    assert!(!data.exists());
+
+    bench.objects = claim("40Mi", &path);
+    let volumes = bench.mount(&pod).unwrap();
+    let data = &volumes["v"].path;
+    assert_eq!(fs::read_to_string(data.join("visits.txt")).unwrap(), "74");
+    fill(data, 24).unwrap();
+}
+
+#[test]
+fn a_claim_that_is_not_bound_is_waited_for() {
+    let bench = Bench::new(&[]);
+    let pod = pod(json!({"persistentVolumeClaim": {"claimName": "c"}}));
+    assert_eq!(
+        bench.mount(&pod).unwrap_err(),
+        "MountVolume.SetUp failed for volume \"v\" : persistentvolumeclaim \"c\" not found"
+    );
+}
+
+#[test]
+fn empty_directories_of_all_sorts() {
+    let bench = Bench::new(&[]);
+    for (source, enough, too_much) in [
+        (json!({}), 8, None),
+        (json!({"medium": "Memory", "sizeLimit": "4Mi"}), 3, Some(8)),
+        (json!({"sizeLimit": "8Mi"}), 3, Some(16)),
+    ] {
+        let pod = pod(json!({"emptyDir": source}));
+        let volumes = bench.mount(&pod).unwrap();
+        let path = &volumes["v"].path;
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o777);
+        fill(path, enough).unwrap();
+        if let Some(too_much) = too_much {
+            assert!(fill(path, too_much).is_err());
+        }
+        unmount_all(&bench.places(), "u1", &[], &[]).unwrap();
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_group_owns_the_volume() {
+    let bench = Bench::new(&[]);
+    let mut pod = pod(json!({"emptyDir": {}}));
+    pod.spec.as_mut().unwrap().security_context =
+        serde_json::from_value(json!({"fsGroup": 4242})).unwrap();
+    let path = bench.mount(&pod).unwrap()["v"].path.clone();
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.gid(), metadata.mode() & 0o2070), (4242, 0o2070));
+}
+
+#[test]
+fn files_come_from_objects_and_change_with_them() {
+    let map = |value: &str| {
+        (
+            "configmaps",
+            json!({"metadata": {"name": "c", "namespace": "ns"},
+            "data": {"a": value, "b": "x"}}),
+        )
+    };
+    let secret = (
+        "secrets",
+        json!({"metadata": {"name": "s", "namespace": "ns"},
+        "data": {"p": "cHc="}}),
+    );
+    let mut bench = Bench::new(&[map("1"), secret]);
+    let pod = pod(json!({"projected": {"defaultMode": 0o600, "sources": [
+        {"configMap": {"name": "c", "items": [{"key": "a", "path": "dir/a", "mode": 0o444}]}},
+        {"secret": {"name": "s"}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+    ]}}));
+    assert!(bench.mount(&pod).unwrap_err().contains("the token is not there yet"));
+    bench.tokens.insert(("v".into(), "token".into()), "ey".into());
+    let path = bench.mount(&pod).unwrap()["v"].path.clone();
+    let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
+    assert_eq!((read("dir/a"), read("p"), read("token")), ("1".into(), "pw".into(), "ey".into()));
+    assert_eq!(read("labels"), "app=\"web\"");
+    let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("dir/a"), mode("p")), (0o444, 0o600));
+    assert!(sized::is_mounted(&path).unwrap(), "secrets must not reach the disk");
+
+    let before = fs::read_link(path.join("..data")).unwrap();
+    bench.mount(&pod).unwrap();
+    assert_eq!(fs::read_link(path.join("..data")).unwrap(), before);
+    bench.objects[0] = map("2");
+    bench.mount(&pod).unwrap();
+    assert_eq!(read("dir/a"), "2");
+    assert!(!path.join(before).exists());
+}
+
+#[test]
+fn missing_objects_are_named_unless_they_are_optional() {
+    let bench =
+        Bench::new(&[("configmaps", json!({"metadata": {"name": "c", "namespace": "ns"}}))]);
+    for (volume, message) in [
+        (json!({"configMap": {"name": "x"}}), "configmap \"x\" not found"),
+        (json!({"secret": {"secretName": "x"}}), "secret \"x\" not found"),
+        (
+            json!({"configMap": {"name": "c", "items": [{"key": "k", "path": "k"}]}}),
+            "configmap references non-existent configmap key: k (in ns/c)",
+        ),
+    ] {
+        let error = bench.mount(&pod(volume)).unwrap_err();
+        assert_eq!(error, format!("MountVolume.SetUp failed for volume \"v\" : {message}"));
+    }
+    assert!(bench.mount(&pod(json!({"configMap": {"name": "x", "optional": true}}))).is_ok());
+}
+
+#[test]
+fn files_do_not_leave_their_volume() {
+    let directory = tempfile::tempdir().unwrap();
+    for path in ["../x", "/x", "a/../../x", "..data"] {
+        let payload = BTreeMap::from([(path.to_owned(), (Vec::new(), 0o644))]);
+        assert!(atomic::write(directory.path(), &payload, None).is_err(), "{path}");
+    }
+}
+
+#[test]
+fn host_paths_are_checked() {
+    let bench = Bench::new(&[]);
+    let base = bench.directory.path().join("host");
+    let at =
+        |kind: &str, name: &str| pod(json!({"hostPath": {"path": base.join(name), "type": kind}}));
+    assert!(bench.mount(&at("Directory", "d")).unwrap_err().contains("is not a directory"));
+    bench.mount(&at("DirectoryOrCreate", "d")).unwrap();
+    bench.mount(&at("Directory", "d")).unwrap();
+    bench.mount(&at("FileOrCreate", "f")).unwrap();
+    assert!(bench.mount(&at("Directory", "f")).unwrap_err().contains("is not a directory"));
+    assert!(bench.mount(&at("Socket", "f")).unwrap_err().contains("is not a socket file"));
+}
+
+#[test]
+fn a_part_of_a_volume_stays_inside_of_it() {
+    let bench = Bench::new(&[]);
+    let (root, place) = (bench.directory.path().join("v"), bench.directory.path().join("p"));
+    let outside = bench.directory.path().join("outside");
+    fs::create_dir_all(&root).unwrap();
+    fs::create_dir_all(&outside).unwrap();
+    let bound = |sub: &str, name: &str| -> Result<PathBuf, super::VolumeError> {
+        subpath::bind(&root, sub, &place.join(name)).map(|()| place.join(name))
+    };
+    let path = bound("a/b", "1").unwrap();
+    fs::write(path.join("x"), "1").unwrap();
+    assert_eq!(fs::read_to_string(root.join("a/b/x")).unwrap(), "1");
+    let file = bound("a/b/x", "2").unwrap();
+    assert_eq!(fs::read_to_string(file).unwrap(), "1");
+    symlink(&outside, root.join("evil")).unwrap();
+    symlink("../outside", root.join("up")).unwrap();
+    for sub in ["evil", "evil/x", "up", "../outside", "/etc"] {
+        assert!(bound(sub, "3").is_err(), "{sub}");
+    }
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
