@@ -1,6 +1,21 @@
 //! The kubelet: pod planner, pod worker, probes, volumes, images, logs, exec.
+//!
+//! What must happen to a pod is decided in [`planner`], which is pure; a task per pod carries it
+//! out on the machine through [`coracle_runtime::Containers`] and [`coracle_network::Kernel`].
+//! A newcomer starts with [`planner::plan`], then `worker`.
 
+mod client;
 pub mod images;
+mod logs;
+mod node;
+mod node_object;
+mod persistent;
 pub mod planner;
 pub mod pods;
+mod probe;
+mod proxy;
+mod streams;
 mod volumes;
+mod worker;
+
+pub use node::{Node, NodeConfig, NodeError};

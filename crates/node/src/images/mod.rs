@@ -23,6 +23,7 @@ pub use error::ImageError;
 pub use pull::Credentials;
 pub use reference::Reference;
 pub use store::{Image, ImageStore};
+pub(crate) use unpack::hex;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::Observed;
 use super::spec;
@@ -70,7 +69,7 @@ fn condition(
         type_: name.to_owned(),
         status: status.to_owned(),
         last_probe_time: None,
-        last_transition_time: Some(since.unwrap_or(Time(now))),
+        last_transition_time: Some(since.unwrap_or_else(|| spec::api_time(now))),
         reason: Some(finding.reason.to_owned()).filter(|reason| !reason.is_empty()),
         message: Some(finding.message.clone()).filter(|message| !message.is_empty()),
         observed_generation: pod.metadata.generation,

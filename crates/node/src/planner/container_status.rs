@@ -5,10 +5,10 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, Pod,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::{ContainerSeen, Instance, Observed};
 use super::plan::next_start;
+use super::spec::api_time;
 use super::{probes, spec};
 
 /// Scheme of the ids in `containerID`.
@@ -66,7 +66,9 @@ fn status_of(
 fn present_state(pod: &Pod, current: Option<&Instance>) -> ContainerState {
     match current {
         Some(instance) if instance.is_running() => ContainerState {
-            running: Some(ContainerStateRunning { started_at: Some(Time(instance.started_at)) }),
+            running: Some(ContainerStateRunning {
+                started_at: Some(api_time(instance.started_at)),
+            }),
             ..ContainerState::default()
         },
         Some(instance) => {
@@ -147,8 +149,8 @@ fn terminated(instance: &Instance) -> Option<ContainerStateTerminated> {
     Some(ContainerStateTerminated {
         container_id: Some(format!("{ID_SCHEME}{}", instance.id)),
         exit_code: exit.code,
-        finished_at: Some(Time(exit.at)),
-        started_at: Some(Time(instance.started_at)),
+        finished_at: Some(api_time(exit.at)),
+        started_at: Some(api_time(instance.started_at)),
         reason: Some(exit.reason.clone()).filter(|reason| !reason.is_empty()),
         message: Some(exit.message.clone()).filter(|message| !message.is_empty()),
         signal: exit.signal,

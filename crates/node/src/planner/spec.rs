@@ -1,7 +1,9 @@
 //! Reading a pod's spec: defaults that the API server fills in are assumed again here, so that a
 //! pod made by hand in a test means what it says.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// `restartPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,4 +122,9 @@ pub(crate) fn full_name(pod: &Pod) -> String {
 /// Seconds a container has between its stop signal and its end.
 pub(crate) fn grace_seconds(pod: &Pod) -> i64 {
     spec(pod).termination_grace_period_seconds.unwrap_or(30).max(0)
+}
+
+/// A time as the API keeps it: in whole seconds.
+pub(crate) fn api_time(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }

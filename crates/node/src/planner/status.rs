@@ -2,7 +2,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::conditions;
 use super::container_status::{app_statuses, init_statuses};
@@ -15,7 +14,7 @@ use super::spec::{self, RestartPolicy};
 pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
     let mut status = pod.status.clone().unwrap_or_default();
     let started = status.start_time.as_ref().map(|time| time.0).or(seen.accepted_at);
-    status.start_time = Some(Time(started.unwrap_or(now)));
+    status.start_time = Some(spec::api_time(started.unwrap_or(now)));
     status.observed_generation = pod.metadata.generation;
     if is_terminal(status.phase.as_deref()) && seen.running().next().is_none() {
         return status;

@@ -68,16 +68,15 @@ impl Mounter<'_> {
     /// Puts all volumes of the pod in place; doing it again changes only what is new. Blocks.
     ///
     /// # Errors
-    /// The first volume that cannot be there yet.
-    pub fn mount(&self, pod: &Pod) -> Result<MountedVolumes, MountError> {
-        let mut mounted = MountedVolumes::new();
+    /// The first volume that cannot be there yet; those before it are in `mounted`.
+    pub fn mount(&self, pod: &Pod, mounted: &mut MountedVolumes) -> Result<(), MountError> {
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             let name = volume.name.clone();
             let done = self.mount_one(pod, volume);
             let done = done.map_err(|source| MountError { volume: name.clone(), source })?;
             mounted.insert(name, done);
         }
-        Ok(mounted)
+        Ok(())
     }
 
     fn mount_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, VolumeError> {
@@ -222,11 +221,8 @@ fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource) -> Result<PathBuf,
     let limit = source.size_limit.as_ref().and_then(|limit| Quantity::parse(&limit.0).ok());
     let limit = limit.and_then(|limit| u64::try_from(limit.value()).ok()).filter(|it| *it > 0);
     match (source.medium.as_deref(), limit) {
-        (Some("Memory"), limit) => {
-            if !sized::is_mounted(directory)? {
-                mount_tmpfs(directory, limit)?;
-            }
-        }
+        (Some("Memory"), limit) if !sized::is_mounted(directory)? => mount_tmpfs(directory, limit)?,
+        (Some("Memory"), _) => {}
         (_, Some(limit)) => return sized::mount(directory, limit),
         _ => {}
     }

@@ -179,7 +179,7 @@ impl Reader<'_> {
     }
 }
 
-fn token_file(token: &ServiceAccountTokenProjection, mode: i32) -> TokenFile {
+pub(crate) fn token_file(token: &ServiceAccountTokenProjection, mode: i32) -> TokenFile {
     TokenFile {
         path: token.path.clone(),
         mode: mode_of(mode),

@@ -56,7 +56,9 @@ impl Bench {
             allocatable: &fields::Allocatable::default(),
             tokens: &self.tokens,
         };
-        mounter.mount(pod).map_err(|error| error.to_string())
+        let mut mounted = MountedVolumes::new();
+        mounter.mount(pod, &mut mounted).map_err(|error| error.to_string())?;
+        Ok(mounted)
     }
 }
 
@@ -107,7 +109,7 @@ fn a_persistent_volume_holds_its_size_and_keeps_its_content() {
     fs::remove_file(data.join("big")).unwrap();
 
     let used = persistent_directories(&bench.places(), &volumes);
-    assert_eq!(used, [path.clone()]);
+    assert_eq!(used, std::slice::from_ref(&path));
     unmount_all(&bench.places(), "u1", &used, &used).unwrap();
     assert!(data.exists(), "another pod still uses it");
     unmount_all(&bench.places(), "u1", &used, &[]).unwrap();

@@ -1,0 +1,615 @@
+//! The node: what all pods share, and the loops that feed their tasks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use coracle_api::{Object, addresses};
+use coracle_driver::EventRecorder;
+use coracle_network::dns::{self, Upstreams, Zone};
+use coracle_network::{ClusterLink, Kernel, NetworkConfig, NetworkError};
+use coracle_runtime::{
+    ContainerState, Containers, EventReceiver, RuntimeError, RuntimeEvent, Sandbox,
+};
+use coracle_server::{Api, NodeStreams};
+use coracle_store::Snapshot;
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::client::Client;
+use crate::images::{ImageError, ImageStore};
+use crate::planner::{EventType, NodeCapacity, Note, Observed, admit};
+use crate::pods::PodId;
+use crate::pods::container::kept;
+use crate::pods::fields::Allocatable;
+use crate::pods::files::ClusterDns;
+use crate::streams::Streams;
+use crate::volumes::mounter::{Places, unmount_all};
+use crate::worker::{self, Message, Start};
+use crate::{node_object, persistent, proxy};
+
+/// What objects change a pod's variables and files.
+const REFERRED: [&str; 5] =
+    ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts", "services"];
+/// Port of the cluster's DNS.
+const DNS_PORT: u16 = 53;
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+/// The pause after the machine refused something that must work.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a node is made from.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `metadata.name` of the Node.
+    pub name: String,
+    /// The cluster's data directory.
+    pub data_dir: PathBuf,
+    /// The network that the [`Kernel`] was made with.
+    pub network: NetworkConfig,
+    /// How many pods it may run.
+    pub max_pods: usize,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The network cannot be brought up.
+    #[error("the cluster's network: {0}")]
+    Network(#[source] NetworkError),
+    /// The image store cannot be used.
+    #[error("the image store: {0}")]
+    Images(#[source] ImageError),
+    /// What runs already cannot be found out.
+    #[error("the containers: {0}")]
+    List(#[source] RuntimeError),
+    /// DNS cannot listen.
+    #[error("the cluster's DNS: {0}")]
+    Dns(#[source] NetworkError),
+}
+
+/// A running node; dropping it stops its loops and leaves its pods running.
+pub struct Node {
+    context: Arc<Context>,
+    ready: watch::Receiver<bool>,
+}
+
+/// What every pod's task shares.
+pub(crate) struct Context {
+    pub config: NodeConfig,
+    pub client: Client,
+    pub runtime: Arc<dyn Containers>,
+    pub kernel: Arc<dyn Kernel>,
+    pub images: ImageStore,
+    pub places: Places,
+    pub link: ClusterLink,
+    pub dns: ClusterDns,
+    pub pod_cidr: Ipv4Net,
+    pub allocatable: Allocatable,
+    pub addresses: Addresses,
+    pub tasks: Tasks,
+    workers: Mutex<HashMap<String, mpsc::UnboundedSender<Message>>>,
+    rejected: Mutex<BTreeSet<String>>,
+    shown: Mutex<HashMap<String, Shown>>,
+    persistent: Mutex<BTreeMap<String, Vec<PathBuf>>>,
+    persistent_turn: Mutex<()>,
+}
+
+/// What logs, exec and attach must know of a pod.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    pub containers: BTreeMap<String, ShownContainer>,
+    pub netns: Option<PathBuf>,
+}
+
+/// The last two runs of a container.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShownContainer {
+    pub current: Option<ShownRun>,
+    pub previous: Option<ShownRun>,
+}
+
+/// One run of a container.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownRun {
+    pub id: String,
+    pub attempt: u32,
+    pub running: bool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `work` on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: the engine is going down, and so is whoever waits here.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Tasks that end with the node.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    set: Mutex<JoinSet<()>>,
+}
+
+impl Tasks {
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut set = locked(&self.set);
+        while let Some(done) = set.try_join_next() {
+            if let Err(error) = done
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a task of the node broke off");
+            }
+        }
+        set.spawn(task);
+    }
+
+    fn stop(&self) {
+        locked(&self.set).abort_all();
+    }
+}
+
+/// The pods' addresses, by UID.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    taken: Mutex<(BTreeMap<String, Ipv4Addr>, Option<Ipv4Addr>)>,
+}
+
+impl Addresses {
+    /// The pod's address: the one it has, or the next free one.
+    pub fn take(&self, uid: &str, range: Ipv4Net) -> Option<Ipv4Addr> {
+        let mut guard = locked(&self.taken);
+        let (taken, last) = &mut *guard;
+        if let Some(ip) = taken.get(uid) {
+            return Some(*ip);
+        }
+        let used: BTreeSet<_> = taken.values().copied().collect();
+        let ip = addresses::next_pod_ip(|ip| used.contains(&ip), range, *last)?;
+        taken.insert(uid.to_owned(), ip);
+        *last = Some(ip);
+        Some(ip)
+    }
+
+    /// An address that a running pod has already.
+    fn keep(&self, uid: &str, ip: Ipv4Addr) {
+        let mut guard = locked(&self.taken);
+        guard.0.insert(uid.to_owned(), ip);
+        guard.1 = guard.1.max(Some(ip));
+    }
+
+    pub fn give_back(&self, uid: &str) {
+        locked(&self.taken).0.remove(uid);
+    }
+}
+
+impl Context {
+    /// The pod's task has ended.
+    pub fn forget(&self, uid: &str) {
+        locked(&self.workers).remove(uid);
+        locked(&self.shown).remove(uid);
+        locked(&self.rejected).remove(uid);
+        self.addresses.give_back(uid);
+    }
+
+    pub fn shown(&self, uid: &str) -> Option<Shown> {
+        locked(&self.shown).get(uid).cloned()
+    }
+
+    pub fn show(&self, id: &PodId, seen: &Observed, sandbox: Option<&Sandbox>) {
+        let run = |instance: &crate::planner::Instance| ShownRun {
+            id: instance.id.clone(),
+            attempt: instance.attempt,
+            running: instance.is_running(),
+        };
+        let containers = seen.containers.iter().map(|(name, seen)| {
+            let current = seen.current.as_ref().map(run);
+            let previous = seen.previous.as_ref().map(run);
+            (name.clone(), ShownContainer { current, previous })
+        });
+        let netns = sandbox.map(|sandbox| sandbox.network_namespace.clone());
+        let shown = Shown { containers: containers.collect(), netns };
+        locked(&self.shown).insert(id.uid.clone(), shown);
+    }
+
+    /// Held while persistent volumes are mounted or released, so that a volume that two pods use
+    /// one after the other is not taken from the second.
+    pub fn persistent_turn(&self) -> MutexGuard<'_, ()> {
+        locked(&self.persistent_turn)
+    }
+
+    pub fn use_persistent(&self, uid: &str, volumes: &[PathBuf]) {
+        locked(&self.persistent).insert(uid.to_owned(), volumes.to_vec());
+    }
+
+    pub fn release_persistent(&self, uid: &str) {
+        locked(&self.persistent).remove(uid);
+    }
+
+    pub fn persistent_of_others(&self, uid: &str) -> Vec<PathBuf> {
+        let all = locked(&self.persistent);
+        all.iter().filter(|(other, _)| *other != uid).flat_map(|(_, paths)| paths.clone()).collect()
+    }
+
+    fn is_ours(&self, object: &Object) -> bool {
+        object.str_at("/spec/nodeName") == Some(self.config.name.as_str())
+    }
+
+    fn send(&self, uid: &str, message: Message) {
+        let workers = locked(&self.workers);
+        if let Some(worker) = workers.get(uid) {
+            // A task that has just ended has nothing left to do for its pod.
+            worker.send(message).unwrap_or_default();
+        }
+    }
+
+    /// Hands a version of a pod to its task, which begins now if there is none.
+    fn deliver(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        sandbox: Option<Sandbox>,
+        snapshot: &Snapshot,
+    ) {
+        let uid = &object.metadata().uid;
+        if locked(&self.workers).contains_key(uid) {
+            return self.send(uid, Message::Changed(Arc::clone(object)));
+        }
+        let pod = match object.view::<Pod>() {
+            Ok(pod) => pod,
+            Err(error) => return tracing::error!(pod = %object.key(), %error, "not understood"),
+        };
+        let known = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        let admitted = match known || sandbox.is_some() || object.metadata().is_deleting() {
+            true => Ok(()),
+            false => self.admit(&pod, snapshot),
+        };
+        let rejection = admitted.err();
+        if let Some(rejection) = &rejection {
+            locked(&self.rejected).insert(uid.clone());
+            let message = rejection.message.clone();
+            let (event_type, field_path) = (EventType::Warning, String::new());
+            let reason = reason_word(&rejection.reason);
+            self.client.record(object, Note { event_type, reason, message, field_path });
+        }
+        let start = Start { object: Arc::clone(object), pod, sandbox, rejection };
+        let worker = worker::spawn(Arc::clone(self), start);
+        locked(&self.workers).insert(uid.clone(), worker);
+    }
+
+    fn admit(&self, pod: &Pod, snapshot: &Snapshot) -> Result<(), crate::planner::Rejection> {
+        let (workers, rejected) = (locked(&self.workers), locked(&self.rejected));
+        let is_active = |object: &&Arc<Object>| {
+            let uid = &object.metadata().uid;
+            self.is_ours(object)
+                && workers.contains_key(uid)
+                && !rejected.contains(uid)
+                && !matches!(object.str_at("/status/phase"), Some("Succeeded" | "Failed"))
+        };
+        let others: Vec<Arc<Pod>> = snapshot
+            .list("pods", None)
+            .filter(is_active)
+            .filter_map(|object| object.view::<Pod>().ok())
+            .collect();
+        let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
+        let node = snapshot.find("nodes", "", &self.config.name);
+        let labels = node.map(|node| node.metadata().labels.clone()).unwrap_or_default();
+        admit(pod, &others, &NodeCapacity { labels, pods: self.config.max_pods })
+    }
+
+    /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start.
+    async fn follow_pods(self: Arc<Self>, mut sandboxes: HashMap<String, Sandbox>) {
+        let store = self.client.api.store().clone();
+        loop {
+            let snapshot = self.client.api.snapshot();
+            // Those that were accepted before come first: what they hold is theirs.
+            let mut pods: Vec<_> =
+                snapshot.list("pods", None).filter(|pod| self.is_ours(pod)).cloned().collect();
+            pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
+            let present: BTreeSet<String> =
+                pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
+            for pod in &pods {
+                let sandbox = sandboxes.remove(&pod.metadata().uid);
+                self.deliver(pod, sandbox, &snapshot);
+            }
+            let gone: Vec<_> = locked(&self.workers)
+                .keys()
+                .filter(|uid| !present.contains(*uid))
+                .cloned()
+                .collect();
+            gone.iter().for_each(|uid| self.send(uid, Message::Gone));
+            for (_, sandbox) in sandboxes.drain() {
+                self.tasks.spawn(Arc::clone(&self).remove_orphan(sandbox));
+            }
+            let Ok(mut watch) = store.watch_resource("pods", snapshot.revision()) else {
+                continue;
+            };
+            while let Ok(event) = watch.next().await {
+                match &event.new {
+                    Some(pod) if self.is_ours(pod) => {
+                        self.deliver(pod, None, &self.client.api.snapshot());
+                    }
+                    Some(_) => {}
+                    None => self.send(&event.last.metadata().uid, Message::Gone),
+                }
+            }
+        }
+    }
+
+    /// A sandbox whose pod is gone, or is another pod of the same name by now.
+    async fn remove_orphan(self: Arc<Self>, sandbox: Sandbox) {
+        tracing::info!(pod = %sandbox.name, uid = %sandbox.pod_uid, "removing what is left of it");
+        while let Err(error) = self.remove_pod(&sandbox.pod_uid).await {
+            tracing::warn!(uid = %sandbox.pod_uid, error, "not removed yet");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
+        let (context, owned) = (Arc::clone(self), uid.to_owned());
+        let detached = blocking(move || context.kernel.detach_pod(&owned)).await;
+        self.runtime.remove_sandbox(uid).await.map_err(|error| error.to_string())?;
+        detached.map_err(|error| error.to_string())?;
+        let (context, owned) = (Arc::clone(self), uid.to_owned());
+        let unmounted = blocking(move || {
+            let _turn = context.persistent_turn();
+            let used = locked(&context.persistent).remove(&owned).unwrap_or_default();
+            let others = context.persistent_of_others(&owned);
+            unmount_all(&context.places, &owned, &used, &others)
+        });
+        unmounted.await.map_err(|error| error.to_string())?;
+        self.addresses.give_back(uid);
+        Ok(())
+    }
+
+    /// Hands what happens to containers to their pods' tasks, for ever.
+    async fn follow_runtime(self: Arc<Self>, mut events: EventReceiver) {
+        while let Some(event) = events.recv().await {
+            let uid = match &event {
+                RuntimeEvent::ContainerExited { pod_uid, .. }
+                | RuntimeEvent::SandboxLost { pod_uid } => pod_uid.clone(),
+            };
+            self.send(&uid, Message::Runtime(event));
+        }
+    }
+
+    /// Tells pods of changes of what they refer to, for ever.
+    async fn follow_referred(self: Arc<Self>, resource: &'static str) {
+        let store = self.client.api.store().clone();
+        let name: Arc<str> = resource.into();
+        loop {
+            let revision = self.client.api.snapshot().revision();
+            let Ok(mut watch) = store.watch_resource(resource, revision) else { continue };
+            while let Ok(event) = watch.next().await {
+                let snapshot = self.client.api.snapshot();
+                let namespace = &event.key.namespace;
+                for pod in snapshot.list("pods", Some(namespace)).filter(|pod| self.is_ours(pod)) {
+                    let (resource, name) = (Arc::clone(&name), Arc::clone(&event.key.name));
+                    self.send(&pod.metadata().uid, Message::Referred { resource, name });
+                }
+            }
+        }
+    }
+}
+
+/// Events have reasons known at compile time.
+fn reason_word(reason: &str) -> &'static str {
+    match reason {
+        "NodePorts" => "NodePorts",
+        "NodeAffinity" => "NodeAffinity",
+        "OutOfpods" => "OutOfpods",
+        _ => "UnexpectedAdmissionError",
+    }
+}
+
+impl Node {
+    /// Brings the network up, takes over what runs, and begins to run the pods that are placed on
+    /// the node.
+    ///
+    /// # Errors
+    /// When the network, the images or the containers cannot be used at all.
+    pub async fn start(
+        config: NodeConfig,
+        api: Api,
+        events: EventRecorder,
+        runtime: Arc<dyn Containers>,
+        kernel: Arc<dyn Kernel>,
+    ) -> Result<Self, NodeError> {
+        let raised = Arc::clone(&kernel);
+        let link = blocking(move || raised.up()).await.map_err(NodeError::Network)?;
+        let images = config.data_dir.join("images");
+        let images = blocking(move || ImageStore::open(&images)).await;
+        let images = images.map_err(NodeError::Images)?;
+        // Before looking at what there is, so that nothing is missed in between.
+        let happenings = runtime.events();
+        let sandboxes = runtime.list().await.map_err(NodeError::List)?;
+        let network = config.network.clone();
+        let context = Arc::new(Context {
+            client: Client::new(api, config.name.clone(), events),
+            runtime,
+            kernel,
+            images,
+            places: Places { data: config.data_dir.clone() },
+            link,
+            dns: ClusterDns { address: network.dns_ip, domain: network.cluster_domain.clone() },
+            pod_cidr: network.pod_cidr,
+            allocatable: node_object::allocatable(&config.data_dir),
+            addresses: Addresses::default(),
+            tasks: Tasks::default(),
+            workers: Mutex::default(),
+            rejected: Mutex::default(),
+            shown: Mutex::default(),
+            persistent: Mutex::default(),
+            persistent_turn: Mutex::default(),
+            config,
+        });
+        for sandbox in &sandboxes {
+            if let Some(ip) = sandbox.annotations.get(kept::IP).and_then(|ip| ip.parse().ok()) {
+                context.addresses.keep(&sandbox.pod_uid, ip);
+            }
+        }
+        let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(&network)));
+        context.serve_dns(&network, Arc::clone(&zone))?;
+        let (served, mut serves) = watch::channel(false);
+        let tasks = &context.tasks;
+        tasks.spawn(proxy::run(Arc::clone(&context), network, zone, served));
+        tasks.spawn(Arc::clone(&context).follow_runtime(happenings));
+        let by_uid = sandboxes.into_iter().map(|sandbox| (sandbox.pod_uid.clone(), sandbox));
+        tasks.spawn(Arc::clone(&context).follow_pods(by_uid.collect()));
+        for resource in REFERRED {
+            tasks.spawn(Arc::clone(&context).follow_referred(resource));
+        }
+        tasks.spawn(persistent::run(Arc::clone(&context)));
+        let (told, ready) = watch::channel(false);
+        let shared = Arc::clone(&context);
+        tasks.spawn(async move {
+            // A node without Services is not ready; the sender lives as long as the node.
+            serves.wait_for(|served| *served).await.map(drop).unwrap_or_default();
+            node_object::run(shared, told).await;
+        });
+        Ok(Self { context, ready })
+    }
+
+    /// Returns when the API shows the node as Ready.
+    pub async fn ready(&self) {
+        // The sender is the heartbeat's, which lives as long as the node.
+        self.ready.clone().wait_for(|ready| *ready).await.map(drop).unwrap_or_default();
+    }
+
+    /// The image store, for `coracle image`.
+    #[must_use]
+    pub fn images(&self) -> ImageStore {
+        self.context.images.clone()
+    }
+
+    /// The pod (`namespace/name`) that runs from the image with this ID, if there is one.
+    #[must_use]
+    pub fn user_of_image(&self, id: &str) -> Option<String> {
+        let snapshot = self.context.client.api.snapshot();
+        let uses = |object: &&Arc<Object>| {
+            let Ok(pod) = object.view::<Pod>() else { return false };
+            let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            !matches!(ended, Some("Succeeded" | "Failed"))
+                && crate::pods::containers(&pod).iter().any(|container| {
+                    let name = container.image.as_deref().unwrap_or_default();
+                    let found = self.context.images.find(name).ok().flatten();
+                    found.is_some_and(|image| image.id == id)
+                })
+        };
+        let mut pods = snapshot.list("pods", None).filter(|pod| self.context.is_ours(pod));
+        let pod = pods.find(uses)?;
+        Some(format!("{}/{}", pod.metadata().namespace, pod.metadata().name))
+    }
+
+    /// Logs, exec, attach and port-forward, for the API server.
+    #[must_use]
+    pub fn streams(&self) -> Arc<dyn NodeStreams> {
+        Arc::new(Streams(Arc::clone(&self.context)))
+    }
+
+    /// Stops the node's loops; pods keep running, and the next engine takes them over.
+    pub fn shutdown(&self) {
+        self.context.tasks.stop();
+    }
+
+    /// Stops all pods: the stop signal, `grace`, then SIGKILL; then everything of them but their
+    /// persistent volumes' content is removed. They start again with the next engine. The node's
+    /// loops are stopped first, so that nothing starts them again now.
+    ///
+    /// # Errors
+    /// The first pod that could not be removed; the others are removed all the same.
+    pub async fn stop_pods(&self, grace: Duration) -> Result<(), NodeError> {
+        self.shutdown();
+        let runtime = &self.context.runtime;
+        let mut events = runtime.events();
+        let sandboxes = runtime.list().await.map_err(NodeError::List)?;
+        let mut running = signal_all(&**runtime, &sandboxes, SIGTERM).await;
+        let deadline = tokio::time::Instant::now() + grace;
+        while !running.is_empty() {
+            match tokio::time::timeout_at(deadline, events.recv()).await {
+                Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {
+                    running.remove(&container.id);
+                }
+                Ok(Some(RuntimeEvent::SandboxLost { pod_uid })) => {
+                    let lost = sandboxes.iter().filter(|sandbox| sandbox.pod_uid == pod_uid);
+                    for container in lost.flat_map(|sandbox| &sandbox.containers) {
+                        running.remove(&container.id);
+                    }
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        signal_all(&**runtime, &sandboxes, SIGKILL).await;
+        let removals = sandboxes.iter().map(|sandbox| self.context.remove_pod(&sandbox.pod_uid));
+        let removed = futures_util::future::join_all(removals).await;
+        let failed = sandboxes.iter().zip(removed).find_map(|(it, done)| Some((it, done.err()?)));
+        match failed {
+            None => Ok(()),
+            Some((sandbox, message)) => Err(NodeError::List(RuntimeError::Shim {
+                operation: format!("remove pod {}/{}", sandbox.namespace, sandbox.name),
+                message,
+            })),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Sends `signal` to every running container; their IDs.
+async fn signal_all(
+    runtime: &dyn Containers,
+    sandboxes: &[Sandbox],
+    signal: i32,
+) -> BTreeSet<String> {
+    let mut running = BTreeSet::new();
+    for sandbox in sandboxes {
+        for container in &sandbox.containers {
+            if !matches!(container.state, ContainerState::Running { .. }) {
+                continue;
+            }
+            match runtime.signal(&sandbox.pod_uid, &container.id, signal).await {
+                Ok(()) => drop(running.insert(container.id.clone())),
+                Err(error) => tracing::debug!(container = %container.id, %error, "no signal"),
+            }
+        }
+    }
+    running
+}
+
+impl Context {
+    fn serve_dns(
+        self: &Arc<Self>,
+        network: &NetworkConfig,
+        zone: Arc<ArcSwap<Zone>>,
+    ) -> Result<(), NodeError> {
+        let address = (network.dns_ip, DNS_PORT).into();
+        let udp = self.kernel.bind_udp(address).map_err(NodeError::Dns)?;
+        let tcp = self.kernel.listen_tcp(address).map_err(NodeError::Dns)?;
+        let upstreams = Upstreams {
+            resolv_conf: Path::new("/etc/resolv.conf").to_owned(),
+            except: network.dns_ip,
+            port: DNS_PORT,
+        };
+        self.tasks.spawn(async move {
+            if let Err(error) = dns::serve(udp, tcp, zone, upstreams).await {
+                tracing::error!(%error, "the cluster's DNS has ended");
+            }
+        });
+        Ok(())
+    }
+}

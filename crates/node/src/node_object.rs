@@ -1,0 +1,270 @@
+//! The Node object and its lease: what the node is, and that it lives.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::{Status, Timestamp};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::node::Context;
+use crate::pods::fields::Allocatable;
+
+/// How often the lease is renewed, and how long it lasts.
+const RENEW: Duration = Duration::from_secs(10);
+const LEASE_SECONDS: u32 = 40;
+/// Renewals between two looks at the whole status: five minutes.
+const STATUS_EVERY: u32 = 30;
+/// The Kubernetes release whose kubelet this is like.
+const VERSION: &str = "v1.37.0";
+const LEASES: &str = "leases.coordination.k8s.io";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+/// Below this part of the disk free, the node is under pressure; images need room, too.
+const DISK_FREE_PERCENT_MIN: u64 = 10;
+/// Below this many bytes of memory available, the node is under pressure.
+const MEMORY_MIN: i64 = 100 << 20;
+/// As many images as a node's status names.
+const IMAGES_MAX: usize = 50;
+/// A kubelet's port, as clients expect to see it; nobody listens there.
+const KUBELET_PORT: u16 = 10250;
+
+/// What the node has for pods.
+pub(crate) fn allocatable(data: &Path) -> Allocatable {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let (disk, _) = disk_bytes(data);
+    Allocatable {
+        milli_cpu: i64::try_from(cores).unwrap_or(1) * 1000,
+        memory: meminfo("MemTotal:"),
+        ephemeral_storage: i64::try_from(disk).unwrap_or(i64::MAX),
+    }
+}
+
+/// Bytes of a line of `/proc/meminfo`.
+fn meminfo(name: &str) -> i64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse::<i64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Bytes of the disk in all, and free.
+fn disk_bytes(path: &Path) -> (u64, u64) {
+    match rustix::fs::statvfs(path) {
+        Ok(found) => (found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize),
+        Err(_) => (0, 0),
+    }
+}
+
+fn line_of(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn os_image() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+impl Context {
+    fn labels(&self) -> Value {
+        json!({
+            "beta.kubernetes.io/arch": architecture(),
+            "beta.kubernetes.io/os": "linux",
+            "kubernetes.io/arch": architecture(),
+            "kubernetes.io/hostname": self.config.name,
+            "kubernetes.io/os": "linux",
+            "node-role.kubernetes.io/control-plane": "",
+        })
+    }
+
+    fn new_node(&self) -> Value {
+        let range = self.pod_cidr.to_string();
+        json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": self.config.name,
+                "labels": self.labels(),
+                "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            },
+            "spec": {"podCIDR": range, "podCIDRs": [range]},
+        })
+    }
+
+    fn resources(&self) -> Value {
+        let all = &self.allocatable;
+        json!({
+            "cpu": (all.milli_cpu / 1000).to_string(),
+            "ephemeral-storage": format!("{}Ki", all.ephemeral_storage / 1024),
+            "hugepages-1Gi": "0",
+            "hugepages-2Mi": "0",
+            "memory": format!("{}Ki", all.memory / 1024),
+            "pods": self.config.max_pods.to_string(),
+        })
+    }
+
+    fn status(&self, old: &Value, now: Timestamp) -> Value {
+        let images = self.images.list().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the images cannot be listed");
+            Vec::new()
+        });
+        let images: Vec<Value> = images
+            .iter()
+            .take(IMAGES_MAX)
+            .map(|image| {
+                let names: Vec<_> = image.pulled_as.iter().chain(&image.names).collect();
+                json!({"names": names, "sizeBytes": image.size})
+            })
+            .collect();
+        json!({
+            "addresses": [
+                {"type": "InternalIP", "address": self.link.node_ip.to_string()},
+                {"type": "Hostname", "address": self.config.name},
+            ],
+            "capacity": self.resources(),
+            "allocatable": self.resources(),
+            "conditions": self.conditions(&old["conditions"], now),
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
+            "images": images,
+            "nodeInfo": {
+                "architecture": architecture(),
+                "bootID": line_of("/proc/sys/kernel/random/boot_id"),
+                "containerRuntimeVersion": concat!("coracle://", env!("CARGO_PKG_VERSION")),
+                "kernelVersion": line_of("/proc/sys/kernel/osrelease"),
+                "kubeProxyVersion": "",
+                "kubeletVersion": VERSION,
+                "machineID": line_of("/etc/machine-id"),
+                "operatingSystem": "linux",
+                "osImage": os_image(),
+                "systemUUID": line_of("/sys/class/dmi/id/product_uuid"),
+            },
+        })
+    }
+
+    fn conditions(&self, old: &Value, now: Timestamp) -> Vec<Value> {
+        let (disk, free) = disk_bytes(&self.places.data);
+        let low_disk = disk > 0 && free < disk / 100 * DISK_FREE_PERCENT_MIN;
+        let low_memory = meminfo("MemAvailable:") < MEMORY_MIN;
+        let pressure = |kind: &str, low: bool, word: &str, what: &str| {
+            let (reason, message) = match low {
+                true => {
+                    (format!("KubeletHas{}", word.replace("No", "")), format!("kubelet has {what}"))
+                }
+                false => (format!("KubeletHas{word}"), format!("kubelet has {what}")),
+            };
+            (kind.to_owned(), low, reason, message)
+        };
+        let memory = if low_memory {
+            pressure("MemoryPressure", true, "InsufficientMemory", "insufficient memory available")
+        } else {
+            pressure("MemoryPressure", false, "SufficientMemory", "sufficient memory available")
+        };
+        let disk = if low_disk {
+            pressure("DiskPressure", true, "DiskPressure", "disk pressure")
+        } else {
+            pressure("DiskPressure", false, "NoDiskPressure", "no disk pressure")
+        };
+        let pids = pressure("PIDPressure", false, "SufficientPID", "sufficient PID available");
+        let ready = (
+            "Ready".to_owned(),
+            true,
+            "KubeletReady".to_owned(),
+            "kubelet is posting ready status".to_owned(),
+        );
+        [memory, disk, pids, ready]
+            .into_iter()
+            .map(|(kind, status, reason, message)| {
+                let status = if status { "True" } else { "False" };
+                let before = old.as_array().into_iter().flatten();
+                let mut before = before.filter(|it| it["type"] == kind.as_str());
+                let same = before.find(|it| it["status"] == status);
+                let since = same.map(|it| it["lastTransitionTime"].clone());
+                json!({
+                    "type": kind,
+                    "status": status,
+                    "lastHeartbeatTime": seconds(now),
+                    "lastTransitionTime": since.unwrap_or_else(|| seconds(now).into()),
+                    "reason": reason,
+                    "message": message,
+                })
+            })
+            .collect()
+    }
+
+    /// Makes the Node what it is now.
+    async fn write_node(&self) -> Result<(), Status> {
+        let snapshot = self.client.api.snapshot();
+        let object = match snapshot.find("nodes", "", &self.config.name) {
+            Some(object) => Arc::clone(object),
+            None => self.client.create("nodes", self.new_node()).await?,
+        };
+        let mut node = object.value().clone();
+        let status = self.status(&node["status"], self.client.now());
+        if let (Some(old), Value::Object(new)) = (node["status"].as_object_mut(), &status) {
+            old.extend(new.clone());
+        } else {
+            node["status"] = status;
+        }
+        self.client.update("nodes", "status", node).await.map(drop)
+    }
+
+    async fn renew_lease(&self) -> Result<(), Status> {
+        let snapshot = self.client.api.snapshot();
+        let name = &self.config.name;
+        let time = format!("{:.6}", self.client.now());
+        let Some(node) = snapshot.find("nodes", "", name) else { return self.write_node().await };
+        if let Some(lease) = snapshot.find(LEASES, LEASE_NAMESPACE, name) {
+            let mut body = lease.value().clone();
+            body["spec"]["renewTime"] = time.into();
+            return self.client.update(LEASES, "", body).await.map(drop);
+        }
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": name,
+                "namespace": LEASE_NAMESPACE,
+                "ownerReferences":
+                    [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.metadata().uid}],
+            },
+            "spec":
+                {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": time},
+        });
+        self.client.create(LEASES, lease).await.map(drop)
+    }
+}
+
+fn seconds(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}
+
+/// Keeps the Node and its lease, for ever; `told` becomes true when the Node is Ready.
+pub(crate) async fn run(context: Arc<Context>, told: watch::Sender<bool>) {
+    let mut beats = 0u32;
+    loop {
+        if beats.is_multiple_of(STATUS_EVERY) {
+            match context.write_node().await {
+                Ok(()) => drop(told.send_replace(true)),
+                Err(error) => {
+                    tracing::warn!(%error, "the node's status is refused");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            }
+        }
+        if let Err(error) = context.renew_lease().await {
+            tracing::warn!(%error, "the node's lease is refused");
+        }
+        beats = beats.wrapping_add(1);
+        tokio::time::sleep(RENEW).await;
+    }
+}

@@ -1,0 +1,81 @@
+//! The data of persistent volumes that are being deleted.
+//!
+//! A volume of the class `standard` keeps a finalizer until its node has removed the data; that is
+//! done here, when nothing but this finalizer holds the object any more.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::Object;
+use coracle_controllers::volumes::DATA_FINALIZER;
+use serde_json::Value;
+
+use crate::node::{Context, blocking};
+use crate::volumes::{VolumeError, failed, sized};
+
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Removes the data of deleted volumes, for ever.
+pub(crate) async fn run(context: Arc<Context>) {
+    let store = context.client.api.store().clone();
+    loop {
+        let snapshot = context.client.api.snapshot();
+        let mut all_done = true;
+        for object in snapshot.list("persistentvolumes", None).filter(|it| is_ours_alone(it)) {
+            if let Err(error) = remove(&context, object).await {
+                tracing::warn!(volume = %object.key(), %error, "the data is not removed");
+                all_done = false;
+            }
+        }
+        let Ok(mut watch) = store.watch_resource("persistentvolumes", snapshot.revision()) else {
+            continue;
+        };
+        tokio::select! {
+            // Too old a watch means that something has changed.
+            event = watch.next() => event.map(drop).unwrap_or_default(),
+            () = tokio::time::sleep(AGAIN), if !all_done => {}
+        }
+    }
+}
+
+fn is_ours_alone(object: &Object) -> bool {
+    let metadata = object.metadata();
+    metadata.is_deleting() && metadata.finalizers == [DATA_FINALIZER]
+}
+
+async fn remove(context: &Arc<Context>, object: &Arc<Object>) -> Result<(), String> {
+    let path = object.str_at("/spec/hostPath/path").or_else(|| object.str_at("/spec/local/path"));
+    if let Some(path) = path.map(Path::new)
+        && path.parent() == Some(&context.places.persistent())
+    {
+        let (context, path) = (Arc::clone(context), path.to_owned());
+        blocking(move || {
+            let _turn = context.persistent_turn();
+            remove_data(&path)
+        })
+        .await
+        .map_err(|error| error.to_string())?;
+    }
+    let mut body = object.value().clone();
+    if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+        metadata.remove("finalizers");
+    }
+    context
+        .client
+        .update("persistentvolumes", "", body)
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+fn remove_data(path: &Path) -> Result<(), VolumeError> {
+    sized::release(path)?;
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(failed("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

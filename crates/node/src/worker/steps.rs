@@ -1,0 +1,284 @@
+//! Carrying steps out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+
+use coracle_network::PodLink;
+use jiff::Timestamp;
+
+use super::{Message, Worker};
+use crate::node::blocking;
+use crate::planner::{Note, ProbeKind, Step};
+use crate::pods::container::{kept, sandbox_spec};
+use crate::pods::files;
+use crate::probe;
+use crate::volumes::mounter::{MountedVolumes, Mounter, persistent_directories, unmount_all};
+
+/// Files in the pod's directory, and where containers find them.
+pub(super) const POD_FILES: [(&str, &str); 3] =
+    [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
+
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+impl Worker {
+    pub(super) async fn act(&mut self, step: Step) {
+        match step {
+            Step::MountVolumes => self.mount_volumes().await,
+            Step::CreateSandbox { number } => self.create_sandbox(number).await,
+            Step::EnsureImage { container, attempt } => self.ensure_image(&container, attempt),
+            Step::StartContainer { container, attempt, backoff_seconds, .. } => {
+                self.start_container(&container, attempt, backoff_seconds).await;
+            }
+            Step::Probe { container, kind } => self.probe(&container, kind),
+            Step::StopContainer { container, id, deadline } => {
+                self.stop_container(&container, &id, deadline).await;
+            }
+            Step::KillContainer { container, id } => {
+                self.signal(&container, &id, SIGKILL).await;
+                self.seen.killed(&container, self.context.client.now());
+            }
+            Step::RemoveSandbox => self.remove_sandbox().await,
+            Step::UnmountVolumes => self.unmount_volumes().await,
+            Step::DeletePod { .. } | Step::Note(_) | Step::LookAgain(_) => {}
+        }
+    }
+
+    async fn mount_volumes(&mut self) {
+        let now = self.context.client.now();
+        match self.mount_all().await {
+            Ok(()) => self.seen.volumes_mounted(),
+            Err(message) => {
+                self.note(Note::warning("FailedMount", message.as_str()));
+                self.seen.volumes_failed(message, now);
+            }
+        }
+    }
+
+    /// Mounts anew for the sake of changed files; what runs does not suffer when it fails.
+    pub(super) async fn mount(&mut self) {
+        if let Err(message) = self.mount_all().await {
+            self.note(Note::warning("FailedMount", message));
+        }
+    }
+
+    async fn mount_all(&mut self) -> Result<(), String> {
+        self.ask_for_tokens().await?;
+        let (context, pod) = (self.context.clone(), self.pod.clone());
+        let tokens: BTreeMap<_, _> =
+            self.tokens.iter().map(|(key, token)| (key.clone(), token.value.clone())).collect();
+        let (mounted, done) = blocking(move || {
+            let snapshot = context.client.api.snapshot();
+            let mounter = Mounter {
+                places: &context.places,
+                snapshot: &snapshot,
+                allocatable: &context.allocatable,
+                tokens: &tokens,
+            };
+            let _turn = context.persistent_turn();
+            let mut mounted = MountedVolumes::new();
+            let done = mounter.mount(&pod, &mut mounted).map_err(|error| error.to_string());
+            (mounted, done)
+        })
+        .await;
+        self.persistent = persistent_directories(&self.context.places, &mounted);
+        self.context.use_persistent(&self.id.uid, &self.persistent);
+        self.volumes.extend(mounted);
+        done
+    }
+
+    async fn create_sandbox(&mut self, number: u32) {
+        let now = self.context.client.now();
+        match self.try_sandbox(number).await {
+            Ok(ip) => self.seen.sandbox_created(number, ip),
+            Err(why) => {
+                let message = format!("Failed to create pod sandbox: {why}");
+                self.note(Note::warning("FailedCreatePodSandBox", message));
+                self.seen.sandbox_failed(why, now);
+            }
+        }
+    }
+
+    async fn try_sandbox(&mut self, number: u32) -> Result<Option<Ipv4Addr>, String> {
+        let context = self.context.clone();
+        let on_host = self.pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+        let ip = match on_host {
+            true => context.link.node_ip,
+            false => context
+                .addresses
+                .take(&self.id.uid, context.pod_cidr)
+                .ok_or("no pod address is free")?,
+        };
+        self.write_files(ip).map_err(|error| error.to_string())?;
+        let annotations = BTreeMap::from([
+            (kept::IP.to_owned(), ip.to_string()),
+            (kept::SANDBOX.to_owned(), number.to_string()),
+        ]);
+        let logs = context.places.logs(&self.id);
+        let (domain, netns) = (&context.dns.domain, &context.link.netns);
+        let spec = sandbox_spec(&self.pod, domain, netns, &logs, annotations);
+        let sandbox =
+            context.runtime.create_sandbox(&spec).await.map_err(|error| error.to_string())?;
+        if !on_host {
+            let (uid, netns) = (self.id.uid.clone(), sandbox.network_namespace.clone());
+            let kernel = context.kernel.clone();
+            let attached = blocking(move || kernel.attach_pod(&PodLink { uid, netns, ip })).await;
+            if let Err(error) = attached {
+                context
+                    .runtime
+                    .remove_sandbox(&self.id.uid)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                return Err(error.to_string());
+            }
+        }
+        self.sandbox = Some(sandbox);
+        Ok(Some(ip))
+    }
+
+    fn write_files(&self, ip: Ipv4Addr) -> std::io::Result<()> {
+        let directory = self.context.places.pod(&self.id.uid);
+        fs::create_dir_all(&directory)?;
+        let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let (dns, domain) = (&self.context.dns, &self.context.dns.domain);
+        let resolver = files::resolv_conf(&self.pod, dns, &host);
+        let hosts = files::hosts(&self.pod, Some(ip), domain);
+        let hostname = format!("{}\n", files::shown_hostname(&self.pod, domain));
+        for ((name, _), text) in POD_FILES.iter().zip([hosts, hostname, resolver]) {
+            fs::write(directory.join(name), text)?;
+        }
+        Ok(())
+    }
+
+    async fn signal(&self, container: &str, id: &str, signal: i32) {
+        if let Err(error) = self.context.runtime.signal(&self.id.uid, id, signal).await {
+            tracing::warn!(pod = %self.object.key(), container, signal, %error, "no signal");
+        }
+    }
+
+    async fn stop_container(&mut self, name: &str, id: &str, deadline: Timestamp) {
+        let own = self.spec_of(name).and_then(|(_, it)| it.lifecycle?.stop_signal);
+        let of_image = || {
+            let image = self.spec_of(name).and_then(|(_, it)| it.image).unwrap_or_default();
+            let image = self.context.images.find(&image).ok().flatten();
+            image.map(|image| image.config.config.stop_signal.clone())
+        };
+        let signal = own.or_else(of_image).and_then(|text| signal_number(&text));
+        self.signal(name, id, signal.unwrap_or(SIGTERM)).await;
+        self.seen.stopping(name, deadline);
+    }
+
+    fn probe(&mut self, name: &str, kind: ProbeKind) {
+        let Some((_, container)) = self.spec_of(name) else { return };
+        let instance = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
+        let (Some(instance), Some(probe)) = (instance, kind.of(&container).cloned()) else {
+            return;
+        };
+        let target = probe::Target {
+            pod_uid: self.id.uid.clone(),
+            container_id: instance.id.clone(),
+            pod_ip: self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip),
+            container,
+        };
+        let (runtime, outbox) = (self.context.runtime.clone(), self.outbox.clone());
+        let (container, id) = (name.to_owned(), instance.id.clone());
+        self.seen.probe_started(name, kind, self.context.client.now());
+        self.context.tasks.spawn(async move {
+            let outcome = probe::run(&*runtime, &target, &probe).await;
+            // The pod may be gone by now.
+            outbox.send(Message::Probed { container, kind, id, outcome }).unwrap_or_default();
+        });
+    }
+
+    async fn remove_sandbox(&mut self) {
+        let now = self.context.client.now();
+        let (uid, kernel) = (self.id.uid.clone(), self.context.kernel.clone());
+        let detached = blocking(move || kernel.detach_pod(&uid)).await;
+        if let Err(error) = detached {
+            tracing::warn!(pod = %self.object.key(), %error, "the pod's link is not removed");
+        }
+        match self.context.runtime.remove_sandbox(&self.id.uid).await {
+            Ok(()) => {
+                self.sandbox = None;
+                self.context.addresses.give_back(&self.id.uid);
+                self.seen.sandbox_removed(now);
+            }
+            Err(error) => {
+                tracing::warn!(pod = %self.object.key(), %error, "the sandbox is not removed");
+                tokio::time::sleep(super::API_AGAIN).await;
+            }
+        }
+    }
+
+    async fn unmount_volumes(&mut self) {
+        let (context, uid) = (self.context.clone(), self.id.uid.clone());
+        let persistent = std::mem::take(&mut self.persistent);
+        let kept = persistent.clone();
+        let done = blocking(move || {
+            let _turn = context.persistent_turn();
+            let others = context.persistent_of_others(&uid);
+            unmount_all(&context.places, &uid, &persistent, &others)?;
+            context.release_persistent(&uid);
+            Ok::<(), crate::volumes::VolumeError>(())
+        })
+        .await;
+        match done {
+            Ok(()) => {
+                self.volumes.clear();
+                self.tokens.clear();
+                self.seen.volumes_ready = false;
+                self.seen.volumes_failure = None;
+            }
+            Err(error) => {
+                tracing::warn!(pod = %self.object.key(), %error, "a volume is not taken away");
+                self.persistent = kept;
+                tokio::time::sleep(super::API_AGAIN).await;
+            }
+        }
+    }
+
+    /// Tells logs, exec and attach what there is.
+    pub(super) fn show(&self) {
+        self.context.show(&self.id, &self.seen, self.sandbox.as_ref());
+    }
+}
+
+/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`.
+fn signal_number(text: &str) -> Option<i32> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    if let Ok(number) = text.parse() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.to_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+        return Some(34 + offset).filter(|number| *number <= 64);
+    }
+    let index = NAMES.iter().position(|known| *known == name)?;
+    i32::try_from(index).ok().map(|index| index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::signal_number;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, number) in [
+            ("SIGTERM", Some(15)),
+            ("quit", Some(3)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGNONE", None),
+            ("0", None),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
+}
