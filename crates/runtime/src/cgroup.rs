@@ -37,7 +37,7 @@ impl Cgroup {
             let message = format!("refusing {path:?} as a control group");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let table = fs::read_to_string("/proc/self/mountinfo")?;
+        let table = fs::read_to_string("/proc/thread-self/mountinfo")?;
         Ok(Self { layout: Layout::read(&table), path: path.to_owned() })
     }
 
@@ -88,6 +88,13 @@ impl Cgroup {
                 write_all(&dir, &legacy_settings(controller, resources))
             }),
         }
+    }
+
+    /// Moves this process into the group's hierarchy for processes' numbers, where there is one:
+    /// on version 1 the first move after a rest waits for all processors, some ten milliseconds,
+    /// and a move that soon follows does not.
+    pub fn enter_first(&self) -> io::Result<()> {
+        self.dir_of("pids").map_or(Ok(()), |dir| fs::write(dir.join("cgroup.procs"), "0"))
     }
 
     /// What the library leaves undone on version 2: the container dies as a whole when it runs out
@@ -176,7 +183,7 @@ impl Cgroup {
 }
 
 impl Layout {
-    /// From `/proc/self/mountinfo`: `… - TYPE SOURCE OPTIONS`.
+    /// From a mount table: `… - TYPE SOURCE OPTIONS`.
     fn read(table: &str) -> Self {
         let mut legacy: Vec<(Vec<String>, PathBuf)> = Vec::new();
         let mut unified = None;

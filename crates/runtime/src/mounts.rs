@@ -53,7 +53,8 @@ pub fn unmount_below(dir: &Path) -> io::Result<()> {
         let message = format!("refusing to unmount everything below {dir:?}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    // This thread's table, which need not be that of the process's first one.
+    let table = fs::read_to_string("/proc/thread-self/mountinfo")?;
     for target in targets_below(&table, dir).iter().rev() {
         match umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             // Gone with a mount above it, or with its container.

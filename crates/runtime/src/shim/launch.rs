@@ -19,8 +19,8 @@ use crate::boot::{SandboxDir, write_json};
 use crate::cgroup::Cgroup;
 use crate::protocol::Failure;
 use crate::{
-    ContainerSpec, ExecSpec, RuntimeError, SandboxSpec, Seccomp, StartError, StartErrorKind,
-    capabilities, mounts, seccomp, sys,
+    ContainerSpec, ExecSpec, SandboxSpec, Seccomp, StartError, StartErrorKind, capabilities,
+    mounts, seccomp, sys,
 };
 
 /// What a container of this pod is started with.
@@ -440,14 +440,5 @@ fn adjust_oom_score(pid: i32, score: i32) {
 fn restore_dumpable() {
     if let Err(error) = nix::sys::prctl::set_dumpable(true) {
         eprintln!("warning: cannot become dumpable again: {error}");
-    }
-}
-
-impl From<RuntimeError> for Failure {
-    fn from(error: RuntimeError) -> Self {
-        match error {
-            RuntimeError::Start(error) => Self::Start(error),
-            other => Self::step("start the container", other),
-        }
     }
 }

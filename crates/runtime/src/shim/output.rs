@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::log::{LineCutter, LogFile, StreamName};
+use crate::sys::set_nonblocking;
 
 /// How long an attached client may leave what it was sent unread; a container waits for it so
 /// long, and no longer.
@@ -144,11 +144,4 @@ fn write_log(log: &mut LogFile, lines: &[u8]) {
         // Said once per failing write in the shim's own log, which is as full as the disk then.
         eprintln!("cannot write the container's log: {error}");
     }
-}
-
-/// Makes reads and writes return at once.
-pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
 }

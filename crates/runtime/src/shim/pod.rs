@@ -10,7 +10,7 @@ use nix::sys::wait::WaitStatus;
 
 use super::launch::{self, Ground, Limits, Streams};
 use super::log::{LogFile, StreamName};
-use super::output::{Output, set_nonblocking};
+use super::output::Output;
 use crate::boot::{Boot, SandboxDir};
 use crate::cgroup::Cgroup;
 use crate::protocol::{Failure, Reply};
@@ -337,7 +337,7 @@ impl Live {
         if spec.stdin
             && let Some(stdin) = &self.stdin
         {
-            set_nonblocking(stdin.as_fd())?;
+            sys::set_nonblocking(stdin.as_fd())?;
             streams.stdin = Some(stdin.try_clone()?);
         }
         for output in &mut self.outputs {

@@ -301,7 +301,7 @@ impl Containers for Shims {
         let request = Request::Exec { container_id: container_id.to_owned(), spec: spec.clone() };
         let (client, reply) = self.ask(pod_uid, request).await?;
         let talked = |source| RuntimeError::Talk { pod_uid: pod_uid.to_owned(), source };
-        streams::session(client, &reply, spec.stdin).map_err(talked)
+        streams::session(client, pod_uid, &reply, spec.stdin).map_err(talked)
     }
 
     async fn attach(
@@ -313,7 +313,7 @@ impl Containers for Shims {
         let request = Request::Attach { container_id: container_id.to_owned(), spec: *spec };
         let (client, reply) = self.ask(pod_uid, request).await?;
         let talked = |source| RuntimeError::Talk { pod_uid: pod_uid.to_owned(), source };
-        streams::session(client, &reply, spec.stdin).map_err(talked)
+        streams::session(client, pod_uid, &reply, spec.stdin).map_err(talked)
     }
 
     fn events(&self) -> EventReceiver {

@@ -5,17 +5,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 
 use super::client::Client;
 use crate::protocol::Reply;
-use crate::{RuntimeError, Session, TerminalSize, sys};
+use crate::{ExitResult, RuntimeError, Session, TerminalSize, sys};
 
 /// Makes a session of a shim's answer; `stdin`: whether the caller wants to write to a terminal.
-pub fn session(mut client: Client, reply: &Reply, stdin: bool) -> io::Result<Session> {
+pub fn session(
+    mut client: Client,
+    pod_uid: &str,
+    reply: &Reply,
+    stdin: bool,
+) -> io::Result<Session> {
     let Reply::Session { stdin: has_stdin, stdout, stderr, terminal } = *reply else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no session"));
     };
@@ -41,7 +45,7 @@ pub fn session(mut client: Client, reply: &Reply, stdin: bool) -> io::Result<Ses
         resize = Some(resizer(terminal));
     }
     let (sender, exit) = oneshot::channel();
-    tokio::spawn(wait(client, sender));
+    tokio::spawn(wait(client, pod_uid.to_owned(), sender));
     Ok(Session {
         stdin: session_input.map(|pipe| Box::new(pipe) as _),
         stdout: session_output.map(|pipe| Box::new(pipe) as _),
@@ -53,12 +57,12 @@ pub fn session(mut client: Client, reply: &Reply, stdin: bool) -> io::Result<Ses
 
 /// Passes on how it ended. When nobody wants to know any more the connection is dropped, and the
 /// shim kills the command.
-async fn wait(mut client: Client, mut sender: oneshot::Sender<Result<i32, RuntimeError>>) {
+async fn wait(mut client: Client, pod_uid: String, mut sender: oneshot::Sender<ExitResult>) {
     let result = tokio::select! {
         reply = client.receive() => match reply {
             Ok(Reply::Exit(code)) => Ok(code),
             Ok(Reply::Error(failure)) => Err(failure.into()),
-            _ => Err(RuntimeError::SandboxLost(String::new())),
+            _ => Err(RuntimeError::SandboxLost(pod_uid)),
         },
         () = sender.closed() => return,
     };
@@ -79,19 +83,13 @@ fn resizer(terminal: OwnedFd) -> mpsc::UnboundedSender<TerminalSize> {
 }
 
 fn writer(fd: OwnedFd) -> io::Result<pipe::Sender> {
-    set_nonblocking(&fd)?;
+    sys::set_nonblocking(fd.as_fd())?;
     pipe::Sender::from_owned_fd_unchecked(fd)
 }
 
 fn reader(fd: OwnedFd) -> io::Result<Reader> {
-    set_nonblocking(&fd)?;
+    sys::set_nonblocking(fd.as_fd())?;
     Ok(Reader(pipe::Receiver::from_owned_fd_unchecked(fd)?))
-}
-
-fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
-    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
 }
 
 /// A pipe, or a terminal, which says EIO where a pipe would end.

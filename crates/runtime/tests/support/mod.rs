@@ -19,6 +19,8 @@ use coracle_runtime::{
     Config, Container, ContainerSpec, ContainerState, Containers, EventReceiver, ExecSpec, Rootfs,
     RuntimeError, RuntimeEvent, SandboxSpec, Session, Shims,
 };
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use tokio::io::AsyncReadExt;
 
 /// How long anything may take before a test gives up.
@@ -32,6 +34,7 @@ pub struct World {
 
 /// Runs a test in a world of its own, then cleans up and looks whether anything is left.
 pub fn run<F: Future<Output = ()>>(test: impl FnOnce(&'static World) -> F) {
+    leave_the_machines_mounts();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // Lives as long as the test's process, which is short: so that tasks can refer to it.
     let world: &'static World = Box::leak(Box::new(runtime.block_on(async { World::new() })));
@@ -43,6 +46,17 @@ pub fn run<F: Future<Output = ()>>(test: impl FnOnce(&'static World) -> F) {
         resume_unwind(failure);
     }
     assert_eq!(left, Vec::<String>::new(), "left behind");
+}
+
+/// Gives this thread, and those that it starts, a mount table of their own: nothing that a test
+/// mounts or unmounts is seen by the machine.
+fn leave_the_machines_mounts() {
+    let namespace = || fs::read_link("/proc/thread-self/ns/mnt").unwrap();
+    let machines = namespace();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    assert_ne!(namespace(), machines);
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
 }
 
 impl World {
@@ -71,7 +85,7 @@ impl World {
     pub fn leftovers(&self) -> Vec<String> {
         let dir = self.config.state_dir.to_str().unwrap();
         let mut left = Vec::new();
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         left.extend(table.lines().filter(|line| line.contains(dir)).map(str::to_owned));
         let group = self.config.cgroup_parent.trim_start_matches('/');
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
