@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod convert;
+pub mod custom;
 mod table;
 
 use std::borrow::Cow;

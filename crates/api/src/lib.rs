@@ -2,6 +2,7 @@
 //! patches, printer columns, schema and wire errors. Pure: no I/O, no clock, no randomness.
 
 pub mod addresses;
+pub mod custom_validation;
 pub mod defaults;
 pub mod discovery;
 pub mod field;

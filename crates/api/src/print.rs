@@ -5,6 +5,7 @@
 
 mod cluster;
 mod columns;
+mod custom;
 mod duration;
 mod fields;
 mod network;
@@ -19,8 +20,9 @@ use serde_json::{Value, json};
 
 use crate::kind::{Kind, Text};
 
-pub(crate) use columns::of_kind;
+pub(crate) use columns::{AGE, NAME, of_kind};
 pub use columns::{GENERIC, SCALE};
+pub use custom::{JsonPath, custom_column};
 pub use duration::human;
 
 /// A column of a table.
@@ -61,6 +63,8 @@ pub enum Cell {
     Selector(&'static str),
     /// The map of labels at a pointer.
     Labels(&'static str),
+    /// The value that a JSONPath selects, shown as this type of column: custom resources.
+    Path(JsonPath, Text),
     /// Anything else, from the object and the time.
     Code(fn(&Value, Timestamp) -> Value),
 }
@@ -207,7 +211,7 @@ impl Cell {
             | Self::Since(pointer, _)
             | Self::Selector(pointer)
             | Self::Labels(pointer) => pointer,
-            Self::Ratio(..) | Self::Each(..) | Self::Code(_) => "",
+            Self::Ratio(..) | Self::Each(..) | Self::Path(..) | Self::Code(_) => "",
         }
     }
 
@@ -233,6 +237,7 @@ impl Cell {
             }
             Self::Selector(pointer) => fields::selector(object.pointer(pointer)).into(),
             Self::Labels(pointer) => fields::labels(object.pointer(pointer)).into(),
+            Self::Path(path, ty) => custom::cell(path, ty, object, now),
             Self::Code(code) => code(object, now),
         }
     }

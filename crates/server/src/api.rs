@@ -1,9 +1,10 @@
 //! The one way to the objects: every client's and every controller's requests end here.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use coracle_api::kinds::custom;
 use coracle_api::{Key, Object, Status, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use ipnet::Ipv4Net;
@@ -15,9 +16,10 @@ use crate::content;
 use crate::pages::Pages;
 use crate::prepare::{Prepared, WriteEnv, prepare};
 use crate::reply::{Answer, Reply};
-use crate::request::Request;
+use crate::request::{Body, Options, Request, User};
 use crate::source::{Entropy, Source};
 use crate::verbs;
+use crate::verbs::definitions::{self, DEFINITIONS};
 use crate::verbs::watch::WatchStream;
 
 /// How often a write is prepared anew because others were faster.
@@ -50,6 +52,9 @@ pub struct Api {
 
 struct Inner {
     store: Store,
+    /// What is compiled in.
+    builtin: Kinds,
+    /// The same with what is defined by objects.
     kinds: ArcSwap<Kinds>,
     cluster: Cluster,
     source: Arc<dyn Source>,
@@ -58,14 +63,20 @@ struct Inner {
     /// that are prepared at once would be given the same address.
     services: tokio::sync::Mutex<()>,
     tokens: OnceLock<Arc<Tokens>>,
+    /// Held while the table of kinds is made anew, so that the newest is the one that stays.
+    defining: Mutex<()>,
 }
 
 impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
-        let kinds = ArcSwap::from_pointee(kinds);
-        let (pages, services, tokens) = Default::default();
-        Self { inner: Arc::new(Inner { store, kinds, cluster, source, pages, services, tokens }) }
+        let (builtin, kinds) = (kinds, ArcSwap::default());
+        let (pages, services, tokens, defining) = Default::default();
+        let inner =
+            Inner { store, builtin, kinds, cluster, source, pages, services, tokens, defining };
+        let api = Self { inner: Arc::new(inner) };
+        api.serve_definitions();
+        api
     }
 
     /// All objects now.
@@ -164,7 +175,11 @@ impl Api {
                 return plan.prepared.into_iter().map(Prepared::unstored).collect();
             }
             match self.commit(plan.transaction).await {
-                Ok(committed) => return self.replies(plan.prepared, &committed),
+                Ok(committed) => {
+                    let resources = plan.written.iter().map(|key| &key.resource);
+                    self.follow_up(resources.collect()).await;
+                    return self.replies(plan.prepared, &committed);
+                }
                 Err(CommitError::Precondition { key, .. }) => last = Some(key),
                 Err(error) => return Err(Status::internal(error)),
             }
@@ -178,6 +193,47 @@ impl Api {
     /// 400 or 422 for a query that is none, 504 for a revision that is still to come.
     pub fn watch(&self, request: &Request) -> Result<WatchStream, Status> {
         WatchStream::open(&self.inner.store, request)
+    }
+
+    /// Serves the kinds that are defined now.
+    fn serve_definitions(&self) {
+        let _turn = self.inner.defining.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot();
+        let mut rows = Vec::new();
+        for definition in snapshot.list(DEFINITIONS, None) {
+            match custom::rows(definition.value()) {
+                Ok(of_one) => rows.extend(of_one),
+                Err(error) => tracing::warn!(%error, "{} is not served", definition.key()),
+            }
+        }
+        self.inner.kinds.store(Arc::new(self.inner.builtin.with(rows)));
+    }
+
+    /// What the writes of `resources` mean for the table of kinds, and for definitions that wait
+    /// for the last of their objects.
+    async fn follow_up(&self, resources: BTreeSet<&Arc<str>>) {
+        let snapshot = self.snapshot();
+        for resource in resources {
+            if **resource == *DEFINITIONS {
+                self.serve_definitions();
+            } else if definitions::is_due(&snapshot, resource)
+                && let Some(kind) = self.kinds().stored(DEFINITIONS).cloned()
+            {
+                let request = Request {
+                    user: User::system("system:apiserver"),
+                    verb: Verb::Delete,
+                    kind,
+                    namespace: String::new(),
+                    name: resource.to_string(),
+                    subresource: String::new(),
+                    options: Options::default(),
+                    body: Body::Empty,
+                };
+                if let Err(error) = Box::pin(self.transact(vec![request], Vec::new())).await {
+                    tracing::warn!(%error, "the definition {resource} stays");
+                }
+            }
+        }
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
@@ -218,7 +274,7 @@ impl Api {
             }
             all.push(prepared);
         }
-        Ok(Planned { prepared: all, transaction })
+        Ok(Planned { prepared: all, transaction, written })
     }
 
     fn env<'a>(&'a self, kinds: &'a Kinds) -> WriteEnv<'a> {
@@ -251,6 +307,7 @@ impl Api {
 struct Planned {
     prepared: Vec<Prepared>,
     transaction: Transaction,
+    written: BTreeSet<Key>,
 }
 
 fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> {

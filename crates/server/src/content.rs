@@ -1,10 +1,9 @@
 //! From the bytes of a body to an object that is complete, and back to what a client may read.
 
-use coracle_api::{Kind, Object, Status, structural};
+use coracle_api::{Kind, Object, Status, defaults, structural};
 use serde_json::Value;
 
 use crate::json;
-use crate::prepare::WriteEnv;
 use crate::request::{Body, Content, FieldValidation, Request};
 use crate::verbs::text;
 
@@ -119,8 +118,8 @@ fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Status> {
 }
 
 /// Fills what the client left out.
-pub(crate) fn default(kind: &Kind, value: &mut Value, _: &WriteEnv<'_>) {
-    coracle_api::defaults::apply(kind, value);
+pub(crate) fn default(kind: &Kind, value: &mut Value) {
+    defaults::apply(kind, value);
 }
 
 /// A stored object as a client of `kind` reads it.

@@ -326,3 +326,41 @@ fn a_service_has_its_address_in_the_answer_and_keeps_it() {
     let headless = api.create("services", "default", other).unwrap();
     assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
 }
+
+fn definition() -> Value {
+    let schema = json!({"type": "object", "properties": {"spec": {
+        "type": "object",
+        "properties": {"length": {"type": "integer"}, "color": {"type": "string", "default": "red"}},
+    }}});
+    json!({"metadata": {"name": "boats.example.com"}, "spec": {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "boats", "kind": "Boat"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+    }})
+}
+
+#[test]
+fn a_custom_resource_is_served_while_it_is_defined_and_goes_with_its_definition() {
+    let api = Harness::new();
+    api.create("customresourcedefinitions", "", definition()).unwrap();
+    let boat = json!({"metadata": {"name": "a"}, "spec": {"length": 3}});
+    let made = api.create("boats", "default", boat).unwrap();
+    assert_eq!(made["spec"], json!({"length": 3, "color": "red"}));
+    let wrong = json!({"metadata": {"name": "b"}, "spec": {"length": "x"}});
+    assert_eq!(api.create("boats", "default", wrong).unwrap_err().code, 422);
+    let mut held = made;
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let mut held = api.update("boats", held).unwrap();
+    let mut delete =
+        api.request(Verb::Delete, "customresourcedefinitions", "", "boats.example.com");
+    delete.body = Body::Object(json!({}));
+    api.call(delete).unwrap();
+    held["metadata"]["resourceVersion"] = Value::Null;
+    held["metadata"]["finalizers"] = json!([]);
+    assert!(api.api.kinds().iter().any(|kind| kind.plural == "boats"));
+    held["metadata"]["resourceVersion"] =
+        api.get("boats", "a").unwrap()["metadata"]["resourceVersion"].clone();
+    api.update("boats", held).unwrap();
+    assert!(api.api.kinds().iter().all(|kind| kind.plural != "boats"));
+}

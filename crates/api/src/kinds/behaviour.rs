@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::defaults::{self, initial};
 use crate::kind::Kind;
+use crate::kinds::custom;
 use crate::{FieldError, validation};
 
 /// Sets the functions of the row: defaults, what is prepared, validation, warnings.
@@ -28,6 +29,9 @@ pub(super) fn attach(kind: &mut Kind) {
             strategy.validate_create = validation::pod_create;
             strategy.grace_period = Some(termination_grace_period);
         }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => {
+            strategy.prepare_update = |new, _| custom::accept(new);
+        }
         ("apps", "statefulsets") => {
             strategy.validate_create = validation::stateful_set_create;
             strategy.validate_status = validation::stateful_set_status;
@@ -46,6 +50,7 @@ fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
     let any: CheckChange = |_, _| Vec::new();
     Some(match (group, plural) {
         ("", "configmaps") => (v::config_map, v::config_map_update),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => (custom::validate, any),
         ("", "events") => (v::event, any),
         ("", "namespaces") => (v::namespace, any),
         ("", "persistentvolumeclaims") => {
@@ -92,6 +97,7 @@ fn default_of(group: &str, plural: &str) -> Option<Fill> {
         ("", "replicationcontrollers") => defaults::replication_controller,
         ("", "secrets") => defaults::secret,
         ("", "services") => defaults::service,
+        ("apiextensions.k8s.io", "customresourcedefinitions") => custom::default,
         ("apps", "daemonsets") => defaults::daemon_set,
         ("apps", "deployments") => defaults::deployment,
         ("apps", "replicasets") => defaults::replica_set,
@@ -112,6 +118,7 @@ fn default_of(group: &str, plural: &str) -> Option<Fill> {
 
 fn prepare_of(group: &str, plural: &str) -> Option<Fill> {
     Some(match (group, plural) {
+        ("apiextensions.k8s.io", "customresourcedefinitions") => custom::accept,
         ("", "namespaces") => initial::namespace,
         ("", "persistentvolumeclaims" | "persistentvolumes") => initial::pending,
         ("", "pods") => initial::pod,

@@ -28,8 +28,8 @@ pub(crate) fn of_kind(group: &str, plural: &str) -> &'static [Column] {
     }
 }
 
-const NAME: Column = named("Name");
-const AGE: Column = text("Age", Cell::Code(cluster::age));
+pub(crate) const NAME: Column = named("Name");
+pub(crate) const AGE: Column = text("Age", Cell::Code(cluster::age));
 
 const CONTAINERS: Column = text("Containers", Cell::Each("/spec/template/spec/containers", "name"));
 const IMAGES: Column = text("Images", Cell::Each("/spec/template/spec/containers", "image"));

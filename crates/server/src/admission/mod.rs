@@ -2,6 +2,7 @@
 //! Functions in a list, each pure.
 
 mod defaults;
+mod definitions;
 mod namespaces;
 mod pods;
 mod service_accounts;
@@ -85,6 +86,7 @@ type Validate = fn(&mut Attributes<'_>, &Value) -> Result<(), Status>;
 /// In upstream's order.
 const MUTATING: &[Mutate] = &[
     namespaces::exists,
+    definitions::exists,
     service_accounts::mutate,
     defaults::tolerations,
     defaults::priority,

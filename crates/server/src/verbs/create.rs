@@ -44,7 +44,7 @@ pub(crate) fn new_object(
     refuse_revision(&value)?;
     let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
     attributes.warnings = warnings;
-    content::default(kind, &mut value, env);
+    content::default(kind, &mut value);
     if !is_applied {
         fields::track(request, Part::Whole, None, &mut value, env);
     }
@@ -53,7 +53,7 @@ pub(crate) fn new_object(
     parts::drop_status(kind, &mut value);
     (kind.strategy.prepare_create)(&mut value);
     let taken = name(snapshot, request, &mut value, env);
-    let errors = validation::of_new(kind, &value, env);
+    let errors = validation::of_new(kind, &value);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, name_of(&value), &errors));
     }

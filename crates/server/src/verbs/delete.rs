@@ -13,7 +13,7 @@ use crate::prepare::{Pending, Prepared, WriteEnv};
 use crate::reply::{Answer, Deleted, Reply};
 use crate::request::{Body, Request};
 use crate::source::rfc3339;
-use crate::verbs::{Part, existing, list, metadata, text};
+use crate::verbs::{Part, definitions, existing, list, metadata, text};
 
 /// The garbage collector takes dependents away before the object goes.
 pub const FOREGROUND: &str = "foregroundDeletion";
@@ -165,6 +165,9 @@ pub(crate) fn one(
     check_preconditions(&request.kind, options, old)?;
     let mut attributes = Attributes::new(snapshot, request, Operation::Delete, Some(old));
     admission::validate(&mut attributes, &Value::Null)?;
+    let swept = definitions::sweep(snapshot, old, env);
+    attributes.writes.extend(swept.writes);
+    let old = &swept.definition;
     let step = decide(&request.kind, options, old, env.now);
     let expect = Expect::Revision(old.revision());
     let mut prepared = match step {
@@ -205,6 +208,23 @@ fn check_preconditions(kind: &Kind, options: &DeleteOptions, old: &Object) -> Re
             conflict("ResourceVersion", revision, &metadata.resource_version)
         }
         _ => Ok(()),
+    }
+}
+
+/// The write that deletes `old`, which nobody in particular asked for; with whether it is gone then.
+pub(crate) fn unasked(
+    kind: &Kind,
+    old: &Arc<Object>,
+    now: coracle_api::Timestamp,
+) -> (Option<Write>, bool) {
+    let expect = Expect::Revision(old.revision());
+    match decide(kind, &DeleteOptions::default(), old, now) {
+        Step::Nothing => (None, false),
+        Step::Remove => (Some(Write::delete(old.key().clone(), expect)), true),
+        Step::Mark(value) => {
+            let marked = Object::with_resource(Arc::clone(&old.key().resource), value);
+            (marked.ok().map(|marked| Write::put(marked, expect)), false)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The verbs, each once for all kinds.
 
 pub mod create;
+pub(crate) mod definitions;
 pub mod delete;
 mod fields;
 pub mod get;

@@ -6,7 +6,6 @@ use coracle_api::{FieldError, Kind, Object, Status};
 use serde_json::Value;
 
 use crate::content::{self, Decoded};
-use crate::prepare::WriteEnv;
 use crate::request::Request;
 use crate::verbs::{Part, map_at, text};
 
@@ -38,20 +37,14 @@ pub(crate) fn check_scale(kind: &Kind, old: &Arc<Object>, value: &Value) -> Resu
 }
 
 /// The stored object with the part that `value` brings.
-pub(crate) fn merge(
-    part: Part,
-    kind: &Kind,
-    value: Value,
-    old: &Value,
-    env: &WriteEnv<'_>,
-) -> Value {
+pub(crate) fn merge(part: Part, kind: &Kind, value: Value, old: &Value) -> Value {
     let mut new = old.clone();
     match part {
         Part::Whole => return value,
         Part::Status => {
             new = with_status(kind, &value, old);
             (kind.strategy.prepare_status)(&mut new, old);
-            content::default(kind, &mut new, env);
+            content::default(kind, &mut new);
         }
         Part::Scale => {
             let replicas = value["spec"]["replicas"].as_i64().unwrap_or_default();
@@ -60,7 +53,7 @@ pub(crate) fn merge(
         }
         Part::EphemeralContainers => {
             copy(&value, &mut new, "spec", "ephemeralContainers");
-            content::default(kind, &mut new, env);
+            content::default(kind, &mut new);
         }
         Part::Resize => resize(&value, &mut new),
         Part::Finalize => copy(&value, &mut new, "spec", "finalizers"),

@@ -69,16 +69,16 @@ pub(crate) fn replace(
     }
     let old_value = content::readable(kind, old);
     let mut value = match part {
-        Part::Scale => parts::merge(part, kind, value, &old_value, env),
+        Part::Scale => parts::merge(part, kind, value, &old_value),
         _ => value,
     };
     create::settle_namespace(request, &mut value)?;
-    content::default(kind, &mut value, env);
+    content::default(kind, &mut value);
     if !change.is_applied {
         fields::track(request, part, Some(&old_value), &mut value, env);
     }
     if !matches!(part, Part::Whole | Part::Scale) {
-        value = parts::merge(part, kind, value, &old_value, env);
+        value = parts::merge(part, kind, value, &old_value);
     }
     keep_system_metadata(&mut value, &old_value);
     let mut attributes = Attributes::new(snapshot, request, Operation::Update, Some(old));
@@ -89,7 +89,7 @@ pub(crate) fn replace(
         (kind.strategy.prepare_update)(&mut value, &old_value);
     }
     count_generation(kind, &mut value, &old_value);
-    let errors = validation::of_change(kind, part, &value, &old_value, env);
+    let errors = validation::of_change(kind, part, &value, &old_value);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &request.name, &errors));
     }

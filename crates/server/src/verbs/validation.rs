@@ -1,31 +1,25 @@
 //! What is checked of every object, whatever its kind, and then what its kind checks.
 
 use coracle_api::kind::NameRule;
-use coracle_api::{FieldError, Kind, names};
+use coracle_api::{FieldError, Kind, custom_validation, names};
 use serde_json::{Value, json};
 
-use crate::prepare::WriteEnv;
 use crate::verbs::{Part, create, text};
 
 /// Bytes that all annotations of an object may have together.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 
 /// What is wrong with a new object.
-pub(crate) fn of_new(kind: &Kind, value: &Value, _: &WriteEnv<'_>) -> Vec<FieldError> {
+pub(crate) fn of_new(kind: &Kind, value: &Value) -> Vec<FieldError> {
     let mut errors = (kind.strategy.validate)(value);
     errors.extend((kind.strategy.validate_create)(value));
+    errors.extend(by_definition(kind, value));
     errors.extend(metadata(kind, value));
     errors
 }
 
 /// What is wrong with the change of `part` from `old` to `new`.
-pub(crate) fn of_change(
-    kind: &Kind,
-    part: Part,
-    new: &Value,
-    old: &Value,
-    _: &WriteEnv<'_>,
-) -> Vec<FieldError> {
+pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = new_finalizers(new, old);
     match part {
         Part::Status => errors.extend((kind.strategy.validate_status)(new, old)),
@@ -36,8 +30,15 @@ pub(crate) fn of_change(
         Part::EphemeralContainers | Part::Resize => errors.extend((kind.strategy.validate)(new)),
         Part::Finalize | Part::Approval => {}
     }
+    errors.extend(by_definition(kind, new));
     errors.extend(metadata(kind, new));
     errors
+}
+
+/// A custom resource is checked by the schema in its definition.
+fn by_definition(kind: &Kind, value: &Value) -> Vec<FieldError> {
+    let root = kind.definition.as_ref();
+    root.map(|root| custom_validation::validate(root, value)).unwrap_or_default()
 }
 
 fn metadata(kind: &Kind, value: &Value) -> Vec<FieldError> {
@@ -129,22 +130,11 @@ fn owners(owners: &Value) -> Vec<FieldError> {
 
 fn finalizers(finalizers: &Value) -> Vec<FieldError> {
     let all = finalizers.as_array().into_iter().flatten().filter_map(Value::as_str);
-    let why = |name: &str| {
-        let mut why = names::qualified_name(name);
-        if why.is_empty()
-            && !name.contains('/')
-            && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes")
-        {
-            why.push("name is neither a standard finalizer name nor is it fully qualified".into());
-        }
-        why
+    let errors = |name: &str| {
+        let wrong = |why| FieldError::invalid("metadata.finalizers", &json!(name), why);
+        names::qualified_name(name).into_iter().map(wrong).collect::<Vec<_>>()
     };
-    all.flat_map(|name| {
-        why(name)
-            .into_iter()
-            .map(move |why| FieldError::invalid("metadata.finalizers", &json!(name), why))
-    })
-    .collect()
+    all.flat_map(errors).collect()
 }
 
 /// Who is going cannot be held by anyone new.
