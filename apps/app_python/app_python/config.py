@@ -21,6 +21,8 @@ class Config:
     pod_name: str
     peers_domain: str
     replicas: int
+    # A file that holds the number of replicas and may change later: scaling needs no restart.
+    replicas_file: pathlib.Path | None
     peers_port: int
     version: str
     grace_seconds: int
@@ -36,6 +38,7 @@ class Config:
             pod_name=environment.get("POD_NAME") or socket.gethostname(),
             peers_domain=environment.get("PEERS_DOMAIN", ""),
             replicas=_number(environment, "REPLICAS", 1),
+            replicas_file=_path(environment.get("REPLICAS_FILE")),
             peers_port=_number(environment, "PEERS_PORT", port),
             version=environment.get("VERSION", VERSION),
             grace_seconds=_number(environment, "GRACE_SECONDS", 10),
@@ -52,6 +55,10 @@ def _listen(text):
     if not host or not _digits(port) or int(port) > 65535:
         raise ConfigError(f"LISTEN={text!r} does not fit: it is HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def _path(text):
+    return pathlib.Path(text) if text else None
 
 
 def _number(environment, name, default):

@@ -30,11 +30,12 @@ class PeerError(Exception):
 class Peers:
     """All replicas of the set, and what they said last: {name: visits}, None for a missing one."""
 
-    def __init__(self, config):
+    def __init__(self, config, host_of=None):
+        self._config = config
         self._own = config.pod_name
-        self._port = config.peers_port
-        self._hosts = _hosts(config)
-        self._said = dict.fromkeys(self._hosts)
+        self._set = config.set_and_ordinal() if config.peers_domain else None
+        self._host_of = host_of or (lambda replica: f"{replica}.{config.peers_domain}")
+        self._said = {}
         self._asked = None
         self._asking = None
 
@@ -53,7 +54,7 @@ class Peers:
         return {**self._said, self._own: own}
 
     def _is_newer(self, since):
-        return len(self._hosts) == 1 or (self._asked is not None and self._asked >= since)
+        return self._asked is not None and self._asked >= since
 
     async def _since(self, since):
         while not self._is_newer(since):
@@ -64,22 +65,28 @@ class Peers:
 
     async def _ask_all(self):
         asked = time.monotonic()
-        others = [name for name in self._hosts if name != self._own]
+        names = self._names()
+        others = [name for name in names if name != self._own]
         answers = await asyncio.gather(
-            *(_visits_of(self._hosts[name], self._port) for name in others))
+            *(_visits_of(self._host_of(name), self._config.peers_port) for name in others))
         said = dict(zip(others, answers, strict=True))
-        self._said = {name: said.get(name) for name in self._hosts}
+        self._said = {name: said.get(name) for name in names}
         self._asked = asked
 
+    def _names(self):
+        """The replicas' names in the order of their ordinals; this one is always among them."""
+        if self._set is None:
+            return [self._own]
+        name, ordinal = self._set
+        count = min(max(self._count(), 1), REPLICAS_MAX)
+        names = [f"{name}-{i}" for i in range(count)]
+        return names if ordinal < count else [*names, self._own]
 
-def _hosts(config):
-    """{name: DNS name} of the replicas that `config` describes; one alone without peers."""
-    identity = config.set_and_ordinal() if config.peers_domain else None
-    if identity is None:
-        return {config.pod_name: config.pod_name}
-    name, ordinal = identity
-    count = min(max(config.replicas, ordinal + 1), REPLICAS_MAX)
-    return {f"{name}-{i}": f"{name}-{i}.{config.peers_domain}" for i in range(count)}
+    def _count(self):
+        try:
+            return int(self._config.replicas_file.read_text())
+        except (AttributeError, OSError, ValueError):
+            return self._config.replicas
 
 
 async def _visits_of(host, port):

@@ -18,6 +18,8 @@ pub struct Config {
     pub peers_domain: String,
     /// How many replicas there are (`REPLICAS`, default 1).
     pub replicas: u32,
+    /// A file that says so and may change later (`REPLICAS_FILE`): scaling needs no restart.
+    pub replicas_file: Option<PathBuf>,
     /// Port of the peers (`PEERS_PORT`, default the port of `LISTEN`).
     pub peers_port: u16,
     /// What the page shows (`VERSION`).
@@ -40,6 +42,7 @@ impl Config {
             pod_name: get("POD_NAME").unwrap_or_else(|| hostname().trim().to_string()),
             peers_domain: get("PEERS_DOMAIN").unwrap_or_default(),
             replicas: parse(&get, "REPLICAS", "1")?,
+            replicas_file: get("REPLICAS_FILE").map(PathBuf::from),
             peers_port: parse(&get, "PEERS_PORT", &listen.port().to_string())?,
             version: get("VERSION").unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
             grace: Duration::from_secs(parse(&get, "GRACE_SECONDS", "10")?),

@@ -45,12 +45,15 @@ struct Said {
     replicas: Arc<Vec<Replica>>,
 }
 
+/// The DNS name of the replica of this name.
+type HostOf = Box<dyn Fn(&str) -> String + Send + Sync>;
+
 /// All replicas of the set, and what they said last.
 pub struct Peers {
-    own: String,
-    /// The DNS name of each, in the order of their ordinals.
-    hosts: Vec<String>,
-    port: u16,
+    config: Config,
+    /// The set's name and this replica's ordinal; `None` when there are no peers.
+    set: Option<(String, u32)>,
+    host_of: HostOf,
     said: watch::Sender<Said>,
     asking: AtomicBool,
 }
@@ -58,24 +61,32 @@ pub struct Peers {
 impl Peers {
     /// The replicas that `config` describes; one alone when it names no peers.
     pub fn new(config: &Config) -> Self {
-        let missing = |name: String| Replica { name, visits: None };
-        let replicas: Vec<Replica> =
-            match config.set_and_ordinal().filter(|_| !config.peers_domain.is_empty()) {
-                Some((set, ordinal)) => {
-                    let count =
-                        config.replicas.clamp(1, REPLICAS_MAX).max(ordinal.saturating_add(1));
-                    (0..count.min(REPLICAS_MAX)).map(|i| missing(format!("{set}-{i}"))).collect()
-                }
-                None => vec![missing(config.pod_name.clone())],
-            };
-        let host = |replica: &Replica| format!("{}.{}", replica.name, config.peers_domain);
+        let domain = config.peers_domain.clone();
+        Self::at(config, Box::new(move |replica| format!("{replica}.{domain}")))
+    }
+
+    fn at(config: &Config, host_of: HostOf) -> Self {
+        let set = config.set_and_ordinal().filter(|_| !config.peers_domain.is_empty());
         Self {
-            own: config.pod_name.clone(),
-            hosts: replicas.iter().map(host).collect(),
-            port: config.peers_port,
-            said: watch::Sender::new(Said { asked: None, replicas: Arc::new(replicas) }),
+            config: config.clone(),
+            set: set.map(|(name, ordinal)| (name.to_string(), ordinal)),
+            host_of,
+            said: watch::Sender::new(Said { asked: None, replicas: Arc::new(Vec::new()) }),
             asking: AtomicBool::new(false),
         }
+    }
+
+    /// The replicas' names in the order of their ordinals; this one is always among them.
+    fn names(&self) -> Vec<String> {
+        let Some((set, ordinal)) = &self.set else { return vec![self.config.pod_name.clone()] };
+        let file = self.config.replicas_file.as_ref();
+        let in_file = file.and_then(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
+        let count = in_file.unwrap_or(self.config.replicas).clamp(1, REPLICAS_MAX);
+        let mut names: Vec<String> = (0..count).map(|i| format!("{set}-{i}")).collect();
+        if *ordinal >= count {
+            names.push(self.config.pod_name.clone());
+        }
+        names
     }
 
     /// All replicas in the order of their ordinals, for a page: new or nearly new.
@@ -98,7 +109,7 @@ impl Peers {
 
     fn with_own(&self, said: Said, own: Option<u64>) -> Vec<Replica> {
         let mut replicas = said.replicas.to_vec();
-        for replica in replicas.iter_mut().filter(|replica| replica.name == self.own) {
+        for replica in replicas.iter_mut().filter(|replica| replica.name == self.config.pod_name) {
             replica.visits = own;
         }
         replicas
@@ -109,7 +120,7 @@ impl Peers {
         let mut answers = self.said.subscribe();
         loop {
             let said = answers.borrow_and_update().clone();
-            if said.replicas.len() == 1 || said.asked.is_some_and(|asked| asked >= since) {
+            if said.asked.is_some_and(|asked| asked >= since) {
                 return said;
             }
             self.ask_unless_asking();
@@ -134,12 +145,12 @@ impl Peers {
     }
 
     async fn ask_all(&self) -> Vec<Replica> {
-        let mut replicas = self.said.borrow().replicas.to_vec();
+        let missing = |name| Replica { name, visits: None };
+        let mut replicas: Vec<Replica> = self.names().into_iter().map(missing).collect();
         let mut asks = JoinSet::new();
-        for (index, replica) in replicas.iter_mut().enumerate() {
-            replica.visits = None;
-            if replica.name != self.own {
-                let (host, port) = (self.hosts[index].clone(), self.port);
+        for (index, replica) in replicas.iter().enumerate() {
+            if replica.name != self.config.pod_name {
+                let (host, port) = ((self.host_of)(&replica.name), self.config.peers_port);
                 asks.spawn(async move {
                     (index, timeout(PATIENCE, visits_of(&host, port)).await.ok().flatten())
                 });
@@ -182,11 +193,15 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    fn peers(variables: &[(&str, &str)]) -> Peers {
+    fn config(variables: &[(&str, &str)]) -> Config {
         let config = Config::from_environment(|name| {
             variables.iter().find(|(have, _)| *have == name).map(|(_, value)| value.to_string())
         });
-        Peers::new(&config.unwrap())
+        config.unwrap()
+    }
+
+    fn peers(variables: &[(&str, &str)]) -> Arc<Peers> {
+        Arc::new(Peers::new(&config(variables)))
     }
 
     fn replica(name: &str, visits: Option<u64>) -> Replica {
@@ -195,11 +210,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_peer_is_shown_as_missing() {
-        let peers = Arc::new(peers(&[
+        let peers = peers(&[
             ("POD_NAME", "app-rust-1"),
             ("REPLICAS", "2"),
             ("PEERS_DOMAIN", "nowhere.invalid"),
-        ]));
+        ]);
         let shown = [replica("app-rust-0", None), replica("app-rust-1", Some(5))];
         assert_eq!(peers.for_page(5).await, shown);
         assert_eq!(peers.now(Some(5)).await, shown);
@@ -207,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_replica_without_peers_is_alone() {
-        let peers = Arc::new(peers(&[("POD_NAME", "laptop")]));
+        let peers = peers(&[("POD_NAME", "laptop")]);
         assert_eq!(peers.for_page(7).await, [replica("laptop", Some(7))]);
     }
 
@@ -215,9 +230,8 @@ mod tests {
     async fn a_replica_beyond_the_wanted_number_shows_itself_too() {
         let peers =
             peers(&[("POD_NAME", "a-2"), ("REPLICAS", "1"), ("PEERS_DOMAIN", "nowhere.invalid")]);
-        let names: Vec<_> =
-            Arc::new(peers).now(Some(1)).await.into_iter().map(|peer| peer.name).collect();
-        assert_eq!(names, ["a-0", "a-1", "a-2"]);
+        let names: Vec<_> = peers.now(Some(1)).await.into_iter().map(|peer| peer.name).collect();
+        assert_eq!(names, ["a-0", "a-2"]);
     }
 
     #[tokio::test]
@@ -237,14 +251,15 @@ mod tests {
             }
             asked
         });
-        let mut peers = peers(&[
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "2\n").unwrap();
+        let config = config(&[
             ("POD_NAME", "a-0"),
-            ("REPLICAS", "2"),
-            ("PEERS_DOMAIN", "nowhere.invalid"),
+            ("REPLICAS_FILE", file.path().to_str().unwrap()),
+            ("PEERS_DOMAIN", "peers"),
             ("PEERS_PORT", &port),
         ]);
-        peers.hosts[1] = "127.0.0.1".into();
-        let peers = Arc::new(peers);
+        let peers = Arc::new(Peers::at(&config, Box::new(|_| "127.0.0.1".into())));
         let pages: Vec<_> = (0..500)
             .map(|_| {
                 let peers = Arc::clone(&peers);
