@@ -364,3 +364,90 @@ fn a_custom_resource_is_served_while_it_is_defined_and_goes_with_its_definition(
     api.update("boats", held).unwrap();
     assert!(api.api.kinds().iter().all(|kind| kind.plural != "boats"));
 }
+
+#[test]
+fn nobody_gives_rights_that_they_do_not_have() {
+    let api = Harness::new();
+    let role = json!({"metadata": {"name": "all"}, "rules": [
+        {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]});
+    let mut request = api.request(Verb::Create, "clusterroles", "", "");
+    request.body = Body::Object(role);
+    request.user.groups = vec!["system:authenticated".into()];
+    let refused = api.call(request.clone()).unwrap_err();
+    assert!(
+        refused.message.contains("not currently held:\n{APIGroups:[\"*\"]"),
+        "{}",
+        refused.message
+    );
+    request.user.groups = vec!["system:masters".into()];
+    api.call(request).unwrap();
+}
+
+#[test]
+fn tokens_hold_as_long_as_what_they_are_bound_to() {
+    let api = Harness::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let tokens = Arc::new(crate::auth::tokens::Tokens::new(key.serialized_der()).unwrap());
+    api.api.set_tokens(Arc::clone(&tokens));
+    api.create("serviceaccounts", "default", json!({"metadata": {"name": "bot"}})).unwrap();
+    let mut request = api.request(Verb::Create, "serviceaccounts", "default", "bot");
+    request.subresource = "token".into();
+    request.body = Body::Object(json!({"spec": {"audiences": ["us"], "expirationSeconds": 600}}));
+    let answer = object(api.call(request.clone()).unwrap());
+    assert_eq!(answer["status"]["expirationTimestamp"], "2026-01-01T00:10:00Z");
+    let token = answer["status"]["token"].as_str().unwrap();
+    let verify = |audience: &str, time: &str| {
+        let snapshot = api.api.snapshot();
+        tokens.verify(&snapshot, token, &[audience.to_owned()], time.parse().unwrap())
+    };
+    let (user, _) = verify("us", "2026-01-01T00:09:59Z").unwrap();
+    assert_eq!(user.name, "system:serviceaccount:default:bot");
+    assert!(user.is_in("system:serviceaccounts:default"));
+    use crate::auth::tokens::TokenError;
+    assert_eq!(verify("us", "2026-01-01T00:10:00Z").unwrap_err(), TokenError::Expired);
+    assert_eq!(verify("them", "2026-01-01T00:00:00Z").unwrap_err(), TokenError::Audience);
+    api.delete("serviceaccounts", "bot", json!({})).unwrap();
+    assert_eq!(verify("us", "2026-01-01T00:00:00Z").unwrap_err(), TokenError::Invalidated);
+    let forged = format!("{}x", &token[..token.len() - 1]);
+    let snapshot = api.api.snapshot();
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    assert!(tokens.verify(&snapshot, &forged, &["us".to_owned()], now).is_err());
+}
+
+#[test]
+fn a_watch_shows_what_a_selector_sees() {
+    let api = Harness::new();
+    let mut labeled = config("a");
+    labeled["metadata"]["labels"] = json!({"x": "y"});
+    let made = api.create("configmaps", "default", labeled).unwrap();
+    let mut request = api.request(Verb::Watch, "configmaps", "default", "");
+    request.options.label_selector = "x=y".into();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut watch = api.api.watch(&request).unwrap();
+        let mut change = made.clone();
+        change["metadata"]["labels"] = json!({"x": "z"});
+        let change = api.update("configmaps", change).unwrap();
+        api.delete("configmaps", "a", json!({})).unwrap();
+        api.create("configmaps", "default", made_again()).unwrap();
+        let Some(crate::Frame::Added(first)) = watch.next().await else { panic!("no object") };
+        assert_eq!(first.value(), &made);
+        let Some(crate::Frame::Deleted(last)) = watch.next().await else { panic!("still there") };
+        assert_eq!(last.metadata().labels["x"], "y");
+        assert_eq!(last.metadata().resource_version, change["metadata"]["resourceVersion"]);
+        let Some(crate::Frame::Added(again)) = watch.next().await else { panic!("not again") };
+        assert_ne!(again.metadata().uid, first.metadata().uid);
+        request.options.resource_version = "1".into();
+        api.api.store().compact(api.api.snapshot().revision());
+        let mut late = api.api.watch(&request).unwrap();
+        let Some(crate::Frame::Error(status)) = late.next().await else { panic!("not too old") };
+        assert_eq!((status.code, status.reason), (410, "Expired"));
+        assert!(late.next().await.is_none());
+    });
+}
+
+fn made_again() -> Value {
+    let mut config = config("a");
+    config["metadata"]["labels"] = json!({"x": "y"});
+    config
+}

@@ -5,6 +5,7 @@ mod defaults;
 mod definitions;
 mod namespaces;
 mod pods;
+mod rights;
 mod service_accounts;
 mod services;
 mod storage;
@@ -97,8 +98,12 @@ const MUTATING: &[Mutate] = &[
 ];
 
 /// In upstream's order.
-const VALIDATING: &[Validate] =
-    &[namespaces::may_be_deleted, defaults::one_default_priority, storage::may_grow];
+const VALIDATING: &[Validate] = &[
+    namespaces::may_be_deleted,
+    defaults::one_default_priority,
+    storage::may_grow,
+    rights::escalate_nothing,
+];
 
 /// Lets every mutating plugin see the write.
 ///

@@ -97,6 +97,49 @@ pub fn all_rules(snapshot: &Snapshot, user: &User, namespace: &str) -> Vec<Polic
     all
 }
 
+/// Whether `own` together allow all that `wanted` does.
+#[must_use]
+pub fn cover(own: &[PolicyRule], wanted: &PolicyRule) -> bool {
+    let items = |list: Option<&[String]>| list.unwrap_or_default().to_vec();
+    let names = match items(wanted.resource_names.as_deref()) {
+        names if names.is_empty() => vec![String::new()],
+        names => names,
+    };
+    let resources = items(wanted.resources.as_deref());
+    let groups = items(wanted.api_groups.as_deref());
+    let held = |verb: &String, group: &String, resource: &String, name: &String| {
+        own.iter().any(|rule| {
+            has(Some(&rule.verbs), verb)
+                && has(rule.api_groups.as_deref(), group)
+                && holds_resource(rule.resources.as_deref().unwrap_or_default(), resource)
+                && holds_name(rule.resource_names.as_deref().unwrap_or_default(), name)
+        })
+    };
+    let paths = items(wanted.non_resource_urls.as_deref());
+    wanted.verbs.iter().all(|verb| {
+        let on_objects = groups.iter().all(|group| {
+            resources
+                .iter()
+                .all(|resource| names.iter().all(|name| held(verb, group, resource, name)))
+        });
+        on_objects && paths.iter().all(|p| own.iter().any(|rule| covers_path(rule, verb, p)))
+    })
+}
+
+fn holds_resource(own: &[String], wanted: &str) -> bool {
+    own.iter().any(|own| {
+        own == "*"
+            || own == wanted
+            || own
+                .strip_prefix("*/")
+                .is_some_and(|sub| wanted.split_once('/').is_some_and(|(_, wanted)| wanted == sub))
+    })
+}
+
+fn holds_name(own: &[String], wanted: &str) -> bool {
+    own.is_empty() || own.iter().any(|own| own == wanted)
+}
+
 fn has(list: Option<&[String]>, wanted: &str) -> bool {
     list.unwrap_or_default().iter().any(|item| item == "*" || item == wanted)
 }
@@ -126,4 +169,119 @@ fn covers_path(rule: &PolicyRule, verb: &str, path: &str) -> bool {
         && rule.non_resource_urls.as_deref().unwrap_or_default().iter().any(|url| {
             url == path || url.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::authorize::authorize;
+    use crate::parse::ResourceRef;
+    use serde_json::{Value, json};
+
+    fn snapshot(objects: &[(&str, Value)]) -> Snapshot {
+        let object = |(resource, value): &(&str, Value)| {
+            Object::with_resource(format!("{resource}.rbac.authorization.k8s.io"), value.clone())
+        };
+        Snapshot::of(objects.iter().map(|one| object(one).unwrap())).unwrap()
+    }
+
+    fn bound() -> Snapshot {
+        let account = json!({"kind": "ServiceAccount", "name": "bot", "namespace": "a"});
+        let role = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
+        snapshot(&[
+            (
+                "clusterroles",
+                json!({"metadata": {"name": "look"}, "rules": [
+                    {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]},
+                    {"verbs": ["get"], "nonResourceURLs": ["/health*"]},
+                ]}),
+            ),
+            (
+                "roles",
+                json!({"metadata": {"name": "one", "namespace": "a"}, "rules": [
+                    {"verbs": ["*"], "apiGroups": ["apps"], "resources": ["*"], "resourceNames": ["web"]},
+                ]}),
+            ),
+            (
+                "rolebindings",
+                json!({"metadata": {"name": "x", "namespace": "a"},
+                "roleRef": role("ClusterRole", "look"), "subjects": [account]}),
+            ),
+            (
+                "rolebindings",
+                json!({"metadata": {"name": "y", "namespace": "a"},
+                "roleRef": role("Role", "one"), "subjects": [{"kind": "User", "name": "eve"}]}),
+            ),
+            (
+                "clusterrolebindings",
+                json!({"metadata": {"name": "z"},
+                "roleRef": role("ClusterRole", "look"),
+                "subjects": [{"kind": "Group", "name": "lookers"}]}),
+            ),
+        ])
+    }
+
+    fn user(name: &str, groups: &[&str]) -> User {
+        let groups = groups.iter().map(ToString::to_string).collect();
+        User { name: name.into(), groups, ..User::default() }
+    }
+
+    fn on(verb: &'static str, namespace: &str, resource: &str, name: &str) -> Action {
+        let (group, resource) = resource.split_once('/').unwrap();
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        Action::Resource(ResourceRef {
+            verb,
+            group: group.into(),
+            namespace: namespace.into(),
+            resource: resource.into(),
+            name: name.into(),
+            subresource: subresource.into(),
+            ..ResourceRef::default()
+        })
+    }
+
+    #[test]
+    fn rules_reach_as_far_as_their_binding() {
+        let snapshot = bound();
+        let bot = user("system:serviceaccount:a:bot", &[]);
+        let may = |user: &User, action: Action| allows(&snapshot, user, &action);
+        assert!(may(&bot, on("list", "a", "/pods", "")));
+        assert!(may(&bot, on("get", "a", "/pods/log", "x")));
+        assert!(!may(&bot, on("get", "a", "/pods/exec", "x")));
+        assert!(!may(&bot, on("list", "b", "/pods", "")));
+        assert!(!may(&bot, on("list", "", "/pods", "")));
+        assert!(!may(&bot, on("delete", "a", "/pods", "x")));
+        let eve = user("eve", &[]);
+        assert!(may(&eve, on("delete", "a", "apps/statefulsets", "web")));
+        assert!(!may(&eve, on("delete", "a", "apps/statefulsets", "other")));
+        let looker = user("anyone", &["lookers"]);
+        assert!(may(&looker, on("list", "", "/pods", "")));
+        let path = |path: &str| Action::Path { verb: "get".into(), path: path.into() };
+        assert!(may(&looker, path("/healthz")) && !may(&looker, path("/metrics")));
+        assert!(!may(&bot, path("/healthz")));
+    }
+
+    #[test]
+    fn a_refusal_says_who_may_not_do_what_where() {
+        let action = on("delete", "a", "apps/statefulsets/scale", "web");
+        let refusal = authorize(&bound(), &user("bob", &[]), &action).unwrap_err();
+        assert_eq!(refusal.code, 403);
+        assert_eq!(
+            refusal.message,
+            "statefulsets.apps \"web\" is forbidden: User \"bob\" cannot delete resource \
+             \"statefulsets/scale\" in API group \"apps\" in the namespace \"a\""
+        );
+    }
+
+    #[test]
+    fn rules_are_covered_piece_by_piece() {
+        let rule = |value: Value| serde_json::from_value::<PolicyRule>(value).unwrap();
+        let pods = |verbs: &[&str]| {
+            rule(json!({"verbs": verbs, "apiGroups": [""], "resources": ["pods"]}))
+        };
+        let own = [pods(&["get"]), pods(&["list"])];
+        assert!(cover(&own, &pods(&["get", "list"])));
+        assert!(!cover(&own, &pods(&["get", "delete"])));
+        assert!(!cover(&own, &pods(&["*"])));
+    }
 }
