@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::Kind;
 use crate::schema::{Schema, Type};
 
-pub use apply::{ApplyError, Conflict, apply};
+pub use apply::{ApplyError, Conflict, apply, check};
 use entries::{Entries, Manager, Operation, Owned};
 pub use set::{FieldSet, PathElement};
 use typed::Place;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::schema::{Field, Object, Schema, StringFormat, Type};
-use crate::{Kind, Quantity, Status};
+use crate::{FieldError, Kind, Quantity, Status};
 
 /// Upstream names no more mistakes than these.
 const WARNINGS_MAX: usize = 100;
@@ -49,14 +49,21 @@ pub enum DecodeError {
     /// Bytes are not base64.
     #[error("illegal base64 data at input byte {0}")]
     Base64(usize),
+    /// A time that its struct cannot do without is missing.
+    #[error("{0}")]
+    Required(FieldError),
     /// Maps and lists are nested deeper than any type.
     #[error("exceeded max depth")]
     Depth,
 }
 
 impl DecodeError {
-    /// 400: `StatefulSet in version "v1" cannot be handled as a StatefulSet: WHY`
+    /// 400: `StatefulSet in version "v1" cannot be handled as a StatefulSet: WHY`; 422 for a
+    /// missing time, which upstream finds when it validates.
     pub fn status(&self, kind: &Kind) -> Status {
+        if let Self::Required(error) = self {
+            return Status::invalid(kind, "", std::slice::from_ref(error));
+        }
         let (name, version) = (&kind.kind, &kind.version);
         Status::bad_request(format!(
             "{name} in version \"{version}\" cannot be handled as a {name}: {self}"
@@ -130,7 +137,9 @@ impl<'a> Decoder<'a> {
         let resolved = self.schema.resolve(ty);
         if value.is_null() {
             *value = zero(resolved);
-            return Ok(());
+            if value.is_null() {
+                return Ok(());
+            }
         }
         match (resolved, &mut *value) {
             (Type::Any, _)
@@ -153,6 +162,10 @@ impl<'a> Decoder<'a> {
                 for (name, value) in members.iter_mut() {
                     let step = Step::Field(name.clone());
                     self.step(step, |decoder| decoder.typed(&map.elem, value))?;
+                }
+                if self.schema.resolve(&map.elem) != &Type::Any {
+                    // There is no time in no time.
+                    members.retain(|_, value| !value.is_null());
                 }
                 Ok(())
             }
@@ -195,7 +208,27 @@ impl<'a> Decoder<'a> {
             }
         }
         self.owner = outer;
-        Ok(())
+        self.demand_times(object, members)
+    }
+
+    /// Typed readers have no zero time, as Go has.
+    fn demand_times(
+        &self,
+        object: &Object,
+        members: &Map<String, Value>,
+    ) -> Result<(), DecodeError> {
+        let is_time = |field: &&Field| {
+            let ty = self.schema.resolve(&field.ty);
+            field.required && *ty == Type::String(StringFormat::DateTime)
+        };
+        let missing = |field: &&Field| !members.contains_key(field.name.as_ref());
+        match object.fields.iter().filter(is_time).find(missing) {
+            None => Ok(()),
+            Some(field) => {
+                let path = self.path_of(&field.name);
+                Err(DecodeError::Required(FieldError::required(path, "must be set")))
+            }
+        }
     }
 
     /// Custom resources: unknown fields go, `metadata` is upstream's, the rest is left alone.
@@ -237,6 +270,12 @@ impl<'a> Decoder<'a> {
     }
 
     fn report(&mut self, name: &str) {
+        let path = self.path_of(name);
+        self.unknown.push(format!("unknown field \"{path}\""));
+    }
+
+    /// The path of the member `name` of where the decoder is.
+    fn path_of(&self, name: &str) -> String {
         let mut path = String::new();
         for step in self.at.iter().chain([&Step::Field(name.to_string())]) {
             match step {
@@ -245,7 +284,7 @@ impl<'a> Decoder<'a> {
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
             }
         }
-        self.unknown.push(format!("unknown field \"{path}\""));
+        path
     }
 
     fn mismatch(&self, ty: &Type, value: &Value) -> DecodeError {
@@ -461,6 +500,15 @@ mod tests {
         assert_eq!(lease["spec"]["renewTime"], "2026-01-01T00:00:00.000000Z");
         let (pod, _) = decoded(POD, json!({"spec": {"containers": []}})).unwrap();
         assert_eq!(pod["spec"]["containers"], json!([]), "what the schema demands stays");
+    }
+
+    #[test]
+    fn a_condition_says_since_when() {
+        let service = json!({"status": {"conditions": [{"type": "A"}]}});
+        assert_eq!(
+            decoded("io.k8s.api.core.v1.Service", service).unwrap_err().to_string(),
+            "status.conditions[0].lastTransitionTime: Required value: must be set"
+        );
     }
 
     #[test]

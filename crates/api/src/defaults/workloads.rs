@@ -35,8 +35,11 @@ pub fn stateful_set(object: &mut Value) {
     set(spec, "replicas", 1);
     set(spec, "revisionHistoryLimit", 10);
     each(spec, "volumeClaimTemplates", |template| {
-        set_zero(template, "apiVersion", "v1");
-        set_zero(template, "kind", "PersistentVolumeClaim");
+        if let Value::Object(map) = template {
+            // Whatever the client says: it can be nothing else.
+            map.insert("apiVersion".into(), "v1".into());
+            map.insert("kind".into(), "PersistentVolumeClaim".into());
+        }
         claim(template);
     });
 }

@@ -143,7 +143,12 @@ pub fn apply(
     Ok(object)
 }
 
-fn check(target: Target<'_>, applied: &Value) -> Result<(), ApplyError> {
+/// Whether the configuration `applied`, as a client sent it, can be applied at all. To be asked
+/// before anything drops the fields that nobody knows.
+///
+/// # Errors
+/// When it has entries of its own, another version, or fields that the schema does not have.
+pub fn check(target: Target<'_>, applied: &Value) -> Result<(), ApplyError> {
     let has_entries = match managed_fields(applied) {
         None | Some(Value::Null) => false,
         Some(list) => list.as_array().is_none_or(|list| !list.is_empty()),

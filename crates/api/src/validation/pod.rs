@@ -20,7 +20,23 @@ pub fn pod(pod: &Value) -> Vec<FieldError> {
         for list in ["containers", "initContainers"] {
             spec.child(list).items().for_each(|c| container::untrimmed_image(errors, &c));
         }
+        if spec.child("serviceAccountName").is_empty() {
+            no_tokens(errors, &spec);
+        }
     })
+}
+
+/// Without an account there are no tokens.
+fn no_tokens(errors: &mut Errors, spec: &Field<'_>) {
+    for volume in spec.child("volumes").items() {
+        for source in volume.descend(&["projected", "sources"]).items() {
+            let token = source.child("serviceAccountToken");
+            if token.is_set() {
+                let detail = "must not be specified when serviceAccountName is not set";
+                errors.forbidden(&token, detail);
+            }
+        }
+    }
 }
 
 /// A new Pod, on top of [`pod`].
