@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::managed_fields::{Target, apply};
+use coracle_api::managed_fields::{Target, apply, check};
 use coracle_api::patch::{JsonPatch, PatchError, merge, strategic};
 use coracle_api::schema::{Schema, Type};
 use coracle_api::{Object, Status};
@@ -99,9 +99,14 @@ fn applied(
     patch: Decoded,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
+    let kind = &*request.kind;
+    let target = Target { schema: kind.types(), kind, subresource: part.subresource() };
     let decoded = match part {
         Part::Scale => as_parent(request, patch),
-        _ => content::checked(request, patch)?,
+        _ => {
+            check(target, &patch.value).map_err(|error| error.status())?;
+            content::checked(request, patch)?
+        }
     };
     let mut value = decoded.value;
     complete_metadata(request, &mut value)?;
@@ -111,8 +116,6 @@ fn applied(
         Err(_) => None,
     };
     let live = old.map(|old| content::readable(&request.kind, old));
-    let kind = &*request.kind;
-    let target = Target { schema: kind.types(), kind, subresource: part.subresource() };
     let options = &request.options;
     let now = rfc3339(env.now);
     let merged = apply(target, live.as_ref(), &value, &options.field_manager, options.force, &now)
