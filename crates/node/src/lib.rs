@@ -18,4 +18,5 @@ mod streams;
 mod volumes;
 mod worker;
 
-pub use node::{Node, NodeConfig, NodeError};
+pub use node::{Node, NodeConfig, NodeError, clean_up};
+pub use volumes::VolumeError;

@@ -29,7 +29,8 @@ use crate::pods::container::kept;
 use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
 use crate::streams::Streams;
-use crate::volumes::mounter::{Places, unmount_all};
+use crate::volumes::VolumeError;
+use crate::volumes::mounter::{Places, unmount_all, unmount_below};
 use crate::worker::{self, Message, Start};
 use crate::{node_object, persistent, proxy};
 
@@ -71,6 +72,21 @@ pub enum NodeError {
     /// DNS cannot listen.
     #[error("the cluster's DNS: {0}")]
     Dns(#[source] NetworkError),
+    /// A volume cannot be unmounted.
+    #[error("the volumes: {0}")]
+    Unmount(#[source] VolumeError),
+}
+
+/// Unmounts the volumes that are left of a node's pods when none runs any more; the persistent
+/// ones keep their content.
+///
+/// # Errors
+/// When a process still uses one of them.
+pub fn clean_up(data_dir: &Path) -> Result<(), NodeError> {
+    for directory in ["pods", "volumes"] {
+        unmount_below(&data_dir.join(directory)).map_err(NodeError::Unmount)?;
+    }
+    Ok(())
 }
 
 /// A running node; dropping it stops its loops and leaves its pods running.

@@ -275,6 +275,24 @@ fn host_path(source: &HostPathVolumeSource) -> Result<Mounted, VolumeError> {
     Ok(Mounted { path, readonly: false })
 }
 
+/// Unmounts everything below `directory`, the innermost first.
+///
+/// # Errors
+/// When something still uses one of them.
+pub(crate) fn unmount_below(directory: &Path) -> Result<(), VolumeError> {
+    let mut below: Vec<_> = sized::mounts()?
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.starts_with(directory))
+        .collect();
+    below.sort();
+    for path in below.iter().rev() {
+        unmount(path, UnmountFlags::empty())
+            .map_err(|error| failed("unmount", path)(error.into()))?;
+    }
+    Ok(())
+}
+
 /// Takes the pod's volumes away, with everything in them but what is persistent. `others` are the
 /// persistent volumes' directories that other pods still use.
 ///
@@ -287,17 +305,7 @@ pub(crate) fn unmount_all(
     others: &[PathBuf],
 ) -> Result<(), VolumeError> {
     let directory = places.pod(uid);
-    let mut below: Vec<_> = sized::mounts()?
-        .into_iter()
-        .map(|(path, _)| path)
-        .filter(|path| path.starts_with(&directory))
-        .collect();
-    // The innermost first.
-    below.sort();
-    for path in below.iter().rev() {
-        unmount(path, UnmountFlags::empty())
-            .map_err(|error| failed("unmount", path)(error.into()))?;
-    }
+    unmount_below(&directory)?;
     for volume in persistent.iter().filter(|volume| !others.contains(volume)) {
         sized::release(volume)?;
     }

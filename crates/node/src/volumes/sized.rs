@@ -72,7 +72,8 @@ pub(crate) fn is_mounted(target: &Path) -> Result<bool, VolumeError> {
 
 /// Mount points and their sources.
 pub(crate) fn mounts() -> Result<Vec<(PathBuf, PathBuf)>, VolumeError> {
-    let table = Path::new("/proc/self/mounts");
+    // The calling thread's: a test may have given itself mounts of its own.
+    let table = Path::new("/proc/thread-self/mounts");
     let text = fs::read_to_string(table).map_err(failed("read", table))?;
     let parse = |line: &str| {
         let mut words = line.split(' ');

@@ -1,0 +1,7 @@
+//! The shim alone, for tests: the engine's own binary has it as a subcommand.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coracle_runtime::shim::main(std::env::args_os().skip(2))
+}
