@@ -76,12 +76,9 @@ fn logs_of_this_run_and_the_one_before() {
             lines.sort_unstable();
             assert_eq!(lines, ["to err", "to out"]);
         }
-        let event = world.events().into_iter().any(|it| {
-            it.starts_with(
-                "talk BackOff Back-off restarting failed container c in pod talk_default(",
-            )
-        });
-        assert!(event || true);
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let message = format!("Back-off restarting failed container c in pod talk_default({uid})");
+        world.until_event(&format!("talk BackOff {message}")).await;
     });
 }
 

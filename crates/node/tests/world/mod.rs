@@ -14,7 +14,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use coracle_api::{Object, Status, Timestamp, Verb};
@@ -28,8 +27,6 @@ use coracle_server::{
     User,
 };
 use coracle_store::Store;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -48,14 +45,17 @@ pub struct World {
     node: std::sync::Mutex<Option<Arc<Node>>>,
 }
 
+/// Set in the process that has a machine of its own.
+const INSIDE: &str = "CORACLE_TEST_PRIVATE_HOST";
+
 /// Runs a test in a world of its own, then cleans up and looks whether anything is left.
+///
+/// The test's program is run anew as on a host of its own, for this test alone: its processes
+/// must all see the same private network and mounts, which ends with them.
 pub fn run<F: Future<Output = ()>>(test: impl FnOnce(&'static World) -> F) {
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
-    // Threads made from here on are in the same namespaces.
+    if std::env::var_os(INSIDE).is_none() {
+        return run_on_private_host();
+    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let world: &'static World = Box::leak(Box::new(runtime.block_on(World::new())));
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(within(test(world)))));
@@ -68,14 +68,27 @@ pub fn run<F: Future<Output = ()>>(test: impl FnOnce(&'static World) -> F) {
     assert_eq!(left, Vec::<String>::new(), "left behind");
 }
 
+fn run_on_private_host() {
+    let thread = std::thread::current();
+    let private = "mount -t tmpfs tmpfs /run && ip link set lo up && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--net", "--mount", "--propagation", "private", "sh", "-c", private, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", thread.name().unwrap(), "--nocapture", "--test-threads", "1"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("took too long")
 }
 
 impl World {
     async fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let number = std::process::id();
         let dir = tempfile::tempdir().unwrap();
         let name = format!("test{number}");
         let network = NetworkConfig::new(&name, "node-1", dir.path().join("network"));
@@ -83,7 +96,7 @@ impl World {
         let shims = Shims::new(coracle_runtime::Config {
             state_dir: dir.path().join("run"),
             shim_exe: Some(shim_program()),
-            cgroup_parent: format!("/coracle-node-test-{}-{number}", std::process::id()),
+            cgroup_parent: format!("/coracle-node-test-{number}"),
         });
         let store = Store::open_on(InMemoryBackend::new()).unwrap();
         let api = Api::new(store, Kinds::builtin(), Cluster::default(), Arc::new(System));
@@ -165,7 +178,7 @@ impl World {
     }
 
     pub fn mounts(&self) -> Vec<String> {
-        let table = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+        let table = fs::read_to_string("/proc/self/mounts").unwrap();
         let dir = self.dir.path().to_str().unwrap();
         table.lines().filter(|line| line.contains(dir)).map(str::to_owned).collect()
     }
