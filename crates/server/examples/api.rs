@@ -1,5 +1,9 @@
 //! The API alone, over a store in memory, for trying clients against it:
-//! `cargo run -p coracle-server --example api -- DIR [PORT]` writes `DIR/kubeconfig`.
+//! `cargo run -p coracle-server --example api -- DIR [PORT]` writes `DIR/kubeconfig`. Its one pod,
+//! `local`, is this machine: what is run in it runs in `DIR`.
+
+#[path = "../tests/support/node.rs"]
+mod node;
 
 use std::error::Error;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,6 +18,7 @@ use coracle_server::{
 };
 use coracle_store::Store;
 use redb::backends::InMemoryBackend;
+use serde_json::{Value, json};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -28,10 +33,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let address = listener.local_addr()?;
     bootstrap::bootstrap(&api).await?;
-    api.call(namespace(&api)?).await?;
+    for (plural, body) in objects() {
+        api.call(request(&api, Verb::Create, plural, body)?).await?;
+    }
+    let local = api.snapshot().find("pods", "default", "local").map(|pod| pod.value().clone());
+    let mut running = local.ok_or("no pod")?;
+    running["status"] = json!({"phase": "Running"});
+    let mut running = request(&api, Verb::Update, "pods", running)?;
+    running.name = "local".into();
+    running.subresource = "status".into();
+    api.call(running).await?;
     let admin = pki.client("kubernetes-admin", &["kubeadm:cluster-admins"])?;
     let encode = |pem: &str| STANDARD.encode(pem);
-    let kubeconfig = serde_json::json!({
+    let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "example",
@@ -53,22 +67,33 @@ async fn main() -> Result<(), Box<dyn Error>> {
             eprintln!("{error}");
         }
     };
-    Server::new(api, tokens).serve(vec![listener], tls, stop).await?;
+    let server = Server::new(api, tokens);
+    server.set_node(Arc::new(node::LocalNode::new(directory)));
+    server.serve(vec![listener], tls, stop).await?;
     Ok(())
 }
 
-/// Nothing can be made before there is a namespace to make it in.
-fn namespace(api: &Api) -> Result<Request, Box<dyn Error>> {
+/// A namespace, and a pod in it that is on a node.
+fn objects() -> [(&'static str, Value); 3] {
+    let default = json!({"metadata": {"name": "default"}});
+    let pod = json!({"metadata": {"name": "local"}, "spec": {
+        "nodeName": "local",
+        "containers": [{"name": "main", "image": "example.com/main:1"}],
+    }});
+    [("namespaces", default.clone()), ("serviceaccounts", default), ("pods", pod)]
+}
+
+fn request(api: &Api, verb: Verb, plural: &str, body: Value) -> Result<Request, Box<dyn Error>> {
     let kinds = api.kinds();
-    let kind = kinds.resource("", "v1", "namespaces").ok_or("no namespaces")?;
+    let kind = kinds.resource("", "v1", plural).ok_or("no such kind")?;
     Ok(Request {
         user: User::system("system:apiserver"),
-        verb: Verb::Create,
+        verb,
         kind: Arc::clone(kind),
-        namespace: String::new(),
+        namespace: if kind.is_namespaced() { "default".into() } else { String::new() },
         name: String::new(),
         subresource: String::new(),
         options: Options::default(),
-        body: Body::Object(serde_json::json!({"metadata": {"name": "default"}})),
+        body: Body::Object(body),
     })
 }

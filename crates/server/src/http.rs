@@ -32,9 +32,9 @@ use crate::parse::{self, Query, ResourceRef, Route};
 use crate::render::Rendering;
 use crate::reply::Reply;
 use crate::request::{Body as RequestBody, Request, User};
-use crate::streaming::NodeStreams;
+use crate::streaming::{Call, NodeStreams};
 use crate::verbs::watch::WatchStream;
-use crate::{Api, endpoints, logs, port_forward, websocket};
+use crate::{Api, endpoints, logs, port_forward, remote_command};
 
 /// Upstream's limit of a body.
 const BODY_MAX: usize = 3 * 1024 * 1024;
@@ -225,14 +225,14 @@ impl Server {
         let kinds = self.api.kinds();
         let (kind, verb) = resource.resolve(&kinds)?;
         if kind.plural == "pods" && kind.group.is_empty() {
-            let now = self.api.source().now();
-            let snapshot = self.api.snapshot();
             match resource.subresource.as_str() {
-                "log" => return logs::serve(self.node()?, &snapshot, resource, query, now).await,
-                "exec" | "attach" => {
-                    return websocket::serve(self.node()?, resource, query, parts).await;
+                "log" => {
+                    let (now, snapshot) = (self.api.source().now(), self.api.snapshot());
+                    return logs::serve(&**self.node()?, &snapshot, resource, query, now).await;
                 }
-                "portforward" => return port_forward::serve(self.node()?, resource, parts).await,
+                "exec" | "attach" | "portforward" => {
+                    return self.stream(&user, resource, query, parts);
+                }
                 _ => {}
             }
         }
@@ -245,9 +245,29 @@ impl Server {
         respond(&rendering, &reply)
     }
 
-    fn node(&self) -> Result<&dyn NodeStreams, Status> {
+    /// Answers with an upgrade. Whoever asks by GET, as WebSockets do, needs leave to create too:
+    /// policies were written when clients asked by POST.
+    fn stream(
+        &self,
+        user: &User,
+        resource: &ResourceRef,
+        query: &Query,
+        parts: &mut Parts,
+    ) -> Result<Response, Status> {
+        let snapshot = self.api.snapshot();
+        let creates = ResourceRef { verb: "create", ..resource.clone() };
+        authorize(&snapshot, user, &Action::Resource(creates))?;
+        let stopping = self.stopping.subscribe();
+        let call = Call { node: self.node()?, snapshot: &snapshot, pod: resource, stopping };
+        match resource.subresource.as_str() {
+            "portforward" => port_forward::serve(call, parts),
+            _ => remote_command::serve(call, query, parts),
+        }
+    }
+
+    fn node(&self) -> Result<&Arc<dyn NodeStreams>, Status> {
         let missing = || Status::failure(503, "ServiceUnavailable", "there is no node yet");
-        self.node.get().map(AsRef::as_ref).ok_or_else(missing)
+        self.node.get().ok_or_else(missing)
     }
 
     #[allow(clippy::too_many_arguments, reason = "all that an HTTP request is")]
@@ -380,7 +400,7 @@ fn watched(
 }
 
 /// Ready when the server is to stop, or is gone.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
 }
 

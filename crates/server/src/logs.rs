@@ -1,12 +1,13 @@
 //! `pods/log`: text as the container wrote it.
 
-use coracle_api::{Object, Status, Timestamp};
+use coracle_api::{Status, Timestamp};
 use coracle_store::Snapshot;
 use futures_util::stream;
 use jiff::SignedDuration;
 
 use crate::http::{Response, streamed};
 use crate::parse::{Query, ResourceRef};
+use crate::pods;
 use crate::streaming::{LogOptions, NodeStreams};
 
 /// Answers `pods/log`.
@@ -20,60 +21,14 @@ pub(crate) async fn serve(
     query: &Query,
     now: Timestamp,
 ) -> Result<Response, Status> {
-    let missing = || {
-        Status::failure(404, "NotFound", format!("pods \"{}\" not found", pod.name)).with_details(
-            |details| {
-                details.name = pod.name.clone();
-                details.kind = "pods".into();
-            },
-        )
-    };
-    let object = snapshot.find("pods", &pod.namespace, &pod.name).ok_or_else(missing)?;
+    let object = pods::find(snapshot, pod)?;
     let mut options = options(query, now)?;
-    if options.container.is_empty() {
-        options.container = only_container(object)?;
-    } else if !containers(object).any(|name| name == options.container) {
-        return Err(Status::bad_request(format!(
-            "container {} is not valid for pod {}",
-            options.container, pod.name
-        )));
-    }
-    if object.str_at("/spec/nodeName").unwrap_or_default().is_empty() {
-        return Err(Status::bad_request(format!("pod {} does not have a host assigned", pod.name)));
-    }
+    options.container = pods::container(object, &options.container)?;
+    pods::placed(snapshot, pod)?;
     let chunks = node.logs(&pod.namespace, &pod.name, options).await?;
     let chunks =
         stream::unfold(chunks, async |mut chunks| chunks.recv().await.map(|chunk| (chunk, chunks)));
     Ok(streamed("text/plain", chunks))
-}
-
-fn containers(pod: &Object) -> impl Iterator<Item = &str> {
-    let lists = ["initContainers", "containers", "ephemeralContainers"];
-    let all = lists.into_iter().filter_map(|list| pod.value()["spec"][list].as_array()).flatten();
-    all.filter_map(|container| container["name"].as_str())
-}
-
-/// The container that is meant when the client names none.
-fn only_container(pod: &Object) -> Result<String, Status> {
-    let spec = &pod.value()["spec"];
-    let names = |list: &str| -> Vec<&str> {
-        let all = spec[list].as_array().into_iter().flatten();
-        all.filter_map(|container| container["name"].as_str()).collect()
-    };
-    let main = names("containers");
-    if let [only] = main.as_slice() {
-        return Ok((*only).to_owned());
-    }
-    let mut message = format!(
-        "a container name must be specified for pod {}, choose one of: [{}]",
-        pod.metadata().name,
-        main.join(" ")
-    );
-    let init = names("initContainers");
-    if !init.is_empty() {
-        message += &format!(" or one of the init containers: [{}]", init.join(" "));
-    }
-    Err(Status::bad_request(message))
 }
 
 fn options(query: &Query, now: Timestamp) -> Result<LogOptions, Status> {

@@ -4,17 +4,12 @@ use coracle_api::Status;
 use http::request::Parts;
 
 use crate::http::Response;
-use crate::parse::ResourceRef;
-use crate::streaming::NodeStreams;
+use crate::streaming::Call;
 
 /// Answers `pods/portforward`.
 ///
 /// # Errors
 /// 501: there are no upgrades yet.
-pub(crate) async fn serve(
-    _node: &dyn NodeStreams,
-    _pod: &ResourceRef,
-    _request: &mut Parts,
-) -> Result<Response, Status> {
+pub(crate) fn serve(_call: Call<'_>, _parts: &mut Parts) -> Result<Response, Status> {
     Err(Status::failure(501, "NotImplemented", "port-forward is not served yet"))
 }

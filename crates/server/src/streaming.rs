@@ -1,11 +1,16 @@
 //! What the server asks of a node when a client wants logs, exec, attach or a port: implemented by
 //! the node, proxied here.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::{Status, Timestamp};
+use coracle_store::Snapshot;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::parse::ResourceRef;
 
 /// A byte stream in both directions: a connection to a port of a pod.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -104,4 +109,13 @@ pub struct Session {
     pub resize: Option<mpsc::Sender<TerminalSize>>,
     /// The exit code, or why there is none.
     pub exit: oneshot::Receiver<Result<i32, String>>,
+}
+
+/// A request for streams, with what answers it.
+pub(crate) struct Call<'a> {
+    pub(crate) node: &'a Arc<dyn NodeStreams>,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) pod: &'a ResourceRef,
+    /// True once the server is to stop; streams end then.
+    pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -1,21 +1,198 @@
-//! exec and attach over WebSocket: the channels of `v5.channel.k8s.io`.
+//! Upgrades to WebSocket (RFC 6455): the handshake, and the connection that comes of it.
 
+use std::future::Future;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use coracle_api::Status;
+use futures_util::SinkExt;
+use futures_util::stream::SplitSink;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use crate::http::Response;
-use crate::parse::{Query, ResourceRef};
-use crate::streaming::NodeStreams;
+use crate::http::{Response, stopped};
 
-/// Answers `pods/exec` and `pods/attach`.
+pub(crate) use tokio_tungstenite::tungstenite::Message;
+
+/// What a key is hashed with; RFC 6455, section 1.3.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// Longest message taken. Clients send 32 KiB.
+const MESSAGE_MAX: usize = 4 << 20;
+/// What is read at once.
+const BUFFER: usize = 32 << 10;
+/// Longest time without a word from us.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// An upgraded connection.
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// The other end has gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the client has gone")]
+pub(crate) struct Gone;
+
+/// Answers an upgrade, and runs `serve` on the connection, with the protocol agreed on, until it
+/// ends or the server stops. `supported` has the protocols; an empty one is for clients that name
+/// none.
 ///
 /// # Errors
-/// 501: there are no upgrades yet.
-pub(crate) async fn serve(
-    _node: &dyn NodeStreams,
-    _pod: &ResourceRef,
-    _query: &Query,
-    _request: &mut Parts,
-) -> Result<Response, Status> {
-    Err(Status::failure(501, "NotImplemented", "exec and attach are not served yet"))
+/// 400 when the request is no upgrade, 403 when no protocol is shared.
+pub(crate) fn upgrade<F>(
+    parts: &mut Parts,
+    supported: &[&'static str],
+    mut stopping: watch::Receiver<bool>,
+    serve: impl FnOnce(Socket, &'static str) -> F + Send + 'static,
+) -> Result<Response, Status>
+where
+    F: Future<Output = ()> + Send,
+{
+    if !has_token(&parts.headers, header::UPGRADE, "websocket") {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+    let on_upgrade = on_upgrade.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+    if !has_token(&parts.headers, header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err(Status::bad_request("missing or bad WebSocket Version"));
+    }
+    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
+    let key = key.ok_or_else(|| Status::bad_request("missing or bad Sec-WebSocket-Key"))?;
+    let protocol = agree(&parts.headers, supported)?;
+    let response = switching(key, protocol).map_err(Status::internal)?;
+    tokio::spawn(async move {
+        let upgraded = match on_upgrade.await {
+            Ok(upgraded) => TokioIo::new(upgraded),
+            Err(error) => return tracing::debug!(%error, "upgrade a connection"),
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER)
+            .write_buffer_size(BUFFER)
+            .max_message_size(Some(MESSAGE_MAX))
+            .max_frame_size(Some(MESSAGE_MAX));
+        let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+        tokio::select! {
+            () = serve(socket, protocol) => {}
+            () = stopped(&mut stopping) => {}
+        }
+    });
+    Ok(response)
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|known| known.eq_ignore_ascii_case(token))
+}
+
+/// The members of a header that is a list.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// The first protocol the client names that is supported.
+fn agree(headers: &HeaderMap, supported: &[&'static str]) -> Result<&'static str, Status> {
+    let asked: Vec<&str> = tokens(headers, header::SEC_WEBSOCKET_PROTOCOL).collect();
+    let known = |name: &str| supported.iter().copied().find(|own| *own == name);
+    let agreed = match asked.as_slice() {
+        [] => known(""),
+        asked => asked.iter().find_map(|name| known(name)),
+    };
+    agreed.ok_or_else(|| {
+        let message = format!(
+            "requested protocol(s) are not supported: [{}]; supports [{}]",
+            asked.join(" "),
+            supported.join(" ").trim_end()
+        );
+        Status::failure(403, "Forbidden", message)
+    })
+}
+
+fn switching(
+    key: &HeaderValue,
+    protocol: &'static str,
+) -> Result<Response, header::InvalidHeaderValue> {
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID.as_bytes()].concat());
+    let mut response = Response::new(Full::new(Bytes::new()).boxed_unsync());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, STANDARD.encode(hash).try_into()?);
+    if !protocol.is_empty() {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    Ok(response)
+}
+
+/// Sends what is queued until the queue is closed. Pongs that nobody asked for tell a client that
+/// pings while nothing is read from it (its pings wait behind its data) that we are there.
+///
+/// # Errors
+/// When the client takes nothing any more.
+pub(crate) async fn send_all(
+    mut sink: SplitSink<Socket, Message>,
+    mut queue: mpsc::Receiver<Message>,
+) -> Result<(), Gone> {
+    let mut silence = interval(SILENCE_MAX);
+    silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    silence.tick().await;
+    loop {
+        let message = tokio::select! {
+            queued = queue.recv() => match queued {
+                Some(message) => message,
+                None => return Ok(()),
+            },
+            _ = silence.tick() => Message::Pong(Bytes::new()),
+        };
+        sink.send(message).await.map_err(|_| Gone)?;
+    }
+}
+
+/// The end of a conversation that went well.
+pub(crate) fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_answered_as_the_rfc_has_it() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        let response = switching(&key, "v5.channel.k8s.io").unwrap();
+        assert_eq!(
+            response.headers()[header::SEC_WEBSOCKET_ACCEPT],
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+        assert_eq!(response.headers()[header::SEC_WEBSOCKET_PROTOCOL], "v5.channel.k8s.io");
+    }
+
+    #[test]
+    fn the_client_s_first_choice_that_is_known_is_taken() {
+        let agreed = |asked: &[&'static str], supported| {
+            let mut headers = HeaderMap::new();
+            for value in asked {
+                let value = HeaderValue::from_static(value);
+                headers.append(header::SEC_WEBSOCKET_PROTOCOL, value);
+            }
+            agree(&headers, supported).map_err(|status| status.message)
+        };
+        assert_eq!(agreed(&["v9, b", "a"], &["a", "b"]), Ok("b"));
+        assert_eq!(agreed(&[], &["a", ""]), Ok(""));
+        assert_eq!(
+            agreed(&["c,d"], &["a", "b", ""]),
+            Err("requested protocol(s) are not supported: [c d]; supports [a b]".into())
+        );
+        assert!(agreed(&[], &["a"]).is_err());
+    }
 }
