@@ -13,8 +13,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use coracle_runtime::{
-    Capabilities, ContainerState, Containers, Mount, Resources, RuntimeError, Seccomp,
-    StartErrorKind, User,
+    Capabilities, ContainerSpec, ContainerState, Containers, Mount, Resources, RuntimeError,
+    Seccomp, StartErrorKind, User,
 };
 use support::{ended, exit_code, run};
 
@@ -369,5 +369,65 @@ fn layers_lie_over_each_other() {
         spec.rootfs.layers = vec![world.path("high"), world.path("low"), world.path("image")];
         let (_, log) = world.run_to_end(spec).await;
         assert_eq!(log, "highlow\n");
+    });
+}
+
+#[test]
+fn volumes_are_mounted_where_the_images_links_lead() {
+    run(async |world| {
+        fs::create_dir(world.path("volume")).unwrap();
+        fs::write(world.path("volume/token"), "secret").unwrap();
+        fs::write(world.path("hosts"), "127.0.0.1 localhost").unwrap();
+        fs::create_dir(world.path("image/var")).unwrap();
+        fs::create_dir(world.path("image/run")).unwrap();
+        std::os::unix::fs::symlink("/run", world.path("image/var/run")).unwrap();
+        let mut spec = world.script("c", "cat /run/secrets/kubernetes.io/token /etc/hosts");
+        let mount = |source, target: &str| Mount {
+            source: world.path(source),
+            target: target.into(),
+            readonly: true,
+            ..Default::default()
+        };
+        spec.mounts =
+            vec![mount("volume", "/var/run/secrets/kubernetes.io"), mount("hosts", "/etc/hosts")];
+        let (_, log) = world.run_to_end(spec).await;
+        assert_eq!(log, "secret127.0.0.1 localhost\n");
+        assert!(!world.path("image/etc/hosts").exists());
+    });
+}
+
+#[test]
+fn limits_too_small_to_start_within_harm_nobody_else() {
+    run(async |world| {
+        world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();
+        world
+            .shims
+            .start_container("p", &world.command("other", &["sleep", "1000"]))
+            .await
+            .unwrap();
+        let memory = Resources { memory_limit: Some(64 << 10), ..Default::default() };
+        let processes = Resources { pids_limit: Some(1), ..Default::default() };
+        for (id, resources) in [("memory", memory), ("processes", processes)] {
+            let spec = ContainerSpec { resources, ..world.command(id, &["sleep", "1000"]) };
+            let started = world.shims.start_container("p", &spec).await;
+            assert!(matches!(started, Err(RuntimeError::Start(_))), "{id}: {started:?}");
+            world.shims.remove_container("p", id).await.unwrap();
+        }
+        assert_eq!(world.exec("other", &["echo", "well"]).await.1, "well\n");
+    });
+}
+
+#[test]
+fn an_image_of_many_layers_is_mounted() {
+    run(async |world| {
+        let layers: Vec<_> =
+            (0..100).map(|number| world.path(&format!("layer-{number}"))).collect();
+        for (number, layer) in layers.iter().enumerate() {
+            fs::create_dir_all(layer.join("data")).unwrap();
+            fs::write(layer.join(format!("data/{number}")), "").unwrap();
+        }
+        let mut spec = world.script("c", "ls /data | wc -l");
+        spec.rootfs.layers = [layers, vec![world.path("image")]].concat();
+        assert_eq!(world.run_to_end(spec).await.1, "100\n");
     });
 }

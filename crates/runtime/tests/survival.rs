@@ -285,3 +285,19 @@ fn a_shim_keeps_nothing_of_the_engine() {
         assert_eq!(session, sandbox.shim_pid.to_string());
     });
 }
+
+#[test]
+fn a_shim_that_is_only_just_starting_is_waited_for() {
+    run(async |world| {
+        let sandbox = world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();
+        // Hide the socket for a moment, as if it had not been made yet.
+        let socket = world.config.state_dir.join("p/shim.sock");
+        let hidden = world.config.state_dir.join("p/hidden");
+        fs::rename(&socket, &hidden).unwrap();
+        let engine = Shims::new(world.config.clone()).unwrap();
+        let listing = tokio::spawn(async move { engine.list().await });
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        fs::rename(&hidden, &socket).unwrap();
+        assert_eq!(within(listing).await.unwrap().unwrap(), [sandbox]);
+    });
+}

@@ -272,7 +272,9 @@ impl Attempt {
     /// What went wrong: the executor's own report, or else what the library says.
     fn failure(mut self, error: &dyn std::error::Error) -> Failure {
         drop(self.program);
-        if let Some(error) = read_report(&mut self.report) {
+        // What was reported is there; its writer may live on, and must not be waited for.
+        let report = sys::set_nonblocking(self.report.as_fd()).map(|()| &mut self.report);
+        if let Some(error) = report.ok().and_then(read_report) {
             return Failure::Start(error);
         }
         let message = chain(error);
@@ -282,7 +284,8 @@ impl Attempt {
 
 fn read_report(report: &mut File) -> Option<StartError> {
     let mut text = Vec::new();
-    report.read_to_end(&mut text).ok()?;
+    // An error is no end, but then nothing more is there: what came before it is kept.
+    report.read_to_end(&mut text).ok();
     serde_json::from_slice(&text).ok()
 }
 

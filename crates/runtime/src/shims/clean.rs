@@ -29,7 +29,8 @@ pub fn remove(dir: &SandboxDir, cgroup: &str) -> Result<(), RuntimeError> {
     }
 }
 
-fn kill_shim(dir: &SandboxDir) -> io::Result<()> {
+/// Kills the shim and waits for its end. Blocks.
+pub fn kill_shim(dir: &SandboxDir) -> io::Result<()> {
     // Without the file it never came so far as to have anything, or it is of no known machine.
     let Ok(shim) = dir.shim() else { return Ok(()) };
     shim.kill()?;

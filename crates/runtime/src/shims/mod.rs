@@ -30,6 +30,9 @@ use client::Client;
 /// How long a shim may take for an answer; it does everything in milliseconds.
 const ANSWER: Duration = Duration::from_secs(60);
 
+/// How long a shim may take until it listens.
+const STARTUP: Duration = Duration::from_secs(5);
+
 /// Containers in shims.
 pub struct Shims {
     config: Config,
@@ -113,15 +116,47 @@ impl Shims {
     async fn find(&self, pod_uid: &str) -> Result<Option<Sandbox>, RuntimeError> {
         let _held = self.shared.lock(pod_uid).await;
         let dir = self.dir(pod_uid)?;
-        match self.watch(pod_uid).await {
+        match self.watch_patiently(pod_uid, &dir).await {
             Ok(sandbox) => return Ok(Some(sandbox)),
             Err(RuntimeError::SandboxLost(_)) => {}
+            Err(error @ RuntimeError::Talk { .. }) => {
+                // An engine must not wait for ever for one pod of many.
+                tracing::warn!(pod_uid, %error, "killing a shim that does not answer");
+                self.kill_shim(dir.clone()).await?;
+            }
             Err(error) => return Err(error),
         }
         match dir.lost() {
             Ok(sandbox) => Ok(Some(sandbox)),
             Err(_) => self.clean(pod_uid, dir).await.map(|()| None),
         }
+    }
+
+    /// A shim that the last engine has just started needs a moment until it listens.
+    async fn watch_patiently(
+        &self,
+        pod_uid: &str,
+        dir: &SandboxDir,
+    ) -> Result<Sandbox, RuntimeError> {
+        let deadline = tokio::time::Instant::now() + STARTUP;
+        loop {
+            match self.watch(pod_uid).await {
+                Err(RuntimeError::Talk { source, .. })
+                    if is_not_listening(&source)
+                        && shim_lives(dir)
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn kill_shim(&self, dir: SandboxDir) -> Result<(), RuntimeError> {
+        let killed = tokio::task::spawn_blocking(move || clean::kill_shim(&dir)).await;
+        let killed = killed.unwrap_or_else(|error| Err(error.into()));
+        killed.map_err(|source| RuntimeError::Clean { what: "the shim".to_owned(), source })
     }
 
     async fn clean(&self, pod_uid: &str, dir: SandboxDir) -> Result<(), RuntimeError> {
@@ -194,6 +229,10 @@ impl Shared {
             self.emit(&RuntimeEvent::SandboxLost { pod_uid });
         }
     }
+}
+
+fn is_not_listening(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 async fn talk(dir: &SandboxDir, request: &Request) -> io::Result<(Client, Reply)> {
