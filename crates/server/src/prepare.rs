@@ -50,6 +50,13 @@ pub enum Pending {
         /// What of it is sent.
         part: Part,
     },
+    /// What the write of this index takes away: its last state, with the revision of that.
+    Removed {
+        /// Which write.
+        index: usize,
+        /// The state before, for a dry run.
+        last: Arc<Object>,
+    },
     /// Known already.
     Fixed(Reply),
 }
@@ -79,6 +86,10 @@ impl Prepared {
     pub fn reply(self, stored: &[Option<Arc<Object>>]) -> Result<Reply, Status> {
         let mut reply = match self.pending {
             Pending::Fixed(reply) => reply,
+            Pending::Removed { index, last } => {
+                let object = stored.get(index).cloned().flatten().unwrap_or(last);
+                Reply::ok(Answer::Object(object))
+            }
             Pending::Written { code, index, part } => {
                 let object = stored
                     .get(index)

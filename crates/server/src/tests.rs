@@ -451,3 +451,37 @@ fn made_again() -> Value {
     config["metadata"]["labels"] = json!({"x": "y"});
     config
 }
+
+#[test]
+fn a_quota_counts_what_is_there_and_refuses_what_is_too_much() {
+    let api = Harness::new();
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"configmaps": "1"}}});
+    api.create("resourcequotas", "default", quota).unwrap();
+    api.create("configmaps", "default", config("a")).unwrap();
+    let status = &api.get("resourcequotas", "q").unwrap()["status"];
+    assert_eq!(status["used"], json!({"configmaps": "1"}));
+    let refused = api.create("configmaps", "default", config("b")).unwrap_err();
+    assert_eq!(
+        refused.message,
+        "configmaps \"b\" is forbidden: exceeded quota: q, requested: configmaps=1, used: \
+         configmaps=1, limited: configmaps=1"
+    );
+    api.delete("configmaps", "a", json!({})).unwrap();
+    api.create("configmaps", "default", config("b")).unwrap();
+}
+
+#[test]
+fn a_deletion_can_be_tried() {
+    let api = Harness::new();
+    api.create("configmaps", "default", config("a")).unwrap();
+    api.create(
+        "services",
+        "default",
+        json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}]}}),
+    )
+    .unwrap();
+    for plural in ["configmaps", "services"] {
+        api.delete(plural, "a", json!({"dryRun": ["All"]})).unwrap();
+        api.get(plural, "a").unwrap();
+    }
+}

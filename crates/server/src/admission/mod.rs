@@ -3,8 +3,11 @@
 
 mod defaults;
 mod definitions;
+mod limits;
 mod namespaces;
+mod pod_security;
 mod pods;
+mod quota;
 mod rights;
 mod service_accounts;
 mod services;
@@ -89,6 +92,7 @@ const MUTATING: &[Mutate] = &[
     namespaces::exists,
     definitions::exists,
     service_accounts::mutate,
+    limits::default,
     defaults::tolerations,
     defaults::priority,
     storage::default_class,
@@ -100,9 +104,13 @@ const MUTATING: &[Mutate] = &[
 /// In upstream's order.
 const VALIDATING: &[Validate] = &[
     namespaces::may_be_deleted,
+    limits::check,
     defaults::one_default_priority,
     storage::may_grow,
+    pod_security::check,
     rights::escalate_nothing,
+    // Last, for it counts what is written.
+    quota::check,
 ];
 
 /// Lets every mutating plugin see the write.

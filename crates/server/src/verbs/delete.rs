@@ -122,7 +122,11 @@ pub fn prepare(
 ) -> Result<Prepared, Status> {
     let options = DeleteOptions::of(request)?;
     let old = existing(snapshot, request)?;
-    one(snapshot, request, &options, old, env)
+    let prepared = one(snapshot, request, &options, old, env)?;
+    match options.dry_run {
+        true => Ok(Prepared::answered(prepared.unstored()?)),
+        false => Ok(prepared),
+    }
 }
 
 /// Deletes what `request` selects, each as [`prepare`] does.
@@ -142,6 +146,9 @@ pub fn prepare_collection(
         let prepared = one(snapshot, &about(request, object), &options, object, env)?;
         writes.extend(prepared.writes);
         requires.extend(prepared.requires);
+    }
+    if options.dry_run {
+        writes.clear();
     }
     let answer = Answer::List(list::whole(&request.kind, items, snapshot.revision()));
     let pending = Pending::Fixed(Reply::ok(answer));
@@ -188,7 +195,7 @@ pub(crate) fn one(
 pub(crate) fn removal(kind: &Kind, old: &Arc<Object>, expect: Expect) -> Prepared {
     let mut prepared = Prepared::answered(Reply::ok(Answer::Success(Deleted::of(kind, old))));
     if ANSWERED_WITH_OBJECT.contains(&&*kind.plural) {
-        prepared.pending = Pending::Written { code: 200, index: 0, part: Part::Whole };
+        prepared.pending = Pending::Removed { index: 0, last: Arc::clone(old) };
     }
     prepared.writes = vec![Write::delete(old.key().clone(), expect)];
     prepared
