@@ -5,7 +5,7 @@ TARGET := target/x86_64-unknown-linux-gnu
 CORACLE := $(TARGET)/release/coracle
 PYTHON := .cache/venv/bin/python
 
-.PHONY: build demo demo-clean test test-rust test-e2e bench lint schema tools images clean
+.PHONY: build demo demo-clean test test-rust test-apps test-e2e bench lint schema tools images charts clean
 
 build: schema ## The binary, stripped and static: target/x86_64-unknown-linux-gnu/release/coracle
 	$(CARGO) build --release --locked -p coracle
@@ -16,10 +16,15 @@ schema: ## Upstream's definitions, which the build compresses into the binary
 tools: .cache/venv/done ## Pinned kubectl and helm, and what the tests are written with
 	@scripts/fetch-tools
 
-images: ## Images that the end-to-end tests run
+images: ## Images that the end-to-end tests and the demo run
+	@scripts/apt-install busybox-static
 	@scripts/test-images
+	@scripts/app-images
 
-.cache/venv/done: tests/requirements.txt
+charts: tools ## The applications' charts, packaged
+	@scripts/charts
+
+.cache/venv/done: tests/requirements.txt apps/app_python/requirements.txt
 	python3 -m venv .cache/venv
 	.cache/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
@@ -28,16 +33,35 @@ lint: schema
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-test: lint test-rust test-e2e
+test: lint test-rust test-apps test-e2e
 
 test-rust: schema
 	@scripts/apt-install busybox-static nftables iproute2
 	$(CARGO) test --workspace --locked
 
-test-e2e: build tools
+test-apps: tools schema ## app_python, both pages in a browser, both charts without a cluster
+	@scripts/apt-install busybox-static chromium chromium-driver
+	@scripts/app-images
+	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps
+
+test-e2e: build tools charts
 	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
 	@scripts/test-images
+	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q tests/e2e
+
+# `make demo KUBECONFIG=FILE` plays it on that cluster; a variable of the environment does not count.
+ifeq ($(origin KUBECONFIG),command line)
+DEMO := --kubeconfig $(KUBECONFIG)
+endif
+
+demo: build tools charts ## Plays a session with both applications on a cluster of its own, and checks it
+	@scripts/apt-install busybox-static chromium chromium-driver
+	@scripts/app-images
+	@scripts/demo $(DEMO)
+
+demo-clean: ## Removes all that the demo made
+	@scripts/demo --clean $(DEMO)
 
 clean:
 	$(CARGO) clean
