@@ -35,8 +35,7 @@ use crate::worker::{self, Message, Start};
 use crate::{node_object, persistent, proxy};
 
 /// What objects change a pod's variables and files.
-const REFERRED: [&str; 5] =
-    ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts", "services"];
+const REFERRED: [&str; 4] = ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
 const SIGTERM: i32 = 15;
@@ -327,6 +326,7 @@ impl Context {
     /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start.
     async fn follow_pods(self: Arc<Self>, mut sandboxes: HashMap<String, Sandbox>) {
         let store = self.client.api.store().clone();
+        let mut swept = false;
         loop {
             let snapshot = self.client.api.snapshot();
             // Those that were accepted before come first: what they hold is theirs.
@@ -345,8 +345,13 @@ impl Context {
                 .cloned()
                 .collect();
             gone.iter().for_each(|uid| self.send(uid, Message::Gone));
+            let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
             for (_, sandbox) in sandboxes.drain() {
                 self.tasks.spawn(Arc::clone(&self).remove_orphan(sandbox));
+            }
+            if !std::mem::replace(&mut swept, true) {
+                let context = Arc::clone(&self);
+                blocking(move || context.sweep(&present, &running)).await;
             }
             let Ok(mut watch) = store.watch_resource("pods", snapshot.revision()) else {
                 continue;
@@ -369,6 +374,47 @@ impl Context {
         while let Err(error) = self.remove_pod(&sandbox.pod_uid).await {
             tracing::warn!(uid = %sandbox.pod_uid, error, "not removed yet");
             tokio::time::sleep(AGAIN).await;
+        }
+        self.remove_logs(&PodId {
+            namespace: sandbox.namespace,
+            name: sandbox.name,
+            uid: sandbox.pod_uid,
+        });
+    }
+
+    /// The pod's logs go with its object.
+    pub fn remove_logs(&self, id: &PodId) {
+        let logs = self.places.logs(id);
+        match std::fs::remove_dir_all(&logs) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(logs = %logs.display(), %error, "logs are not removed");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes directories of pods that went while no engine ran, and left no sandbox.
+    fn sweep(&self, present: &BTreeSet<String>, running: &BTreeSet<String>) {
+        let is_kept = |uid: &str| present.contains(uid) || running.contains(uid);
+        for (parent, uid_of) in [
+            (self.places.pods(), (|name| Some(name)) as fn(&str) -> Option<&str>),
+            (self.places.all_logs(), |name| name.rsplit('_').next()),
+        ] {
+            // Neither is there before the first pod.
+            for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if uid_of(&name).is_none_or(is_kept) {
+                    continue;
+                }
+                let path = entry.path();
+                let removed =
+                    unmount_below(&path).map_err(|error| error.to_string()).and_then(|()| {
+                        std::fs::remove_dir_all(&path).map_err(|error| error.to_string())
+                    });
+                if let Err(error) = removed {
+                    tracing::warn!(path = %path.display(), error, "not removed");
+                }
+            }
         }
     }
 

@@ -1,13 +1,16 @@
 //! The networking loop: Services and names follow the objects.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use coracle_network::dns::Zone;
-use coracle_network::{NetworkConfig, ServiceMap, service_map};
+use coracle_network::{
+    Backend, Frontend, NetworkConfig, Protocol, ServiceMap, Target, service_map,
+};
 use coracle_store::Snapshot;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 
@@ -32,7 +35,11 @@ fn derive(snapshot: &Snapshot, config: &NetworkConfig) -> (ServiceMap, Zone) {
     let services: Vec<Arc<Service>> = views(snapshot, services);
     let slices: Vec<Arc<EndpointSlice>> = views(snapshot, slices);
     let pods: Vec<Arc<Pod>> = views(snapshot, pods);
-    let map = service_map(services.iter().map(|it| &**it), slices.iter().map(|it| &**it), config);
+    let mut map =
+        service_map(services.iter().map(|it| &**it), slices.iter().map(|it| &**it), config);
+    for (frontend, target) in pods.iter().flat_map(|pod| host_ports(pod, config)) {
+        map.targets.entry(frontend).or_insert(target);
+    }
     // A serial may wrap around.
     #[allow(clippy::cast_possible_truncation, reason = "serial numbers are compared modulo 2^32")]
     let serial = snapshot.revision() as u32;
@@ -44,6 +51,31 @@ fn derive(snapshot: &Snapshot, config: &NetworkConfig) -> (ServiceMap, Zone) {
         serial,
     );
     (map, zone)
+}
+
+/// The node's ports that lead to a running pod (`hostPort`).
+fn host_ports(pod: &Pod, config: &NetworkConfig) -> Vec<(Frontend, Target)> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let status = pod.status.clone().unwrap_or_default();
+    let ip = status.pod_ip.and_then(|ip| ip.parse().ok());
+    let runs = !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let ours = spec.node_name.as_deref() == Some(config.node_name.as_str());
+    let (Some(ip), true) = (ip, runs && ours && spec.host_network != Some(true)) else {
+        return Vec::new();
+    };
+    let number = |port: i32| u16::try_from(port).ok().filter(|port| *port != 0);
+    let lead = |port: &ContainerPort| {
+        let host = port.host_ip.as_deref().and_then(|ip| ip.parse().ok());
+        let frontend = Frontend {
+            ip: host.filter(|ip: &Ipv4Addr| !ip.is_unspecified()).unwrap_or(config.node_ip()),
+            port: number(port.host_port?)?,
+            protocol: Protocol::parse(port.protocol.as_deref())?,
+        };
+        let backends = vec![Backend { ip, port: number(port.container_port)? }];
+        Some((frontend, Target { backends, affinity_seconds: None, sources: Vec::new() }))
+    };
+    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    ports.filter_map(lead).collect()
 }
 
 /// Applies every change of Services, endpoints and pods, for ever.
@@ -86,4 +118,29 @@ async fn changed(store: &coracle_store::Store, revision: u64) {
         })
     });
     futures_util::future::select_all(waits).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn host_ports_lead_to_running_pods_of_the_node() {
+        let config = NetworkConfig::new("c", "node-1", "/nowhere".into());
+        let pod = |node: &str, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "spec": {"nodeName": node, "containers": [{"name": "c", "ports": [
+                    {"containerPort": 80, "hostPort": 8080}, {"containerPort": 81}]}]},
+                "status": {"podIP": "10.244.0.9", "phase": phase},
+            }))
+            .unwrap()
+        };
+        let found = host_ports(&pod("node-1", "Running"), &config);
+        let [(frontend, target)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((frontend.ip, frontend.port), (config.node_ip(), 8080));
+        assert_eq!(target.backends, [Backend { ip: [10, 244, 0, 9].into(), port: 80 }]);
+        assert!(host_ports(&pod("node-2", "Running"), &config).is_empty());
+        assert!(host_ports(&pod("node-1", "Failed"), &config).is_empty());
+    }
 }

@@ -26,13 +26,21 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    pub fn pods(&self) -> PathBuf {
+        self.data.join("pods")
+    }
+
     pub fn pod(&self, uid: &str) -> PathBuf {
-        self.data.join("pods").join(uid)
+        self.pods().join(uid)
+    }
+
+    pub fn all_logs(&self) -> PathBuf {
+        self.data.join("logs")
     }
 
     pub fn logs(&self, id: &PodId) -> PathBuf {
         let name = format!("{}_{}_{}", id.namespace, id.name, id.uid);
-        self.data.join("logs").join(name)
+        self.all_logs().join(name)
     }
 
     pub fn persistent(&self) -> PathBuf {

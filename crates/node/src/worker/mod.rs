@@ -112,6 +112,7 @@ impl Worker {
             let wake = self.settle().await;
             if self.finished && wake.is_none() && self.is_bare() {
                 self.context.forget(&self.id.uid);
+                self.context.remove_logs(&self.id);
                 return;
             }
             let message = match wake {
