@@ -30,6 +30,7 @@ class Cluster:
         self.data_dir = home / "data"
         self.kubeconfig = home / "kubeconfig"
         self.api_port = api_port
+        self.extra = {}
 
     def environment(self):
         return {
@@ -38,6 +39,7 @@ class Cluster:
             "KUBECONFIG": str(self.kubeconfig),
             "CORACLE_NAME": self.name,
             "CORACLE_DATA_DIR": str(self.data_dir),
+            **self.extra,
         }
 
     def run(self, *command, input=None, check=True, timeout=120):

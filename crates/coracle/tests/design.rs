@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["api", "store"]),
     ("network", &["api", "store"]),
     ("driver", &["api", "store", "server", "controllers"]),
-    ("node", &["api", "store", "server", "runtime", "network"]),
+    ("node", &["api", "store", "server", "controllers", "driver", "runtime", "network"]),
     ("sim", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
     ("coracle", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
 ];

@@ -1,0 +1,279 @@
+//! The command line: parsed here, carried out in one file a command.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::control::{self, Ask};
+use crate::paths::Paths;
+use crate::{down, kubeconfig, logs, show, up};
+
+/// Kubernetes for stateful applications on one machine.
+#[derive(Parser)]
+#[command(name = "coracle", version, disable_version_flag = true, propagate_version = false)]
+struct Cli {
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which cluster a command is about.
+#[derive(Args, Clone, Debug)]
+pub struct Cluster {
+    /// Name of the cluster
+    #[arg(long, global = true, env = "CORACLE_NAME", default_value = "default", value_parser = cluster_name)]
+    pub name: String,
+    /// Where everything of the cluster lives [default: /var/lib/coracle/NAME]
+    #[arg(long, global = true, env = "CORACLE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Cluster {
+    /// The cluster's files.
+    pub fn paths(&self) -> Paths {
+        Paths::new(self.data_dir.clone(), &self.name)
+    }
+
+    /// Name of its context in kubeconfigs: `coracle`, or `coracle-NAME`.
+    pub fn context(&self) -> String {
+        match self.name.as_str() {
+            "default" => "coracle".into(),
+            name => format!("coracle-{name}"),
+        }
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the cluster and make it kubectl's current context
+    Up(up::UpArgs),
+    /// Stop the cluster; its data stays
+    Down {
+        /// Leave the pods running for the next `up`
+        #[arg(long)]
+        keep_pods: bool,
+    },
+    /// Stop the cluster and delete its data, volumes included
+    Delete {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show where the cluster stands
+    Status {
+        /// Print JSON instead of text
+        #[arg(long, short, value_enum)]
+        output: Option<Output>,
+    },
+    /// Say what an object is waiting for, since when, because of whom
+    Why {
+        /// What to explain: sts/web, pod/web-0, pvc/www-web-0
+        #[arg(value_name = "KIND/NAME")]
+        object: String,
+        /// Namespace of the object
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+    },
+    /// Load, pull, list and remove images
+    #[command(subcommand)]
+    Image(Image),
+    /// Print a kubeconfig for the cluster's administrator
+    Kubeconfig,
+    /// Show what the engine wrote
+    Logs {
+        /// Go on as it is written
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Subcommand)]
+enum Image {
+    /// Load docker or OCI archives (docker save, buildah, `make images`)
+    Load {
+        /// The archives
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Pull an image from its registry
+    Pull {
+        /// As in a pod: redis:7
+        reference: String,
+    },
+    /// List the images
+    Ls,
+    /// Remove an image
+    Rm {
+        /// As in a pod: redis:7
+        reference: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Json,
+}
+
+/// Why a command failed: the sentence that the user reads.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The engine could not be asked, or refused.
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    /// The cluster could not be started.
+    #[error(transparent)]
+    Up(#[from] up::UpError),
+    /// The cluster could not be stopped or deleted.
+    #[error(transparent)]
+    Down(#[from] down::DownError),
+    /// The user's kubeconfig could not be changed.
+    #[error(transparent)]
+    Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// A file of the cluster could not be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// `why` was asked about something that is not KIND/NAME.
+    #[error("{0:?} is not KIND/NAME: write for example sts/web or pod/web-0")]
+    NotAnObject(String),
+    /// No cluster was ever made here.
+    #[error("there is no cluster in {} (make one with `coracle up`)", .0.display())]
+    NoCluster(PathBuf),
+}
+
+/// Parse the command line, do what it says, and give the exit code: 0 done, 1 failed, 2 usage.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match carry_out(&cli.cluster, cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody to tell if standard error is closed.
+            drop(writeln!(std::io::stderr(), "coracle: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
+    let paths = cluster.paths();
+    match command {
+        Command::Up(arguments) => Ok(up::up(cluster, &arguments)?),
+        Command::Down { keep_pods } => Ok(down::down(cluster, keep_pods)?),
+        Command::Delete { yes } => Ok(down::delete(cluster, yes)?),
+        Command::Status { output } => {
+            let status = control::ask(paths.data_dir(), &Ask::Status, |_| ())?;
+            print(&match output {
+                Some(Output::Json) => format!("{status:#}\n"),
+                None => show::status(&status),
+            });
+            Ok(())
+        }
+        Command::Why { object, namespace } => why(&paths, &object, namespace),
+        Command::Image(image) => image_command(&paths, image),
+        Command::Kubeconfig => {
+            let path = paths.kubeconfig();
+            let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => {
+                    CommandError::NoCluster(paths.data_dir().to_path_buf())
+                }
+                _ => CommandError::Read { path, source },
+            })?;
+            print(&text);
+            Ok(())
+        }
+        Command::Logs { follow } => logs::show(&paths.log(), follow)
+            .map_err(|source| CommandError::Read { path: paths.log(), source }),
+        Command::Version => {
+            print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
+    }
+}
+
+fn why(paths: &Paths, object: &str, namespace: String) -> Result<(), CommandError> {
+    let (resource, name) = object
+        .split_once('/')
+        .filter(|(resource, name)| !resource.is_empty() && !name.is_empty())
+        .ok_or_else(|| CommandError::NotAnObject(object.into()))?;
+    let question = Ask::Why { resource: resource.into(), namespace, name: name.into() };
+    let answer = control::ask(paths.data_dir(), &question, |_| ())?;
+    print(&show::why(&answer));
+    Ok(())
+}
+
+fn image_command(paths: &Paths, image: Image) -> Result<(), CommandError> {
+    let questions: Vec<Ask> = match image {
+        Image::Load { files } => files
+            .into_iter()
+            .map(|file| Ask::ImageLoad { file: std::path::absolute(&file).unwrap_or(file) })
+            .collect(),
+        Image::Pull { reference } => vec![Ask::ImagePull { reference }],
+        Image::Ls => vec![Ask::ImageList],
+        Image::Rm { reference } => vec![Ask::ImageRemove { reference }],
+    };
+    for question in questions {
+        let answer = control::ask(paths.data_dir(), &question, progress)?;
+        print(&match question {
+            Ask::ImageList => show::images(&answer),
+            _ => show::lines(&answer),
+        });
+    }
+    Ok(())
+}
+
+/// One line of progress: rewritten on a terminal, plain in a pipe.
+pub fn progress(text: &str) {
+    let mut error = std::io::stderr();
+    let end = if error.is_terminal() { "\x1b[K\r" } else { "\n" };
+    // Progress that cannot be shown is no reason to fail.
+    drop(write!(error, "{text}{end}").and_then(|()| error.flush()));
+}
+
+/// Print to standard output; a closed pipe is no error (`coracle status | head`).
+pub fn print(text: &str) {
+    let mut output = std::io::stdout();
+    drop(output.write_all(text.as_bytes()).and_then(|()| output.flush()));
+}
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    let fits = (1..=15).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if fits {
+        Ok(text.to_string())
+    } else {
+        Err("a name has 1 to 15 lower case letters, digits and inner hyphens".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_name_and_data_dir_before_or_after_it() {
+        for arguments in
+            [["coracle", "--name", "blue", "status"], ["coracle", "status", "--name", "blue"]]
+        {
+            let cli = Cli::try_parse_from(arguments).ok().unwrap();
+            assert_eq!(cli.cluster.context(), "coracle-blue");
+        }
+        assert!(Cli::try_parse_from(["coracle", "--name", "Not/ok", "status"]).is_err());
+    }
+}

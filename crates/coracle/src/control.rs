@@ -1,0 +1,158 @@
+//! How the command line talks to the running engine: one JSON line asks, JSON lines answer, over a
+//! Unix socket in the data directory that only its owner can open.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What the command line asks of the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "ask")]
+pub enum Ask {
+    /// Where the cluster stands.
+    Status,
+    /// What an object is waiting for.
+    Why {
+        /// `sts`, `pods`, `statefulset.apps`…
+        resource: String,
+        /// Namespace to look in.
+        namespace: String,
+        /// Name of the object.
+        name: String,
+    },
+    /// Take images from a docker or OCI archive.
+    ImageLoad {
+        /// Absolute path of the archive.
+        file: PathBuf,
+    },
+    /// Fetch an image from its registry.
+    ImagePull {
+        /// As in a pod: `redis:7`.
+        reference: String,
+    },
+    /// Name the images.
+    ImageList,
+    /// Forget an image.
+    ImageRemove {
+        /// As in a pod, or its digest.
+        reference: String,
+    },
+    /// Stop the engine.
+    Stop {
+        /// Leave the pods running for the next engine.
+        keep_pods: bool,
+    },
+}
+
+/// One line of an answer; the last is `Done` or `Failed`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Something happened; shown on a terminal or as a plain line.
+    Progress(String),
+    /// It worked; the value depends on what was asked.
+    Done(serde_json::Value),
+    /// It did not; the sentence says what to do.
+    Failed(String),
+}
+
+/// Why an ask brought no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens.
+    #[error("no cluster is running in {} (start it with `coracle up`)", .0.display())]
+    NotRunning(PathBuf),
+    /// Others may not talk to the engine.
+    #[error("{} belongs to another user: run this command as that user, or with sudo", .0.display())]
+    NotAllowed(PathBuf),
+    /// The engine went away in the middle.
+    #[error("the engine stopped answering: see {}", .log.display())]
+    Broken {
+        /// Where it writes what happened.
+        log: PathBuf,
+        /// What the socket said.
+        source: Option<std::io::Error>,
+    },
+    /// The engine says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Ask the engine of the cluster in `data_dir`; `progress` gets its sentences as they come.
+///
+/// # Errors
+/// When no engine answers, or it refuses.
+pub fn ask(
+    data_dir: &Path,
+    question: &Ask,
+    mut progress: impl FnMut(&str),
+) -> Result<serde_json::Value, ControlError> {
+    let broken = |source| ControlError::Broken { log: data_dir.join("engine.log"), source };
+    let mut stream = connect(data_dir)?;
+    let mut line = serde_json::to_vec(question).map_err(|error| broken(Some(error.into())))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(|error| broken(Some(error)))?;
+    for line in BufReader::new(stream).lines() {
+        let line = line.map_err(|error| broken(Some(error)))?;
+        match serde_json::from_str(&line).map_err(|error| broken(Some(error.into())))? {
+            Answer::Progress(text) => progress(&text),
+            Answer::Done(value) => return Ok(value),
+            Answer::Failed(text) => return Err(ControlError::Refused(text)),
+        }
+    }
+    Err(broken(None))
+}
+
+/// Whether an engine answers in `data_dir`.
+pub fn is_running(data_dir: &Path) -> bool {
+    connect(data_dir).is_ok()
+}
+
+fn connect(data_dir: &Path) -> Result<UnixStream, ControlError> {
+    let missing = || ControlError::NotRunning(data_dir.to_path_buf());
+    // A socket's path may have 108 bytes at most, a data directory's more: go through a descriptor.
+    let directory = std::fs::File::open(data_dir).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => ControlError::NotAllowed(data_dir.to_path_buf()),
+        _ => missing(),
+    })?;
+    let stream =
+        UnixStream::connect(socket_through(&directory)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                ControlError::NotAllowed(data_dir.to_path_buf())
+            }
+            _ => missing(),
+        })?;
+    stream.set_write_timeout(Some(Duration::from_secs(10))).map_err(|error| {
+        ControlError::Broken { log: data_dir.join("engine.log"), source: Some(error) }
+    })?;
+    Ok(stream)
+}
+
+/// The path of the engine's socket by way of the open data directory.
+pub fn socket_through(directory: &std::fs::File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}/engine.sock", directory.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_survives_the_wire() {
+        let question = Ask::ImageLoad { file: "/tmp/a b.tar".into() };
+        let text = serde_json::to_string(&question).unwrap();
+        assert_eq!(text, r#"{"ask":"image-load","file":"/tmp/a b.tar"}"#);
+        assert_eq!(serde_json::from_str::<Ask>(&text).unwrap(), question);
+    }
+
+    #[test]
+    fn without_an_engine_the_error_says_how_to_start_one() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = ask(empty.path(), &Ask::Status, |_| ()).unwrap_err();
+        assert!(error.to_string().contains("coracle up"), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! `coracle down` and `coracle delete`.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use crate::cli::{Cluster, print, progress};
+use crate::control::{self, Ask, ControlError};
+use crate::{engine, kubeconfig};
+
+/// Why the cluster was not stopped or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DownError {
+    /// The running engine could not be asked.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// What a killed engine left could not be cleaned.
+    #[error(transparent)]
+    CleanUp(#[from] engine::EngineError),
+    /// The user's kubeconfig could not be changed.
+    #[error("the cluster is down, but {0}")]
+    Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// The user did not say yes.
+    #[error("nothing was deleted")]
+    NotConfirmed,
+    /// There is nobody to ask.
+    #[error("delete asks first, and there is no terminal: give --yes if you mean it")]
+    CannotAsk,
+    /// The directory does not look like ours.
+    #[error("{} holds no cluster: nothing was deleted", .0.display())]
+    NotOurs(PathBuf),
+    /// The data could not be removed.
+    #[error("cannot delete {}: {source}", .path.display())]
+    Remove {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Stop the cluster and take it out of the user's kubeconfig. Its data stays.
+///
+/// # Errors
+/// When something could not be stopped or cleaned.
+pub fn down(cluster: &Cluster, keep_pods: bool) -> Result<(), DownError> {
+    let paths = cluster.paths();
+    let name = cluster.context();
+    match control::ask(paths.data_dir(), &Ask::Stop { keep_pods }, progress) {
+        // The engine's last act is to take its socket away; the connection then ends.
+        Ok(_) | Err(ControlError::Broken { .. }) if !paths.socket().exists() => {
+            print(&format!("{name} is down\n"));
+        }
+        Ok(_) => return Err(ControlError::Broken { log: paths.log(), source: None }.into()),
+        Err(ControlError::NotRunning(_)) => {
+            // An engine that was killed leaves pods and links: the next `down` is their end too.
+            if !keep_pods && paths.exists() {
+                engine::clean_up(cluster)?;
+            }
+            print(&format!("{name} was not running\n"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    kubeconfig::remove(&kubeconfig::user_file()?, &name)?;
+    Ok(())
+}
+
+/// Stop the cluster and delete its data directory, volumes included.
+///
+/// # Errors
+/// When the user does not agree, or something could not be removed.
+pub fn delete(cluster: &Cluster, yes: bool) -> Result<(), DownError> {
+    let paths = cluster.paths();
+    let path = paths.data_dir().to_path_buf();
+    if !path.exists() {
+        print(&format!("there is no cluster in {}\n", path.display()));
+        return Ok(());
+    }
+    let ours = paths.exists() || paths.pki().exists() || paths.log().exists();
+    if !ours {
+        return Err(DownError::NotOurs(path));
+    }
+    if !yes {
+        confirm(&format!("Delete {} with all objects and volumes?", path.display()))?;
+    }
+    down(cluster, false)?;
+    std::fs::remove_dir_all(&path)
+        .map_err(|source| DownError::Remove { path: path.clone(), source })?;
+    print(&format!("{} is deleted\n", path.display()));
+    Ok(())
+}
+
+fn confirm(question: &str) -> Result<(), DownError> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Err(DownError::CannotAsk);
+    }
+    let mut error = std::io::stderr();
+    // Without the question there is nothing to answer: the read below then decides.
+    drop(write!(error, "{question} [y/N] ").and_then(|()| error.flush()));
+    let mut answer = String::new();
+    let read = input.lock().read_line(&mut answer);
+    match (read, answer.trim().to_lowercase().as_str()) {
+        (Ok(_), "y" | "yes") => Ok(()),
+        _ => Err(DownError::NotConfirmed),
+    }
+}

@@ -1,0 +1,412 @@
+//! The engine: everything wired together, from start to stop.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coracle_api::Timestamp;
+use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
+use coracle_driver::{EventRecorder, Loop, Reasons};
+use coracle_network::{ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
+use coracle_node::{Node, NodeConfig, NodeError};
+use coracle_runtime::{Containers, RuntimeError, Shims};
+use coracle_server::pki::PkiError;
+use coracle_server::{Api, Cluster as ApiCluster, Kinds, Pki, Server, System, pki};
+use coracle_store::{OpenError, Store};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::cli::Cluster;
+use crate::control_server;
+use crate::kubeconfig::{Access, KubeconfigError};
+use crate::paths::Paths;
+use crate::questions::Questions;
+use crate::up::UpArgs;
+
+/// Name of the only node.
+pub const NODE: &str = "node-1";
+/// As many pods as a kubelet takes by default.
+const MAX_PODS: usize = 110;
+/// What all pods together get to end in when the cluster goes down.
+const GRACE: Duration = Duration::from_secs(30);
+/// Whom `kubectl` is with the kubeconfig that `up` writes, and in which group.
+const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "kubeadm:cluster-admins");
+
+/// Why the engine does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Threads could not be started.
+    #[error("cannot start the engine's threads: {0}")]
+    Threads(#[source] io::Error),
+    /// The store refuses.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// There are no certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The cluster's network could not be made.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Containers cannot be run.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The node does not start or stop.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The API cannot listen.
+    #[error(
+        "cannot listen on {address}: {source} (another cluster or program? choose another --api-port)"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The load balancer range is none.
+    #[error("--lb-range {0:?} is no range of addresses: write for example 10.97.200.0/24")]
+    LbRange(String),
+    /// The first objects were refused.
+    #[error("cannot make the cluster's first objects: {0}")]
+    Bootstrap(String),
+    /// A file of the cluster could not be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The administrator's kubeconfig could not be read or written.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+}
+
+/// How the engine is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Stop the pods in order and take the network down.
+    All,
+    /// Leave pods and network as they are: the next engine finds them.
+    KeepPods,
+}
+
+/// Be the engine until it is told to stop.
+///
+/// # Errors
+/// When it cannot start or stop as it should.
+pub fn run(cluster: &Cluster, arguments: &UpArgs) -> Result<(), EngineError> {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+    runtime()?.block_on(async {
+        let engine = Engine::start(cluster, arguments).await?;
+        let stop = engine.told_to_stop().await;
+        engine.stop(stop).await
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()
+        .map_err(EngineError::Threads)
+}
+
+/// How to reach the cluster as its administrator.
+///
+/// # Errors
+/// When its kubeconfig cannot be read.
+pub fn access(cluster: &Cluster) -> Result<Access, KubeconfigError> {
+    Access::read(&cluster.paths().kubeconfig())
+}
+
+/// End what a killed engine left behind: its pods, links and mounts. The data stays.
+///
+/// # Errors
+/// The first thing that could not be ended.
+pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
+    let paths = cluster.paths();
+    let containers = Shims::new(runtime_config(&paths, &cluster.name))?;
+    runtime()?.block_on(async {
+        for sandbox in containers.list().await? {
+            containers.remove_sandbox(&sandbox.pod_uid).await?;
+        }
+        Ok::<(), RuntimeError>(())
+    })?;
+    coracle_node::clean_up(paths.data_dir())?;
+    LinuxKernel::new(network_config(&paths, &cluster.name, None, 0)?)?.down()?;
+    Ok(())
+}
+
+/// The parts of a running engine.
+struct Engine {
+    paths: Paths,
+    store: Store,
+    kernel: Arc<dyn Kernel>,
+    node: Arc<Node>,
+    stopping: watch::Sender<Option<Stop>>,
+    serving: JoinHandle<io::Result<()>>,
+    driving: JoinHandle<()>,
+    answering: JoinHandle<()>,
+}
+
+impl Engine {
+    async fn start(cluster: &Cluster, arguments: &UpArgs) -> Result<Self, EngineError> {
+        let start = Instant::now();
+        let paths = cluster.paths();
+        // The store holds the cluster's lock: from here on no other engine is at work here.
+        let store = Store::open(&paths.store())?;
+        let (stopping, _) = watch::channel(None);
+        let pki = Pki::open(&paths.pki(), Timestamp::now())?;
+        let config = network_config(
+            &paths,
+            &cluster.name,
+            arguments.lb_range.as_deref(),
+            arguments.api_port,
+        )?;
+        let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(config.clone())?);
+        let link = kernel.up()?;
+        let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
+        let tokens = Arc::new(pki.tokens()?);
+        api.set_tokens(Arc::clone(&tokens));
+        let decisions = decision_config(&paths, &config, &link, &pki);
+        bootstrap(&api, &decisions).await?;
+        let server = Server::new(api.clone(), tokens);
+        let serving = serve(&server, &pki, &config, &link, arguments, &stopping)?;
+        let answers_after = start.elapsed();
+        write_access(cluster, &pki, arguments.api_port)?;
+        let events = EventRecorder::default();
+        let driver = Loop::new(CONTROLLERS, decisions, events.clone());
+        let reasons = driver.reasons();
+        let driving = drive(driver, &api, &events, &stopping);
+        let containers: Arc<dyn Containers> =
+            Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
+        let node_config = node_config(&paths, config);
+        let node = Node::start(node_config, api.clone(), events, containers, Arc::clone(&kernel));
+        let node = Arc::new(node.await?);
+        server.set_node(node.streams());
+        node.ready().await;
+        let answering =
+            answer_questions(&paths, api, reasons, Arc::clone(&node), stopping.clone())?;
+        let ready_after = start.elapsed();
+        report(arguments, answers_after, ready_after);
+        Ok(Self { paths, store, kernel, node, stopping, serving, driving, answering })
+    }
+
+    /// Ends when a signal or the command line says so. SIGTERM leaves the pods, as stopping a
+    /// kubelet does; an interrupt at the terminal means `coracle down`.
+    async fn told_to_stop(&self) -> Stop {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut told = self.stopping.subscribe();
+        let (Ok(mut terminated), Ok(mut interrupted)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("signals cannot be received: only `coracle down` stops this engine");
+            return wait_for(&mut told).await;
+        };
+        tokio::select! {
+            stop = wait_for(&mut told) => stop,
+            _ = terminated.recv() => Stop::KeepPods,
+            _ = interrupted.recv() => Stop::All,
+        }
+    }
+
+    async fn stop(self, stop: Stop) -> Result<(), EngineError> {
+        tracing::info!(?stop, "stopping");
+        if stop == Stop::All {
+            self.node.stop_pods(GRACE).await?;
+        }
+        self.node.shutdown();
+        self.stopping.send_replace(Some(stop));
+        for (name, ended) in [
+            ("driver", self.driving.await.map_err(io::Error::other)),
+            ("API", self.serving.await.map_err(io::Error::other).and_then(|served| served)),
+        ] {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the {name} ended badly");
+            }
+        }
+        if stop == Stop::All {
+            coracle_node::clean_up(self.paths.data_dir())?;
+            self.kernel.down()?;
+        }
+        let store = self.store;
+        // Closing writes: it may take a moment on a busy disk.
+        tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other).ok();
+        self.answering.abort();
+        // The last act: to the command line, a missing socket means an orderly end.
+        remove_file(&self.paths.socket())?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn wait_for(told: &mut watch::Receiver<Option<Stop>>) -> Stop {
+    loop {
+        if let Some(stop) = *told.borrow_and_update() {
+            return stop;
+        }
+        if told.changed().await.is_err() {
+            return Stop::KeepPods;
+        }
+    }
+}
+
+/// The first objects: roles, namespaces, the Services of the API and of DNS, the standard class.
+async fn bootstrap(api: &Api, config: &DecisionConfig) -> Result<(), EngineError> {
+    let refused = |status: &coracle_api::Status| EngineError::Bootstrap(status.message.clone());
+    coracle_driver::bootstrap(api, config).await.map_err(|status| refused(&status))?;
+    coracle_server::bootstrap::bootstrap(api).await.map_err(|status| refused(&status))
+}
+
+fn serve(
+    server: &Arc<Server>,
+    pki: &Pki,
+    config: &NetworkConfig,
+    link: &ClusterLink,
+    arguments: &UpArgs,
+    stopping: &watch::Sender<Option<Stop>>,
+) -> Result<JoinHandle<io::Result<()>>, EngineError> {
+    let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST), link.host_ip.into()];
+    addresses.extend(&arguments.api_address);
+    let mut names = pki::server_names(&config.cluster_domain);
+    names.push(config.api_ip.to_string());
+    names.extend(addresses.iter().skip(1).map(ToString::to_string));
+    let tls = pki.server_config(&names)?;
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let address = SocketAddr::new(address, arguments.api_port);
+        let listener =
+            TcpListener::bind(address).map_err(|source| EngineError::Listen { address, source })?;
+        listeners.push(listener);
+    }
+    let (server, mut told) = (Arc::clone(server), stopping.subscribe());
+    Ok(tokio::spawn(async move {
+        let stop = async move {
+            wait_for(&mut told).await;
+        };
+        server.serve(listeners, tls, stop).await
+    }))
+}
+
+fn drive(
+    driver: Loop,
+    api: &Api,
+    events: &EventRecorder,
+    stopping: &watch::Sender<Option<Stop>>,
+) -> JoinHandle<()> {
+    let (api, events, mut told) = (api.clone(), events.clone(), stopping.subscribe());
+    tokio::spawn(async move {
+        let stop = async move {
+            wait_for(&mut told).await;
+        };
+        coracle_driver::run(driver, api, events, stop).await;
+    })
+}
+
+fn answer_questions(
+    paths: &Paths,
+    api: Api,
+    reasons: Reasons,
+    node: Arc<Node>,
+    stopping: watch::Sender<Option<Stop>>,
+) -> Result<JoinHandle<()>, EngineError> {
+    let listener = control_server::listen(paths.data_dir())
+        .map_err(|source| EngineError::File { path: paths.socket(), source })?;
+    let questions = Questions::new(api, reasons, node, stopping);
+    Ok(tokio::spawn(control_server::serve(listener, Arc::new(questions))))
+}
+
+fn network_config(
+    paths: &Paths,
+    name: &str,
+    lb_range: Option<&str>,
+    api_port: u16,
+) -> Result<NetworkConfig, EngineError> {
+    let mut config = NetworkConfig::new(name, NODE, paths.run().join("network"));
+    config.api_port = api_port;
+    if let Some(range) = lb_range {
+        config.lb_range = Some(range.parse().map_err(|_| EngineError::LbRange(range.to_string()))?);
+    }
+    Ok(config)
+}
+
+fn api_cluster(config: &NetworkConfig) -> ApiCluster {
+    ApiCluster { services: config.service_cidr, domain: config.cluster_domain.clone() }
+}
+
+fn decision_config(
+    paths: &Paths,
+    config: &NetworkConfig,
+    link: &ClusterLink,
+    pki: &Pki,
+) -> DecisionConfig {
+    DecisionConfig {
+        ca_bundle: pki.authority().to_string(),
+        api_address: link.host_ip,
+        api_port: config.api_port,
+        dns_address: config.dns_ip,
+        services: config.service_cidr,
+        load_balancers: link.lb_range,
+        volumes_dir: paths.data_dir().join("volumes").display().to_string(),
+    }
+}
+
+fn node_config(paths: &Paths, network: NetworkConfig) -> NodeConfig {
+    let data_dir = paths.data_dir().to_path_buf();
+    NodeConfig { name: NODE.into(), data_dir, network, max_pods: MAX_PODS }
+}
+
+fn runtime_config(paths: &Paths, name: &str) -> coracle_runtime::Config {
+    coracle_runtime::Config {
+        state_dir: paths.run().join("sandboxes"),
+        shim_exe: None,
+        cgroup_parent: format!("/coracle-{name}"),
+    }
+}
+
+/// A certificate for the administrator, in a kubeconfig of its own.
+fn write_access(cluster: &Cluster, pki: &Pki, api_port: u16) -> Result<(), EngineError> {
+    let (name, group) = ADMINISTRATOR;
+    let identity = pki.client(name, &[group])?;
+    let server = format!("https://127.0.0.1:{api_port}");
+    let access = Access::new(
+        cluster.context(),
+        server,
+        pki.authority(),
+        &identity.certificate,
+        &identity.key,
+    );
+    Ok(access.write(&cluster.paths().kubeconfig())?)
+}
+
+/// Tell the command line that waits, and the log.
+fn report(arguments: &UpArgs, api: Duration, node: Duration) {
+    let (api, node) = (api.as_millis(), node.as_millis());
+    tracing::info!("the API answers after {api} ms, the node is ready after {node} ms");
+    if arguments.report {
+        // The next line of standard output is the last: the command line then goes away.
+        crate::cli::print(&format!(
+            "ready is up: the API answered after {api} ms, the node was Ready after {node} ms\n"
+        ));
+    } else {
+        crate::cli::print(&format!("coracle is up ({api} ms, {node} ms); stop it with Ctrl-C\n"));
+    }
+}
+
+fn remove_file(path: &std::path::Path) -> Result<(), EngineError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(EngineError::File { path: path.into(), source })
+        }
+        _ => Ok(()),
+    }
+}

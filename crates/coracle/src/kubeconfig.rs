@@ -1,0 +1,261 @@
+//! The user's kubeconfig: our cluster, user and context are put in and taken out; everything else
+//! in the file stays.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+/// Why a kubeconfig was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    /// No home directory and no `$KUBECONFIG`.
+    #[error("neither $KUBECONFIG nor $HOME is set: set one of them")]
+    NoHome,
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a kubeconfig.
+    #[error("{} is not a kubeconfig ({reason}): mend or move it, then run the command again", .path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// How to reach a cluster as its administrator: a kubeconfig with one entry of each list.
+#[derive(Clone, Debug)]
+pub struct Access {
+    context: String,
+    cluster: Value,
+    user: Value,
+}
+
+impl Access {
+    /// Access to `server` (a URL) under the name `context`, with certificates and key in PEM.
+    pub fn new(
+        context: String,
+        server: String,
+        authority: &str,
+        certificate: &str,
+        key: &str,
+    ) -> Self {
+        let cluster = json!({
+            "server": server,
+            "certificate-authority-data": base64_of(authority),
+        });
+        let user = json!({
+            "client-certificate-data": base64_of(certificate),
+            "client-key-data": base64_of(key),
+        });
+        Self { context, cluster, user }
+    }
+
+    /// What [`Access::write`] wrote to `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no kubeconfig.
+    pub fn read(path: &Path) -> Result<Self, KubeconfigError> {
+        let malformed = || KubeconfigError::Malformed {
+            path: path.into(),
+            reason: "it names no cluster, user and context".into(),
+        };
+        let config = Value::Object(read(path)?.ok_or_else(malformed)?);
+        let part = |pointer: &str| config.pointer(pointer).cloned().ok_or_else(malformed);
+        Ok(Self {
+            context: part("/current-context")?.as_str().ok_or_else(malformed)?.into(),
+            cluster: part("/clusters/0/cluster")?,
+            user: part("/users/0/user")?,
+        })
+    }
+
+    /// Write a kubeconfig that holds nothing else.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), KubeconfigError> {
+        let mut config = empty();
+        self.merge_into(&mut config);
+        write(path, &to_yaml(&config))
+    }
+
+    /// Put our entries into `config`, in the place of older ones, and make our context current.
+    fn merge_into(&self, config: &mut Map<String, Value>) {
+        let name = &self.context;
+        remove_entries(config, name);
+        push(config, "clusters", json!({"name": name, "cluster": self.cluster}));
+        push(config, "users", json!({"name": name, "user": self.user}));
+        let context = json!({"cluster": name, "user": name});
+        push(config, "contexts", json!({"name": name, "context": context}));
+        config.insert("current-context".into(), json!(name));
+    }
+}
+
+/// The user's file: the first of `$KUBECONFIG`, else `~/.kube/config`.
+///
+/// # Errors
+/// When neither variable is set.
+pub fn user_file() -> Result<PathBuf, KubeconfigError> {
+    if let Some(list) = std::env::var_os("KUBECONFIG")
+        && let Some(first) = std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty())
+    {
+        return Ok(first);
+    }
+    let home = std::env::var_os("HOME").ok_or(KubeconfigError::NoHome)?;
+    Ok(Path::new(&home).join(".kube/config"))
+}
+
+/// Add `access` to the file at `path` and make it current.
+///
+/// # Errors
+/// When the file cannot be read, is no kubeconfig, or cannot be written; it is then unchanged.
+pub fn add(path: &Path, access: &Access) -> Result<(), KubeconfigError> {
+    let mut config = read(path)?.unwrap_or_else(empty);
+    access.merge_into(&mut config);
+    write(path, &to_yaml(&config))
+}
+
+/// Take cluster, user and context called `context` out of the file at `path`.
+///
+/// # Errors
+/// As [`add`]. A file that does not exist is no error.
+pub fn remove(path: &Path, context: &str) -> Result<(), KubeconfigError> {
+    let Some(mut config) = read(path)? else { return Ok(()) };
+    let before = config.clone();
+    remove_entries(&mut config, context);
+    if config.get("current-context").and_then(Value::as_str) == Some(context) {
+        config.insert("current-context".into(), json!(""));
+    }
+    if config == before { Ok(()) } else { write(path, &to_yaml(&config)) }
+}
+
+fn empty() -> Map<String, Value> {
+    let mut config = Map::new();
+    config.insert("apiVersion".into(), json!("v1"));
+    config.insert("kind".into(), json!("Config"));
+    config.insert("preferences".into(), json!({}));
+    config
+}
+
+fn push(config: &mut Map<String, Value>, list: &str, entry: Value) {
+    match config.get_mut(list) {
+        Some(Value::Array(entries)) => entries.push(entry),
+        _ => drop(config.insert(list.into(), Value::Array(vec![entry]))),
+    }
+}
+
+fn remove_entries(config: &mut Map<String, Value>, name: &str) {
+    for list in ["clusters", "users", "contexts"] {
+        if let Some(Value::Array(entries)) = config.get_mut(list) {
+            entries.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(name));
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Map<String, Value>>, KubeconfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(KubeconfigError::Read { path: path.into(), source }),
+    };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let malformed = |reason: String| KubeconfigError::Malformed { path: path.into(), reason };
+    match serde_saphyr::from_str(&text) {
+        Ok(Value::Object(map)) => Ok(Some(map)),
+        Ok(_) => Err(malformed("it holds no map".into())),
+        Err(error) => {
+            Err(malformed(error.to_string().lines().next().unwrap_or_default().to_string()))
+        }
+    }
+}
+
+/// Replace the file whole, readable by its owner alone: it holds a key.
+fn write(path: &Path, text: &str) -> Result<(), KubeconfigError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    // A symbolic link stays one: replace what it points to.
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let failed = |source| KubeconfigError::Write { path: path.into(), source };
+    if let Some(parent) = target.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let partial = target.with_extension(format!("partial-{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&partial, &target).map_err(failed)
+}
+
+fn to_yaml(config: &Map<String, Value>) -> String {
+    // A JSON value always has a YAML form; JSON is one, should the printer ever refuse.
+    serde_saphyr::to_string(config)
+        .unwrap_or_else(|_| Value::Object(config.clone()).to_string() + "\n")
+}
+
+fn base64_of(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(context: &str) -> Access {
+        Access::new(context.into(), "https://127.0.0.1:6443".into(), "CA", "CERT", "KEY")
+    }
+
+    #[test]
+    fn other_clusters_and_unknown_fields_survive_adding_and_removing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        std::fs::write(
+            &path,
+            "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: 'https://w', extra: [1]}\nusers: []\n",
+        )
+        .unwrap();
+        add(&path, &access("coracle")).unwrap();
+        add(&path, &access("coracle")).unwrap();
+        let config = read(&path).unwrap().unwrap();
+        assert_eq!(config["current-context"], "coracle");
+        assert_eq!(config["clusters"].as_array().unwrap().len(), 2);
+        assert_eq!(config["clusters"][0]["cluster"]["extra"][0], 1);
+        remove(&path, "coracle").unwrap();
+        let config = read(&path).unwrap().unwrap();
+        assert_eq!(config["clusters"].as_array().unwrap().len(), 1);
+        assert_eq!(config["users"].as_array().unwrap().len(), 0);
+        assert_eq!(config["current-context"], "");
+    }
+
+    #[test]
+    fn a_file_that_is_no_kubeconfig_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        std::fs::write(&path, "- just\n- a list\n").unwrap();
+        let error = add(&path, &access("coracle")).unwrap_err();
+        assert!(error.to_string().contains("not a kubeconfig"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "- just\n- a list\n");
+    }
+}

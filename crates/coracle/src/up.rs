@@ -1,0 +1,168 @@
+//! `coracle up`: start the engine in the background, or be it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+
+use crate::cli::{Cluster, print};
+use crate::engine::{self, EngineError};
+use crate::{control, kubeconfig};
+
+/// Arguments of `up`.
+#[derive(Args, Clone, Debug)]
+pub struct UpArgs {
+    /// Port of the API on loopback
+    #[arg(long, default_value_t = 6443)]
+    pub api_port: u16,
+    /// Range of load balancer addresses (CIDR) [default: the first of a few that is free]
+    #[arg(long, value_name = "CIDR")]
+    pub lb_range: Option<String>,
+    /// Further addresses of this host on which the API listens
+    #[arg(long, value_name = "IP")]
+    pub api_address: Vec<IpAddr>,
+    /// Be the engine instead of starting it in the background
+    #[arg(long)]
+    pub foreground: bool,
+    /// Leave the user's kubeconfig alone
+    #[arg(long)]
+    pub no_kubeconfig: bool,
+    /// The command line waits on standard output for `ready` (set by `up` itself)
+    #[arg(long, hide = true)]
+    pub report: bool,
+}
+
+/// Why the cluster did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// Containers need root.
+    #[error("coracle up makes namespaces, mounts and routes: run it as root (sudo coracle up)")]
+    NotRoot,
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {}: {source}", .path.display())]
+    DataDir {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The engine did not come up; its last words follow.
+    #[error("the engine did not start: {last_words}\n(its whole log: {})", .log.display())]
+    DidNotStart {
+        /// The end of its log.
+        last_words: String,
+        /// Where the rest is.
+        log: PathBuf,
+    },
+    /// The process could not be started.
+    #[error("cannot start the engine: {0}")]
+    Spawn(#[source] std::io::Error),
+    /// The user's kubeconfig could not be changed.
+    #[error("the cluster is up, but {0}")]
+    Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// The engine failed in the foreground.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Start the cluster (or find it running) and make it kubectl's current context.
+///
+/// # Errors
+/// With a sentence that says what to do.
+pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
+    if !is_root() {
+        return Err(UpError::NotRoot);
+    }
+    let paths = cluster.paths();
+    make_data_dir(paths.data_dir())?;
+    if arguments.foreground {
+        return Ok(engine::run(cluster, arguments)?);
+    }
+    let came_up = if control::is_running(paths.data_dir()) {
+        "is already up".to_string()
+    } else {
+        start(cluster, arguments)?
+    };
+    let name = cluster.context();
+    print(&format!("{name} {came_up}\n"));
+    if !arguments.no_kubeconfig {
+        let file = kubeconfig::user_file()?;
+        kubeconfig::add(&file, &engine::access(cluster)?)?;
+        print(&format!("kubectl's current context is \"{name}\" (in {})\n", file.display()));
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn make_data_dir(path: &Path) -> Result<(), UpError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let failed = |source| UpError::DataDir { path: path.to_path_buf(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+}
+
+/// Start the engine as a process of its own; the text says how fast it was.
+fn start(cluster: &Cluster, arguments: &UpArgs) -> Result<String, UpError> {
+    let log_path = cluster.paths().log();
+    let mut log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .read(true)
+        .open(&log_path)
+        .map_err(|source| UpError::DataDir { path: log_path.clone(), source })?;
+    let begin = log.seek(SeekFrom::End(0)).map_err(UpError::Spawn)?;
+    let mut child = engine_command(cluster, arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.try_clone().map_err(UpError::Spawn)?)
+        .current_dir("/")
+        .process_group(0)
+        .spawn()
+        .map_err(UpError::Spawn)?;
+    let report = child.stdout.take().map(BufReader::new);
+    for line in report.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+        if let Some(text) = line.strip_prefix("ready ") {
+            return Ok(text.to_string());
+        }
+    }
+    // Its standard output closed without `ready`: it has ended or is about to.
+    child.wait().map_err(UpError::Spawn)?;
+    Err(UpError::DidNotStart { last_words: last_words(&mut log, begin), log: log_path })
+}
+
+fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("coracle");
+    // One heap per thread would keep several times what is in use.
+    command.env("MALLOC_ARENA_MAX", "1");
+    command.arg("--name").arg(&cluster.name);
+    command.arg("--data-dir").arg(cluster.paths().data_dir());
+    command.args(["up", "--foreground", "--report"]);
+    command.args(["--api-port", &arguments.api_port.to_string()]);
+    if let Some(range) = &arguments.lb_range {
+        command.args(["--lb-range", range]);
+    }
+    for address in &arguments.api_address {
+        command.args(["--api-address", &address.to_string()]);
+    }
+    command
+}
+
+/// The last line that the engine wrote since `begin`, without its own name.
+fn last_words(log: &mut File, begin: u64) -> String {
+    let mut text = String::new();
+    let read = log.seek(SeekFrom::Start(begin)).and_then(|_| log.read_to_string(&mut text));
+    let words = match read {
+        Ok(_) => {
+            text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing")
+        }
+        Err(_) => "its log cannot be read",
+    };
+    words.strip_prefix("coracle: ").unwrap_or(words).to_string()
+}

@@ -1,0 +1,197 @@
+"""Every kubectl command that works on objects, as people use it, with each kubectl."""
+
+import json
+
+import pytest
+
+from cluster import KUBECTLS, eventually
+
+CONFIG_MAP = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, labels: {app: web}}
+data: {color: red, size: "1"}
+"""
+
+STATEFUL_SET = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: web}
+spec:
+  serviceName: web
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: web
+          image: busybox:1.36
+          command: [sh, -c, "trap 'exit 0' TERM; sleep 1000000 & wait"]
+          env: [{name: COLOR, value: red}]
+"""
+
+
+@pytest.fixture(params=KUBECTLS)
+def kubectl(request, cluster, namespace):
+    """kubectl of one version, in a namespace of the test's own."""
+
+    def run(*arguments, **options):
+        return cluster.kubectl(*arguments, "-n", namespace, version=request.param, **options)
+
+    def process(*arguments, **options):
+        return cluster.kubectl_process(*arguments, "-n", namespace, version=request.param, **options)
+
+    run.process = process
+    run.json = lambda *arguments: json.loads(run("get", *arguments, "-o", "json"))
+    return run
+
+
+def test_apply_on_both_sides_and_diff(kubectl):
+    assert "configmap/settings created" in kubectl("apply", "-f", "-", input=CONFIG_MAP)
+    assert "configmap/settings unchanged" in kubectl("apply", "-f", "-", input=CONFIG_MAP)
+    changed = CONFIG_MAP.replace("red", "blue").replace(', size: "1"', "")
+    diff = kubectl.process("diff", "-f", "-", input=changed, check=False)
+    assert diff.returncode == 1, diff.stderr
+    assert "-  color: red" in diff.stdout and "+  color: blue" in diff.stdout
+    assert "configmap/settings configured" in kubectl("apply", "-f", "-", input=changed)
+    assert kubectl.json("configmap", "settings")["data"] == {"color": "blue"}
+
+    mine = CONFIG_MAP.replace("settings", "mine")
+    kubectl("apply", "--server-side", "-f", "-", input=mine)
+    kubectl("patch", "configmap", "mine", "--type=merge", "-p", '{"data":{"color":"green"}}')
+    conflict = kubectl.process("apply", "--server-side", "-f", "-", input=mine, check=False)
+    assert conflict.returncode == 1
+    assert 'conflict with "kubectl-patch" using v1' in conflict.stderr
+    assert ".data.color" in conflict.stderr
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=mine)
+    assert kubectl.json("configmap", "mine")["data"]["color"] == "red"
+
+
+def test_defaults_do_not_show_as_drift(kubectl):
+    kubectl("apply", "-f", "-", input=STATEFUL_SET)
+    diff = kubectl.process("diff", "-f", "-", input=STATEFUL_SET, check=False)
+    assert diff.returncode == 0, diff.stdout + diff.stderr
+    assert "unchanged" in kubectl("apply", "-f", "-", input=STATEFUL_SET)
+
+
+def test_patch_of_every_type(kubectl):
+    kubectl("create", "-f", "-", input=STATEFUL_SET)
+    strategic = '{"spec":{"template":{"spec":{"containers":[{"name":"web","env":[{"name":"SIZE","value":"2"}]}]}}}}'
+    kubectl("patch", "sts", "web", "-p", strategic)
+    container = kubectl.json("sts", "web")["spec"]["template"]["spec"]["containers"][0]
+    assert {e["name"] for e in container["env"]} == {"COLOR", "SIZE"}
+    assert container["image"] == "busybox:1.36"
+    kubectl("patch", "sts", "web", "--type=merge", "-p", '{"metadata":{"labels":{"a":"b"}}}')
+    kubectl("patch", "sts", "web", "--type=json", "-p",
+            '[{"op":"test","path":"/metadata/labels/a","value":"b"},'
+            '{"op":"replace","path":"/spec/replicas","value":1}]')
+    web = kubectl.json("sts", "web")
+    assert web["spec"]["replicas"] == 1 and web["metadata"]["labels"] == {"a": "b"}
+    wrong = kubectl.process("patch", "sts", "web", "--type=json", "-p",
+                            '[{"op":"test","path":"/metadata/labels/a","value":"c"}]', check=False)
+    assert wrong.returncode == 1
+
+
+def test_edit_replace_label_annotate_and_set(kubectl, cluster, monkeypatch):
+    kubectl("create", "-f", "-", input=CONFIG_MAP)
+    cluster.extra = {"KUBE_EDITOR": "sed -i s/red/yellow/"}
+    try:
+        assert "configmap/settings edited" in kubectl("edit", "configmap", "settings")
+    finally:
+        cluster.extra = {}
+    assert kubectl.json("configmap", "settings")["data"]["color"] == "yellow"
+    kubectl("label", "configmap", "settings", "tier=front", "app-")
+    kubectl("annotate", "configmap", "settings", "note=hello")
+    metadata = kubectl.json("configmap", "settings")["metadata"]
+    assert metadata["labels"] == {"tier": "front"}
+    assert metadata["annotations"]["note"] == "hello"
+    assert kubectl("get", "configmap", "-l", "tier in (front)", "-o", "name") == "configmap/settings\n"
+    kubectl("replace", "-f", "-", input=CONFIG_MAP)
+    assert kubectl.json("configmap", "settings")["data"]["color"] == "red"
+    kubectl("create", "-f", "-", input=STATEFUL_SET)
+    kubectl("set", "env", "sts/web", "COLOR=blue")
+    kubectl("set", "image", "sts/web", "web=busybox:1.37")
+    container = kubectl.json("sts", "web")["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "busybox:1.37" and container["env"][0]["value"] == "blue"
+
+
+def test_generators_send_protobuf_and_are_understood(kubectl):
+    kubectl("create", "configmap", "one", "--from-literal=a=b")
+    kubectl("create", "secret", "generic", "two", "--from-literal=password=x y")
+    kubectl("create", "serviceaccount", "three")
+    kubectl("create", "role", "four", "--verb=get,list", "--resource=pods")
+    kubectl("create", "rolebinding", "five", "--role=four", "--serviceaccount=default:three")
+    kubectl("create", "service", "clusterip", "six", "--tcp=80:8080")
+    kubectl("create", "quota", "seven", "--hard=pods=10")
+    kubectl("create", "poddisruptionbudget", "eight", "--selector=app=web", "--min-available=50%")
+    kubectl("create", "deployment", "nine", "--image=busybox:1.36", "--replicas=0")
+    kubectl("create", "job", "ten", "--image=busybox:1.36")
+    kubectl("create", "cronjob", "eleven", "--image=busybox:1.36", "--schedule=* * * * *")
+    kubectl("create", "ingress", "twelve", "--rule=a.example/*=six:80")
+    assert kubectl.json("configmap", "one")["data"] == {"a": "b"}
+    assert kubectl.json("secret", "two")["data"] == {"password": "eCB5"}
+    assert kubectl.json("pdb", "eight")["spec"]["minAvailable"] == "50%"
+    assert kubectl.json("deployment", "nine")["spec"]["replicas"] == 0
+    assert kubectl.json("service", "six")["spec"]["clusterIP"].startswith("10.")
+    token = kubectl("create", "token", "three", "--duration=10m").strip()
+    assert token.count(".") == 2
+    who = kubectl("auth", "whoami", "--token", token, "-o", "json", "--kubeconfig=/dev/null",
+                  check=False)
+    assert who is not None
+
+
+def test_explain_api_resources_and_auth(kubectl):
+    assert "serviceName" in kubectl("explain", "sts.spec")
+    assert "<[]Container>" in kubectl("explain", "pod.spec.containers", "--recursive=false")
+    resources = kubectl("api-resources", "-o", "wide")
+    assert "statefulsets" in resources and "sts" in resources
+    assert "apps/v1" in kubectl("api-versions")
+    assert kubectl("auth", "can-i", "create", "pods").strip() == "yes"
+    refused = kubectl.process("auth", "can-i", "create", "pods", "--as=nobody", check=False)
+    assert refused.stdout.strip() == "no" and refused.returncode == 1
+    denied = kubectl.process("get", "pods", "--as=nobody", check=False)
+    assert 'User "nobody" cannot list resource "pods" in API group "" in the namespace' in denied.stderr
+
+
+def test_mistakes_get_upstreams_words(kubectl):
+    unknown = kubectl.process("apply", "-f", "-", input=CONFIG_MAP.replace("\ndata:", "\ndate:"), check=False)
+    assert 'strict decoding error: unknown field "date"' in unknown.stderr
+    missing = kubectl.process("get", "sts", "nothing", check=False)
+    assert 'Error from server (NotFound): statefulsets.apps "nothing" not found' in missing.stderr
+    wrong = STATEFUL_SET.replace("labels: {app: web}", "labels: {app: other}")
+    invalid = kubectl.process("create", "-f", "-", input=wrong, check=False)
+    assert 'The StatefulSet "web" is invalid: spec.template.metadata.labels: Invalid value:' in invalid.stderr
+    assert "`selector` does not match template `labels`" in invalid.stderr
+    kubectl("create", "-f", "-", input=STATEFUL_SET)
+    again = kubectl.process("create", "-f", "-", input=STATEFUL_SET, check=False)
+    assert 'Error from server (AlreadyExists): error when creating "STDIN": statefulsets.apps "web" already exists' in again.stderr
+    immutable = kubectl.process("patch", "sts", "web", "--type=merge", "-p",
+                                '{"spec":{"serviceName":"other"}}', check=False)
+    assert "updates to statefulset spec for fields other than 'replicas'" in immutable.stderr
+
+
+def test_delete_with_every_cascade(kubectl):
+    for cascade in ["background", "foreground", "orphan"]:
+        kubectl("create", "-f", "-", input=STATEFUL_SET)
+        eventually(lambda: kubectl("get", "pods", "-l", "app=web", "-o", "name"), "a pod exists")
+        kubectl("delete", "sts", "web", f"--cascade={cascade}")
+        assert kubectl("get", "sts", "-o", "name") == ""
+        if cascade == "orphan":
+            pods = kubectl.json("pods", "-l", "app=web")["items"]
+            assert pods and all("ownerReferences" not in pod["metadata"] for pod in pods)
+            kubectl("delete", "pods", "-l", "app=web")
+        eventually(lambda: not kubectl("get", "pods", "-l", "app=web", "-o", "name"), "pods gone")
+
+
+def test_formats_and_watch(kubectl):
+    kubectl("create", "-f", "-", input=CONFIG_MAP)
+    assert kubectl("get", "cm", "settings", "-o", "jsonpath={.data.color}") == "red"
+    assert "color: red" in kubectl("get", "cm", "settings", "-o", "yaml")
+    assert kubectl("get", "cm", "settings", "-o", "custom-columns=C:.data.color") == "C\nred\n"
+    wide = kubectl("get", "cm", "settings", "-o", "wide", "--show-labels")
+    assert wide.splitlines()[0].split() == ["NAME", "DATA", "AGE", "LABELS"]
+    kubectl("wait", "cm/settings", "--for=jsonpath={.data.color}=red", "--timeout=10s")
+    describe = kubectl("describe", "cm", "settings")
+    assert "color:\n----\nred" in describe

@@ -1,0 +1,251 @@
+"""What a StatefulSet promises, on real containers: the checks of upstream's end-to-end tests."""
+
+import time
+
+import pytest
+
+from cluster import eventually
+
+# The pod is ready while /data/ready exists on its own volume... here: while the file is there.
+SET = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: ss}}
+spec:
+  serviceName: ss
+  replicas: {replicas}
+  podManagementPolicy: {policy}
+  {extra}
+  selector: {{matchLabels: {{app: ss}}}}
+  template:
+    metadata: {{labels: {{app: ss}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: main
+          image: busybox:1.36
+          command: [sh, -c, "trap 'exit 0' TERM; touch /tmp/ready; sleep 1000000 & wait"]
+          env: [{{name: VERSION, value: "{version}"}}]
+          readinessProbe:
+            exec: {{command: [test, -e, /tmp/ready]}}
+            periodSeconds: 1
+            failureThreshold: 1
+"""
+
+
+class Set:
+    """The set `ss` in a namespace."""
+
+    def __init__(self, cluster, namespace):
+        self.cluster, self.namespace = cluster, namespace
+
+    def kubectl(self, *arguments, **options):
+        return self.cluster.kubectl(*arguments, "-n", self.namespace, **options)
+
+    def apply(self, replicas=3, policy="OrderedReady", extra="", version="1"):
+        text = SET.format(replicas=replicas, policy=policy, extra=extra, version=version)
+        self.kubectl("apply", "-f", "-", input=text)
+
+    def get(self):
+        return self.cluster.get("sts", "ss", "-n", self.namespace)
+
+    def pods(self):
+        """{name: pod} of the pods that are not being deleted."""
+        items = self.cluster.get("pods", "-n", self.namespace, "-l", "app=ss")["items"]
+        return {pod["metadata"]["name"]: pod for pod in items
+                if "deletionTimestamp" not in pod["metadata"]}
+
+    def revisions(self):
+        return {name: pod["metadata"]["labels"]["controller-revision-hash"]
+                for name, pod in self.pods().items()}
+
+    def ready(self, count):
+        eventually(lambda: self.get()["status"].get("readyReplicas", 0) == count, f"{count} ready")
+
+    def rolled_out(self):
+        self.kubectl("rollout", "status", "sts/ss", "--timeout=60s")
+
+    def unready(self, name):
+        self.kubectl("exec", name, "--", "rm", "/tmp/ready")
+        eventually(lambda: not is_ready(self.pods()[name]), f"{name} not ready")
+
+    def mend(self, name):
+        self.kubectl("exec", name, "--", "touch", "/tmp/ready")
+
+
+def is_ready(pod):
+    return any(c["type"] == "Ready" and c["status"] == "True"
+               for c in pod["status"].get("conditions", []))
+
+
+@pytest.fixture
+def ss(cluster, namespace):
+    return Set(cluster, namespace)
+
+
+def test_pods_come_in_order_and_go_in_reverse(ss):
+    ss.apply(3)
+    ss.rolled_out()
+    pods = ss.pods()
+    created = [pods[f"ss-{i}"]["metadata"]["creationTimestamp"] for i in range(3)]
+    assert created == sorted(created)
+    for i in range(1, 3):
+        before = [c for c in pods[f"ss-{i-1}"]["status"]["conditions"] if c["type"] == "Ready"][0]
+        assert before["lastTransitionTime"] <= pods[f"ss-{i}"]["metadata"]["creationTimestamp"]
+    assert pods["ss-1"]["spec"]["hostname"] == "ss-1"
+    assert ss.kubectl("exec", "ss-2", "--", "hostname").strip() == "ss-2"
+    ss.kubectl("scale", "sts/ss", "--replicas=1")
+    eventually(lambda: list(ss.pods()) == ["ss-0"], "one pod left")
+    events = ss.kubectl("get", "events", "--sort-by=.metadata.creationTimestamp", "-o",
+                        "jsonpath={range .items[?(@.reason==\"SuccessfulDelete\")]}{.message}{\"\\n\"}{end}")
+    assert "ss-2" in events and "ss-1" in events
+
+
+def test_an_unready_pod_holds_scaling(ss):
+    ss.apply(1)
+    ss.ready(1)
+    ss.unready("ss-0")
+    ss.kubectl("scale", "sts/ss", "--replicas=3")
+    time.sleep(5)
+    assert list(ss.pods()) == ["ss-0"], "nothing is created behind a pod that is not ready"
+    ss.mend("ss-0")
+    ss.ready(3)
+    ss.unready("ss-0")
+    ss.kubectl("scale", "sts/ss", "--replicas=0")
+    time.sleep(5)
+    assert len(ss.pods()) == 3, "nothing is removed while a lower pod is not ready"
+    ss.mend("ss-0")
+    eventually(lambda: not ss.pods(), "no pods left")
+
+
+def test_parallel_scaling_does_not_wait(ss):
+    ss.apply(3, policy="Parallel")
+    ss.ready(3)
+    ss.unready("ss-1")
+    ss.kubectl("scale", "sts/ss", "--replicas=5")
+    eventually(lambda: len(ss.pods()) == 5, "five pods although one is not ready")
+    ss.kubectl("scale", "sts/ss", "--replicas=0")
+    eventually(lambda: not ss.pods(), "all gone")
+
+
+def test_rolling_update_from_the_top_and_rollback_to_the_same_revision(ss):
+    ss.apply(3)
+    ss.rolled_out()
+    first = ss.get()["status"]["currentRevision"]
+    ss.unready("ss-1")
+    ss.apply(3, version="2")
+    eventually(lambda: ss.get()["status"].get("updateRevision") != first, "a new revision")
+    # OrderedReady: a pod of the old revision that was ready once and is not now holds everything.
+    time.sleep(3)
+    assert set(ss.revisions().values()) == {first}
+    ss.mend("ss-1")
+    ss.rolled_out()
+    status = ss.get()["status"]
+    assert status["currentRevision"] == status["updateRevision"] != first
+    assert set(ss.revisions().values()) == {status["updateRevision"]}
+    history = ss.kubectl("rollout", "history", "sts/ss")
+    assert [line.split()[0] for line in history.splitlines()[2:]] == ["1", "2"]
+    ss.kubectl("rollout", "undo", "sts/ss")
+    ss.rolled_out()
+    assert ss.get()["status"]["currentRevision"] == first, "the old revision, not a copy"
+    ss.kubectl("rollout", "restart", "sts/ss")
+    ss.rolled_out()
+
+
+def test_canary_and_phased_update(ss):
+    partition = "updateStrategy: {{type: RollingUpdate, rollingUpdate: {{partition: {}}}}}"
+    ss.apply(3, extra=partition.format(3))
+    ss.rolled_out()
+    old = ss.get()["status"]["currentRevision"]
+    ss.apply(3, extra=partition.format(3), version="2")
+    eventually(lambda: ss.get()["status"]["updateRevision"] != old, "a new revision")
+    new = ss.get()["status"]["updateRevision"]
+    time.sleep(2)
+    assert set(ss.revisions().values()) == {old}
+    ss.apply(3, extra=partition.format(2), version="2")
+    expected = {"ss-0": old, "ss-1": old, "ss-2": new}
+    eventually(lambda: ss.revisions() == expected, "only the canary is new")
+    ss.ready(3)
+    ss.kubectl("delete", "pod", "ss-0", "ss-2")
+    eventually(lambda: ss.revisions() == expected, "deleted pods come back at their revisions")
+    ss.ready(3)
+    for i in [1, 0]:
+        ss.apply(3, extra=partition.format(i), version="2")
+        ss.rolled_out()
+        expected[f"ss-{i}"] = new
+        assert ss.revisions() == expected
+    eventually(lambda: ss.get()["status"]["currentRevision"] == new, "the roll-out is complete")
+
+
+def test_on_delete_changes_nothing_until_a_pod_is_deleted(ss):
+    strategy = "updateStrategy: {type: OnDelete}"
+    ss.apply(2, extra=strategy)
+    ss.ready(2)
+    old = ss.revisions()["ss-0"]
+    ss.apply(2, extra=strategy, version="2")
+    time.sleep(2)
+    assert set(ss.revisions().values()) == {old}
+    ss.kubectl("delete", "pod", "ss-1")
+    ss.ready(2)
+    assert ss.revisions()["ss-0"] == old != ss.revisions()["ss-1"]
+
+
+def test_a_broken_rollout_is_cured_by_the_fixed_template(ss):
+    """kubernetes#67250: a stock cluster waits here for ever."""
+    ss.apply(2)
+    ss.rolled_out()
+    ss.kubectl("set", "image", "sts/ss", "main=busybox:missing")
+    waiting = "ImagePullBackOff", "ErrImagePull"
+    eventually(lambda: any(
+        state.get("state", {}).get("waiting", {}).get("reason") in waiting
+        for pod in ss.pods().values() for state in pod["status"].get("containerStatuses", [])),
+        "the new pod cannot start")
+    ss.kubectl("set", "image", "sts/ss", "main=busybox:1.36")
+    ss.rolled_out()
+    ss.ready(2)
+
+
+def test_claims_follow_their_ordinals_and_the_retention_policy(ss):
+    claims = """volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 16Mi}}}
+  persistentVolumeClaimRetentionPolicy: {whenScaled: Delete, whenDeleted: Retain}"""
+    ss.apply(2, extra=claims)
+    ss.ready(2)
+
+    def names():
+        return sorted(c["metadata"]["name"] for c in
+                      ss.cluster.get("pvc", "-n", ss.namespace)["items"])
+
+    assert names() == ["data-ss-0", "data-ss-1"]
+    ss.kubectl("scale", "sts/ss", "--replicas=1")
+    eventually(lambda: names() == ["data-ss-0"], "the claim of the removed pod is deleted")
+    ss.kubectl("delete", "sts", "ss")
+    eventually(lambda: not ss.pods(), "pods gone")
+    assert names() == ["data-ss-0"], "whenDeleted: Retain"
+
+
+def test_a_rejected_pod_is_replaced_until_it_fits(ss):
+    """Upstream's 'Should recreate evicted statefulset': a host port is taken, then free."""
+    node = ss.cluster.get("nodes")["items"][0]["metadata"]["name"]
+    blocker = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "blocker"}, "spec": {
+        "nodeName": node, "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "c", "image": "busybox:1.36", "command": ["sleep", "1000000"],
+                        "ports": [{"containerPort": 21017, "hostPort": 21017}]}]}}
+    import json
+    ss.kubectl("create", "-f", "-", input=json.dumps(blocker))
+    eventually(lambda: ss.cluster.get("pod", "blocker", "-n", ss.namespace)["status"]["phase"]
+               == "Running", "blocker runs")
+    text = SET.format(replicas=1, policy="OrderedReady", extra="", version="1").replace(
+        "      containers:", f"      nodeName: {node}\n      containers:").replace(
+        "          env:", "          ports: [{containerPort: 21017, hostPort: 21017}]\n          env:")
+    ss.kubectl("apply", "-f", "-", input=text)
+
+    def uid():
+        pod = ss.pods().get("ss-0")
+        return pod and pod["metadata"]["uid"]
+
+    first = eventually(uid, "the pod exists")
+    eventually(lambda: uid() not in (None, first), "it is rejected and re-created")
+    ss.kubectl("delete", "pod", "blocker")
+    ss.ready(1)
