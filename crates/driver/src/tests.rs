@@ -362,3 +362,86 @@ fn a_namespace_goes_with_everything_in_it() {
     let left: Vec<_> = snapshot.objects().filter(|o| o.metadata().namespace == "shop").collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// A bit of everything that controllers look after.
+fn busy() -> World {
+    let mut world = World::new();
+    world.add_node();
+    let lease = json!({
+        "metadata": {"name": "node-1"},
+        "spec": {"renewTime": "2026-01-01T00:00:00.000000Z", "holderIdentity": "node-1"},
+    });
+    world.create("leases.coordination.k8s.io", "kube-node-lease", lease);
+    let mut set = web();
+    set["spec"]["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
+    world.create("statefulsets.apps", "default", set);
+    let ports = json!([{"name": "http", "port": 80, "targetPort": "http"}]);
+    for (name, extra) in [
+        ("web", json!({"clusterIP": "None"})),
+        ("public", json!({"type": "LoadBalancer", "ports": ports})),
+        ("plain", json!({"ports": ports, "publishNotReadyAddresses": true})),
+    ] {
+        let mut spec = extra;
+        spec["selector"] = json!({"app": "web"});
+        world.create("services", "default", json!({"metadata": {"name": name}, "spec": spec}));
+    }
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let budget =
+        json!({"metadata": {"name": "web"}, "spec": {"selector": selector, "maxUnavailable": 1}});
+    world.create("poddisruptionbudgets.policy", "default", budget);
+    world.play();
+    world
+}
+
+#[test]
+fn an_engine_that_starts_again_writes_nothing() {
+    let mut world = busy();
+    let revision = world.api.snapshot().revision();
+    world.looped = Loop::new(CONTROLLERS, config(), world.events.clone());
+    world.settle();
+    let changed: Vec<_> = {
+        let mut watch = world.api.store().watch(revision).unwrap();
+        std::iter::from_fn(|| watch.try_next().unwrap()).map(|event| event.key.clone()).collect()
+    };
+    assert!(changed.is_empty(), "{changed:?}");
+    let budget = world.get("poddisruptionbudgets.policy", "web");
+    assert_eq!(budget.value()["status"]["disruptionsAllowed"], 1);
+}
+
+#[test]
+fn a_refused_pod_is_told_in_an_event_and_tried_again_later() {
+    let mut world = World::new();
+    let long = "w".repeat(60);
+    let mut set = web();
+    set["metadata"]["name"] = json!(long);
+    world.create("statefulsets.apps", "default", set);
+    let snapshot = world.api.snapshot();
+    let events: Vec<_> = snapshot.list("events", Some("default")).collect();
+    let failed = events.iter().find(|event| event.str_at("/reason") == Some("FailedCreate"));
+    let message = failed.and_then(|event| event.str_at("/message")).unwrap();
+    let start = format!(
+        "create Pod {long}-0 in StatefulSet {long} failed error: Pod \"{long}-0\" is invalid"
+    );
+    assert!(message.starts_with(&start), "{message}");
+    let set = world.get("statefulsets.apps", &long);
+    assert_eq!(set.value()["status"]["observedGeneration"], 1);
+    assert!(world.looped.next_timer().is_some());
+    let why = world.looped.reasons().why(&snapshot, set.key());
+    assert!(why[0].sentence.contains("is invalid"), "{why:?}");
+}
+
+#[tokio::test]
+async fn the_engine_runs_the_loop_until_it_is_told_to_stop() {
+    let World { api, looped, events } = World::new();
+    let mut watch = api.store().watch(api.snapshot().revision()).unwrap();
+    let kinds = api.kinds();
+    let body = Body::Object(json!({"metadata": {"name": "shop"}}));
+    let key = Key::new("namespaces", "", "");
+    let request = at(&kinds, controller("test"), Verb::Create, &key, "", body).unwrap();
+    api.call(request).await.unwrap();
+    let account_comes =
+        async { while &*watch.next().await.unwrap().key.resource != "serviceaccounts" {} };
+    crate::run(looped, api.clone(), events, account_comes).await;
+    assert!(api.snapshot().find("serviceaccounts", "shop", "default").is_some());
+}

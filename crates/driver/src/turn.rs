@@ -207,7 +207,10 @@ async fn submit(api: &Api, name: &str, plan: &Plan, writes: &[Write]) -> Outcome
     match api.transact(requests, requires(&plan.rests_on)).await {
         Ok(_) => Outcome::Done,
         // What the decision saw is no longer so.
-        Err(status) if matches!(status.code, 404 | 409) => Outcome::Outrun,
+        Err(status) if matches!(status.code, 404 | 409) => {
+            tracing::debug!(controller = name, %status, "asked again");
+            Outcome::Outrun
+        }
         Err(status) => Outcome::Refused(status),
     }
 }
