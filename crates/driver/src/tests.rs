@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use coracle_api::kinds::Kinds;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::requests::{at, controller};
 use crate::{EventRecorder, Loop, bootstrap};
 
-struct Still(AtomicU8);
+struct Still(AtomicU64);
 
 impl Source for Still {
     fn now(&self) -> Timestamp {
@@ -25,7 +25,9 @@ impl Source for Still {
     }
 
     fn seed(&self) -> [u8; 32] {
-        [self.0.fetch_add(1, Ordering::Relaxed); 32]
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.0.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        seed
     }
 }
 
@@ -58,7 +60,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let store = Store::open_on(InMemoryBackend::new()).unwrap();
-        let source = Arc::new(Still(AtomicU8::new(0)));
+        let source = Arc::new(Still(AtomicU64::new(0)));
         let api = Api::new(store, Kinds::builtin(), Cluster::default(), source);
         let events = EventRecorder::default();
         let looped = Loop::new(CONTROLLERS, config(), events.clone());

@@ -32,6 +32,7 @@ use self::request::Request;
 use self::volumes::Volumes;
 use crate::plan::{Note, Plan, Write};
 use crate::table::Controller;
+use crate::volumes::{SELECTED_NODE, is_bound};
 use crate::{Context, json, pods};
 
 /// Placements that one plan makes at most; the rest are made at once after it.
@@ -43,8 +44,8 @@ pub(crate) const CONTROLLER: Controller = Controller {
     watches: &[
         ("pods", when_a_pod_waits_or_goes),
         ("nodes", when_a_node_differs),
-        ("persistentvolumeclaims", always),
-        ("persistentvolumes", always),
+        ("persistentvolumeclaims", when_a_claim_can_be_used),
+        ("persistentvolumes", when_a_volume_is_free_or_gone),
         ("storageclasses.storage.k8s.io", always),
     ],
     decide,
@@ -69,6 +70,23 @@ fn when_a_pod_waits_or_goes(event: &Event, _: &Snapshot) -> Vec<Key> {
     let labels = |object: &Arc<Object>| object.metadata().labels.clone();
     let moves = event.old.as_ref().map(labels) != event.new.as_ref().map(labels);
     if waits || frees || moves { question() } else { Vec::new() }
+}
+
+/// A claim that has come, is bound, or is not told a node any more.
+fn when_a_claim_can_be_used(event: &Event, _: &Snapshot) -> Vec<Key> {
+    let (Some(old), Some(new)) = (&event.old, &event.new) else { return question() };
+    let told = |claim: &Object| claim.metadata().annotations.contains_key(SELECTED_NODE);
+    let bound = is_bound(new) && !is_bound(old);
+    let goes = new.metadata().is_deleting() && !old.metadata().is_deleting();
+    let changes = old.value()["spec"] != new.value()["spec"];
+    let untold = told(old) && !told(new);
+    if bound || goes || changes || untold { question() } else { Vec::new() }
+}
+
+/// Volumes that are made for a claim are news when the claim is bound.
+fn when_a_volume_is_free_or_gone(event: &Event, _: &Snapshot) -> Vec<Key> {
+    let is_free = event.last.str_at("/spec/claimRef/name").is_none();
+    if is_free || event.new.is_none() { question() } else { Vec::new() }
 }
 
 /// A node that has changed in more than what it reports of itself every few seconds.

@@ -68,7 +68,9 @@ impl Volumes {
         }
         let told = claim.metadata().annotations.get(SELECTED_NODE);
         let there = told.filter(|node| snapshot.find("nodes", "", node).is_some());
-        let offers = volumes::offers(snapshot, claim).into_iter();
+        // A claim that was told its node gets its volume there.
+        let offers = if there.is_none() { volumes::offers(snapshot, claim) } else { Vec::new() };
+        let offers = offers.into_iter();
         self.waiting.push(Waiting {
             offers: offers.map(|volume| Offer { reach: reach(&volume), volume }).collect(),
             can_provision: class.is_some_and(|class| class.can_provision()),

@@ -40,6 +40,7 @@ pub(super) fn world(set: Value) -> World {
     let mut world = World::new();
     world.create(set);
     world.settle(CONTROLLER);
+    world.check_invariants();
     world
 }
 
