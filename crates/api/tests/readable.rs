@@ -92,8 +92,9 @@ fn value(schema: &Schema, ty: &Type, choices: &mut Choices<'_>, depth: usize) ->
 
 fn check<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<bool, TestCaseError> {
     static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::builtin);
-    let kind = KINDS.iter().find(|kind| kind.schema == name).unwrap();
-    let ty = kind.types().type_named(name).unwrap();
+    let unknown = || TestCaseError::fail(format!("no kind {name}"));
+    let kind = KINDS.iter().find(|kind| kind.schema == name).ok_or_else(unknown)?;
+    let ty = kind.types().type_named(name).ok_or_else(unknown)?;
     let mut object = value(kind.types(), ty, &mut Choices(bytes.iter()), 0);
     if !object.is_object() || structural::decode(kind, &mut object).is_err() {
         return Ok(false);

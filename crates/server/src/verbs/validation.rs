@@ -6,9 +6,6 @@ use serde_json::{Value, json};
 
 use crate::verbs::{Part, create, text};
 
-/// Bytes that all annotations of an object may have together.
-const ANNOTATIONS_MAX: usize = 256 * 1024;
-
 /// What is wrong with a new object.
 pub(crate) fn of_new(kind: &Kind, value: &Value) -> Vec<FieldError> {
     let mut errors = (kind.strategy.validate)(value);
@@ -44,8 +41,8 @@ fn by_definition(kind: &Kind, value: &Value) -> Vec<FieldError> {
 fn metadata(kind: &Kind, value: &Value) -> Vec<FieldError> {
     let mut errors = name(kind, text(value, "/metadata/name"));
     let fields = &value["metadata"];
-    errors.extend(labels(&fields["labels"]));
-    errors.extend(annotations(&fields["annotations"]));
+    errors.extend(validation::labels(&fields["labels"], "metadata.labels"));
+    errors.extend(validation::annotations(&fields["annotations"], "metadata.annotations"));
     errors.extend(owners(&fields["ownerReferences"]));
     errors.extend(finalizers(&fields["finalizers"]));
     errors
@@ -62,39 +59,6 @@ fn name(kind: &Kind, name: &str) -> Vec<FieldError> {
         NameRule::PathSegment => names::path_segment(name, false),
     };
     why.into_iter().map(|why| FieldError::invalid("metadata.name", &json!(name), why)).collect()
-}
-
-fn each(map: &Value) -> impl Iterator<Item = (&String, &str)> {
-    let fields = map.as_object().into_iter().flatten();
-    fields.map(|(key, value)| (key, value.as_str().unwrap_or_default()))
-}
-
-fn labels(labels: &Value) -> Vec<FieldError> {
-    let field = "metadata.labels";
-    let mut errors = Vec::new();
-    for (key, value) in each(labels) {
-        let keys = names::qualified_name(key).into_iter();
-        errors.extend(keys.map(|why| FieldError::invalid(field, &json!(key), why)));
-        let values = names::label_value(value).into_iter();
-        errors.extend(values.map(|why| FieldError::invalid(field, &json!(value), why)));
-    }
-    errors
-}
-
-fn annotations(annotations: &Value) -> Vec<FieldError> {
-    let field = "metadata.annotations";
-    let mut errors = Vec::new();
-    let mut bytes = 0;
-    for (key, value) in each(annotations) {
-        let keys = names::qualified_name(&key.to_lowercase()).into_iter();
-        errors.extend(keys.map(|why| FieldError::invalid(field, &json!(key), why)));
-        bytes += key.len() + value.len();
-    }
-    if bytes > ANNOTATIONS_MAX {
-        let kind = coracle_api::FieldErrorKind::TooLong(ANNOTATIONS_MAX);
-        errors.push(FieldError { field: field.into(), kind, detail: String::new() });
-    }
-    errors
 }
 
 fn owners(owners: &Value) -> Vec<FieldError> {
