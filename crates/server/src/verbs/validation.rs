@@ -1,7 +1,7 @@
 //! What is checked of every object, whatever its kind, and then what its kind checks.
 
 use coracle_api::kind::NameRule;
-use coracle_api::{FieldError, Kind, custom_validation, names};
+use coracle_api::{FieldError, Kind, custom_validation, names, validation};
 use serde_json::{Value, json};
 
 use crate::verbs::{Part, create, text};
