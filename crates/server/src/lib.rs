@@ -22,6 +22,7 @@ mod render;
 pub mod reply;
 pub mod request;
 pub mod source;
+mod spdy;
 pub mod streaming;
 mod subresources;
 pub mod verbs;

@@ -1,5 +1,7 @@
 //! A server with a pod on a node that is this machine, and a client that speaks the wire's words.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 pub mod node;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
