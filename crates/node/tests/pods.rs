@@ -244,3 +244,132 @@ fn pods_outlive_the_engine() {
         assert_eq!(again["metadata"]["uid"], before["metadata"]["uid"]);
     });
 }
+
+#[test]
+fn probes_restart_and_graces_end() {
+    run(async |world| {
+        let probe = json!({"exec": {"command": ["cat", "/tmp/alive"]}, "periodSeconds": 1,
+            "failureThreshold": 1, "initialDelaySeconds": 1});
+        let script = format!("touch /tmp/alive; {FOREVER}");
+        let container = json!({"command": ["sh", "-c", script], "livenessProbe": probe});
+        world.create_pod("live", container).await;
+        world.until_ready("live").await;
+        world.exec("live", "rm /tmp/alive").await;
+        world
+            .until("pods", "live", |pod| {
+                let status = &pod["status"]["containerStatuses"][0];
+                status["restartCount"] == 1 && status["ready"] == true
+            })
+            .await;
+        world.until_event("live Unhealthy Liveness probe failed: cat: can't open '/tmp/alive': No such file or directory\n").await;
+        world
+            .until_event("live Killing Container c failed liveness probe, will be restarted")
+            .await;
+
+        world.create_pod("deaf", shell("trap '' TERM; while :; do sleep 0.1; done")).await;
+        world.until_ready("deaf").await;
+        world.delete("pods", "deaf", json!({"gracePeriodSeconds": 1})).await.unwrap();
+        world.until_gone("pods", "deaf").await;
+    });
+}
+
+#[test]
+fn host_ports_are_reached_and_not_shared() {
+    run(async |world| {
+        let web = json!({
+            "command": ["httpd", "-f", "-h", "/www"],
+            "ports": [{"containerPort": 80, "hostPort": 21017}],
+            "readinessProbe": {"tcpSocket": {"port": 80}},
+        });
+        world.create_pod("first", web.clone()).await;
+        world.until_ready("first").await;
+        world.create_pod_with("second", web.clone(), json!({"nodeName": "node-1"})).await;
+        let pod = world.until("pods", "second", |pod| pod["status"]["phase"] == "Failed").await;
+        assert_eq!(pod["status"]["reason"], "NodePorts");
+        world.delete("pods", "second", json!({})).await.unwrap();
+        world.until_gone("pods", "second").await;
+
+        let node = world.get("nodes", "node-1").unwrap();
+        let address = node["status"]["addresses"][0]["address"].as_str().unwrap();
+        let answer = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {address} 21017");
+        world.create_pod("client", shell(FOREVER)).await;
+        world.until_ready("client").await;
+        let (_, text) = world.exec("client", &answer).await;
+        assert!(text.ends_with("hello"), "{text}");
+        world.delete("pods", "first", json!({"gracePeriodSeconds": 0})).await.unwrap();
+        world.create_pod_with("second", web, json!({"nodeName": "node-1"})).await;
+        world.until_ready("second").await;
+    });
+}
+
+#[test]
+fn containers_are_who_and_what_the_pod_says() {
+    run(async |world| {
+        let map = |value: &str| json!({"metadata": {"name": "m"}, "data": {"k": value}});
+        world.create("configmaps", map("1")).await;
+        let spec = json!({
+            "securityContext": {"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000},
+            "hostname": "box", "subdomain": "boxes",
+            "volumes": [
+                {"name": "e", "emptyDir": {}},
+                {"name": "m", "configMap": {"name": "m"}},
+            ],
+        });
+        let container = json!({
+            "command": ["sh", "-c", FOREVER],
+            "securityContext": {"readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
+            "resources": {"limits": {"memory": "64Mi", "cpu": "500m"}},
+            "volumeMounts": [
+                {"name": "e", "mountPath": "/e", "subPath": "part"},
+                {"name": "m", "mountPath": "/m"},
+            ],
+        });
+        world.create_pod_with("who", container, spec).await;
+        let pod = world.until_ready("who").await;
+        assert_eq!(pod["status"]["qosClass"], "Guaranteed");
+        let text =
+            world.exec("who", "id; hostname; touch /no; touch /e/yes && stat -c %g /e/yes").await.1;
+        assert!(text.starts_with("uid=1000(app) gid=3000 groups=2000,3000\nbox\n"), "{text}");
+        assert!(text.contains("/no: Read-only file system"), "{text}");
+        let hosts = world.exec("who", "cat /etc/hosts").await.1;
+        assert!(hosts.contains("\tbox.boxes.default.svc.cluster.local\tbox\n"), "{hosts}");
+        assert_eq!(world.exec("who", "cat /m/k").await.1, "1");
+        world.delete("configmaps", "m", json!({})).await.unwrap();
+        world.create("configmaps", map("2")).await;
+        for _ in 0..1000 {
+            if world.exec("who", "cat /m/k").await.1 == "2" {
+                return;
+            }
+        }
+        panic!("the file does not change");
+    });
+}
+
+#[test]
+fn many_pods_start_together_and_all_goes_with_them() {
+    run(async |world| {
+        let names: Vec<_> = (0..20).map(|number| format!("p{number}")).collect();
+        for name in &names {
+            world.create_pod(name, shell(FOREVER)).await;
+        }
+        let mut addresses = std::collections::BTreeSet::new();
+        for name in &names {
+            let pod = world.until_ready(name).await;
+            addresses.insert(pod["status"]["podIP"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(addresses.len(), names.len());
+        for name in &names {
+            world.delete("pods", name, json!({})).await.unwrap();
+        }
+        for name in &names {
+            world.until_gone("pods", name).await;
+        }
+        let left = |name: &str| std::fs::read_dir(world.path(name)).unwrap().count();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while left("pods") + left("logs") > 0 {
+            assert!(std::time::Instant::now() < deadline, "directories are left");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(world.mounts().iter().all(|mount| !mount.contains("/pods/")));
+    });
+}

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use coracle_api::{Key, Object, Timestamp};
 use coracle_runtime::{RuntimeEvent, Sandbox};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::mpsc;
 
 use crate::client::Token;
@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     persistent: Vec<PathBuf>,
     tokens: BTreeMap<(String, String), Token>,
     noted: HashMap<(String, &'static str), String>,
+    /// The status that was written last, and the revision that has it.
+    written: Option<(PodStatus, u64)>,
     inbox: mpsc::UnboundedReceiver<Message>,
     outbox: mpsc::UnboundedSender<Message>,
     /// The API object was deleted by us or by others: nothing more is written to it.
@@ -96,6 +98,7 @@ pub(crate) fn spawn(context: Arc<Context>, start: Start) -> mpsc::UnboundedSende
         persistent: Vec::new(),
         tokens: BTreeMap::new(),
         noted: HashMap::new(),
+        written: None,
         inbox,
         outbox,
         finished: false,
@@ -191,11 +194,19 @@ impl Worker {
                 return true;
             }
             let status = status(&self.pod, &self.seen, self.context.client.now());
-            if self.pod.status.as_ref() == Some(&status) {
+            let revision = self.object.revision();
+            // What was written last counts, even if the API has put it in other words.
+            let last = self.written.as_ref().filter(|(_, written)| *written == revision);
+            let shown = last.map(|(status, _)| status).or(self.pod.status.as_ref());
+            if shown == Some(&status) {
                 return true;
             }
             match self.context.client.update_pod_status(&self.object, &status).await {
-                Ok(object) => self.replace(object),
+                Ok(object) => {
+                    self.replace(object);
+                    self.written = Some((status, self.object.revision()));
+                    return true;
+                }
                 Err(refused) if refused.code == 409 || refused.code == 404 => self.refresh(),
                 Err(refused) => {
                     tracing::warn!(pod = %self.object.key(), %refused, "the status is refused");
