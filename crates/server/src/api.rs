@@ -137,7 +137,7 @@ impl Api {
         let snapshot = self.snapshot();
         let kinds = self.kinds();
         let mut env = self.env(&kinds);
-        let body = content::raw(request)?;
+        let body = content::other(request, "io.k8s.api.authentication.v1.TokenRequest")?;
         let tokens =
             self.inner.tokens.get().ok_or_else(|| Status::internal("there are no tokens here"))?;
         let answer = tokens.request(&snapshot, request, body, now, &mut env.entropy)?;

@@ -1,7 +1,8 @@
 //! From the bytes of a body to an object that is complete, and back to what a client may read.
 
+use coracle_api::schema::{Schema, Type};
 use coracle_api::{Kind, Object, Status, defaults, structural};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::json;
 use crate::request::{Body, Content, FieldValidation, Request};
@@ -51,13 +52,31 @@ fn duplicates(paths: &[String]) -> Vec<String> {
     paths.iter().map(|path| format!("duplicate field \"{path}\"")).collect()
 }
 
-/// The body of `request` as a value of whatever kind.
-pub(crate) fn raw(request: &Request) -> Result<Value, Status> {
-    match &request.body {
-        Body::Empty => Ok(Value::Null),
-        Body::Object(value) => Ok(value.clone()),
-        Body::Encoded(content, bytes) => Ok(decode(*content, bytes)?.value),
+/// The body of `request`, which is no object of the request's kind but has `definition`
+/// (`io.k8s.api.policy.v1.Eviction`); an empty map when there is none.
+pub(crate) fn other(request: &Request, definition: &str) -> Result<Value, Status> {
+    let value = match &request.body {
+        Body::Empty => Value::Null,
+        Body::Object(value) => value.clone(),
+        Body::Encoded(content, bytes) => decode(*content, bytes)?.value,
+    };
+    as_definition(value, definition)
+}
+
+/// `value` as `definition` has it; unknown fields are dropped.
+pub(crate) fn as_definition(mut value: Value, definition: &str) -> Result<Value, Status> {
+    if value.is_null() {
+        value = Value::Object(Map::new());
     }
+    let schema = Schema::builtin();
+    let ty = schema.type_named(definition).unwrap_or(&Type::Any);
+    let name = definition.rsplit('.').next().unwrap_or_default();
+    structural::decode_as(schema, ty, &mut value, true).map_err(|error| {
+        Status::bad_request(format!(
+            "{name} in version \"v1\" cannot be handled as a {name}: {error}"
+        ))
+    })?;
+    Ok(value)
 }
 
 /// The body of `request` as an object of its kind.

@@ -130,7 +130,13 @@ impl ResourceRef {
             return Err(Status::no_such_path());
         }
         let reads_collection = matches!(verb, Verb::List | Verb::Watch);
-        let allowed = verbs.contains(&verb) && (!across || reads_collection);
+        // An object is made in its collection, and changed under its name.
+        let placed = match verb {
+            Verb::Create => self.name.is_empty() || !self.subresource.is_empty(),
+            Verb::Update | Verb::Patch => !self.name.is_empty(),
+            _ => true,
+        };
+        let allowed = verbs.contains(&verb) && placed && (!across || reads_collection);
         if !allowed {
             let message = "the server does not allow this method on the requested resource";
             return Err(Status::failure(405, "MethodNotAllowed", message).with_details(|_| ()));

@@ -29,7 +29,7 @@ pub(crate) fn binding(
     request: &Request,
     env: &WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let body = content::raw(request)?;
+    let body = content::other(request, "io.k8s.api.core.v1.Binding")?;
     let node = text(&body, "/target/name");
     if node.is_empty() {
         return Err(Status::bad_request("target.name: Required value"));
@@ -105,7 +105,7 @@ pub(crate) fn eviction(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let body = content::raw(request)?;
+    let body = content::other(request, "io.k8s.api.policy.v1.Eviction")?;
     let pod = existing(snapshot, request)?;
     let name = text(&body, "/metadata/name");
     if !name.is_empty() && name != request.name {

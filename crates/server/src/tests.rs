@@ -485,3 +485,26 @@ fn a_deletion_can_be_tried() {
         api.get(plural, "a").unwrap();
     }
 }
+
+#[test]
+fn a_body_of_a_wrong_shape_is_refused_wherever_it_is_sent() {
+    let api = Harness::new();
+    api.create("statefulsets", "default", stateful_set("a")).unwrap();
+    let bodies = [json!([]), json!("x"), json!({"spec": "x"}), json!({"spec": []})];
+    for body in bodies {
+        for (verb, plural, name, subresource) in [
+            (Verb::Update, "statefulsets", "a", "scale"),
+            (Verb::Update, "statefulsets", "a", "status"),
+            (Verb::Create, "statefulsets", "", ""),
+            (Verb::Create, "serviceaccounts", "default", "token"),
+            (Verb::Create, "subjectaccessreviews", "", ""),
+            (Verb::Create, "customresourcedefinitions", "", ""),
+        ] {
+            let mut request = api.request(verb, plural, "default", name);
+            request.subresource = subresource.into();
+            request.body = Body::Object(body.clone());
+            let status = api.call(request).unwrap_err();
+            assert!((400..500).contains(&status.code), "{plural}/{subresource} {body}: {status}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::admission::{self, Attributes, Operation};
 use crate::content;
 use crate::prepare::{Pending, Prepared, WriteEnv};
 use crate::reply::{Answer, Deleted, Reply};
-use crate::request::{Body, Request};
+use crate::request::Request;
 use crate::source::rfc3339;
 use crate::verbs::{Part, definitions, existing, list, metadata, text};
 
@@ -57,11 +57,7 @@ impl DeleteOptions {
     /// # Errors
     /// 400 when the body is no DeleteOptions, 422 when they contradict themselves.
     pub fn of(request: &Request) -> Result<Self, Status> {
-        let body = match &request.body {
-            Body::Empty => return Ok(Self::default()),
-            Body::Object(value) => value.clone(),
-            Body::Encoded(content, bytes) => content::decode(*content, bytes)?.value,
-        };
+        let body = content::other(request, "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")?;
         let options = Self {
             grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
             propagation_policy: text(&body, "/propagationPolicy").to_owned(),

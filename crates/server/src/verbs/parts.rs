@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::content::{self, Decoded};
 use crate::request::Request;
-use crate::verbs::{Part, map_at, text};
+use crate::verbs::{Part, map_at, scale, text};
 
 /// The body of an update of `part`.
 pub(crate) fn body(request: &Request, part: Part) -> Result<Decoded, Status> {
     match part {
         Part::Scale => {
-            let value = content::raw(request)?;
+            let value = content::other(request, scale::DEFINITION)?;
             if text(&value, "/kind") != "Scale" {
                 let kind = text(&value, "/kind");
                 return Err(Status::bad_request(format!("cannot use a {kind:?} as a Scale")));

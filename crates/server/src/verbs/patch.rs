@@ -16,9 +16,6 @@ use crate::source::rfc3339;
 use crate::verbs::update::{self, Change};
 use crate::verbs::{Part, create, existing, metadata, scale, text};
 
-/// Definition of the body of `/scale`.
-const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
-
 /// Changes the part of the object that `request` names as its patch says.
 ///
 /// # Errors
@@ -40,7 +37,10 @@ pub fn prepare(
     let value = patched(request, part, *content, &readable(request, part, old), &patch.value)?;
     let decoded = Decoded { value, warnings: patch.warnings };
     let decoded = match part {
-        Part::Scale => decoded,
+        Part::Scale => {
+            let value = content::as_definition(decoded.value, scale::DEFINITION)?;
+            Decoded { value, warnings: decoded.warnings }
+        }
         _ => content::checked(request, decoded)?,
     };
     update::check_name(request, &decoded.value)?;
@@ -84,7 +84,7 @@ fn strategically(
         return Err(Status::failure(415, "UnsupportedMediaType", message));
     }
     let (schema, name) = match part {
-        Part::Scale => (Schema::builtin(), SCALE),
+        Part::Scale => (Schema::builtin(), scale::DEFINITION),
         _ => (kind.types(), &*kind.schema),
     };
     let ty = schema.type_named(name).unwrap_or(&Type::Any);
@@ -102,7 +102,7 @@ fn applied(
     let kind = &*request.kind;
     let target = Target { schema: kind.types(), kind, subresource: part.subresource() };
     let decoded = match part {
-        Part::Scale => as_parent(request, patch),
+        Part::Scale => as_parent(request, patch)?,
         _ => {
             check(target, &patch.value).map_err(|error| error.status())?;
             content::checked(request, patch)?
@@ -131,10 +131,11 @@ fn applied(
 }
 
 /// A Scale that is applied, as what it means for the object that it scales.
-fn as_parent(request: &Request, mut patch: Decoded) -> Decoded {
+fn as_parent(request: &Request, mut patch: Decoded) -> Result<Decoded, Status> {
+    patch.value = content::as_definition(patch.value, scale::DEFINITION)?;
     patch.value["apiVersion"] = request.kind.api_version().into();
     patch.value["kind"] = request.kind.kind.to_string().into();
-    patch
+    Ok(patch)
 }
 
 fn complete_metadata(request: &Request, value: &mut Value) -> Result<(), Status> {

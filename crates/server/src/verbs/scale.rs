@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use coracle_api::{Object, Selector};
 use serde_json::{Value, json};
 
+/// What the body of `/scale` is.
+pub(crate) const DEFINITION: &str = "io.k8s.api.autoscaling.v1.Scale";
+
 /// Where a kind keeps what its Scale shows; a custom resource says it in its definition.
 const REPLICAS: &str = "/spec/replicas";
 
