@@ -396,6 +396,22 @@ fn a_pod_that_worked_once_holds_up_its_successor() {
 }
 
 #[test]
+fn a_first_report_that_comes_late_makes_no_pod_a_working_one() {
+    let mut world = world(web(1, "OrderedReady"));
+    world.unready("web-0");
+    world.edit("pods", "web-0", |pod| {
+        let at = "2026-01-01T00:01:00Z";
+        let condition = |name: &str, status: &str| {
+            json!({"type": name, "status": status, "lastTransitionTime": at})
+        };
+        pod["status"]["conditions"] =
+            json!([condition("Ready", "False"), condition("Initialized", "True")]);
+    });
+    world.image("web:2");
+    assert_eq!(world.deleting(), ["web-0"]);
+}
+
+#[test]
 fn a_pod_that_the_partition_keeps_old_is_not_replaced() {
     let mut set = web(2, "OrderedReady");
     set["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = json!(1);
