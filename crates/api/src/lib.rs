@@ -25,6 +25,7 @@ pub mod revision;
 pub mod schema;
 pub mod selector;
 mod selector_text;
+pub mod semantic;
 pub mod status;
 pub mod structural;
 pub mod validation;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::cursor::{Errors, Field};
 use super::parts::{self, count_or_percentage, dns_subdomain, immutable, label_name};
-use crate::FieldError;
+use crate::{FieldError, semantic};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// The highest priority that users may give.
@@ -113,7 +113,7 @@ fn subject(errors: &mut Errors, subject: &Field<'_>, namespaced: bool) {
 pub fn role_binding_update(new: &Value, old: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
         let role = |binding| Field::root(binding).child("roleRef");
-        if role(new).value != role(old).value {
+        if !semantic::equal(role(new).value, role(old).value) {
             errors.invalid(&role(new), "cannot change roleRef");
         }
     })

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::cursor::{Errors, Field};
 use crate::int_or_string::IntOrString;
-use crate::{FieldError, Quantity, Selector, names};
+use crate::{FieldError, Quantity, Selector, names, semantic};
 
 /// Bytes that all annotations of an object may have together.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
@@ -95,7 +95,7 @@ pub(super) fn dns_subdomain(errors: &mut Errors, field: &Field<'_>) {
 
 /// The value must be what it was.
 pub(super) fn immutable(errors: &mut Errors, new: &Field<'_>, old: &Field<'_>) {
-    if new.value != old.value {
+    if !semantic::equal(new.value, old.value) {
         errors.invalid(new, "field is immutable");
     }
 }

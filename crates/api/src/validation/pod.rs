@@ -6,7 +6,7 @@ use super::container::{self, Pod};
 use super::cursor::{Errors, Field};
 use super::parts::{self, differences, dns_label, dns_subdomain, label_name};
 use super::{scheduling, security, volume};
-use crate::{FieldError, names};
+use crate::{FieldError, names, semantic};
 
 /// What of a pod's specification may change.
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -241,7 +241,7 @@ pub fn pod_update(new: &Value, old: &Value) -> Vec<FieldError> {
         toleration_update(errors, &new.child("tolerations"), &old.child("tolerations"));
         gate_update(errors, &new.child("schedulingGates"), &old.child("schedulingGates"));
         let allowed = with_allowed_changes(new.value, old.value);
-        if &allowed != old.value {
+        if !semantic::equal(&allowed, old.value) {
             let shown = differences(old.value, &allowed);
             let detail =
                 format!("pod updates may not change fields other than {UPDATABLE}\n{shown}");

@@ -8,7 +8,7 @@ use super::parts::{
 };
 use super::scheduling::node_selector;
 use super::volume::{host_path, nfs};
-use crate::FieldError;
+use crate::{FieldError, semantic};
 
 const ACCESS_MODES: [&str; 4] =
     ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -92,7 +92,7 @@ pub fn persistent_volume_claim_update(new: &Value, old: &Value) -> Vec<FieldErro
         let bound = old.descend(&["status", "phase"]).text() == "Bound";
         let allowed = claim_with_allowed_changes(&new, &old, bound);
         let was = old.child("spec");
-        if &allowed != was.value {
+        if !semantic::equal(&allowed, was.value) {
             let shown = differences(was.value, &allowed);
             errors.forbidden(
                 &new.child("spec"),
@@ -244,7 +244,7 @@ pub fn persistent_volume_update(new: &Value, old: &Value) -> Vec<FieldError> {
                 .collect()
         };
         let (now, was) = (source(&new), source(&old));
-        if now != was {
+        if !semantic::equal(&now, &was) {
             let shown = differences(&was, &now);
             errors.forbidden(
                 &new.child("persistentvolumesource"),

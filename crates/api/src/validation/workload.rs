@@ -6,7 +6,7 @@ use super::cursor::{Errors, Field};
 use super::parts::{self, count_or_percentage, immutable, is_zero};
 use super::{pod, storage};
 use crate::int_or_string::IntOrString;
-use crate::{FieldError, names};
+use crate::{FieldError, names, semantic};
 
 const STATEFUL_SET_IMMUTABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 const STATEFUL_SET_MUTABLE: [&str; 7] = [
@@ -158,7 +158,7 @@ pub fn stateful_set_update(new: &Value, old: &Value) -> Vec<FieldError> {
             }
             spec
         };
-        if fixed(new) != fixed(old) {
+        if !semantic::equal(&fixed(new), &fixed(old)) {
             errors.forbidden(&Field::root(new).child("spec"), STATEFUL_SET_IMMUTABLE);
         }
     })

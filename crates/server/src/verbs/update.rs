@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{FieldError, Kind, Object, Status};
+use coracle_api::{FieldError, Kind, Object, Status, semantic};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::{Value, json};
 
@@ -199,9 +199,9 @@ fn count_generation(kind: &Kind, value: &mut Value, old: &Value) {
             let rest = value.as_object().into_iter().flatten();
             rest.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"))
                 .map(|(key, value)| (key.clone(), value.clone()))
-                .collect::<Vec<_>>()
+                .collect::<Value>()
         };
-        of(value) != of(old)
+        !semantic::equal(&of(value), &of(old))
     };
     if changed {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
