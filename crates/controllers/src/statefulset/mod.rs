@@ -5,7 +5,9 @@
 //! order (`draft`), then takes down those that are too many and replaces those that are too old
 //! (`scaling`), and counts (`status`). With `OrderedReady` the first pod that is not available ends
 //! the walk; with `Parallel` the walk goes on. A claim, its pod and the set's status are written
-//! together, so there is never a pod that the status does not know of.
+//! together, so there is never a pod that the status does not know of. When admission refuses one of
+//! them, nothing of the plan happens but what is true without it (revision and status), the refusal
+//! is told in an event, and the decision is asked for again after a while.
 //!
 //! # The first cure: a pod that never worked does not hold up the one that will
 //!
