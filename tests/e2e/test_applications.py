@@ -81,7 +81,7 @@ def test_the_life_of_a_release(release):
     counts = release.counts()
     assert sum(counts) == 20
     eventually(lambda: list(release.all().values()) == counts, "every replica answers by its name")
-    assert "Phase:          Succeeded" in release.helm("test")
+    assert "Succeeded" in release.helm("test")
 
     before = release.pods()
     release.apply("upgrade", "env.VERSION=2")

@@ -1,4 +1,4 @@
-"""Serve, or `check HOST PORT`: wait until all replicas answer there."""
+"""Serve, or `check HOST PORT REPLICAS`: wait until so many replicas answer there."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from app_python import log
 
 # How long `check` waits until all replicas answer, in seconds.
 CHECK_PATIENCE = 30
-USAGE = "usage: python3 -m app_python [check HOST PORT]"
+USAGE = "usage: python3 -m app_python [check HOST PORT REPLICAS]"
 
 
 def main():
@@ -20,8 +20,8 @@ def main():
     match sys.argv[1:]:
         case []:
             return serve()
-        case ["check", host, port] if port.isascii() and port.isdigit():
-            return asyncio.run(check(host, int(port)))
+        case ["check", host, port, replicas] if (port + replicas).isdecimal():
+            return asyncio.run(check(host, int(port), int(replicas)))
         case _:
             print(USAGE, file=sys.stderr)
             return 2
@@ -72,8 +72,8 @@ async def _serve(config, listener):
     await server.serve(sockets=[listener])
 
 
-async def check(host, port):
-    """Wait until the service at `host` answers and no replica is missing; the exit code."""
+async def check(host, port, wanted):
+    """Wait until the service at `host` shows so many replicas, none missing; the exit code."""
     from app_python.peers import PeerError, get
 
     deadline = time.monotonic() + CHECK_PATIENCE
@@ -81,7 +81,7 @@ async def check(host, port):
         try:
             seen = await get(host, port, "/visits/all")
             replicas = seen["replicas"]
-            if replicas and all(replica["visits"] is not None for replica in replicas):
+            if [replica["visits"] is not None for replica in replicas] == [True] * wanted:
                 log.info("all replicas answer", seen=seen)
                 return 0
         except (PeerError, KeyError, TypeError) as error:

@@ -20,7 +20,7 @@ use config::Config;
 use routes::App;
 
 const USAGE: &str = "usage: app_rust            serve (see the README for the environment)\n\
-                     \x20      app_rust check HOST PORT   wait until all replicas answer there\n\
+                     \x20      app_rust check HOST PORT REPLICAS   wait until all answer there\n\
                      \x20      cat FILE...         when it is called cat";
 
 fn main() -> ExitCode {
@@ -58,9 +58,10 @@ fn in_runtime(future: impl Future<Output = Result<(), String>>) -> Result<(), St
 async fn carry_out(arguments: Vec<String>) -> Result<(), String> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => serve().await,
-        ["check", host, port] => {
+        ["check", host, port, replicas] => {
             let port = port.parse().map_err(|error| format!("{port:?} is no port: {error}"))?;
-            let seen = tools::check(host, port).await?;
+            let replicas = replicas.parse().map_err(|error| format!("{replicas:?}: {error}"))?;
+            let seen = tools::check(host, port, replicas).await?;
             log::info("all replicas answer", &[("seen", &seen)]);
             Ok(())
         }

@@ -22,17 +22,18 @@ pub fn cat(files: impl Iterator<Item = String>) -> Result<(), String> {
     output.flush().map_err(|error| format!("cat: {error}"))
 }
 
-/// `check HOST PORT`: waits until the service there answers and no replica is missing.
+/// `check HOST PORT REPLICAS`: waits until the service there answers and shows so many replicas, none
+/// missing.
 ///
 /// # Errors
 /// What was seen last.
-pub async fn check(host: &str, port: u16) -> Result<String, String> {
+pub async fn check(host: &str, port: u16, wanted: usize) -> Result<String, String> {
     let begin = tokio::time::Instant::now();
     loop {
         let seen = peers::get(host, port, "/visits/all").await.and_then(|all| {
             let replicas = all["replicas"].as_array().map_or(&[][..], Vec::as_slice);
             let complete =
-                !replicas.is_empty() && replicas.iter().all(|replica| replica["visits"].is_u64());
+                replicas.len() == wanted && replicas.iter().all(|replica| replica["visits"].is_u64());
             if complete { Ok(all.to_string()) } else { Err(format!("incomplete: {all}")) }
         });
         if seen.is_ok() || begin.elapsed() > CHECK_PATIENCE {

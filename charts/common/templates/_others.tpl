@@ -53,7 +53,7 @@ metadata:
     app.kubernetes.io/instance: {{ .Release.Name }}
   annotations:
     helm.sh/hook: test
-    helm.sh/hook-delete-policy: before-hook-creation
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 spec:
   restartPolicy: Never
   serviceAccountName: {{ include "common.serviceAccountName" . }}
@@ -69,7 +69,7 @@ spec:
     - name: check
       image: {{ include "common.image" . | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
-      args: [check, {{ include "common.fullname" . }}, {{ .Values.service.port | quote }}]
+      args: [check, {{ include "common.fullname" . }}, {{ .Values.service.port | quote }}, {{ .Values.replicas | quote }}]
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
       resources:
