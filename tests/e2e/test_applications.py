@@ -34,7 +34,7 @@ class Release:
                          *options)
 
     def kubectl(self, *arguments):
-        return self._cluster.kubectl(*arguments, "-n", self._namespace)
+        return self._cluster.kubectl("-n", self._namespace, *arguments)
 
     def get(self, *arguments):
         return self._cluster.get(*arguments, "-n", self._namespace)

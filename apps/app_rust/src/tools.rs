@@ -32,8 +32,8 @@ pub async fn check(host: &str, port: u16, wanted: usize) -> Result<String, Strin
     loop {
         let seen = peers::get(host, port, "/visits/all").await.and_then(|all| {
             let replicas = all["replicas"].as_array().map_or(&[][..], Vec::as_slice);
-            let complete =
-                replicas.len() == wanted && replicas.iter().all(|replica| replica["visits"].is_u64());
+            let complete = replicas.len() == wanted
+                && replicas.iter().all(|replica| replica["visits"].is_u64());
             if complete { Ok(all.to_string()) } else { Err(format!("incomplete: {all}")) }
         });
         if seen.is_ok() || begin.elapsed() > CHECK_PATIENCE {
