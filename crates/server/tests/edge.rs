@@ -1,5 +1,7 @@
 //! The server as clients meet it: over TLS on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a failure is the assertion")]
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
