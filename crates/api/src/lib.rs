@@ -21,6 +21,7 @@ pub mod patch;
 pub mod print;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
 pub mod revision;
 pub mod schema;
 pub mod selector;

@@ -17,6 +17,7 @@ mod namespaces;
 mod nodes;
 pub mod plan;
 mod pods;
+mod quota;
 mod scheduler;
 mod statefulset;
 mod table;

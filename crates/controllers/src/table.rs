@@ -47,6 +47,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::nodes::NODE_LIFECYCLE,
     crate::nodes::POD_GC,
     crate::event_expiry::CONTROLLER,
+    crate::quota::CONTROLLER,
 ];
 
 /// The object itself.

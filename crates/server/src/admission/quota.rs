@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::quota::{self, Usage, amounts, in_scope, usage};
 use coracle_api::{Object, Quantity, Status};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::{Value, json};
 
 use crate::admission::{Attributes, Operation};
 use crate::verbs::{map_at, text};
-
-/// What something takes of each resource that a quota can bound.
-type Usage = BTreeMap<String, Quantity>;
 
 /// Refuses what would exceed a quota, and counts what does not.
 pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
@@ -40,7 +38,7 @@ pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<()
     }
     added.retain(|_, amount| amount.signum() > 0);
     for quota in quotas {
-        if !in_scope(quota, &plural, value) {
+        if !in_scope(quota.value(), &plural, value) {
             continue;
         }
         missing_requests(attributes, quota, &plural, value)?;
@@ -49,122 +47,6 @@ pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<()
         }
     }
     Ok(())
-}
-
-/// What an object of `plural` takes.
-pub(crate) fn usage(plural: &str, object: &Value) -> Usage {
-    let one = Quantity::from_count(1);
-    let mut usage = Usage::from([(format!("count/{plural}"), one)]);
-    match plural {
-        "pods" if !is_over(object) => {
-            usage.insert("pods".into(), one);
-            usage.extend(pod_usage(&object["spec"]));
-        }
-        "persistentvolumeclaims" => {
-            usage.insert(plural.into(), one);
-            let asked = &object["spec"]["resources"]["requests"]["storage"];
-            if let Ok(asked) = Quantity::from_json(asked) {
-                usage.insert("requests.storage".into(), asked);
-                let class = text(object, "/spec/storageClassName");
-                if !class.is_empty() {
-                    let of_class = format!("{class}.storageclass.storage.k8s.io");
-                    usage.insert(format!("{of_class}/requests.storage"), asked);
-                    usage.insert(format!("{of_class}/persistentvolumeclaims"), one);
-                }
-            }
-        }
-        "services" => {
-            usage.insert(plural.into(), one);
-            let ports = object["spec"]["ports"].as_array().map_or(0, Vec::len);
-            let ports = Quantity::from_count(i64::try_from(ports).unwrap_or(i64::MAX));
-            match text(object, "/spec/type") {
-                "NodePort" => drop(usage.insert("services.nodeports".into(), ports)),
-                "LoadBalancer" => {
-                    usage.insert("services.loadbalancers".into(), one);
-                    usage.insert("services.nodeports".into(), ports);
-                }
-                _ => {}
-            }
-        }
-        "configmaps" | "secrets" | "replicationcontrollers" => {
-            usage.insert(plural.into(), one);
-        }
-        _ => {}
-    }
-    usage
-}
-
-fn is_over(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
-
-/// Requests and limits: the larger of what the containers take together and of what any init
-/// container takes.
-fn pod_usage(spec: &Value) -> Usage {
-    let mut usage = Usage::new();
-    for part in ["requests", "limits"] {
-        let mut sum: Usage = Usage::new();
-        for container in spec["containers"].as_array().into_iter().flatten() {
-            for (name, amount) in amounts(&container["resources"][part]) {
-                let total = sum.remove(&name).map_or(amount, |sum| sum.plus(amount));
-                sum.insert(name, total);
-            }
-        }
-        for container in spec["initContainers"].as_array().into_iter().flatten() {
-            for (name, amount) in amounts(&container["resources"][part]) {
-                let most = sum.remove(&name).map_or(amount, |sum| sum.max(amount));
-                sum.insert(name, most);
-            }
-        }
-        for (name, amount) in sum {
-            if part == "requests" && matches!(&*name, "cpu" | "memory" | "ephemeral-storage") {
-                usage.insert(name.clone(), amount);
-            }
-            usage.insert(format!("{part}.{name}"), amount);
-        }
-    }
-    usage
-}
-
-fn amounts(resources: &Value) -> impl Iterator<Item = (String, Quantity)> {
-    let all = resources.as_object().into_iter().flatten();
-    all.filter_map(|(name, amount)| Some((name.clone(), Quantity::from_json(amount).ok()?)))
-}
-
-/// Whether the quota's scopes are the object's; only pods have any.
-fn in_scope(quota: &Object, plural: &str, object: &Value) -> bool {
-    let spec = &quota.value()["spec"];
-    let plain = spec["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let plain = plain.map(|scope| (scope, "Exists", Vec::new()));
-    let selected = spec["scopeSelector"]["matchExpressions"].as_array().into_iter().flatten();
-    let selected = selected.map(|term| {
-        let values = term["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        (text(term, "/scopeName"), text(term, "/operator"), values.collect())
-    });
-    plain.chain(selected).all(|(scope, operator, values)| {
-        plural == "pods" && has_scope(object, scope, operator, &values)
-    })
-}
-
-fn has_scope(pod: &Value, scope: &str, operator: &str, values: &[&str]) -> bool {
-    let best_effort = pod_usage(&pod["spec"]).is_empty();
-    let terminating = pod["spec"]["activeDeadlineSeconds"].is_i64();
-    match scope {
-        "BestEffort" => best_effort,
-        "NotBestEffort" => !best_effort,
-        "Terminating" => terminating,
-        "NotTerminating" => !terminating,
-        "PriorityClass" => {
-            let class = text(pod, "/spec/priorityClassName");
-            match operator {
-                "In" => values.contains(&class),
-                "NotIn" => !values.contains(&class),
-                "DoesNotExist" => class.is_empty(),
-                _ => !class.is_empty(),
-            }
-        }
-        _ => false,
-    }
 }
 
 /// A quota on requests or limits demands that pods say theirs.
@@ -257,39 +139,7 @@ fn charge(
 /// deleted since is not in it.
 fn used(snapshot: &Snapshot, quota: &Object) -> Usage {
     let namespace = Some(&*quota.key().namespace);
-    let hard: Vec<String> = amounts(&quota.value()["spec"]["hard"]).map(|(name, _)| name).collect();
-    let mut plurals: Vec<&str> = hard
-        .iter()
-        .map(|name| match name.strip_prefix("count/") {
-            Some(plural) => plural,
-            None if name.contains("storage") || name.contains("persistentvolumeclaims") => {
-                "persistentvolumeclaims"
-            }
-            None if name.starts_with("services") => "services",
-            None if matches!(
-                name.as_str(),
-                "configmaps" | "secrets" | "replicationcontrollers"
-            ) =>
-            {
-                name
-            }
-            None => "pods",
-        })
-        .collect();
-    plurals.sort_unstable();
-    plurals.dedup();
-    let mut used: Usage = hard.iter().map(|name| (name.clone(), Quantity::from_count(0))).collect();
-    for plural in plurals {
-        for object in snapshot.list(plural, namespace) {
-            if !in_scope(quota, plural, object.value()) {
-                continue;
-            }
-            for (name, amount) in usage(plural, object.value()) {
-                if let Some(sum) = used.get_mut(&name) {
-                    *sum = sum.plus(amount);
-                }
-            }
-        }
-    }
-    used
+    quota::used(quota.value(), |plural| {
+        snapshot.list(plural, namespace).map(|object| object.value()).collect()
+    })
 }
