@@ -141,6 +141,7 @@ pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
         }
         Ok::<(), RuntimeError>(())
     })?;
+    containers.remove_cgroup_parent()?;
     coracle_node::clean_up(paths.data_dir())?;
     LinuxKernel::new(network_config(&paths, &cluster.name, None, 0)?)?.down()?;
     Ok(())
@@ -151,6 +152,7 @@ struct Engine {
     paths: Paths,
     store: Store,
     kernel: Arc<dyn Kernel>,
+    shims: Arc<Shims>,
     node: Arc<Node>,
     stopping: watch::Sender<Option<Stop>>,
     serving: JoinHandle<io::Result<()>>,
@@ -187,8 +189,8 @@ impl Engine {
         let driver = Loop::new(CONTROLLERS, decisions, events.clone());
         let reasons = driver.reasons();
         let driving = drive(driver, &api, &events, &stopping);
-        let containers: Arc<dyn Containers> =
-            Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
+        let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
+        let containers = Arc::clone(&shims) as Arc<dyn Containers>;
         let node_config = node_config(&paths, config);
         let node = Node::start(node_config, api.clone(), events, containers, Arc::clone(&kernel));
         let node = Arc::new(node.await?);
@@ -198,7 +200,7 @@ impl Engine {
             answer_questions(&paths, api, reasons, Arc::clone(&node), stopping.clone())?;
         let ready_after = start.elapsed();
         report(arguments, answers_after, ready_after);
-        Ok(Self { paths, store, kernel, node, stopping, serving, driving, answering })
+        Ok(Self { paths, store, kernel, shims, node, stopping, serving, driving, answering })
     }
 
     /// Ends when a signal or the command line says so. SIGTERM leaves the pods, as stopping a
@@ -236,6 +238,7 @@ impl Engine {
         }
         if stop == Stop::All {
             coracle_node::clean_up(self.paths.data_dir())?;
+            self.shims.remove_cgroup_parent()?;
             self.kernel.down()?;
         }
         let store = self.store;
