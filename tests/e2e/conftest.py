@@ -1,11 +1,15 @@
 """A cluster for the tests, driven with stock kubectl and helm as a user would."""
 
+import itertools
 import os
 import pathlib
+import re
 
 import pytest
 
 from cluster import Cluster
+
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +39,8 @@ def own_cluster(tmp_path):
 @pytest.fixture
 def namespace(cluster, request):
     """A namespace of the test's own, deleted afterwards."""
-    name = request.node.name.lower().replace("_", "-").replace("[", "-").strip("]")[:50].strip("-.")
-    name = "".join(c if c.isalnum() or c == "-" else "-" for c in name).strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))
+    name = f"{words[:40].strip('-')}-{next(NUMBERS)}"
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
