@@ -38,10 +38,10 @@ def kubectl(request, cluster, namespace):
     """kubectl of one version, in a namespace of the test's own."""
 
     def run(*arguments, **options):
-        return cluster.kubectl(*arguments, "-n", namespace, version=request.param, **options)
+        return cluster.kubectl("-n", namespace, *arguments, version=request.param, **options)
 
     def process(*arguments, **options):
-        return cluster.kubectl_process(*arguments, "-n", namespace, version=request.param, **options)
+        return cluster.kubectl_process("-n", namespace, *arguments, version=request.param, **options)
 
     run.process = process
     run.json = lambda *arguments: json.loads(run("get", *arguments, "-o", "json"))

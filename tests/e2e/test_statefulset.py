@@ -40,7 +40,7 @@ class Set:
         self.cluster, self.namespace = cluster, namespace
 
     def kubectl(self, *arguments, **options):
-        return self.cluster.kubectl(*arguments, "-n", self.namespace, **options)
+        return self.cluster.kubectl("-n", self.namespace, *arguments, **options)
 
     def apply(self, replicas=3, policy="OrderedReady", extra="", version="1"):
         text = SET.format(replicas=replicas, policy=policy, extra=extra, version=version)
@@ -110,11 +110,13 @@ def test_an_unready_pod_holds_scaling(ss):
     assert list(ss.pods()) == ["ss-0"], "nothing is created behind a pod that is not ready"
     ss.mend("ss-0")
     ss.ready(3)
-    ss.unready("ss-0")
+    for i in range(3):
+        ss.unready(f"ss-{i}")
     ss.kubectl("scale", "sts/ss", "--replicas=0")
     time.sleep(5)
     assert len(ss.pods()) == 3, "nothing is removed while a lower pod is not ready"
-    ss.mend("ss-0")
+    for i in range(3):
+        ss.mend(f"ss-{i}")
     eventually(lambda: not ss.pods(), "no pods left")
 
 
@@ -144,7 +146,7 @@ def test_rolling_update_from_the_top_and_rollback_to_the_same_revision(ss):
     assert status["currentRevision"] == status["updateRevision"] != first
     assert set(ss.revisions().values()) == {status["updateRevision"]}
     history = ss.kubectl("rollout", "history", "sts/ss")
-    assert [line.split()[0] for line in history.splitlines()[2:]] == ["1", "2"]
+    assert [line.split()[0] for line in history.split("\n")[2:] if line] == ["1", "2"]
     ss.kubectl("rollout", "undo", "sts/ss")
     ss.rolled_out()
     assert ss.get()["status"]["currentRevision"] == first, "the old revision, not a copy"
