@@ -9,7 +9,7 @@ use crate::cgroup::Cgroup;
 use crate::{RuntimeError, mounts};
 
 /// How long processes may take to die once killed.
-const DEATH: Duration = Duration::from_secs(20);
+pub const DEATH: Duration = Duration::from_secs(20);
 
 /// Kills the shim, and with it its containers; then kills, unmounts and removes whatever is left.
 /// Blocks; every step may be done again.

@@ -60,8 +60,12 @@ impl Shims {
     }
 
     /// Removes the parent of the pods' control groups: for when the last sandbox has been removed.
+    /// What is still in it (a sandbox that was being made when its engine stopped) is killed.
     pub fn remove_cgroup_parent(&self) -> Result<(), RuntimeError> {
-        let removed = Cgroup::at(&self.config.cgroup_parent).and_then(|cgroup| cgroup.remove());
+        let removed = Cgroup::at(&self.config.cgroup_parent).and_then(|cgroup| {
+            cgroup.kill_all(clean::DEATH)?;
+            cgroup.remove()
+        });
         let what = format!("the control group {}", self.config.cgroup_parent);
         removed.map_err(|source| RuntimeError::Clean { what, source })
     }
