@@ -6,8 +6,8 @@ use super::entries::{Entries, Manager, Operation, Owned};
 use super::set::FieldSet;
 use super::typed::{self, Mismatch, Place};
 use super::{Target, has_uid, managed_fields, set_managed_fields, unowned};
-use crate::Status;
 use crate::status::Cause;
+use crate::{Status, defaults};
 
 /// What `kubectl apply` without the server keeps of the last configuration.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -103,7 +103,7 @@ fn cause(conflict: &Conflict) -> Cause {
 }
 
 /// Applies the configuration `applied` to `live` (`None` creates) on behalf of `manager` and
-/// answers with the object as it should be, `metadata.managedFields` included. `now` is RFC 3339
+/// answers with the object as it should be, defaults and `metadata.managedFields` included. `now` is RFC 3339
 /// in whole seconds. With `force`, what others own is taken from them.
 ///
 /// # Errors
@@ -221,10 +221,13 @@ impl<'a> Writer<'a> {
         let owned = Owned { set: wanted, api_version, time: None };
         entries.by_manager.insert(own.clone(), owned);
         let merged = typed::merge(self.place(), self.base, self.applied);
-        let object = match last {
+        let mut object = match last {
             Some(last) if !last.is_empty() => self.prune(&merged, &entries, &last),
             _ => merged,
         };
+        // The live object has its defaults: without them here, lists and structs that are one
+        // field (claim templates) would seem to change.
+        defaults::apply(self.target.kind, &mut object);
         let found = self.settle(&object, &mut entries, &own);
         if !force && !found.is_empty() {
             return Err(found);
@@ -276,8 +279,9 @@ impl<'a> Writer<'a> {
         let annotation =
             self.base.pointer("/metadata/annotations").and_then(|a| a.get(LAST_APPLIED));
         let Some(text) = annotation.and_then(Value::as_str) else { return false };
-        let Ok(last) = serde_json::from_str::<Value>(text) else { return false };
+        let Ok(mut last) = serde_json::from_str::<Value>(text) else { return false };
         let set = typed::field_set(self.place(), &last);
+        defaults::apply(self.target.kind, &mut last);
         let changes = typed::compare(self.place(), self.base, &last);
         let unchanged = set
             .difference(&changes.modified)

@@ -306,6 +306,25 @@ fn helm_moves_its_releases_over_by_patching_the_entries() {
 }
 
 #[test]
+fn defaults_inside_of_what_is_one_field_are_no_conflict() {
+    let mut kind = kind();
+    kind.strategy.default = crate::defaults::stateful_set;
+    let config = set(json!({"serviceName": "s",
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+        "template": {"spec": {"containers": [{"name": "a", "env": [{"name": "P",
+            "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}]}}}));
+    let mut live = config.clone();
+    crate::defaults::apply(&kind, &mut live);
+    track_update(target(&kind, ""), None, &mut live, "kubectl-create", T1);
+    let live = with_uid(live);
+    let target = target(&kind, "");
+    let result = apply(target, Some(&live), &config, "helm", false, T2).unwrap();
+    assert_eq!(result["spec"], live["spec"]);
+    let again = apply(target, Some(&result), &config, "helm", false, "2027-01-01T00:00:00Z");
+    assert_eq!(again.unwrap(), result);
+}
+
+#[test]
 fn status_is_owned_through_its_subresource_alone() {
     let kind = kind();
     let live = with_uid(applied(None, &set(json!({"replicas": 1})), "helm", false).unwrap());
