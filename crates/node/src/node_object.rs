@@ -21,8 +21,9 @@ const STATUS_EVERY: u32 = 30;
 const VERSION: &str = "v1.37.0";
 const LEASES: &str = "leases.coordination.k8s.io";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
-/// Below this part of the disk free, the node is under pressure; images need room, too.
-const DISK_FREE_PERCENT_MIN: u64 = 10;
+/// With less of the disk free than this, the node is under pressure. A kubelet's tenth of the disk
+/// would be a lot of a developer's, which is there for other things, too.
+const DISK_FREE_MIN: u64 = 2 << 30;
 /// Below this many bytes of memory available, the node is under pressure.
 const MEMORY_MIN: i64 = 100 << 20;
 /// As many images as a node's status names.
@@ -152,7 +153,7 @@ impl Context {
 
     fn conditions(&self, old: &Value, now: Timestamp) -> Vec<Value> {
         let (disk, free) = disk_bytes(&self.places.data);
-        let low_disk = disk > 0 && free < disk / 100 * DISK_FREE_PERCENT_MIN;
+        let low_disk = disk > 0 && free < DISK_FREE_MIN.min(disk / 10);
         let low_memory = meminfo("MemAvailable:") < MEMORY_MIN;
         let pressure = |kind: &str, low: bool, word: &str, what: &str| {
             let (reason, message) = match low {
@@ -254,6 +255,8 @@ pub(crate) async fn run(context: Arc<Context>, told: watch::Sender<bool>) {
         if beats.is_multiple_of(STATUS_EVERY) {
             match context.write_node().await {
                 Ok(()) => drop(told.send_replace(true)),
+                // A controller was faster.
+                Err(error) if error.code == 409 => continue,
                 Err(error) => {
                     tracing::warn!(%error, "the node's status is refused");
                     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -165,7 +165,7 @@ async fn what_the_registry_lacks_or_denies_or_damages_is_not_pulled() {
     let name = format!("{}/team/app:v2", registry.address);
     let error = store.pull(&name, &none, &|_| ()).await.unwrap_err().to_string();
     let expected = format!(
-        "failed to pull image \"{name}\": failed to resolve reference \"{name}\": {name}: not found"
+        "failed to pull and unpack image \"{name}\": failed to resolve reference \"{name}\": {name}: not found"
     );
     assert_eq!(error, expected);
 

@@ -77,7 +77,7 @@ pub enum ImageError {
     #[error("no image for platform linux/{0}")]
     Platform(&'static str),
     /// The registry did not give it.
-    #[error("failed to pull image \"{name}\": {why}")]
+    #[error("failed to pull and unpack image \"{name}\": {why}")]
     Pull {
         /// The image.
         name: String,

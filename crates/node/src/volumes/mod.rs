@@ -22,6 +22,9 @@ pub enum VolumeError {
     /// An object that the volume is made from is missing, or lacks a key.
     #[error("{0}")]
     Missing(String),
+    /// A claim has no volume yet.
+    #[error("PVC is not bound: persistentvolumeclaim \"{0}\" is not bound")]
+    Unbound(String),
     /// The volume cannot be what the pod says.
     #[error("{0}")]
     Unsupported(String),

@@ -157,9 +157,8 @@ impl Mounter<'_> {
             .ok_or_else(|| missing(format!("persistentvolumeclaim \"{claim}\" not found")))?;
         let volume = object.spec.as_ref().and_then(|spec| spec.volume_name.clone());
         let bound = object.status.as_ref().and_then(|status| status.phase.as_deref());
-        let volume = volume.filter(|_| bound == Some("Bound")).ok_or_else(|| {
-            missing(format!("PVC is not bound: persistentvolumeclaim \"{claim}\" is not bound"))
-        })?;
+        let volume = volume.filter(|_| bound == Some("Bound"));
+        let volume = volume.ok_or_else(|| VolumeError::Unbound(claim.to_owned()))?;
         let persistent = self.snapshot.find("persistentvolumes", "", &volume);
         let persistent = persistent.and_then(|object| object.view::<PersistentVolume>().ok());
         let persistent = persistent

@@ -13,6 +13,7 @@ use crate::planner::{Note, ProbeKind, Step};
 use crate::pods::container::{kept, sandbox_spec};
 use crate::pods::files;
 use crate::probe;
+use crate::volumes::VolumeError;
 use crate::volumes::mounter::{MountedVolumes, Mounter, persistent_directories, unmount_all};
 
 /// Files in the pod's directory, and where containers find them.
@@ -21,6 +22,13 @@ pub(super) const POD_FILES: [(&str, &str); 3] =
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
+
+/// A volume that is not in place.
+struct Failure {
+    message: String,
+    /// It will be, most probably, and in a moment.
+    expected: bool,
+}
 
 impl Worker {
     pub(super) async fn act(&mut self, step: Step) {
@@ -49,22 +57,28 @@ impl Worker {
         let now = self.context.client.now();
         match self.mount_all().await {
             Ok(()) => self.seen.volumes_mounted(),
-            Err(message) => {
-                self.note(Note::warning("FailedMount", message.as_str()));
-                self.seen.volumes_failed(message, now);
+            Err(failure) => {
+                // A claim is bound while its first pod is on its way; only a second look says
+                // that something is wrong.
+                let first = self.seen.volumes_failure.is_none();
+                if !(first && failure.expected) {
+                    self.note(Note::warning("FailedMount", failure.message.as_str()));
+                }
+                self.seen.volumes_failed(failure.message, now);
             }
         }
     }
 
     /// Mounts anew for the sake of changed files; what runs does not suffer when it fails.
     pub(super) async fn mount(&mut self) {
-        if let Err(message) = self.mount_all().await {
-            self.note(Note::warning("FailedMount", message));
+        if let Err(failure) = self.mount_all().await {
+            self.note(Note::warning("FailedMount", failure.message));
         }
     }
 
-    async fn mount_all(&mut self) -> Result<(), String> {
-        self.ask_for_tokens().await?;
+    async fn mount_all(&mut self) -> Result<(), Failure> {
+        let denied = |message| Failure { message, expected: false };
+        self.ask_for_tokens().await.map_err(denied)?;
         let (context, pod) = (self.context.clone(), self.pod.clone());
         let tokens: BTreeMap<_, _> =
             self.tokens.iter().map(|(key, token)| (key.clone(), token.value.clone())).collect();
@@ -78,7 +92,10 @@ impl Worker {
             };
             let _turn = context.persistent_turn();
             let mut mounted = MountedVolumes::new();
-            let done = mounter.mount(&pod, &mut mounted).map_err(|error| error.to_string());
+            let done = mounter.mount(&pod, &mut mounted).map_err(|error| Failure {
+                message: error.to_string(),
+                expected: matches!(error.source, VolumeError::Unbound(_)),
+            });
             (mounted, done)
         })
         .await;
@@ -220,7 +237,7 @@ impl Worker {
             let others = context.persistent_of_others(&uid);
             unmount_all(&context.places, &uid, &persistent, &others)?;
             context.release_persistent(&uid);
-            Ok::<(), crate::volumes::VolumeError>(())
+            Ok::<(), VolumeError>(())
         })
         .await;
         match done {
