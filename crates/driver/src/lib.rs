@@ -18,4 +18,4 @@ pub use events::{EventRecorder, EventSource};
 pub use queue::Job;
 pub use reasons::{Reason, Reasons};
 pub use run::run;
-pub use turn::{Loop, Outcome, bootstrap};
+pub use turn::{Loop, Outcome, bootstrap, carry_out};

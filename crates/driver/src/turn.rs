@@ -186,7 +186,7 @@ pub async fn bootstrap(api: &Api, config: &Config) -> Result<(), Status> {
 
 /// Submits a plan of the controller `name` as one transaction; when it is refused, what is true
 /// without it.
-pub(crate) async fn carry_out(api: &Api, name: &str, plan: &Plan) -> Outcome {
+pub async fn carry_out(api: &Api, name: &str, plan: &Plan) -> Outcome {
     let outcome = submit(api, name, plan, &plan.writes).await;
     if matches!(outcome, Outcome::Refused(_))
         && let Outcome::Refused(status) = submit(api, name, plan, &plan.even_so).await

@@ -1,0 +1,85 @@
+//! Bugs to plant: each must be caught, or the checks are worth nothing. None of them has a switch
+//! in what is tested; they are planted at the seams between its parts.
+
+use std::sync::LazyLock;
+
+use coracle_api::{Key, Object};
+use coracle_controllers::{CONTROLLERS, Context, Controller, Plan, Write};
+use coracle_store::{Expect, Snapshot, Write as StoreWrite};
+use serde_json::{Value, json};
+
+/// A bug to plant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Plans are written whatever has changed since they were made.
+    PreconditionIgnored,
+    /// The StatefulSet controller takes every set for one without order.
+    OrderIgnored,
+    /// The disk says that it has flushed, and has not.
+    FlushSkipped,
+    /// A node removes a pod's object before its containers have ended.
+    ObjectFirst,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::PreconditionIgnored, Self::OrderIgnored, Self::FlushSkipped, Self::ObjectFirst];
+}
+
+const STATEFUL_SETS: &str = "statefulset-controller";
+
+static WITHOUT_ORDER: LazyLock<Vec<Controller>> = LazyLock::new(|| {
+    let plant = |row: &Controller| match row.name {
+        STATEFUL_SETS => Controller { decide: decide_without_order, ..*row },
+        _ => *row,
+    };
+    CONTROLLERS.iter().map(plant).collect()
+});
+
+/// The table of controllers, with the bug in it if it belongs there.
+pub(crate) fn controllers(bug: Option<Bug>) -> &'static [Controller] {
+    if bug == Some(Bug::OrderIgnored) { &WITHOUT_ORDER } else { CONTROLLERS }
+}
+
+/// Decides as if the set's policy were `Parallel`.
+fn decide_without_order(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let right = CONTROLLERS.iter().find(|row| row.name == STATEFUL_SETS).map(|row| row.decide);
+    let Some(decide) = right else { return Plan::default() };
+    let Some(parallel) = parallel(snapshot, key) else { return decide(snapshot, key, context) };
+    let mut plan = decide(&parallel, key, context);
+    // The set that was shown is at no revision that is stored.
+    plan.rests_on.retain(|object| object.key() != key);
+    for write in plan.writes.iter_mut().chain(&mut plan.even_so) {
+        if let Write::UpdateSubresource(_, value) = write {
+            forget_version(value);
+        }
+    }
+    plan
+}
+
+fn parallel(snapshot: &Snapshot, key: &Key) -> Option<Snapshot> {
+    let mut value = snapshot.get(key)?.value().clone();
+    value["spec"]["podManagementPolicy"] = json!("Parallel");
+    let object = Object::with_resource(key.resource.clone(), value).ok()?;
+    snapshot.with(&[StoreWrite::put(object, Expect::Any)]).ok()
+}
+
+/// The plan without anything that it rests on.
+pub(crate) fn without_preconditions(mut plan: Plan) -> Plan {
+    plan.rests_on.clear();
+    for write in plan.writes.iter_mut().chain(&mut plan.even_so) {
+        match write {
+            Write::Update(value) | Write::UpdateSubresource(_, value) => forget_version(value),
+            Write::Delete { resource_version, .. } => *resource_version = None,
+            Write::Create(_) | Write::CreateSubresource { .. } => {}
+        }
+    }
+    plan
+}
+
+fn forget_version(value: &mut Value) {
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+}

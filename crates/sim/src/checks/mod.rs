@@ -1,0 +1,112 @@
+//! What must hold after every step. Each check looks at what one step changed, at the state before
+//! it, and at who did it; none of them trusts what another part of the engine says of itself.
+
+mod claims;
+mod durability;
+mod identity;
+mod order;
+pub(crate) mod rest;
+mod watches;
+
+use std::sync::Arc;
+
+use coracle_api::{Key, Object};
+use coracle_store::{Snapshot, Store, Watch};
+
+use crate::runtime::Runtime;
+
+/// Who wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Actor {
+    User,
+    Node,
+    Controller(&'static str),
+    /// Start of the engine, events: nothing that the checks judge.
+    Engine,
+}
+
+/// One object before and after.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub key: Key,
+    pub old: Option<Arc<Object>>,
+    pub new: Option<Arc<Object>>,
+}
+
+impl Change {
+    /// Whether this began a deletion, or carried one out at once.
+    pub fn begins_deletion(&self) -> bool {
+        let was = self.old.as_ref().is_some_and(|old| !old.metadata().is_deleting());
+        was && self.new.as_ref().is_none_or(|new| new.metadata().is_deleting())
+    }
+}
+
+/// All checks, and what they remember.
+#[derive(Default)]
+pub(crate) struct Checks {
+    /// The newest state that anybody was shown.
+    shown: Snapshot,
+    /// Whose write may or may not be on the disk: it failed last.
+    uncertain: Option<Actor>,
+    watch: Option<Watch>,
+    watches: watches::Watches,
+    order: order::Order,
+    claims: claims::Claims,
+    /// Writes of others than events.
+    pub writes: u64,
+}
+
+impl Checks {
+    /// After every step that may have written.
+    pub fn after(&mut self, actor: &Actor, store: &Store, runtime: &Runtime) -> Result<(), String> {
+        let now = store.snapshot();
+        if now.revision() == self.shown.revision() {
+            return Ok(());
+        }
+        let changes = match &mut self.watch {
+            Some(watch) => self.watches.read(watch, &self.shown, &now)?,
+            None => Vec::new(),
+        };
+        self.uncertain = None;
+        self.judge(actor, now, &changes, runtime)
+    }
+
+    /// A write failed: whether it is on the disk is not known until the next one, or a restart.
+    pub fn failed(&mut self, actor: &Actor) {
+        self.uncertain = Some(actor.clone());
+    }
+
+    /// The store was opened, for the first time or again after a crash.
+    pub fn opened(&mut self, store: &Store, runtime: &Runtime) -> Result<(), String> {
+        let now = store.snapshot();
+        let changes = durability::check(&self.shown, &now, self.uncertain.is_some())?;
+        let actor = self.uncertain.take().unwrap_or(Actor::Engine);
+        self.watches.begin(now.revision());
+        self.watch = store.watch(now.revision()).ok();
+        self.judge(&actor, now, &changes, runtime)
+    }
+
+    fn judge(
+        &mut self,
+        actor: &Actor,
+        now: Snapshot,
+        changes: &[Change],
+        runtime: &Runtime,
+    ) -> Result<(), String> {
+        self.writes += changes.iter().filter(|it| *it.key.resource != *"events").count() as u64;
+        self.order.check(actor, &self.shown, changes)?;
+        self.claims.check(actor, &self.shown, changes, runtime)?;
+        self.shown = now;
+        Ok(())
+    }
+
+    /// After every step that may have changed what runs.
+    pub fn running(&mut self, runtime: &Runtime) -> Result<(), String> {
+        identity::check(runtime)
+    }
+
+    /// Whether a watch that resumes at some revision sees what it should.
+    pub fn resume(&self, store: &Store, at: u64) -> Result<(), String> {
+        self.watches.resume(store, at)
+    }
+}

@@ -1,0 +1,195 @@
+//! A node: it follows its pods and gives each a worker; and it removes the data of volumes that
+//! nobody has any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use coracle_api::{Object, Status, Timestamp, Verb};
+use coracle_controllers::volumes::DATA_FINALIZER;
+use coracle_driver::EventRecorder;
+use coracle_server::{Api, Body};
+use coracle_store::Watch;
+use serde_json::{Value, json};
+
+use crate::client::{self, Place};
+use crate::random::Random;
+use crate::runtime::{Happened, Runtime};
+use crate::worker::{Message, Worker};
+
+/// One node of the cluster, as long as the engine lives.
+pub(crate) struct Node {
+    pub index: usize,
+    pub name: String,
+    pub workers: BTreeMap<String, Worker>,
+    watch: Option<Watch>,
+    volumes: Option<Watch>,
+}
+
+/// What a node works with.
+pub(crate) struct Hands<'a> {
+    pub api: &'a Api,
+    pub events: &'a EventRecorder,
+    pub runtime: &'a mut Runtime,
+    pub random: &'a mut Random,
+    pub now: Timestamp,
+    /// Things fail by chance.
+    pub chaos: bool,
+    /// The API refuses what nodes write.
+    pub refused: bool,
+    /// A planted bug: the object goes before its containers.
+    pub object_first: bool,
+    /// For the trace.
+    pub said: Vec<String>,
+}
+
+/// The name of the `index`-th node.
+pub(crate) fn name(index: usize) -> String {
+    format!("node-{}", index + 1)
+}
+
+/// Registers a node that is not there yet.
+///
+/// # Errors
+/// When the disk fails: there is no such node then until the next start.
+pub(crate) fn register(api: &Api, index: usize) -> Result<(), Status> {
+    let name = name(index);
+    let place = Place { resource: "nodes", namespace: "", name: "", subresource: "" };
+    if api.snapshot().find("nodes", "", &name).is_none() {
+        let labels = json!({"kubernetes.io/hostname": name});
+        let node = json!({"metadata": {"name": name, "labels": labels}});
+        client::call(api, &name, Verb::Create, &place, Body::Object(node))?;
+    }
+    let snapshot = api.snapshot();
+    let Some(node) = snapshot.find("nodes", "", &name) else { return Ok(()) };
+    if !node.value()["status"]["conditions"].is_null() {
+        return Ok(());
+    }
+    let mut value = node.value().clone();
+    value["status"] = json!({
+        "allocatable": {"cpu": "64", "memory": "64Gi", "pods": "110"},
+        "capacity": {"cpu": "64", "memory": "64Gi", "pods": "110"},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+    });
+    let place = Place { name: &name, subresource: "status", ..place };
+    client::call(api, &name, Verb::Update, &place, Body::Object(value)).map(drop)
+}
+
+impl Node {
+    pub fn new(index: usize) -> Self {
+        let workers = BTreeMap::new();
+        Self { index, name: name(index), workers, watch: None, volumes: None }
+    }
+
+    /// Whether something was written that this node has not seen.
+    pub fn is_behind(&self, api: &Api) -> bool {
+        let newest = api.snapshot().revision();
+        [&self.watch, &self.volumes].iter().any(|watch| {
+            watch.as_ref().is_none_or(|watch| watch.revision() < newest)
+        })
+    }
+
+    /// Takes note of what was written.
+    pub fn follow(&mut self, hands: &mut Hands<'_>) {
+        if self.index == 0 {
+            self.clean_volumes(hands);
+        } else {
+            self.volumes = hands.api.store().watch(hands.api.snapshot().revision()).ok();
+        }
+        while let Some(watch) = &mut self.watch {
+            match watch.try_next() {
+                Ok(Some(event)) => match &event.new {
+                    Some(pod) => self.deliver(pod, hands),
+                    None => self.send(&event.last.metadata().uid, Message::Gone),
+                },
+                Ok(None) => return,
+                Err(_) => self.watch = None,
+            }
+        }
+        self.look_at_all(hands);
+    }
+
+    /// All pods there are: at the start, and when the watch was cut off.
+    fn look_at_all(&mut self, hands: &mut Hands<'_>) {
+        let snapshot = hands.api.snapshot();
+        self.watch = hands.api.store().watch_resource("pods", snapshot.revision()).ok();
+        let mut present = BTreeSet::new();
+        for pod in snapshot.list("pods", None) {
+            present.insert(pod.metadata().uid.clone());
+            self.deliver(pod, hands);
+        }
+        for (uid, worker) in &mut self.workers {
+            if !present.contains(uid) {
+                worker.tell(Message::Gone);
+            }
+        }
+        for (uid, sandbox) in &hands.runtime.sandboxes {
+            if sandbox.node == self.index && !present.contains(uid) && !self.workers.contains_key(uid)
+            {
+                self.workers.insert(uid.clone(), Worker::of_orphan(sandbox));
+            }
+        }
+    }
+
+    fn deliver(&mut self, pod: &Arc<Object>, hands: &Hands<'_>) {
+        if pod.str_at("/spec/nodeName") != Some(self.name.as_str()) {
+            return;
+        }
+        let uid = &pod.metadata().uid;
+        match self.workers.get_mut(uid) {
+            Some(worker) => worker.tell(Message::Changed(Arc::clone(pod))),
+            None => {
+                let sandbox = hands.runtime.sandboxes.get(uid);
+                if let Some(worker) = Worker::new(self.index, pod, sandbox, hands.now) {
+                    self.workers.insert(uid.clone(), worker);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, uid: &str, message: Message) {
+        if let Some(worker) = self.workers.get_mut(uid) {
+            worker.tell(message);
+        }
+    }
+
+    /// What the runtime tells; pods of other nodes are not ours.
+    pub fn hear(&mut self, happened: &Happened) {
+        let (Happened::Exited { uid, .. } | Happened::SandboxLost { uid }) = happened;
+        self.send(uid, Message::Runtime(happened.clone()));
+    }
+
+    /// One turn of a pod's worker.
+    pub fn turn(&mut self, uid: &str, hands: &mut Hands<'_>) {
+        let Some(worker) = self.workers.get_mut(uid) else { return };
+        worker.turn(&self.name, hands);
+        if worker.is_done() {
+            self.workers.remove(uid);
+        }
+    }
+
+    fn clean_volumes(&mut self, hands: &mut Hands<'_>) {
+        let snapshot = hands.api.snapshot();
+        self.volumes = hands.api.store().watch(snapshot.revision()).ok();
+        let is_over = |volume: &&Arc<Object>| {
+            volume.metadata().is_deleting() && volume.metadata().finalizers == [DATA_FINALIZER]
+        };
+        for volume in snapshot.list("persistentvolumes", None).filter(is_over) {
+            if hands.refused {
+                // Tried again at the next write of anybody; real nodes have a timer.
+                self.volumes = None;
+                return;
+            }
+            let mut value = volume.value().clone();
+            if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+                metadata.remove("finalizers");
+            }
+            let name = &volume.metadata().name;
+            let resource = "persistentvolumes";
+            let place = Place { resource, namespace: "", name, subresource: "" };
+            let body = Body::Object(value);
+            let done = client::call(hands.api, &self.name, Verb::Update, &place, body);
+            let outcome = done.map_or_else(|error| error.message, |_| "done".to_owned());
+            hands.said.push(format!("removes the data of {name}: {outcome}"));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What every run of the tests tries; `make sim` tries many more seeds.
+
+use coracle_sim::{Bug, Failure, Options, run};
+
+/// Seeds that must hold here.
+const SEEDS: u64 = 24;
+/// Within so many seeds, each planted bug must be caught.
+const CAUGHT_WITHIN: u64 = 40;
+
+#[test]
+fn one_seed_is_one_history() {
+    let options = Options { steps: 400, ..Options::default() };
+    let (first, second) = (run(11, &options), run(11, &options));
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_ne!(run(11, &options).unwrap().hash, run(12, &options).unwrap().hash);
+}
+
+fn hold(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        if let Err(failure) = run(seed, &Options::default()) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn half_of_the_seeds_hold() {
+    hold(0..SEEDS / 2);
+}
+
+#[test]
+fn the_other_half_holds_too() {
+    hold(SEEDS / 2..SEEDS);
+}
+
+/// The first failure with the bug in place.
+fn caught(bug: Bug) -> Box<Failure> {
+    let options = Options { bug: Some(bug), ..Options::default() };
+    let failure = (0..CAUGHT_WITHIN).find_map(|seed| run(seed, &options).err());
+    failure.unwrap_or_else(|| panic!("{bug:?} went unnoticed for {CAUGHT_WITHIN} seeds"))
+}
+
+#[test]
+fn an_ignored_precondition_is_caught() {
+    let what = caught(Bug::PreconditionIgnored).what;
+    assert!(what.contains("not ready") || what.contains("turn") || what.contains("there"), "{what}");
+}
+
+#[test]
+fn a_left_out_order_is_caught() {
+    let what = caught(Bug::OrderIgnored).what;
+    assert!(what.contains("was not ready") || what.contains("a higher one was there"), "{what}");
+}
+
+#[test]
+fn a_skipped_flush_is_caught() {
+    let what = caught(Bug::FlushSkipped).what;
+    assert!(what.contains("lost") || what.contains("acknowledged") || what.contains("store"), "{what}");
+}
+
+#[test]
+fn a_pod_removed_before_its_containers_is_caught() {
+    let what = caught(Bug::ObjectFirst).what;
+    assert!(what.contains("run at once") || what.contains("while"), "{what}");
+}
