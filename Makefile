@@ -5,7 +5,9 @@ TARGET := target/x86_64-unknown-linux-gnu
 CORACLE := $(TARGET)/release/coracle
 PYTHON := .cache/venv/bin/python
 
-.PHONY: build demo demo-clean test test-rust test-apps test-e2e bench lint schema tools images charts clean
+SIM_SEEDS ?= 0..2000
+
+.PHONY: sim build demo demo-clean test test-rust test-apps test-e2e bench lint schema tools images charts clean
 
 build: schema ## The binary, stripped and static: target/x86_64-unknown-linux-gnu/release/coracle
 	$(CARGO) build --release --locked -p coracle
@@ -62,6 +64,9 @@ demo: build tools charts ## Plays a session with both applications on a cluster 
 
 demo-clean: ## Removes all that the demo made
 	@scripts/demo --clean $(DEMO)
+
+sim: schema ## Simulated worlds with faults, one a seed: SIM_SEEDS=FROM..TO
+	$(CARGO) run --release --locked -p coracle-sim --example sim -- --seeds $(SIM_SEEDS)
 
 clean:
 	$(CARGO) clean

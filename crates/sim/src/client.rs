@@ -28,7 +28,8 @@ pub(crate) fn call(
     body: Body,
 ) -> Result<Option<Arc<Object>>, Status> {
     let kind = api.kinds().stored(place.resource).cloned();
-    let kind = kind.ok_or_else(|| Status::internal(format!("{} are not served", place.resource)))?;
+    let kind =
+        kind.ok_or_else(|| Status::internal(format!("{} are not served", place.resource)))?;
     let request = Request {
         user: User { name: user.to_owned(), ..User::default() },
         verb,

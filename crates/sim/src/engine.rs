@@ -106,6 +106,15 @@ impl Engine {
         self.looped.next_timer()
     }
 
+    /// What every set waits for.
+    pub fn reasons(&self) -> Vec<String> {
+        let (snapshot, reasons) = (self.api.snapshot(), self.looped.reasons());
+        let sets = snapshot.list("statefulsets.apps", None);
+        sets.flat_map(|set| reasons.why(&snapshot, set.key()))
+            .map(|reason| format!("{}: {}", reason.key, reason.sentence))
+            .collect()
+    }
+
     /// Writes the events that were recorded.
     pub fn flush_events(&self) {
         ready(self.events.flush(&self.api));

@@ -22,8 +22,8 @@ mod ready;
 mod runtime;
 mod trace;
 mod users;
-mod world;
 mod worker;
+mod world;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -13,8 +13,11 @@ use serde_json::{Value, json};
 
 use crate::client::{self, Place};
 use crate::random::Random;
-use crate::runtime::{Happened, Runtime};
+use crate::runtime::{Happened, Runtime, later};
 use crate::worker::{Message, Worker};
+
+/// The pause before volumes are looked at again, in seconds.
+const AGAIN_SECONDS: i64 = 5;
 
 /// One node of the cluster, as long as the engine lives.
 pub(crate) struct Node {
@@ -23,6 +26,8 @@ pub(crate) struct Node {
     pub workers: BTreeMap<String, Worker>,
     watch: Option<Watch>,
     volumes: Option<Watch>,
+    /// When volumes are looked at again because a write failed.
+    again: Option<Timestamp>,
 }
 
 /// What a node works with.
@@ -77,15 +82,23 @@ pub(crate) fn register(api: &Api, index: usize) -> Result<(), Status> {
 impl Node {
     pub fn new(index: usize) -> Self {
         let workers = BTreeMap::new();
-        Self { index, name: name(index), workers, watch: None, volumes: None }
+        Self { index, name: name(index), workers, watch: None, volumes: None, again: None }
     }
 
     /// Whether something was written that this node has not seen.
-    pub fn is_behind(&self, api: &Api) -> bool {
+    pub fn is_behind(&self, api: &Api, now: Timestamp) -> bool {
         let newest = api.snapshot().revision();
-        [&self.watch, &self.volumes].iter().any(|watch| {
-            watch.as_ref().is_none_or(|watch| watch.revision() < newest)
-        })
+        if self.again.is_some_and(|at| at <= now) {
+            return true;
+        }
+        let is_behind =
+            |watch: &Option<Watch>| watch.as_ref().is_none_or(|it| it.revision() < newest);
+        is_behind(&self.watch) || is_behind(&self.volumes)
+    }
+
+    /// When something is to be done even if nothing is written.
+    pub fn next_time(&self) -> Option<Timestamp> {
+        self.workers.values().filter_map(Worker::next_time).chain(self.again).min()
     }
 
     /// Takes note of what was written.
@@ -123,7 +136,9 @@ impl Node {
             }
         }
         for (uid, sandbox) in &hands.runtime.sandboxes {
-            if sandbox.node == self.index && !present.contains(uid) && !self.workers.contains_key(uid)
+            if sandbox.node == self.index
+                && !present.contains(uid)
+                && !self.workers.contains_key(uid)
             {
                 self.workers.insert(uid.clone(), Worker::of_orphan(sandbox));
             }
@@ -170,13 +185,13 @@ impl Node {
     fn clean_volumes(&mut self, hands: &mut Hands<'_>) {
         let snapshot = hands.api.snapshot();
         self.volumes = hands.api.store().watch(snapshot.revision()).ok();
+        self.again = None;
         let is_over = |volume: &&Arc<Object>| {
             volume.metadata().is_deleting() && volume.metadata().finalizers == [DATA_FINALIZER]
         };
         for volume in snapshot.list("persistentvolumes", None).filter(is_over) {
             if hands.refused {
-                // Tried again at the next write of anybody; real nodes have a timer.
-                self.volumes = None;
+                self.again = Some(later(hands.now, AGAIN_SECONDS));
                 return;
             }
             let mut value = volume.value().clone();
@@ -188,6 +203,9 @@ impl Node {
             let place = Place { resource, namespace: "", name, subresource: "" };
             let body = Body::Object(value);
             let done = client::call(hands.api, &self.name, Verb::Update, &place, body);
+            if done.is_err() {
+                self.again = Some(later(hands.now, AGAIN_SECONDS));
+            }
             let outcome = done.map_or_else(|error| error.message, |_| "done".to_owned());
             hands.said.push(format!("removes the data of {name}: {outcome}"));
         }

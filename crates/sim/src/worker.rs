@@ -274,9 +274,9 @@ impl Worker {
             Step::UnmountVolumes => self.occupy(Operation::Unmount, 200, hands),
             Step::EnsureImage { container, attempt } => {
                 let missing = Behaviour::of(&self.image(&container)) == Behaviour::Missing;
-                let found = !missing && !(hands.chaos && hands.random.one_in(15));
+                let fails = missing || hands.chaos && hands.random.one_in(15);
                 self.seen.pull_started(&container);
-                let pulled = Message::Pulled { container, attempt, found };
+                let pulled = Message::Pulled { container, attempt, found: !fails };
                 self.beside.push((now + hands.random.within(2000), pulled));
             }
             Step::Probe { container, kind } => {

@@ -12,7 +12,7 @@ use crate::bugs::Bug;
 use crate::checks::{Actor, Checks, rest};
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::node::Hands;
+use crate::node::{Hands, Node};
 use crate::random::Random;
 use crate::runtime::Runtime;
 use crate::trace::Trace;
@@ -61,6 +61,8 @@ pub(crate) struct World {
     /// Whether events are written, and how many nodes there are.
     tells: bool,
     nodes: usize,
+    /// Whether commits take long.
+    slow: bool,
     pub crashes: u64,
 }
 
@@ -87,6 +89,7 @@ impl World {
             chaos: true,
             tells: random.one_in(4),
             nodes: 1 + random.index(2),
+            slow: random.one_in(2),
             crashes: 0,
             random,
         }
@@ -112,7 +115,9 @@ impl World {
     pub fn rage(&mut self) -> Result<(), String> {
         for _ in 0..self.options.steps {
             let idle = self.turns().is_empty();
-            if self.random.one_in(45) || (idle && self.random.one_in(2)) {
+            let worst = self.engine.as_ref().is_some_and(|engine| engine.plans() > 0);
+            let rarely = if worst { 15 } else { 50 };
+            if self.random.one_in(rarely) || (idle && self.random.one_in(2)) {
                 self.user()?;
             } else if self.random.one_in(60) {
                 self.strike()?;
@@ -142,13 +147,19 @@ impl World {
             };
             match wrong {
                 None => return Ok(()),
-                Some(wrong) if self.now() > deadline => return Err(format!("stuck: {wrong}")),
+                Some(wrong) if self.now() > deadline => return Err(self.stuck(&wrong)),
                 // Something waits for longer than that.
                 Some(_) => since = None,
             }
         }
         let wrong = self.wrong().unwrap_or_else(|| "it never rests".to_owned());
-        Err(format!("not settled after {SETTLING_STEPS_MAX} steps: {wrong}"))
+        Err(self.stuck(&wrong))
+    }
+
+    /// What is wrong, and what everybody says that they wait for.
+    fn stuck(&self, wrong: &str) -> String {
+        let reasons = self.engine.as_ref().map(Engine::reasons).unwrap_or_default();
+        format!("stuck: {wrong}; {}", reasons.join("; "))
     }
 
     fn wrong(&self) -> Option<String> {
@@ -202,9 +213,8 @@ impl World {
         if engine.may_decide(now) {
             turns.push(Turn::Decide);
         }
-        turns.extend((0..engine.plans()).map(Turn::Commit));
         for (index, node) in engine.nodes.iter().enumerate() {
-            if node.is_behind(&engine.api) {
+            if node.is_behind(&engine.api, now) {
                 turns.push(Turn::Follow(index));
             }
             let runnable = node.workers.iter().filter(|(_, worker)| worker.is_runnable(now));
@@ -213,17 +223,21 @@ impl World {
         if self.tells && self.trace.steps().is_multiple_of(16) {
             turns.push(Turn::Events);
         }
+        // On a slow disk much may happen between a decision and its commit.
+        if !self.slow || turns.is_empty() || self.trace.hash().is_multiple_of(4) {
+            turns.extend((0..engine.plans()).map(Turn::Commit));
+        }
         turns
     }
 
     /// Jumps to whatever happens next.
     fn pass_time(&mut self) {
         let engine = self.engine.iter();
-        let workers = engine.clone().flat_map(|it| &it.nodes).flat_map(|it| it.workers.values());
+        let nodes = engine.clone().flat_map(|it| &it.nodes);
         let fault = self.fault.map(|_| self.heals_at);
         let start = self.engine.is_none().then_some(self.starts_at);
-        let next = workers
-            .filter_map(|worker| worker.next_time())
+        let next = nodes
+            .filter_map(Node::next_time)
             .chain(engine.filter_map(Engine::next_timer))
             .chain(self.runtime.next_time())
             .chain(fault)
@@ -445,7 +459,8 @@ impl World {
         let revision = store.snapshot().revision();
         self.say(format_args!("the engine starts at revision {revision}"));
         let engine = Engine::start(store, &self.clock, self.nodes, self.options.bug);
-        self.engine = Some(engine.map_err(|status| format!("the engine does not start: {status}"))?);
+        self.engine =
+            Some(engine.map_err(|status| format!("the engine does not start: {status}"))?);
         self.written(&Actor::Engine)
     }
 }

@@ -156,6 +156,7 @@ fn place(
             nodes.add(&node, pod);
             if claims.is_empty() && volumes.are_bound() {
                 plan.writes.push(bind(object, &node));
+                plan.rests_on.extend(volumes.held());
                 let Key { namespace, name, .. } = object.key();
                 let told = format!("Successfully assigned {namespace}/{name} to {node}");
                 plan.notes.push(Note::normal(object, "Scheduled", told));

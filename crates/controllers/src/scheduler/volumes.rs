@@ -17,6 +17,8 @@ use crate::volumes::{self, SELECTED_NODE};
 pub(super) struct Volumes {
     /// Where the volumes that are bound can be reached; `None` for one that is gone.
     bound: Vec<Option<NodeSelector>>,
+    /// The claims that are bound.
+    held: Vec<Arc<Object>>,
     /// Claims that wait for their first consumer.
     waiting: Vec<Waiting>,
 }
@@ -39,7 +41,7 @@ struct Offer {
 impl Volumes {
     /// The pod's claims, or what is wrong with them whatever the node.
     pub fn of(snapshot: &Snapshot, pod: &Pod) -> Result<Self, String> {
-        let mut volumes = Self { bound: Vec::new(), waiting: Vec::new() };
+        let mut volumes = Self { bound: Vec::new(), held: Vec::new(), waiting: Vec::new() };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let spec = pod.spec.as_ref();
         for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
@@ -60,6 +62,7 @@ impl Volumes {
             let name = claim.str_at("/spec/volumeName").unwrap_or_default();
             let volume = snapshot.find("persistentvolumes", "", name);
             self.bound.push(volume.map(|volume| reach(volume).unwrap_or_else(anywhere)));
+            self.held.push(Arc::clone(claim));
             return Ok(());
         }
         let class = volumes::class_of(snapshot, claim);
@@ -103,6 +106,12 @@ impl Volumes {
     /// Whether nothing is to be waited for.
     pub fn are_bound(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// The claims that a placement rests on: one that is deleted before its pod has a node is not
+    /// protected, and the next claim of its name would never be told a node.
+    pub fn held(&self) -> impl Iterator<Item = Arc<Object>> {
+        self.held.iter().cloned()
     }
 
     /// The writes that tell the claims their node, or that keep a volume there for them.

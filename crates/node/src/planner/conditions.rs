@@ -47,7 +47,7 @@ pub(crate) fn conditions(
     ];
     let mut all: Vec<PodCondition> = Vec::with_capacity(old.len().max(ours.len()));
     for (name, finding) in &ours {
-        all.push(condition(pod, old, name, finding, now));
+        all.push(condition(pod, old, seen, name, finding, now));
     }
     let foreign =
         |condition: &&PodCondition| !ours.iter().any(|(name, _)| *name == condition.type_);
@@ -58,13 +58,20 @@ pub(crate) fn conditions(
 fn condition(
     pod: &Pod,
     old: &[PodCondition],
+    seen: &Observed,
     name: &str,
     finding: &Finding,
     now: Timestamp,
 ) -> PodCondition {
     let status = if finding.status { "True" } else { "False" };
-    let same = old.iter().find(|it| it.type_ == name && it.status == status);
-    let since = same.and_then(|it| it.last_transition_time.clone());
+    let since = match old.iter().find(|it| it.type_ == name) {
+        Some(known) if known.status == status => known.last_transition_time.clone(),
+        Some(_) => None,
+        // What never was has not been since the node took the pod on, however late that is told:
+        // who reads it can tell a pod that was never Ready from one that was.
+        None if !finding.status => seen.accepted_at.map(spec::api_time),
+        None => None,
+    };
     PodCondition {
         type_: name.to_owned(),
         status: status.to_owned(),

@@ -140,12 +140,7 @@ fn volume(change: &Change) -> Result<(), String> {
     }
 }
 
-fn same_once_set(
-    change: &Change,
-    old: &Object,
-    new: &Object,
-    pointer: &str,
-) -> Result<(), String> {
+fn same_once_set(change: &Change, old: &Object, new: &Object, pointer: &str) -> Result<(), String> {
     let (was, is) = (old.str_at(pointer).unwrap_or_default(), new.str_at(pointer));
     match was.is_empty() || is == Some(was) {
         true => Ok(()),

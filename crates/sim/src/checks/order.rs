@@ -58,9 +58,7 @@ impl Order {
             return Err(format!("{} was deleted while a higher one was there", pod.key()));
         }
         match set.range().find(|ordinal| !set.serves(*ordinal)) {
-            Some(other) => {
-                Err(format!("{} was deleted while {other} was not ready", pod.key()))
-            }
+            Some(other) => Err(format!("{} was deleted while {other} was not ready", pod.key())),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use crate::runtime::{Runtime, mentions_broken_image};
 /// Whether every object is where it should be; if not, the first that is not.
 pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String> {
     for object in snapshot.objects() {
-        if object.metadata().is_deleting() {
+        if object.metadata().is_deleting() && !waits_for_users(snapshot, object) {
             return Err(format!("{} is still being deleted", object.key()));
         }
         for owner in &object.metadata().owner_references {
@@ -40,6 +40,14 @@ pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String
         Some(uid) => Err(format!("the sandbox of {uid} is left")),
         None => Ok(()),
     }
+}
+
+/// A claim that somebody deleted stays for as long as somebody uses it.
+fn waits_for_users(snapshot: &Snapshot, object: &Object) -> bool {
+    let key = object.key();
+    let uses = |pod: &Arc<Object>| claims_of(pod).any(|claim| *claim == *key.name);
+    *key.resource == *"persistentvolumeclaims"
+        && snapshot.list("pods", Some(&key.namespace)).any(uses)
 }
 
 /// A set has its pods, at its revisions, and says so.

@@ -69,7 +69,8 @@ impl Watches {
         let Ok(mut watch) = store.watch(at) else { return Ok(()) };
         for (revision, key) in self.log.iter().filter(|(revision, _)| *revision > at) {
             match watch.try_next() {
-                Ok(Some(event)) if event.revision == *revision && event.key.to_string() == *key => {}
+                Ok(Some(event)) if event.revision == *revision && event.key.to_string() == *key => {
+                }
                 other => {
                     let found = other.map(|event| event.map(|it| it.revision));
                     return Err(format!("resumed at {at}: {found:?} instead of {revision} {key}"));

@@ -368,3 +368,16 @@ fn nodes_take_no_more_pods_than_they_can() {
     let Err(Rejection { reason, .. }) = admit(&mine, &[&other], &node) else { panic!("admitted") };
     assert_eq!(reason, "OutOfpods");
 }
+
+#[test]
+fn a_pod_whose_first_status_comes_late_was_still_never_ready() {
+    let mut world = one();
+    world.pod.status = None;
+    let accepted = world.now;
+    let late = accepted + jiff::SignedDuration::from_secs(5);
+    let status = status(&world.pod, &world.seen, late);
+    let ready = status.conditions.iter().flatten().find(|it| it.type_ == "Ready").unwrap();
+    let since = ready.last_transition_time.as_ref().map(|time| time.0);
+    assert_eq!(since, Some(accepted));
+    assert_eq!(since, status.start_time.map(|time| time.0));
+}
