@@ -192,8 +192,8 @@ impl NodeStreams for Streams {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream = blocking(move || kernel.connect_in(&netns, address, CONNECT)).await;
         let stream = stream.map_err(|error| {
-            let uid = &id.uid;
-            Status::internal(format!("error forwarding port {port} to pod {uid}: {error}"))
+            let why = format!("failed to connect to localhost:{port} inside the pod: {error}");
+            Status::failure(500, "InternalError", why)
         })?;
         stream.set_nonblocking(true).map_err(Status::internal)?;
         let stream = tokio::net::TcpStream::from_std(stream).map_err(Status::internal)?;

@@ -47,7 +47,7 @@ pub(crate) struct Gone;
 /// none.
 ///
 /// # Errors
-/// 400 when the request is no upgrade, 403 when no protocol is shared.
+/// 400 when the request is no upgrade, 403 when it is to SPDY or no protocol is shared.
 pub(crate) fn upgrade<F>(
     parts: &mut Parts,
     supported: &[&'static str],
@@ -57,6 +57,11 @@ pub(crate) fn upgrade<F>(
 where
     F: Future<Output = ()> + Send,
 {
+    if has_token(&parts.headers, header::UPGRADE, "SPDY/3.1") {
+        let why = "unable to upgrade: unable to negotiate protocol: client supports [SPDY/3.1], \
+                   server accepts [websocket]";
+        return Err(Status::failure(403, "Forbidden", why));
+    }
     if !has_token(&parts.headers, header::UPGRADE, "websocket") {
         return Err(Status::bad_request("Upgrade request required"));
     }

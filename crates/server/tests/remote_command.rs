@@ -186,6 +186,12 @@ async fn a_request_that_cannot_be_served_is_refused_before_the_upgrade() {
     let path = "web/exec?command=ls&stdout=true";
     let refusal = world.open(path, "v9.channel.k8s.io").await.unwrap_err();
     assert_eq!(refusal.code, 403);
+    let spdy = format!("POST /api/v1/namespaces/default/pods/{path}");
+    let headers = [("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("Content-Length", "0")];
+    let refusal = world.ask(&spdy, &headers).await.unwrap_err();
+    let message = refusal.status["message"].as_str().unwrap();
+    assert_eq!(refusal.code, 403);
+    assert!(message.starts_with("unable to upgrade: unable to negotiate protocol"), "{message}");
     let plain = format!("GET /api/v1/namespaces/default/pods/{path}");
     let refusal = world.ask(&plain, &[]).await.unwrap_err();
     assert_eq!(
