@@ -373,3 +373,24 @@ fn many_pods_start_together_and_all_goes_with_them() {
         assert!(world.mounts().iter().all(|mount| !mount.contains("/pods/")));
     });
 }
+
+#[test]
+fn a_pod_in_the_nodes_network_has_the_nodes_address() {
+    run(async |world| {
+        let web = json!({
+            "command": ["httpd", "-f", "-p", "8088", "-h", "/www"],
+            "readinessProbe": {"httpGet": {"port": 8088}},
+        });
+        world.create_pod_with("node-web", web, json!({"hostNetwork": true})).await;
+        let pod = world.until_ready("node-web").await;
+        assert_eq!(pod["status"]["podIP"], pod["status"]["hostIP"]);
+        world.create_pod("client", shell(FOREVER)).await;
+        world.until_ready("client").await;
+        let address = pod["status"]["hostIP"].as_str().unwrap();
+        let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {address} 8088");
+        let (_, text) = world.exec("client", &ask).await;
+        assert!(text.ends_with("hello"), "{text}");
+        world.delete("pods", "node-web", json!({})).await.unwrap();
+        world.until_gone("pods", "node-web").await;
+    });
+}
