@@ -24,8 +24,10 @@ class CommandFailed(AssertionError):
 class Cluster:
     """One cluster under `home`, with a kubeconfig and caches of its own."""
 
-    def __init__(self, name, home, api_port=6443):
+    def __init__(self, name, home, api_port=6443, prefix=()):
+        """`prefix` is a command that runs the others, on another host for example."""
         self.name = name
+        self.prefix = [str(part) for part in prefix]
         self.home = home
         self.data_dir = home / "data"
         self.kubeconfig = home / "kubeconfig"
@@ -44,7 +46,7 @@ class Cluster:
 
     def run(self, *command, input=None, check=True, timeout=120):
         """Run a command; give the finished process, with text output."""
-        done = subprocess.run([str(part) for part in command], input=input, text=True,
+        done = subprocess.run([*self.prefix, *map(str, command)], input=input, text=True,
                               capture_output=True, env=self.environment(), timeout=timeout)
         if check and done.returncode != 0:
             raise CommandFailed(f"{' '.join(map(str, command))}: exit {done.returncode}\n"

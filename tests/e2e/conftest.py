@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import re
+import subprocess
 
 import pytest
 
@@ -28,12 +29,18 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def own_cluster(tmp_path):
-    """An engine for one test, which may stop or kill it."""
-    cluster = Cluster("own", tmp_path, api_port=7443)
-    try:
-        yield cluster
-    finally:
-        cluster.delete()
+    """An engine for one test, which may stop or kill it; on a network of its own, because two
+    clusters on one host would have the same addresses for their pods."""
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "ip link set lo up; echo up; exec cat"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as network:
+        network.stdout.readline()
+        cluster = Cluster("own", tmp_path, api_port=7443,
+                          prefix=["nsenter", f"--net=/proc/{network.pid}/ns/net"])
+        try:
+            yield cluster
+        finally:
+            cluster.delete()
+            network.stdin.close()
 
 
 @pytest.fixture

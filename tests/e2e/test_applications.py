@@ -112,7 +112,7 @@ def test_the_life_of_a_release(release):
 
 
 @pytest.mark.parametrize("application", ["app-python"])  # app-rust's image has no shell
-def test_a_broken_count_is_a_replica_that_is_not_ready(release):
+def test_a_broken_count_is_not_ready(release):
     """It is taken out of the Service, not restarted, and never reset; mended, it is back."""
     release.apply("install", "replicas=1")
     release.visit(3)

@@ -27,6 +27,16 @@ def merged(contexts):
     return yaml.safe_dump(config)
 
 
+# The other cluster is on a network of its own, so its kubectl must be there too.
+KUBECTL = """\
+#!/bin/sh
+case "$*" in
+*"--context cluster"*) exec {prefix} {kubectl} "$@" ;;
+*) exec {kubectl} "$@" ;;
+esac
+"""
+
+
 def test_the_data_move_to_another_cluster(cluster, own_cluster, tmp_path):
     own_cluster.up()
     for one in (cluster, own_cluster):
@@ -35,8 +45,13 @@ def test_the_data_move_to_another_cluster(cluster, own_cluster, tmp_path):
     for i in range(3):
         cluster.kubectl("exec", f"app-python-{i}", "--", "sh", "-c", f"echo {i + 40} > visits.txt")
     (tmp_path / "both").write_text(merged({"coracle": cluster, "cluster": own_cluster}))
+    (tmp_path / "bin").mkdir()
+    kubectl = tmp_path / "bin/kubectl"
+    kubectl.write_text(KUBECTL.format(prefix=" ".join(own_cluster.prefix),
+                                      kubectl=TOOLS / "kubectl-1.37/kubectl"))
+    kubectl.chmod(0o755)
     script = "\n".join(["set -eu", f"cd {tmp_path}", f"export KUBECONFIG={tmp_path}/both",
-                        f"PATH={TOOLS}/kubectl-1.37:{TOOLS}/helm-4:$PATH",
+                        f"PATH={tmp_path}/bin:{TOOLS}/helm-4:$PATH",
                         commands("1."), commands("2.")])
     try:
         out = cluster.run("sh", "-c", script).stdout

@@ -39,7 +39,7 @@ def host(cluster):
         "routes": lines("ip", "route", "show", "table", "all"),
         "rules": lines("ip", "rule"),
         "nft": lines("nft", "list", "ruleset"),
-        "forwarding": pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+        "forwarding": lines("cat", "/proc/sys/net/ipv4/ip_forward"),
         "cgroups": cgroups,
         "processes": processes,
     }
