@@ -134,6 +134,8 @@ def test_rolling_update_from_the_top_and_rollback_to_the_same_revision(ss):
     ss.apply(3)
     ss.rolled_out()
     first = ss.get()["status"]["currentRevision"]
+    # Whether a pod was ever Ready is read from times in whole seconds: let it have been so a while.
+    time.sleep(3)
     ss.unready("ss-1")
     ss.apply(3, version="2")
     eventually(lambda: ss.get()["status"].get("updateRevision") != first, "a new revision")
