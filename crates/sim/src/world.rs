@@ -60,6 +60,7 @@ pub(crate) struct World {
     chaos: bool,
     /// Whether events are written, and how many nodes there are.
     tells: bool,
+    told_at: u64,
     nodes: usize,
     /// Whether commits take long.
     slow: bool,
@@ -88,6 +89,7 @@ impl World {
             refused_until: now,
             chaos: true,
             tells: random.one_in(4),
+            told_at: 0,
             nodes: 1 + random.index(2),
             slow: random.one_in(2),
             crashes: 0,
@@ -220,11 +222,11 @@ impl World {
             let runnable = node.workers.iter().filter(|(_, worker)| worker.is_runnable(now));
             turns.extend(runnable.map(|(uid, _)| Turn::Worker(index, uid.clone())));
         }
-        if self.tells && self.trace.steps().is_multiple_of(16) {
+        if self.tells && self.trace.steps() >= self.told_at + 16 {
             turns.push(Turn::Events);
         }
         // On a slow disk much may happen between a decision and its commit.
-        if !self.slow || turns.is_empty() || self.trace.hash().is_multiple_of(4) {
+        if !(self.slow && self.chaos) || turns.is_empty() || self.trace.hash().is_multiple_of(4) {
             turns.extend((0..engine.plans()).map(Turn::Commit));
         }
         turns
@@ -271,6 +273,7 @@ impl World {
                 return self.written(&Actor::Controller(name));
             }
             Turn::Events => {
+                self.told_at = self.trace.steps();
                 if let Some(engine) = &self.engine {
                     engine.flush_events();
                 }
