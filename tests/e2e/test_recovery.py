@@ -30,8 +30,10 @@ def host(cluster):
     def lines(*command):
         return sorted(cluster.run(*command).stdout.splitlines())
 
+    # Not those of the other tests' cluster, whose pods come and go at the same time.
     mounts = sorted(line.split(" - ")[0].split(" ", 4)[4] for line in
-                    pathlib.Path("/proc/self/mountinfo").read_text().splitlines())
+                    pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+                    if str(cluster.home) in line or "/run/coracle" in line)
     cgroups = sorted(str(path) for path in pathlib.Path("/sys/fs/cgroup").rglob(f"coracle-{cluster.name}*"))
     processes = sorted(
         line for line in cluster.run("ps", "-eo", "args").stdout.splitlines()
