@@ -10,7 +10,9 @@ import random
 import signal
 import ssl
 
-from cluster import CHARTS, TOOLS, eventually
+import pytest
+
+from cluster import CHARTS, TOOLS, Cluster, eventually
 
 SLEEPER = """
 apiVersion: v1
@@ -101,9 +103,19 @@ def test_a_killed_shim_means_a_new_container_and_nothing_twice(own_cluster):
     cluster.kubectl("wait", "-n", namespace, "pod/sleeper", "--for=condition=Ready", "--timeout=60s")
 
 
-def test_a_hundred_kills_among_a_thousand_writes_lose_nothing(own_cluster):
+@pytest.fixture
+def near_cluster(tmp_path):
+    """An engine in the network of the tests themselves, which then talk to it without kubectl."""
+    cluster = Cluster("near", tmp_path, api_port=7443)
+    try:
+        yield cluster
+    finally:
+        cluster.delete()
+
+
+def test_a_hundred_kills_among_a_thousand_writes_lose_nothing(near_cluster):
     """Every acknowledged write is there after each `kill -9` of the engine."""
-    cluster = own_cluster
+    cluster = near_cluster
     cluster.up()
     kills, per_kill = 100, 10
     client = Client(cluster)
