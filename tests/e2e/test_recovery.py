@@ -84,7 +84,7 @@ def test_pods_run_on_while_the_engine_is_down(own_cluster):
     pod = cluster.get("pod", "sleeper")
     assert pod["status"]["containerStatuses"][0]["containerID"] == started
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
-    assert cluster.kubectl("exec", "sleeper", "--", "hostname").strip() == "sleeper" and pid
+    assert cluster.kubectl("exec", "sleeper", "--", "sh", "-c", "hostname").strip() == "sleeper" and pid
 
 
 def test_a_killed_shim_means_a_new_container_and_nothing_twice(own_cluster):

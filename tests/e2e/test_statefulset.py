@@ -93,7 +93,7 @@ def test_pods_come_in_order_and_go_in_reverse(ss):
         before = [c for c in pods[f"ss-{i-1}"]["status"]["conditions"] if c["type"] == "Ready"][0]
         assert before["lastTransitionTime"] <= pods[f"ss-{i}"]["metadata"]["creationTimestamp"]
     assert pods["ss-1"]["spec"]["hostname"] == "ss-1"
-    assert ss.kubectl("exec", "ss-2", "--", "hostname").strip() == "ss-2"
+    assert ss.kubectl("exec", "ss-2", "--", "sh", "-c", "hostname").strip() == "ss-2"
     ss.kubectl("scale", "sts/ss", "--replicas=1")
     eventually(lambda: list(ss.pods()) == ["ss-0"], "one pod left")
     events = ss.kubectl("get", "events", "--sort-by=.metadata.creationTimestamp", "-o",
