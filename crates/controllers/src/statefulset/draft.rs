@@ -94,10 +94,10 @@ impl Draft<'_> {
                 i64::from(member.ordinal) < i64::from(self.set.start) + current
             }
         };
-        member.revision() != self.revisions.update.name
-            && !would_be_current
-            && !member.is_terminating()
-            && !member.was_ever_ready()
+        // What would follow it must be something else, or it would be deleted without end.
+        let is_outdated = member.revision() != self.revisions.update.name;
+        let would_stay = would_be_current && member.revision() == self.revisions.current.name;
+        is_outdated && !would_stay && !member.is_terminating() && !member.was_ever_ready()
     }
 
     fn replace_never_ready(&mut self, member: &Member) {

@@ -17,8 +17,8 @@
 //! this holds:
 //!
 //! - it is the first pod that stops the walk, so order is kept: every pod before it is available;
-//! - it was made from an outdated revision, and the pod that would follow it gets the new one: the
-//!   strategy is RollingUpdate and the partition does not keep the old template there (else it
+//! - it was made from an outdated revision, and the pod that would follow it gets another one: the
+//!   strategy is RollingUpdate and the partition does not keep this very template there (else it
 //!   would be deleted and made again without end);
 //! - it was never Ready. A pod that was, and is not now, may be recovering with data that it alone
 //!   has, and only somebody who knows may delete it; upstream's rule stands.
