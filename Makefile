@@ -72,6 +72,11 @@ demo-clean: ## Removes all that the demo made
 sim: schema ## Simulated worlds with faults, one a seed: SIM_SEEDS=FROM..TO
 	$(CARGO) run --release --locked -p coracle-sim --example sim -- --seeds $(SIM_SEEDS)
 
+bench: schema ## So far: the store beside a bare fdatasync, and the network (as root)
+	@mkdir -p .cache/bench
+	$(CARGO) run --release --locked -p coracle-store --example store_bench -- .cache/bench
+	$(CARGO) bench --locked -p coracle-network --bench network
+
 clean:
 	$(CARGO) clean
 	rm -rf .cache
