@@ -11,8 +11,8 @@ use ipnet::Ipv4Net;
 pub enum NetworkError {
     /// A range of the cluster is already routed somewhere on this host.
     #[error(
-        "the {what} range {range} clashes with the host's route {route}; choose another range \
-         with {option} or remove that route"
+        "the {what} range {range} clashes with the host's route {route}; {remedy} or remove that \
+         route"
     )]
     RangeTaken {
         /// "pod", "service" or "load balancer".
@@ -21,8 +21,8 @@ pub enum NetworkError {
         range: Ipv4Net,
         /// The route in the way, as `ip route` prints it.
         route: String,
-        /// The command line option that changes the range.
-        option: &'static str,
+        /// What the user can do instead of removing the route.
+        remedy: &'static str,
     },
     /// None of the default load balancer ranges is free on this host.
     #[error(

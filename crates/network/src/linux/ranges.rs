@@ -48,6 +48,9 @@ impl HostRoute {
     }
 }
 
+/// The ranges of pods and Services are the same in every cluster, so only one fits on a host.
+const STOP_THE_OTHER: &str = "stop the cluster or program that uses it";
+
 /// Checks the ranges of `config` against the host's routes and answers with the load balancer
 /// range: the one asked for, else `former` (addresses already given out stay good), else the
 /// first free candidate. `link` is the cluster's own interface.
@@ -59,14 +62,14 @@ pub fn check(
 ) -> Result<Ipv4Net, NetworkError> {
     let foreign: Vec<&HostRoute> = routes.iter().filter(|route| !route.is_ours(link)).collect();
     let in_the_way = |range: Ipv4Net| foreign.iter().find(|route| route.claims(range));
-    let free = |what, range, option| match in_the_way(range) {
-        Some(route) => Err(NetworkError::RangeTaken { what, range, route: route.text(), option }),
+    let free = |what, range, remedy| match in_the_way(range) {
+        Some(route) => Err(NetworkError::RangeTaken { what, range, route: route.text(), remedy }),
         None => Ok(range),
     };
-    free("pod", config.pod_cidr, "--pod-cidr")?;
-    free("service", config.service_cidr, "--service-cidr")?;
+    free("pod", config.pod_cidr, STOP_THE_OTHER)?;
+    free("service", config.service_cidr, STOP_THE_OTHER)?;
     if let Some(range) = config.lb_range {
-        return free("load balancer", range, "--lb-range");
+        return free("load balancer", range, "choose another range with --lb-range");
     }
     let within = |range: &Ipv4Net, other: &Ipv4Net| {
         other.contains(&range.network()) || range.contains(&other.network())
@@ -110,11 +113,11 @@ mod tests {
         let error = check_with(&[route("10.0.0.0/8", "tun0")]).unwrap_err();
         assert_eq!(
             error,
-            "the pod range 10.244.0.0/16 clashes with the host's route 10.0.0.0/8 dev tun0; choose \
-             another range with --pod-cidr or remove that route"
+            "the pod range 10.244.0.0/16 clashes with the host's route 10.0.0.0/8 dev tun0; stop the \
+             cluster or program that uses it or remove that route"
         );
         let error = check_with(&[route("10.100.0.0/24", "docker0")]).unwrap_err();
-        assert!(error.contains("service range") && error.contains("--service-cidr"), "{error}");
+        assert!(error.contains("service range") && error.contains("stop the cluster"), "{error}");
     }
 
     #[test]
