@@ -200,3 +200,31 @@ pub fn attach_device_filter(cgroup: BorrowedFd<'_>, program: &[u64]) -> io::Resu
     check(unsafe { libc::syscall(libc::SYS_bpf, ATTACH, attach.as_ptr(), size_of_val(&attach)) })
         .map(drop)
 }
+
+/// A mount of one file that cannot be written through, in no tree of mounts.
+pub fn read_only_mount(file: &std::path::Path) -> io::Result<OwnedFd> {
+    use std::os::unix::ffi::OsStrExt;
+    let file = std::ffi::CString::new(file.as_os_str().as_bytes())
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path ends in a NUL and lives until the call returns.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, file.as_ptr(), flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else owns it.
+    let mount = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    // SAFETY: mount_attr is plain numbers, for which zero changes nothing.
+    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+    // SAFETY: the kernel reads the structure, whose size is passed, and an empty path.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(mount)
+}

@@ -314,6 +314,17 @@ fn a_program_only_its_owner_may_run_runs() {
 }
 
 #[test]
+fn the_engines_own_binary_cannot_be_written_through_a_container() {
+    run(async |world| {
+        world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();
+        // What a container whose program is /proc/self/exe runs is the shim's file.
+        let shim = world.shims.list().await.unwrap()[0].shim_pid;
+        let exe = nix::sys::statvfs::statvfs(format!("/proc/{shim}/exe").as_str()).unwrap();
+        assert!(exe.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY));
+    });
+}
+
+#[test]
 fn a_file_that_is_no_program_starts_and_fails_as_upstream() {
     run(async |world| {
         let plain = world.path("image/bin/plain");
