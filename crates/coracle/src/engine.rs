@@ -10,7 +10,7 @@ use coracle_api::Timestamp;
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
 use coracle_driver::{EventRecorder, Loop, Reasons};
 use coracle_network::{ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
-use coracle_node::{Node, NodeConfig, NodeError};
+use coracle_node::{Ending, Node, NodeConfig, NodeError};
 use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
 use coracle_server::{Api, Cluster as ApiCluster, Kinds, Pki, Server, System, pki};
@@ -29,8 +29,6 @@ use crate::up::UpArgs;
 pub const NODE: &str = "node-1";
 /// As many pods as a kubelet takes by default.
 const MAX_PODS: usize = 110;
-/// What all pods together get to end in when the cluster goes down.
-const GRACE: Duration = Duration::from_secs(30);
 /// Whom `kubectl` is with the kubeconfig that `up` writes, and in which group.
 const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "kubeadm:cluster-admins");
 
@@ -87,8 +85,8 @@ pub enum EngineError {
 /// How the engine is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Stop the pods in order and take the network down.
-    All,
+    /// End the pods and take the network down.
+    All(Ending),
     /// Leave pods and network as they are: the next engine finds them.
     KeepPods,
 }
@@ -217,14 +215,14 @@ impl Engine {
         tokio::select! {
             stop = wait_for(&mut told) => stop,
             _ = terminated.recv() => Stop::KeepPods,
-            _ = interrupted.recv() => Stop::All,
+            _ = interrupted.recv() => Stop::All(Ending::Gracefully),
         }
     }
 
     async fn stop(self, stop: Stop) -> Result<(), EngineError> {
         tracing::info!(?stop, "stopping");
-        if stop == Stop::All {
-            self.node.stop_pods(GRACE).await?;
+        if let Stop::All(ending) = stop {
+            self.node.stop_pods(ending).await?;
         }
         self.node.shutdown();
         self.stopping.send_replace(Some(stop));
@@ -236,7 +234,7 @@ impl Engine {
                 tracing::error!(%error, "the {name} ended badly");
             }
         }
-        if stop == Stop::All {
+        if matches!(stop, Stop::All(_)) {
             coracle_node::clean_up(self.paths.data_dir())?;
             self.shims.remove_cgroup_parent()?;
             self.kernel.down()?;

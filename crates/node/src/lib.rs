@@ -14,9 +14,11 @@ pub mod planner;
 pub mod pods;
 mod probe;
 mod proxy;
+mod stop;
 mod streams;
 mod volumes;
 mod worker;
 
 pub use node::{Node, NodeConfig, NodeError, clean_up};
+pub use stop::Ending;
 pub use volumes::VolumeError;
