@@ -46,15 +46,11 @@ test-apps: tools schema ## app_python, both pages in a browser, both charts with
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps
 
-# Tests that start, stop and kill a cluster of their own: two do not fit on one host.
-OWN := tests/e2e/test_recovery.py tests/e2e/test_databases.py
-
 test-e2e: build tools charts
 	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
 	@scripts/test-images
 	@scripts/app-images
-	scripts/private-host $(PYTHON) -m pytest -q tests/e2e $(OWN:%=--ignore=%)
-	scripts/private-host $(PYTHON) -m pytest -q $(OWN)
+	scripts/private-host $(PYTHON) -m pytest -q tests/e2e
 
 # `make demo KUBECONFIG=FILE` plays it on that cluster; a variable of the environment does not count.
 ifeq ($(origin KUBECONFIG),command line)

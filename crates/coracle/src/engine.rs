@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use coracle_api::Timestamp;
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
 use coracle_driver::{EventRecorder, Loop, Reasons};
-use coracle_network::{ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
+use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
 use coracle_node::{Ending, Node, NodeConfig, NodeError};
 use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
@@ -29,6 +29,9 @@ use crate::up::UpArgs;
 pub const NODE: &str = "node-1";
 /// As many pods as a kubelet takes by default.
 const MAX_PODS: usize = 110;
+/// The API's ports when none is asked for: the first that is free.
+const FIRST_PORT: u16 = 6443;
+const LAST_PORT: u16 = 6499;
 /// Whom `kubectl` is with the kubeconfig that `up` writes, and in which group.
 const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "kubeadm:cluster-admins");
 
@@ -63,9 +66,9 @@ pub enum EngineError {
         /// Why.
         source: io::Error,
     },
-    /// The load balancer range is none.
-    #[error("--lb-range {0:?} is no range of addresses: write for example 10.97.200.0/24")]
-    LbRange(String),
+    /// None of the ports that are tried unless told is free.
+    #[error("ports {FIRST_PORT} to {LAST_PORT} are all in use: choose one with --api-port")]
+    NoPort,
     /// The first objects were refused.
     #[error("cannot make the cluster's first objects: {0}")]
     Bootstrap(String),
@@ -141,7 +144,11 @@ pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
     })?;
     containers.remove_cgroup_parent()?;
     coracle_node::clean_up(paths.data_dir())?;
-    LinuxKernel::new(network_config(&paths, &cluster.name, None, 0)?)?.down()?;
+    let mut network = unranged_config(cluster);
+    if let Some(ranges) = LinuxKernel::former_ranges(&network.state_dir) {
+        (network.pod_cidr, network.service_cidr) = ranges;
+    }
+    LinuxKernel::new(network)?.down()?;
     Ok(())
 }
 
@@ -166,12 +173,7 @@ impl Engine {
         let store = Store::open(&paths.store())?;
         let (stopping, _) = watch::channel(None);
         let pki = Pki::open(&paths.pki(), Timestamp::now())?;
-        let config = network_config(
-            &paths,
-            &cluster.name,
-            arguments.lb_range.as_deref(),
-            arguments.api_port,
-        )?;
+        let config = network_config(cluster, arguments)?;
         let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(config.clone())?);
         let link = kernel.up()?;
         let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
@@ -180,9 +182,9 @@ impl Engine {
         let decisions = decision_config(&paths, &config, &link, &pki);
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
-        let serving = serve(&server, &pki, &config, &link, arguments, &stopping)?;
+        let serving = serve(&server, &pki, &config, &link, &arguments.api_address, &stopping)?;
         let answers_after = start.elapsed();
-        write_access(cluster, &pki, arguments.api_port)?;
+        write_access(cluster, &pki, config.api_port)?;
         let events = EventRecorder::default();
         let driver = Loop::new(CONTROLLERS, decisions, events.clone());
         let reasons = driver.reasons();
@@ -273,18 +275,18 @@ fn serve(
     pki: &Pki,
     config: &NetworkConfig,
     link: &ClusterLink,
-    arguments: &UpArgs,
+    further: &[IpAddr],
     stopping: &watch::Sender<Option<Stop>>,
 ) -> Result<JoinHandle<io::Result<()>>, EngineError> {
     let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST), link.host_ip.into()];
-    addresses.extend(&arguments.api_address);
+    addresses.extend(further);
     let mut names = pki::server_names(&config.cluster_domain);
-    names.push(config.api_ip.to_string());
+    names.push(config.api_ip().to_string());
     names.extend(addresses.iter().skip(1).map(ToString::to_string));
     let tls = pki.server_config(&names)?;
     let mut listeners = Vec::new();
     for address in addresses {
-        let address = SocketAddr::new(address, arguments.api_port);
+        let address = SocketAddr::new(address, config.api_port);
         let listener =
             TcpListener::bind(address).map_err(|source| EngineError::Listen { address, source })?;
         listeners.push(listener);
@@ -326,18 +328,25 @@ fn answer_questions(
     Ok(tokio::spawn(control_server::serve(listener, Arc::new(questions))))
 }
 
-fn network_config(
-    paths: &Paths,
-    name: &str,
-    lb_range: Option<&str>,
-    api_port: u16,
-) -> Result<NetworkConfig, EngineError> {
-    let mut config = NetworkConfig::new(name, NODE, paths.run().join("network"));
-    config.api_port = api_port;
-    if let Some(range) = lb_range {
-        config.lb_range = Some(range.parse().map_err(|_| EngineError::LbRange(range.to_string()))?);
-    }
+fn network_config(cluster: &Cluster, arguments: &UpArgs) -> Result<NetworkConfig, EngineError> {
+    let asked = AskedRanges { pods: arguments.pod_cidr, services: arguments.service_cidr };
+    let mut config = unranged_config(cluster);
+    (config.pod_cidr, config.service_cidr) =
+        LinuxKernel::choose_ranges(&cluster.name, &config.state_dir, asked)?;
+    config.lb_range = arguments.lb_range;
+    config.api_port = api_port(cluster, arguments.api_port)?;
     Ok(config)
+}
+
+fn unranged_config(cluster: &Cluster) -> NetworkConfig {
+    NetworkConfig::new(&cluster.name, NODE, cluster.paths().run().join("network"))
+}
+
+/// The port asked for, or that of the last time, or the first free one.
+fn api_port(cluster: &Cluster, asked: Option<u16>) -> Result<u16, EngineError> {
+    let former = access(cluster).ok().and_then(|access| access.port());
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    asked.or(former).or_else(|| (FIRST_PORT..=LAST_PORT).find(is_free)).ok_or(EngineError::NoPort)
 }
 
 fn api_cluster(config: &NetworkConfig) -> ApiCluster {
@@ -354,7 +363,7 @@ fn decision_config(
         ca_bundle: pki.authority().to_string(),
         api_address: link.host_ip,
         api_port: config.api_port,
-        dns_address: config.dns_ip,
+        dns_address: config.dns_ip(),
         services: config.service_cidr,
         load_balancers: link.lb_range,
         volumes_dir: paths.data_dir().join("volumes").display().to_string(),

@@ -83,6 +83,11 @@ impl Access {
         })
     }
 
+    /// The port of the server.
+    pub fn port(&self) -> Option<u16> {
+        self.cluster["server"].as_str()?.rsplit(':').next()?.parse().ok()
+    }
+
     /// Write a kubeconfig that holds nothing else.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use ipnet::Ipv4Net;
 
 use crate::cli::{Cluster, print};
 use crate::engine::{self, EngineError};
@@ -16,12 +17,18 @@ use crate::{control, kubeconfig};
 /// Arguments of `up`.
 #[derive(Args, Clone, Debug)]
 pub struct UpArgs {
-    /// Port of the API on loopback
-    #[arg(long, default_value_t = 6443)]
-    pub api_port: u16,
-    /// Range of load balancer addresses (CIDR) [default: the first of a few that is free]
+    /// Port of the API on loopback [default: the same as before; at first 6443, or the next free]
+    #[arg(long)]
+    pub api_port: Option<u16>,
+    /// Range of the pods' addresses [default: 10.244.0.0/16, or the next that is free]
     #[arg(long, value_name = "CIDR")]
-    pub lb_range: Option<String>,
+    pub pod_cidr: Option<Ipv4Net>,
+    /// Range of the Services' addresses [default: 10.96.0.0/12, or the next that is free]
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Option<Ipv4Net>,
+    /// Range of load balancer addresses [default: the first of a few that is free]
+    #[arg(long, value_name = "CIDR")]
+    pub lb_range: Option<Ipv4Net>,
     /// Further addresses of this host on which the API listens
     #[arg(long, value_name = "IP")]
     pub api_address: Vec<IpAddr>,
@@ -144,9 +151,15 @@ fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
     command.arg("--name").arg(&cluster.name);
     command.arg("--data-dir").arg(cluster.paths().data_dir());
     command.args(["up", "--foreground", "--report"]);
-    command.args(["--api-port", &arguments.api_port.to_string()]);
-    if let Some(range) = &arguments.lb_range {
-        command.args(["--lb-range", range]);
+    if let Some(port) = arguments.api_port {
+        command.args(["--api-port", &port.to_string()]);
+    }
+    for (flag, range) in [
+        ("--pod-cidr", arguments.pod_cidr),
+        ("--service-cidr", arguments.service_cidr),
+        ("--lb-range", arguments.lb_range),
+    ] {
+        command.args(range.iter().flat_map(|range| [flag.to_owned(), range.to_string()]));
     }
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);

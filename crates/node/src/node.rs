@@ -501,7 +501,7 @@ impl Node {
             images,
             places: Places { data: config.data_dir.clone() },
             link,
-            dns: ClusterDns { address: network.dns_ip, domain: network.cluster_domain.clone() },
+            dns: ClusterDns { address: network.dns_ip(), domain: network.cluster_domain.clone() },
             pod_cidr: network.pod_cidr,
             allocatable: node_object::allocatable(&config.data_dir),
             addresses: Addresses::default(),
@@ -606,12 +606,12 @@ impl Context {
         network: &NetworkConfig,
         zone: Arc<ArcSwap<Zone>>,
     ) -> Result<(), NodeError> {
-        let address = (network.dns_ip, DNS_PORT).into();
+        let address = (network.dns_ip(), DNS_PORT).into();
         let udp = self.kernel.bind_udp(address).map_err(NodeError::Dns)?;
         let tcp = self.kernel.listen_tcp(address).map_err(NodeError::Dns)?;
         let upstreams = Upstreams {
             resolv_conf: Path::new("/etc/resolv.conf").to_owned(),
-            except: network.dns_ip,
+            except: network.dns_ip(),
             port: DNS_PORT,
         };
         self.tasks.spawn(async move {
