@@ -181,7 +181,7 @@ fn read(path: &Path) -> Result<Option<Map<String, Value>>, KubeconfigError> {
         return Ok(None);
     }
     let malformed = |reason: String| KubeconfigError::Malformed { path: path.into(), reason };
-    match serde_saphyr::from_str(&text) {
+    match serde_norway::from_str(&text) {
         Ok(Value::Object(map)) => Ok(Some(map)),
         Ok(_) => Err(malformed("it holds no map".into())),
         Err(error) => {
@@ -215,7 +215,7 @@ fn write(path: &Path, text: &str) -> Result<(), KubeconfigError> {
 
 fn to_yaml(config: &Map<String, Value>) -> String {
     // A JSON value always has a YAML form; JSON is one, should the printer ever refuse.
-    serde_saphyr::to_string(config)
+    serde_norway::to_string(config)
         .unwrap_or_else(|_| Value::Object(config.clone()).to_string() + "\n")
 }
 
