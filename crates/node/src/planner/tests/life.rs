@@ -381,3 +381,18 @@ fn a_pod_whose_first_status_comes_late_was_still_never_ready() {
     assert_eq!(since, Some(accepted));
     assert_eq!(since, status.start_time.map(|time| time.0));
 }
+
+/// Whoever reads the status can tell such a pod from one that never was Ready.
+#[test]
+fn a_pod_that_was_ready_for_a_moment_is_not_ready_since_after_its_start() {
+    let mut world = one();
+    let started = world.now;
+    world.settle();
+    assert!(world.condition("Ready").starts_with("True"));
+    world.seen.sandbox_died(started);
+    let status = status(&world.pod, &world.seen, started);
+    let ready = status.conditions.iter().flatten().find(|it| it.type_ == "Ready").unwrap();
+    let since = ready.last_transition_time.as_ref().map(|time| time.0);
+    let later = started + jiff::SignedDuration::from_secs(1);
+    assert_eq!((ready.status.as_str(), since), ("False", Some(later)));
+}
