@@ -37,11 +37,14 @@ use crate::verbs::watch::WatchStream;
 use crate::{Api, endpoints, logs, port_forward, remote_command};
 
 /// Upstream's limit of a body.
-const BODY_MAX: usize = 3 * 1024 * 1024;
+pub(crate) const BODY_MAX: usize = 3 * 1024 * 1024;
 /// How long a client may take for its handshake, its headers, and its body.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(30);
 const BODY: Duration = Duration::from_secs(60);
+/// How much more of a body that is too long is read, and for how long, before it is refused.
+const REST_MAX: usize = 64 * 1024 * 1024;
+const REST: Duration = Duration::from_secs(5);
 /// How long open requests may take after the server was told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Pause after a failure to accept a connection, which is one of too many open files.
@@ -199,7 +202,8 @@ impl Server {
             return Ok(user);
         }
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(User::anonymous()) };
-        let value = value.to_str().unwrap_or_default();
+        // A token in strange letters is no token, and still one that somebody showed.
+        let value = String::from_utf8_lossy(value.as_bytes());
         let token = match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
             _ => return Ok(User::anonymous()),
@@ -284,7 +288,7 @@ impl Server {
         let text = |name| parts.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         let writes = !matches!(verb, Verb::Get | Verb::List | Verb::Watch);
         let bytes = if writes { read(body).await? } else { Bytes::new() };
-        let content = match writes && !bytes.is_empty() {
+        let content = match verb == Verb::Patch || (writes && !bytes.is_empty()) {
             true => Some(parse::content(text(header::CONTENT_TYPE).unwrap_or_default(), verb)?),
             false => None,
         };
@@ -350,15 +354,27 @@ fn include(text: &str) -> Result<IncludeObject, Status> {
 }
 
 /// The whole body, if it is not too long and does not take too long.
-async fn read(body: Incoming) -> Result<Bytes, Status> {
+async fn read(mut body: Incoming) -> Result<Bytes, Status> {
     let too_late = |_| Status::failure(408, "Timeout", "the body of the request took too long");
-    match timeout(BODY, Limited::new(body, BODY_MAX).collect()).await.map_err(too_late)? {
+    let limited = Limited::new(&mut body, BODY_MAX).collect();
+    match timeout(BODY, limited).await.map_err(too_late)? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
+            // Who still writes does not read: without this it sees a reset in place of the answer.
+            drop(timeout(REST, discard(body)).await);
             let message = format!("Request entity too large: limit is {BODY_MAX}");
             Err(Status::failure(413, "RequestEntityTooLarge", message))
         }
         Err(error) => Err(Status::bad_request(error.to_string())),
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    let mut left = REST_MAX;
+    while let Some(Ok(frame)) = body.frame().await
+        && left > 0
+    {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
     }
 }
 
