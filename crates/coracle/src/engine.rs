@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use coracle_api::Timestamp;
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
 use coracle_driver::{EventRecorder, Loop, Reasons};
-use coracle_network::{ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
+use coracle_network::{ClusterLink, Ipv4Net, Kernel, LinuxKernel, NetworkConfig, NetworkError};
 use coracle_node::{Node, NodeConfig, NodeError};
 use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
@@ -65,9 +65,9 @@ pub enum EngineError {
         /// Why.
         source: io::Error,
     },
-    /// The load balancer range is none.
-    #[error("--lb-range {0:?} is no range of addresses: write for example 10.97.200.0/24")]
-    LbRange(String),
+    /// An address is not one of the host's.
+    #[error("--api-address {0} is no address of this host: see `ip address` for those that are")]
+    NotOurAddress(IpAddr),
     /// The first objects were refused.
     #[error("cannot make the cluster's first objects: {0}")]
     Bootstrap(String),
@@ -104,11 +104,23 @@ pub fn run(cluster: &Cluster, arguments: &UpArgs) -> Result<(), EngineError> {
         .with_target(false)
         .with_max_level(tracing::Level::INFO)
         .init();
+    allow_many_files();
     runtime()?.block_on(async {
         let engine = Engine::start(cluster, arguments).await?;
         let stop = engine.told_to_stop().await;
         engine.stop(stop).await
     })
+}
+
+/// As many open files as the host lets us have: every connection is one, and the default of shells
+/// is so low that a thousand idle clients would leave none for pods.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
@@ -143,7 +155,7 @@ pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
     })?;
     containers.remove_cgroup_parent()?;
     coracle_node::clean_up(paths.data_dir())?;
-    LinuxKernel::new(network_config(&paths, &cluster.name, None, 0)?)?.down()?;
+    LinuxKernel::new(network_config(&paths, &cluster.name, None, 0))?.down()?;
     Ok(())
 }
 
@@ -168,12 +180,9 @@ impl Engine {
         let store = Store::open(&paths.store())?;
         let (stopping, _) = watch::channel(None);
         let pki = Pki::open(&paths.pki(), Timestamp::now())?;
-        let config = network_config(
-            &paths,
-            &cluster.name,
-            arguments.lb_range.as_deref(),
-            arguments.api_port,
-        )?;
+        let config = network_config(&paths, &cluster.name, arguments.lb_range, arguments.api_port);
+        // Before anything is made: who is told to use another port finds the host as it was.
+        let mut listeners = listen(arguments, &own_addresses(arguments))?;
         let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(config.clone())?);
         let link = kernel.up()?;
         let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
@@ -182,7 +191,8 @@ impl Engine {
         let decisions = decision_config(&paths, &config, &link, &pki);
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
-        let serving = serve(&server, &pki, &config, &link, arguments, &stopping)?;
+        listeners.extend(listen(arguments, &[link.host_ip.into()])?);
+        let serving = serve(&server, &pki, &config, &link, arguments, listeners, &stopping)?;
         let answers_after = start.elapsed();
         write_access(cluster, &pki, arguments.api_port)?;
         let events = EventRecorder::default();
@@ -276,21 +286,14 @@ fn serve(
     config: &NetworkConfig,
     link: &ClusterLink,
     arguments: &UpArgs,
+    listeners: Vec<TcpListener>,
     stopping: &watch::Sender<Option<Stop>>,
 ) -> Result<JoinHandle<io::Result<()>>, EngineError> {
-    let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST), link.host_ip.into()];
-    addresses.extend(&arguments.api_address);
     let mut names = pki::server_names(&config.cluster_domain);
     names.push(config.api_ip.to_string());
-    names.extend(addresses.iter().skip(1).map(ToString::to_string));
+    names.push(link.host_ip.to_string());
+    names.extend(arguments.api_address.iter().map(ToString::to_string));
     let tls = pki.server_config(&names)?;
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let address = SocketAddr::new(address, arguments.api_port);
-        let listener =
-            TcpListener::bind(address).map_err(|source| EngineError::Listen { address, source })?;
-        listeners.push(listener);
-    }
     let (server, mut told) = (Arc::clone(server), stopping.subscribe());
     Ok(tokio::spawn(async move {
         let stop = async move {
@@ -298,6 +301,24 @@ fn serve(
         };
         server.serve(listeners, tls, stop).await
     }))
+}
+
+/// The host's addresses on which the API listens.
+fn own_addresses(arguments: &UpArgs) -> Vec<IpAddr> {
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    [loopback].into_iter().chain(arguments.api_address.iter().copied()).collect()
+}
+
+fn listen(arguments: &UpArgs, addresses: &[IpAddr]) -> Result<Vec<TcpListener>, EngineError> {
+    let sockets = addresses.iter().map(|address| SocketAddr::new(*address, arguments.api_port));
+    sockets
+        .map(|address| {
+            TcpListener::bind(address).map_err(|source| match source.kind() {
+                io::ErrorKind::AddrNotAvailable => EngineError::NotOurAddress(address.ip()),
+                _ => EngineError::Listen { address, source },
+            })
+        })
+        .collect()
 }
 
 fn drive(
@@ -331,15 +352,13 @@ fn answer_questions(
 fn network_config(
     paths: &Paths,
     name: &str,
-    lb_range: Option<&str>,
+    lb_range: Option<Ipv4Net>,
     api_port: u16,
-) -> Result<NetworkConfig, EngineError> {
+) -> NetworkConfig {
     let mut config = NetworkConfig::new(name, NODE, paths.run().join("network"));
     config.api_port = api_port;
-    if let Some(range) = lb_range {
-        config.lb_range = Some(range.parse().map_err(|_| EngineError::LbRange(range.to_string()))?);
-    }
-    Ok(config)
+    config.lb_range = lb_range;
+    config
 }
 
 fn api_cluster(config: &NetworkConfig) -> ApiCluster {

@@ -4,12 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use coracle_network::Ipv4Net;
 
 use crate::cli::{Cluster, print};
+use crate::data_dir::{self, DataDirError};
 use crate::engine::{self, EngineError};
 use crate::{control, kubeconfig};
 
@@ -17,11 +19,11 @@ use crate::{control, kubeconfig};
 #[derive(Args, Clone, Debug)]
 pub struct UpArgs {
     /// Port of the API on loopback
-    #[arg(long, default_value_t = 6443)]
+    #[arg(long, default_value_t = 6443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub api_port: u16,
     /// Range of load balancer addresses (CIDR) [default: the first of a few that is free]
-    #[arg(long, value_name = "CIDR")]
-    pub lb_range: Option<String>,
+    #[arg(long, value_name = "CIDR", value_parser = lb_range)]
+    pub lb_range: Option<Ipv4Net>,
     /// Further addresses of this host on which the API listens
     #[arg(long, value_name = "IP")]
     pub api_address: Vec<IpAddr>,
@@ -42,14 +44,9 @@ pub enum UpError {
     /// Containers need root.
     #[error("coracle up makes namespaces, mounts and routes: run it as root (sudo coracle up)")]
     NotRoot,
-    /// The data directory cannot be used.
-    #[error("cannot use the data directory {}: {source}", .path.display())]
-    DataDir {
-        /// Which directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The data directory cannot be used, or is not ours to use.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The engine did not come up; its last words follow.
     #[error("the engine did not start: {last_words}\n(its whole log: {})", .log.display())]
     DidNotStart {
@@ -78,12 +75,12 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
         return Err(UpError::NotRoot);
     }
     let paths = cluster.paths();
-    make_data_dir(paths.data_dir())?;
+    data_dir::claim(cluster)?;
     if arguments.foreground {
         return Ok(engine::run(cluster, arguments)?);
     }
     let came_up = if control::is_running(paths.data_dir()) {
-        "is already up".to_string()
+        is_already_up(arguments)
     } else {
         start(cluster, arguments)?
     };
@@ -97,14 +94,19 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     Ok(())
 }
 
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+/// What an engine does from the start on cannot be changed while it runs.
+fn is_already_up(arguments: &UpArgs) -> String {
+    let asks = arguments.lb_range.is_some() || !arguments.api_address.is_empty();
+    let hint = " as it was started: for other flags, `coracle down` first";
+    format!("is already up{}", if asks { hint } else { "" })
 }
 
-fn make_data_dir(path: &Path) -> Result<(), UpError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let failed = |source| UpError::DataDir { path: path.to_path_buf(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+fn lb_range(text: &str) -> Result<Ipv4Net, String> {
+    text.parse().map_err(|_| "it is no range of addresses: write for example 10.97.200.0/24".into())
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
 /// Start the engine as a process of its own; the text says how fast it was.
@@ -115,7 +117,7 @@ fn start(cluster: &Cluster, arguments: &UpArgs) -> Result<String, UpError> {
         .append(true)
         .read(true)
         .open(&log_path)
-        .map_err(|source| UpError::DataDir { path: log_path.clone(), source })?;
+        .map_err(|source| DataDirError::Unusable { path: log_path.clone(), source })?;
     let begin = log.seek(SeekFrom::End(0)).map_err(UpError::Spawn)?;
     let mut child = engine_command(cluster, arguments)
         .stdin(Stdio::null())
@@ -146,7 +148,7 @@ fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
     command.args(["up", "--foreground", "--report"]);
     command.args(["--api-port", &arguments.api_port.to_string()]);
     if let Some(range) = &arguments.lb_range {
-        command.args(["--lb-range", range]);
+        command.args(["--lb-range", &range.to_string()]);
     }
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);

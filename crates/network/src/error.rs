@@ -24,6 +24,19 @@ pub enum NetworkError {
         /// What the user can do instead of removing the route.
         remedy: &'static str,
     },
+    /// The load balancer range that was asked for overlaps another of the cluster.
+    #[error(
+        "the load balancer range {range} overlaps the cluster's {what} range {own}; choose another \
+         with --lb-range"
+    )]
+    RangesOverlap {
+        /// What was asked for.
+        range: Ipv4Net,
+        /// "pod" or "service".
+        what: &'static str,
+        /// The cluster's own.
+        own: Ipv4Net,
+    },
     /// None of the default load balancer ranges is free on this host.
     #[error(
         "every default load balancer range ({tried}) is already routed on this host; choose one \

@@ -21,7 +21,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -47,6 +47,9 @@ const REST_MAX: usize = 64 * 1024 * 1024;
 const REST: Duration = Duration::from_secs(5);
 /// How long open requests may take after the server was told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Connections that are served at once; more wait until one of them ends. Each is an open file, and
+/// pods need some too.
+const CONNECTIONS_MAX: usize = 4096;
 /// Pause after a failure to accept a connection, which is one of too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Upstream's limits of the `Warning` headers.
@@ -63,6 +66,8 @@ pub struct Server {
     api: Api,
     tokens: Arc<Tokens>,
     node: OnceLock<Arc<dyn NodeStreams>>,
+    /// What connections take one of.
+    places: Arc<Semaphore>,
     /// True once the server is to stop; watches end then.
     stopping: watch::Sender<bool>,
 }
@@ -72,7 +77,8 @@ impl Server {
     #[must_use]
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
         let (node, stopping) = (OnceLock::new(), watch::Sender::new(false));
-        Arc::new(Self { api, tokens, node, stopping })
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Arc::new(Self { api, tokens, node, places, stopping })
     }
 
     /// Sets where logs, exec and ports are asked for; done once.
@@ -113,11 +119,14 @@ impl Server {
         let (open, mut stopping) = (Arc::new(GracefulShutdown::new()), self.stopping.subscribe());
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                accepted = self.next_connection(&listener) => match accepted {
+                    Ok((stream, place)) => {
                         let (server, acceptor) = (Arc::clone(&self), acceptor.clone());
                         let open = Arc::clone(&open);
-                        tokio::spawn(server.connection(stream, acceptor, open));
+                        tokio::spawn(async move {
+                            server.connection(stream, acceptor, open).await;
+                            drop(place);
+                        });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "accept a connection");
@@ -132,6 +141,16 @@ impl Server {
         if timeout(FAREWELL, open.shutdown()).await.is_err() {
             tracing::info!("some requests were still open when the server stopped");
         }
+    }
+
+    /// The next connection, once there is a place for it.
+    async fn next_connection(
+        &self,
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, place))
     }
 
     async fn connection(

@@ -68,12 +68,17 @@ pub fn check(
     };
     free("pod", config.pod_cidr, STOP_THE_OTHER)?;
     free("service", config.service_cidr, STOP_THE_OTHER)?;
-    if let Some(range) = config.lb_range {
-        return free("load balancer", range, "choose another range with --lb-range");
-    }
     let within = |range: &Ipv4Net, other: &Ipv4Net| {
         other.contains(&range.network()) || range.contains(&other.network())
     };
+    if let Some(range) = config.lb_range {
+        for (what, own) in [("pod", config.pod_cidr), ("service", config.service_cidr)] {
+            if within(&range, &own) {
+                return Err(NetworkError::RangesOverlap { range, what, own });
+            }
+        }
+        return free("load balancer", range, "choose another range with --lb-range");
+    }
     former
         .into_iter()
         .chain(LOAD_BALANCERS)
@@ -134,6 +139,16 @@ mod tests {
         let taken: Vec<HostRoute> =
             LOAD_BALANCERS.iter().map(|range| route(&range.to_string(), "wg0")).collect();
         assert!(check_with(&taken).unwrap_err().contains("--lb-range"));
+    }
+
+    #[test]
+    fn a_load_balancer_range_within_the_clusters_own_is_refused() {
+        for range in ["10.96.0.0/16", "10.244.7.0/24", "10.0.0.0/8"] {
+            let mut config = NetworkConfig::new("test", "node", "/nowhere".into());
+            config.lb_range = Some(range.parse().unwrap());
+            let error = check(&config, None, "cor-test", &[]).unwrap_err().to_string();
+            assert!(error.contains("choose another with --lb-range"), "{range}: {error}");
+        }
     }
 
     #[test]
