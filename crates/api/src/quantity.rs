@@ -47,6 +47,8 @@ pub enum ParseError {
 
 /// The most digits of a mantissa that are sure to fit.
 const DIGITS_MAX: usize = 38;
+/// No mantissa has more digits: what is smaller by so many places is rounded to one unit.
+const DIGITS: i32 = 39;
 const DECIMAL_SUFFIXES: [(&str, i32); 10] = [
     ("n", -9),
     ("u", -6),
@@ -100,6 +102,9 @@ impl Quantity {
     /// `amount` times ten to the power of `exponent`; beyond nano it is rounded away from zero,
     /// as upstream does.
     fn new(mut amount: i128, mut exponent: i32, format: Format) -> Self {
+        if exponent < -9 - DIGITS {
+            (amount, exponent) = (amount.signum(), -9);
+        }
         while exponent < -9 && amount != 0 {
             let rest = amount % 10;
             amount = amount / 10 + rest.signum();
@@ -328,6 +333,14 @@ impl Ord for Quantity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_smaller_than_nano_is_one_nano_however_small() {
+        for text in ["1e-10", "7e-99", "1e-2147483647", "0.000000000000000001"] {
+            let quantity = Quantity::parse(text).unwrap();
+            assert_eq!(quantity, Quantity::parse("1n").unwrap(), "{text}");
+        }
+    }
     use proptest::prelude::*;
 
     fn canonical(text: &str) -> String {

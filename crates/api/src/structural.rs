@@ -15,9 +15,10 @@ use crate::{FieldError, Kind, Quantity, Status};
 
 /// Upstream names no more mistakes than these.
 const WARNINGS_MAX: usize = 100;
-/// Deeper values are refused before anything recurses into them. What serde_json parses is less
-/// deep.
-const DEPTH_MAX: usize = 200;
+/// How deep maps and lists may be nested: deeper values are refused before anything recurses into
+/// them. `managedFields` are a few levels deeper than what they are about, and serde_json, which
+/// reads the store, refuses more than 127.
+pub const DEPTH_MAX: usize = 120;
 
 /// Why a value is not of its type; the texts are those of Go's decoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

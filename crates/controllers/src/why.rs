@@ -1,6 +1,7 @@
 //! What an object's own status says it waits for.
 
 use coracle_api::Object;
+use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::plan::Because;
@@ -8,12 +9,30 @@ use crate::pods;
 
 /// The reason that the status of `object` gives for its not being ready; `None` when it is, or
 /// when its kind says nothing of the sort.
-pub fn status_reason(object: &Object) -> Option<Because> {
+pub fn status_reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
     if *object.key().resource != *"pods" {
         return None;
     }
     let pod = object.view::<Pod>().ok()?;
-    pod_reason(&pod).map(Because::only)
+    let sentence = pod_reason(&pod)?;
+    // Whoever makes a container says in an event, and not in the status, what it waits for.
+    let is_being_made = MAKING.iter().any(|reason| sentence.ends_with(reason));
+    let warning = latest_warning(snapshot, object).filter(|_| is_being_made);
+    Some(Because::only(warning.map_or(sentence.clone(), |why| format!("{sentence}: {why}"))))
+}
+
+/// What the status says of a container whose volumes, network or predecessors are not ready.
+const MAKING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// The message of the newest Warning about `object`.
+fn latest_warning(snapshot: &Snapshot, object: &Object) -> Option<String> {
+    let metadata = object.metadata();
+    snapshot
+        .list("events", Some(&metadata.namespace))
+        .filter(|event| event.str_at("/involvedObject/uid") == Some(&metadata.uid))
+        .filter(|event| event.str_at("/type") == Some("Warning"))
+        .max_by_key(|event| event.revision())
+        .and_then(|event| event.str_at("/message").map(str::to_owned))
 }
 
 fn pod_reason(pod: &Pod) -> Option<String> {
@@ -41,8 +60,9 @@ fn container_reason(container: &ContainerStatus) -> Option<String> {
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
-        let message = waiting.message.as_ref().map(|text| format!(": {text}"));
-        return Some(format!("container {name}: {reason}{}", message.unwrap_or_default()));
+        let message = waiting.message.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+        let last = last_end(container).unwrap_or_default();
+        return Some(format!("container {name}: {reason}{message}{last}"));
     }
     if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
         return Some(format!("container {name} exited with code {}", ended.exit_code));
@@ -51,11 +71,22 @@ fn container_reason(container: &ContainerStatus) -> Option<String> {
     runs.then(|| format!("container {name} is running, but not ready"))
 }
 
+/// How the container's last run ended, or why there was none.
+fn last_end(container: &ContainerStatus) -> Option<String> {
+    let ended = container.last_state.as_ref()?.terminated.as_ref()?;
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    Some(match ended.message.as_deref().filter(|_| reason == "StartError") {
+        Some(message) => format!("; the last time it did not start: {message}"),
+        None => format!("; the last time it ended with exit code {} ({reason})", ended.exit_code),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::world::World;
 
     fn reason(status: Value) -> Option<String> {
         let value = json!({
@@ -64,7 +95,7 @@ mod tests {
             "status": status,
         });
         let pod = Object::with_resource("pods", value).unwrap();
-        status_reason(&pod).map(|because| because.sentence)
+        status_reason(&World::new().store.snapshot(), &pod).map(|because| because.sentence)
     }
 
     #[test]
@@ -83,5 +114,57 @@ mod tests {
         assert_eq!(said(json!({})), "node node-1 has not reported on it yet");
         let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
         assert_eq!(reason(ready), None);
+    }
+
+    #[test]
+    fn a_container_that_keeps_ending_tells_how() {
+        let status = |last: Value| {
+            json!({"containerStatuses": [{
+                "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 2,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+                "lastState": {"terminated": last},
+            }]})
+        };
+        let killed = json!({"exitCode": 137, "reason": "OOMKilled"});
+        assert_eq!(
+            reason(status(killed)).unwrap(),
+            "container web: CrashLoopBackOff: back-off; the last time it ended with exit code 137 \
+             (OOMKilled)"
+        );
+        let missing = json!({"exitCode": 128, "reason": "StartError", "message": "no /such"});
+        assert_eq!(
+            reason(status(missing)).unwrap(),
+            "container web: CrashLoopBackOff: back-off; the last time it did not start: no /such"
+        );
+    }
+
+    #[test]
+    fn a_container_that_is_being_made_tells_what_the_events_say() {
+        let mut world = World::new();
+        world.create(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web-0", "namespace": "default"},
+            "spec": {"containers": [], "nodeName": "node-1"},
+        }));
+        world.edit("pods", "web-0", |pod| {
+            pod["status"] = json!({"containerStatuses": [{
+                "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ContainerCreating"}},
+            }]});
+        });
+        let uid =
+            world.store.snapshot().find("pods", "default", "web-0").unwrap().metadata().uid.clone();
+        world.create(json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": "web-0.1", "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "name": "web-0", "uid": uid},
+            "type": "Warning", "reason": "FailedMount", "message": "configmap \"a\" not found",
+        }));
+        let snapshot = world.store.snapshot();
+        let pod = snapshot.find("pods", "default", "web-0").unwrap();
+        assert_eq!(
+            status_reason(&snapshot, pod).unwrap().sentence,
+            "container web: ContainerCreating: configmap \"a\" not found"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::control::{self, Ask, Pods};
+use crate::data_dir::DataDirError;
 use crate::paths::Paths;
 use crate::{down, kubeconfig, logs, show, up};
 
@@ -134,6 +135,9 @@ pub enum CommandError {
     /// The user's kubeconfig could not be changed.
     #[error(transparent)]
     Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// The data directory is not for this command.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// A file of the cluster could not be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read {
@@ -183,21 +187,27 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
         Command::Image(image) => image_command(&paths, image),
         Command::Kubeconfig => {
             let path = paths.kubeconfig();
-            let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::NotFound => {
-                    CommandError::NoCluster(paths.data_dir().to_path_buf())
-                }
-                _ => CommandError::Read { path, source },
-            })?;
+            let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&paths, path, e))?;
             print(&text);
             Ok(())
         }
-        Command::Logs { follow } => logs::show(&paths.log(), follow)
-            .map_err(|source| CommandError::Read { path: paths.log(), source }),
+        Command::Logs { follow } => {
+            logs::show(&paths.log(), follow).map_err(|error| unreadable(&paths, paths.log(), error))
+        }
         Command::Version => {
             print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
+    }
+}
+
+/// Why a file of the cluster cannot be read, and what to do about it.
+fn unreadable(paths: &Paths, path: PathBuf, source: std::io::Error) -> CommandError {
+    let directory = || paths.data_dir().to_path_buf();
+    match source.kind() {
+        std::io::ErrorKind::NotFound => CommandError::NoCluster(directory()),
+        std::io::ErrorKind::PermissionDenied => DataDirError::NotAllowed(directory()).into(),
+        _ => CommandError::Read { path, source },
     }
 }
 

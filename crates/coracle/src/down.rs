@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::{Cluster, print, progress};
 use crate::control::{self, Ask, ControlError, Pods};
+use crate::data_dir::{self, DataDirError};
 use crate::{engine, kubeconfig};
 
 /// Why the cluster was not stopped or deleted.
@@ -25,6 +26,9 @@ pub enum DownError {
     /// There is nobody to ask.
     #[error("delete asks first, and there is no terminal: give --yes if you mean it")]
     CannotAsk,
+    /// The directory is another's.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The directory does not look like ours.
     #[error("{} holds no cluster: nothing was deleted", .0.display())]
     NotOurs(PathBuf),
@@ -45,6 +49,7 @@ pub enum DownError {
 pub fn down(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
     let paths = cluster.paths();
     let name = cluster.context();
+    data_dir::is_ours(cluster)?;
     match control::ask(paths.data_dir(), &Ask::Stop { pods }, progress) {
         // The engine's last act is to take its socket away; the connection then ends.
         Ok(_) | Err(ControlError::Broken { .. }) if !paths.socket().exists() => {
@@ -72,20 +77,18 @@ pub fn down(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
 pub fn delete(cluster: &Cluster, yes: bool) -> Result<(), DownError> {
     let paths = cluster.paths();
     let path = paths.data_dir().to_path_buf();
-    if !path.exists() {
+    if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         print(&format!("there is no cluster in {}\n", path.display()));
         return Ok(());
     }
-    let ours = paths.exists() || paths.pki().exists() || paths.log().exists();
-    if !ours {
+    if !data_dir::is_ours(cluster)? {
         return Err(DownError::NotOurs(path));
     }
     if !yes {
         confirm(&format!("Delete {} with all objects and volumes?", path.display()))?;
     }
     down(cluster, Pods::Kill)?;
-    std::fs::remove_dir_all(&path)
-        .map_err(|source| DownError::Remove { path: path.clone(), source })?;
+    data_dir::remove(&path).map_err(|source| DownError::Remove { path: path.clone(), source })?;
     print(&format!("{} is deleted\n", path.display()));
     Ok(())
 }

@@ -69,6 +69,9 @@ pub enum EngineError {
     /// None of the ports that are tried unless told is free.
     #[error("ports {FIRST_PORT} to {LAST_PORT} are all in use: choose one with --api-port")]
     NoPort,
+    /// An address is not one of the host's.
+    #[error("--api-address {0} is no address of this host: see `ip address` for those that are")]
+    NotOurAddress(IpAddr),
     /// The first objects were refused.
     #[error("cannot make the cluster's first objects: {0}")]
     Bootstrap(String),
@@ -105,11 +108,23 @@ pub fn run(cluster: &Cluster, arguments: &UpArgs) -> Result<(), EngineError> {
         .with_target(false)
         .with_max_level(tracing::Level::INFO)
         .init();
+    allow_many_files();
     runtime()?.block_on(async {
         let engine = Engine::start(cluster, arguments).await?;
         let stop = engine.told_to_stop().await;
         engine.stop(stop).await
     })
+}
+
+/// As many open files as the host lets us have: every connection is one, and the default of shells
+/// is so low that a thousand idle clients would leave none for pods.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
@@ -174,6 +189,8 @@ impl Engine {
         let (stopping, _) = watch::channel(None);
         let pki = Pki::open(&paths.pki(), Timestamp::now())?;
         let config = network_config(cluster, arguments)?;
+        // Before anything is made: who is told to use another port finds the host as it was.
+        let mut listeners = listen(config.api_port, &own_addresses(arguments))?;
         let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(config.clone())?);
         let link = kernel.up()?;
         let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
@@ -182,7 +199,8 @@ impl Engine {
         let decisions = decision_config(&paths, &config, &link, &pki);
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
-        let serving = serve(&server, &pki, &config, &link, &arguments.api_address, &stopping)?;
+        listeners.extend(listen(config.api_port, &[link.host_ip.into()])?);
+        let serving = serve(&server, &pki, &config, &link, arguments, listeners, &stopping)?;
         let answers_after = start.elapsed();
         write_access(cluster, &pki, config.api_port)?;
         let events = EventRecorder::default();
@@ -275,22 +293,15 @@ fn serve(
     pki: &Pki,
     config: &NetworkConfig,
     link: &ClusterLink,
-    further: &[IpAddr],
+    arguments: &UpArgs,
+    listeners: Vec<TcpListener>,
     stopping: &watch::Sender<Option<Stop>>,
 ) -> Result<JoinHandle<io::Result<()>>, EngineError> {
-    let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST), link.host_ip.into()];
-    addresses.extend(further);
     let mut names = pki::server_names(&config.cluster_domain);
     names.push(config.api_ip().to_string());
-    names.extend(addresses.iter().skip(1).map(ToString::to_string));
+    names.push(link.host_ip.to_string());
+    names.extend(arguments.api_address.iter().map(ToString::to_string));
     let tls = pki.server_config(&names)?;
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let address = SocketAddr::new(address, config.api_port);
-        let listener =
-            TcpListener::bind(address).map_err(|source| EngineError::Listen { address, source })?;
-        listeners.push(listener);
-    }
     let (server, mut told) = (Arc::clone(server), stopping.subscribe());
     Ok(tokio::spawn(async move {
         let stop = async move {
@@ -298,6 +309,24 @@ fn serve(
         };
         server.serve(listeners, tls, stop).await
     }))
+}
+
+/// The host's addresses on which the API listens.
+fn own_addresses(arguments: &UpArgs) -> Vec<IpAddr> {
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    [loopback].into_iter().chain(arguments.api_address.iter().copied()).collect()
+}
+
+fn listen(port: u16, addresses: &[IpAddr]) -> Result<Vec<TcpListener>, EngineError> {
+    let sockets = addresses.iter().map(|address| SocketAddr::new(*address, port));
+    sockets
+        .map(|address| {
+            TcpListener::bind(address).map_err(|source| match source.kind() {
+                io::ErrorKind::AddrNotAvailable => EngineError::NotOurAddress(address.ip()),
+                _ => EngineError::Listen { address, source },
+            })
+        })
+        .collect()
 }
 
 fn drive(

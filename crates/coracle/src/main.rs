@@ -5,6 +5,7 @@ use std::process::ExitCode;
 mod cli;
 mod control;
 mod control_server;
+mod data_dir;
 mod down;
 mod engine;
 mod kubeconfig;

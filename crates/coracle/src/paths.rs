@@ -20,6 +20,11 @@ impl Paths {
         &self.data_dir
     }
 
+    /// Says whose the directory is.
+    pub fn mark(&self) -> PathBuf {
+        self.data_dir.join("cluster")
+    }
+
     /// The objects of the API.
     pub fn store(&self) -> PathBuf {
         self.data_dir.join("store.redb")

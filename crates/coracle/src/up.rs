@@ -4,13 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use clap::Args;
 use ipnet::Ipv4Net;
 
 use crate::cli::{Cluster, print};
+use crate::data_dir::{self, DataDirError};
 use crate::engine::{self, EngineError};
 use crate::{control, kubeconfig};
 
@@ -18,16 +19,16 @@ use crate::{control, kubeconfig};
 #[derive(Args, Clone, Debug)]
 pub struct UpArgs {
     /// Port of the API on loopback [default: the same as before; at first 6443, or the next free]
-    #[arg(long)]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub api_port: Option<u16>,
     /// Range of the pods' addresses [default: 10.244.0.0/16, or the next that is free]
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = range)]
     pub pod_cidr: Option<Ipv4Net>,
     /// Range of the Services' addresses [default: 10.96.0.0/12, or the next that is free]
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = range)]
     pub service_cidr: Option<Ipv4Net>,
     /// Range of load balancer addresses [default: the first of a few that is free]
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = range)]
     pub lb_range: Option<Ipv4Net>,
     /// Further addresses of this host on which the API listens
     #[arg(long, value_name = "IP")]
@@ -43,20 +44,26 @@ pub struct UpArgs {
     pub report: bool,
 }
 
+impl UpArgs {
+    /// The ranges that may be asked for, by flag.
+    fn ranges(&self) -> [(&'static str, Option<Ipv4Net>); 3] {
+        [
+            ("--pod-cidr", self.pod_cidr),
+            ("--service-cidr", self.service_cidr),
+            ("--lb-range", self.lb_range),
+        ]
+    }
+}
+
 /// Why the cluster did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     /// Containers need root.
     #[error("coracle up makes namespaces, mounts and routes: run it as root (sudo coracle up)")]
     NotRoot,
-    /// The data directory cannot be used.
-    #[error("cannot use the data directory {}: {source}", .path.display())]
-    DataDir {
-        /// Which directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The data directory cannot be used, or is not ours to use.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The engine did not come up; its last words follow.
     #[error("the engine did not start: {last_words}\n(its whole log: {})", .log.display())]
     DidNotStart {
@@ -85,12 +92,12 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
         return Err(UpError::NotRoot);
     }
     let paths = cluster.paths();
-    make_data_dir(paths.data_dir())?;
+    data_dir::claim(cluster)?;
     if arguments.foreground {
         return Ok(engine::run(cluster, arguments)?);
     }
     let came_up = if control::is_running(paths.data_dir()) {
-        "is already up".to_string()
+        is_already_up(arguments)
     } else {
         start(cluster, arguments)?
     };
@@ -104,14 +111,20 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     Ok(())
 }
 
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+/// What an engine does from the start on cannot be changed while it runs.
+fn is_already_up(arguments: &UpArgs) -> String {
+    let asks = arguments.ranges().iter().any(|(_, range)| range.is_some())
+        || !arguments.api_address.is_empty();
+    let hint = " as it was started: for other flags, `coracle down` first";
+    format!("is already up{}", if asks { hint } else { "" })
 }
 
-fn make_data_dir(path: &Path) -> Result<(), UpError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let failed = |source| UpError::DataDir { path: path.to_path_buf(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+fn range(text: &str) -> Result<Ipv4Net, String> {
+    text.parse().map_err(|_| "it is no range of addresses: write for example 10.97.200.0/24".into())
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
 /// Start the engine as a process of its own; the text says how fast it was.
@@ -122,7 +135,7 @@ fn start(cluster: &Cluster, arguments: &UpArgs) -> Result<String, UpError> {
         .append(true)
         .read(true)
         .open(&log_path)
-        .map_err(|source| UpError::DataDir { path: log_path.clone(), source })?;
+        .map_err(|source| DataDirError::Unusable { path: log_path.clone(), source })?;
     let begin = log.seek(SeekFrom::End(0)).map_err(UpError::Spawn)?;
     let mut child = engine_command(cluster, arguments)
         .stdin(Stdio::null())
@@ -154,11 +167,7 @@ fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
     if let Some(port) = arguments.api_port {
         command.args(["--api-port", &port.to_string()]);
     }
-    for (flag, range) in [
-        ("--pod-cidr", arguments.pod_cidr),
-        ("--service-cidr", arguments.service_cidr),
-        ("--lb-range", arguments.lb_range),
-    ] {
+    for (flag, range) in arguments.ranges() {
         command.args(range.iter().flat_map(|range| [flag.to_owned(), range.to_string()]));
     }
     for address in &arguments.api_address {

@@ -76,7 +76,7 @@ impl Reasons {
                 let sentence = because.sentence;
                 chain.push(Reason { key: key.clone(), source, sentence, since: Some(since) });
             }
-            let status = snapshot.get(&key).and_then(|object| status_reason(object));
+            let status = snapshot.get(&key).and_then(|object| status_reason(snapshot, object));
             chain.extend(status.map(|because| {
                 next = next.take().or(because.whom);
                 Reason { key, source: "status", sentence: because.sentence, since: None }

@@ -16,6 +16,7 @@ pub mod services;
 
 pub use config::{AskedRanges, NetworkConfig};
 pub use error::NetworkError;
+pub use ipnet::Ipv4Net;
 pub use kernel::{ClusterLink, Kernel, PodLink};
 pub use linux::LinuxKernel;
 pub use services::{Backend, Frontend, Protocol, ServiceMap, Target, service_map};

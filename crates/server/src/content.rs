@@ -6,7 +6,11 @@ use serde_json::{Map, Value};
 
 use crate::json;
 use crate::request::{Body, Content, FieldValidation, Request};
+use crate::unreadable;
 use crate::verbs::text;
+
+/// What Go says of a body without a byte.
+const NO_OBJECT: &str = "couldn't get version/kind; json parse error: unexpected end of JSON input";
 
 /// A body that was read.
 #[derive(Clone, Debug)]
@@ -22,18 +26,35 @@ pub struct Decoded {
 /// # Errors
 /// 400 when the bytes are not of that type.
 pub fn decode(content: Content, bytes: &[u8]) -> Result<Decoded, Status> {
-    let bad = |error: &dyn std::fmt::Display| {
-        Status::bad_request(format!("error decoding the body of the request: {error}"))
-    };
+    read(content, bytes).map_err(|error| {
+        Status::bad_request(match error {
+            Unreadable::Yaml(_) => error.to_string(),
+            _ => format!("error decoding the body of the request: {error}"),
+        })
+    })
+}
+
+/// Why bytes are not of the type that their sender says.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("{0}")]
+    Json(String),
+    #[error("error converting YAML to JSON: {0}")]
+    Yaml(String),
+    #[error(transparent)]
+    Protobuf(#[from] coracle_api::protobuf::ProtobufError),
+}
+
+fn read(content: Content, bytes: &[u8]) -> Result<Decoded, Unreadable> {
     let parsed = match content {
         Content::Protobuf => {
-            let value = coracle_api::protobuf::decode(bytes).map_err(|error| bad(&error))?;
+            let value = coracle_api::protobuf::decode(bytes)?;
             return Ok(Decoded { value, warnings: Vec::new() });
         }
-        Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => {
-            return yaml(bytes);
+        Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => yaml(bytes)?,
+        _ => {
+            json::parse(bytes).map_err(|error| Unreadable::Json(unreadable::json(bytes, &error)))?
         }
-        _ => json::parse(bytes).map_err(|error| bad(&error))?,
     };
     Ok(Decoded { value: parsed.value, warnings: duplicates(&parsed.duplicates) })
 }
@@ -42,10 +63,13 @@ fn starts_as_json(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
-fn yaml(bytes: &[u8]) -> Result<Decoded, Status> {
-    let parsed = json::from_deserializer(serde_norway::Deserializer::from_slice(bytes))
-        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
-    Ok(Decoded { value: parsed.value, warnings: duplicates(&parsed.duplicates) })
+fn yaml(bytes: &[u8]) -> Result<json::Parsed, Unreadable> {
+    json::from_deserializer(serde_norway::Deserializer::from_slice(bytes)).map_err(|error| {
+        let text = error.to_string();
+        // What is nested too deep has a path as long as it is deep.
+        let from = text.find(json::TOO_DEEP).unwrap_or(0);
+        Unreadable::Yaml(text[from..].to_owned())
+    })
 }
 
 fn duplicates(paths: &[String]) -> Vec<String> {
@@ -60,6 +84,11 @@ pub(crate) fn other(request: &Request, definition: &str) -> Result<Value, Status
         Body::Object(value) => value.clone(),
         Body::Encoded(content, bytes) => decode(*content, bytes)?.value,
     };
+    let (said, wanted) = (text(&value, "/kind"), definition.rsplit('.').next().unwrap_or_default());
+    if !said.is_empty() && said != wanted {
+        let message = format!("{said} in the body of the request cannot be handled as a {wanted}");
+        return Err(Status::bad_request(message));
+    }
     as_definition(value, definition)
 }
 
@@ -82,9 +111,15 @@ pub(crate) fn as_definition(mut value: Value, definition: &str) -> Result<Value,
 /// The body of `request` as an object of its kind.
 pub(crate) fn object(request: &Request) -> Result<Decoded, Status> {
     let decoded = match &request.body {
-        Body::Empty => return Err(Status::bad_request("the body of the request is empty")),
+        Body::Empty => return Err(unreadable::object(&request.kind, b"", NO_OBJECT)),
         Body::Object(value) => Decoded { value: value.clone(), warnings: Vec::new() },
-        Body::Encoded(content, bytes) => decode(*content, bytes)?,
+        Body::Encoded(content, bytes) => read(*content, bytes).map_err(|error| match error {
+            Unreadable::Json(why) => {
+                let why = format!("couldn't get version/kind; json parse error: {why}");
+                unreadable::object(&request.kind, bytes, why)
+            }
+            error => unreadable::object(&request.kind, bytes, error),
+        })?,
     };
     checked(request, decoded)
 }
@@ -114,10 +149,18 @@ pub(crate) fn checked(request: &Request, mut decoded: Decoded) -> Result<Decoded
 fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Status> {
     let (version, name) = (text(value, "/apiVersion"), text(value, "/kind"));
     let expected = kind.api_version();
+    let unlike = |what: &str, place: &str| {
+        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal";
+        Status::bad_request(format!("{why} {what} into Go {place}"))
+    };
     if !value.is_object() {
-        return Err(Status::bad_request(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value",
-        ));
+        return Err(unlike(type_name(value), "value of type struct"));
+    }
+    for field in ["apiVersion", "kind"] {
+        if !matches!(value.get(field), None | Some(Value::Null | Value::String(_))) {
+            let place = format!("struct field .{field} of type string");
+            return Err(unlike(type_name(&value[field]), &place));
+        }
     }
     if !version.is_empty() && version != expected {
         return Err(Status::bad_request(format!(
@@ -134,6 +177,18 @@ fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Status> {
     value["apiVersion"] = expected.into();
     value["kind"] = kind.kind.to_string().into();
     Ok(())
+}
+
+/// What Go calls the type of a JSON value.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 /// Fills what the client left out.

@@ -21,7 +21,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -37,13 +37,19 @@ use crate::verbs::watch::WatchStream;
 use crate::{Api, endpoints, logs, port_forward, remote_command};
 
 /// Upstream's limit of a body.
-const BODY_MAX: usize = 3 * 1024 * 1024;
+pub(crate) const BODY_MAX: usize = 3 * 1024 * 1024;
 /// How long a client may take for its handshake, its headers, and its body.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(30);
 const BODY: Duration = Duration::from_secs(60);
+/// How much more of a body that is too long is read, and for how long, before it is refused.
+const REST_MAX: usize = 64 * 1024 * 1024;
+const REST: Duration = Duration::from_secs(5);
 /// How long open requests may take after the server was told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Connections that are served at once; more wait until one of them ends. Each is an open file, and
+/// pods need some too.
+const CONNECTIONS_MAX: usize = 4096;
 /// Pause after a failure to accept a connection, which is one of too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Upstream's limits of the `Warning` headers.
@@ -60,6 +66,8 @@ pub struct Server {
     api: Api,
     tokens: Arc<Tokens>,
     node: OnceLock<Arc<dyn NodeStreams>>,
+    /// What connections take one of.
+    places: Arc<Semaphore>,
     /// True once the server is to stop; watches end then.
     stopping: watch::Sender<bool>,
 }
@@ -69,7 +77,8 @@ impl Server {
     #[must_use]
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
         let (node, stopping) = (OnceLock::new(), watch::Sender::new(false));
-        Arc::new(Self { api, tokens, node, stopping })
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Arc::new(Self { api, tokens, node, places, stopping })
     }
 
     /// Sets where logs, exec and ports are asked for; done once.
@@ -110,11 +119,14 @@ impl Server {
         let (open, mut stopping) = (Arc::new(GracefulShutdown::new()), self.stopping.subscribe());
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                accepted = self.next_connection(&listener) => match accepted {
+                    Ok((stream, place)) => {
                         let (server, acceptor) = (Arc::clone(&self), acceptor.clone());
                         let open = Arc::clone(&open);
-                        tokio::spawn(server.connection(stream, acceptor, open));
+                        tokio::spawn(async move {
+                            server.connection(stream, acceptor, open).await;
+                            drop(place);
+                        });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "accept a connection");
@@ -129,6 +141,16 @@ impl Server {
         if timeout(FAREWELL, open.shutdown()).await.is_err() {
             tracing::info!("some requests were still open when the server stopped");
         }
+    }
+
+    /// The next connection, once there is a place for it.
+    async fn next_connection(
+        &self,
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, place))
     }
 
     async fn connection(
@@ -199,7 +221,8 @@ impl Server {
             return Ok(user);
         }
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(User::anonymous()) };
-        let value = value.to_str().unwrap_or_default();
+        // A token in strange letters is no token, and still one that somebody showed.
+        let value = String::from_utf8_lossy(value.as_bytes());
         let token = match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
             _ => return Ok(User::anonymous()),
@@ -284,7 +307,7 @@ impl Server {
         let text = |name| parts.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         let writes = !matches!(verb, Verb::Get | Verb::List | Verb::Watch);
         let bytes = if writes { read(body).await? } else { Bytes::new() };
-        let content = match writes && !bytes.is_empty() {
+        let content = match verb == Verb::Patch || (writes && !bytes.is_empty()) {
             true => Some(parse::content(text(header::CONTENT_TYPE).unwrap_or_default(), verb)?),
             false => None,
         };
@@ -350,15 +373,27 @@ fn include(text: &str) -> Result<IncludeObject, Status> {
 }
 
 /// The whole body, if it is not too long and does not take too long.
-async fn read(body: Incoming) -> Result<Bytes, Status> {
+async fn read(mut body: Incoming) -> Result<Bytes, Status> {
     let too_late = |_| Status::failure(408, "Timeout", "the body of the request took too long");
-    match timeout(BODY, Limited::new(body, BODY_MAX).collect()).await.map_err(too_late)? {
+    let limited = Limited::new(&mut body, BODY_MAX).collect();
+    match timeout(BODY, limited).await.map_err(too_late)? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
+            // Who still writes does not read: without this it sees a reset in place of the answer.
+            drop(timeout(REST, discard(body)).await);
             let message = format!("Request entity too large: limit is {BODY_MAX}");
             Err(Status::failure(413, "RequestEntityTooLarge", message))
         }
         Err(error) => Err(Status::bad_request(error.to_string())),
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    let mut left = REST_MAX;
+    while let Some(Ok(frame)) = body.frame().await
+        && left > 0
+    {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
     }
 }
 

@@ -1,13 +1,18 @@
-//! JSON as clients write it: parsed with an eye on keys that occur twice.
+//! JSON as clients write it: parsed with an eye on keys that occur twice, and on what grows beyond
+//! its text, as YAML does whose aliases repeat aliases.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
+use coracle_api::structural::DEPTH_MAX;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// How deep maps and lists may be nested; serde_json refuses more than 128 by itself.
-const DEPTH_MAX: usize = 120;
+/// How the error for more begins.
+pub(crate) const TOO_DEEP: &str = "nested deeper than";
+/// The most that a body may hold: a byte for every character of its strings and one for each value.
+/// A text without aliases holds no more than its own length.
+const SIZE_MAX: usize = crate::http::BODY_MAX;
 
 /// A value and the paths of keys that stood twice (`spec.replicas`); the last one counts.
 pub(crate) struct Parsed {
@@ -27,10 +32,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
 pub(crate) fn from_deserializer<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Parsed, D::Error> {
-    let duplicates = RefCell::new(Vec::new());
-    let value = Reader { path: &Path::Root, depth: 0, duplicates: &duplicates }
-        .deserialize(deserializer)?;
-    Ok(Parsed { value, duplicates: duplicates.into_inner() })
+    let seen = Seen { size: Cell::new(0), duplicates: RefCell::default() };
+    let value = Reader { path: &Path::Root, depth: 0, seen: &seen }.deserialize(deserializer)?;
+    Ok(Parsed { value, duplicates: seen.duplicates.into_inner() })
 }
 
 /// Where the reader is, written out only when there is something to say.
@@ -51,21 +55,36 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// What was read so far.
+struct Seen {
+    size: Cell<usize>,
+    duplicates: RefCell<Vec<String>>,
+}
+
 struct Reader<'a> {
     path: &'a Path<'a>,
     depth: usize,
-    duplicates: &'a RefCell<Vec<String>>,
+    seen: &'a Seen,
 }
 
 impl<'a> Reader<'a> {
     fn below(&self, path: &'a Path<'a>) -> Self {
-        Self { path, depth: self.depth + 1, duplicates: self.duplicates }
+        Self { path, depth: self.depth + 1, seen: self.seen }
+    }
+
+    fn grow<E: Error>(&self, by: usize) -> Result<(), E> {
+        let size = self.seen.size.get().saturating_add(by);
+        self.seen.size.set(size);
+        match size {
+            0..=SIZE_MAX => Ok(()),
+            _ => Err(E::custom(format_args!("it holds more than {SIZE_MAX} bytes"))),
+        }
     }
 
     fn check_depth<E: Error>(&self) -> Result<(), E> {
         match self.depth {
             0..DEPTH_MAX => Ok(()),
-            _ => Err(E::custom(format_args!("nested deeper than {DEPTH_MAX} levels"))),
+            _ => Err(E::custom(format_args!("{TOO_DEEP} {DEPTH_MAX} levels"))),
         }
     }
 }
@@ -74,6 +93,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.grow(1)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -101,11 +121,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.grow(value.len())?;
         Ok(value.into())
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        self.grow(value.len())?;
         Ok(value.into())
     }
 
@@ -126,8 +148,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut items = Vec::new();
         loop {
             let path = Path::Index(self.path, items.len());
-            let reader = Reader { path: &path, depth: self.depth + 1, duplicates: self.duplicates };
-            match seq.next_element_seed(reader)? {
+            match seq.next_element_seed(self.below(&path))? {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
@@ -138,10 +159,11 @@ impl<'de> Visitor<'de> for Reader<'_> {
         self.check_depth()?;
         let mut fields = Map::new();
         while let Some(key) = map.next_key::<String>()? {
+            self.grow(key.len())?;
             let path = Path::Key(self.path, &key);
             let value = map.next_value_seed(self.below(&path))?;
             if fields.contains_key(&key) {
-                self.duplicates.borrow_mut().push(path.to_string());
+                self.seen.duplicates.borrow_mut().push(path.to_string());
             }
             fields.insert(key, value);
         }

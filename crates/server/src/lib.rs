@@ -25,6 +25,7 @@ pub mod source;
 mod spdy;
 pub mod streaming;
 mod subresources;
+mod unreadable;
 pub mod verbs;
 mod websocket;
 

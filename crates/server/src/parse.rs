@@ -1,5 +1,7 @@
 //! From a URL to what it means, once. Pure.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use coracle_api::kinds::Kinds;
 use coracle_api::{Cause, Kind, Status, Verb};
 use http::Method;
@@ -22,7 +24,7 @@ pub enum Route {
 /// A resource as a URL names it, and the verb as RBAC names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceRef {
-    /// `get`, `list`, `watch`, `create`…
+    /// `get`, `list`, `watch`, `create`…; empty for a method that means nothing here.
     pub verb: &'static str,
     /// Empty for core.
     pub group: String,
@@ -98,9 +100,11 @@ fn verb(method: &Method, resource: &ResourceRef, query: &Query) -> &'static str 
         Method::PATCH => "patch",
         Method::DELETE if one => "delete",
         Method::DELETE => "deletecollection",
-        _ if is_watch => "watch",
-        _ if one => "get",
-        _ => "list",
+        Method::GET | Method::HEAD if is_watch => "watch",
+        Method::GET | Method::HEAD if one => "get",
+        Method::GET | Method::HEAD => "list",
+        // TRACE, OPTIONS and what else there may be: nobody may, and nothing answers.
+        _ => "",
     }
 }
 
@@ -117,7 +121,7 @@ impl ResourceRef {
             .iter()
             .copied()
             .find(|verb| verb.as_str() == self.verb)
-            .ok_or_else(Status::no_such_path)?;
+            .ok_or_else(not_allowed)?;
         let verbs = match self.subresource.as_str() {
             "" => &kind.verbs,
             sub => &kind.subresource(sub).ok_or_else(Status::no_such_path)?.verbs,
@@ -138,8 +142,7 @@ impl ResourceRef {
         };
         let allowed = verbs.contains(&verb) && placed && (!across || reads_collection);
         if !allowed {
-            let message = "the server does not allow this method on the requested resource";
-            return Err(Status::failure(405, "MethodNotAllowed", message).with_details(|_| ()));
+            return Err(not_allowed());
         }
         Ok((std::sync::Arc::clone(kind), verb))
     }
@@ -149,6 +152,11 @@ impl ResourceRef {
     pub fn object_namespace(&self, kind: &Kind) -> String {
         if kind.is_namespaced() { self.namespace.clone() } else { String::new() }
     }
+}
+
+fn not_allowed() -> Status {
+    let message = "the server does not allow this method on the requested resource";
+    Status::failure(405, "MethodNotAllowed", message).with_details(|_| ())
 }
 
 /// The query of a URL, decoded.
@@ -200,8 +208,12 @@ impl Query {
     pub fn number(&self, key: &str) -> Result<Option<i64>, Status> {
         match self.get(key) {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
+            text => text.parse().map(Some).map_err(|error: ParseIntError| {
+                let why = match error.kind() {
+                    IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                    _ => "invalid syntax",
+                };
+                Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": {why}"))
             }),
         }
     }

@@ -46,8 +46,12 @@ pub(crate) fn load(
     file: &Path,
     progress: Progress<'_>,
 ) -> Result<Vec<Image>, ImageError> {
-    let mut source =
-        File::open(file).map_err(|source| ImageError::Store { path: file.to_owned(), source })?;
+    let failed = |source| ImageError::Store { path: file.to_owned(), source };
+    // A pipe or a device could keep us for ever.
+    if !std::fs::metadata(file).map_err(failed)?.is_file() {
+        return Err(ImageError::NotAnImage(format!("{} is no regular file", file.display())));
+    }
+    let mut source = File::open(file).map_err(failed)?;
     let mut magic = [0; 4];
     let count = read_start(&mut source, &mut magic)?;
     if Compression::of(&magic[..count]) != Compression::None {
@@ -125,7 +129,10 @@ impl Members {
         let mut archive = tar::Archive::new(file);
         let (mut spans, mut links) = (BTreeMap::new(), BTreeMap::new());
         for entry in archive.entries_with_seek().map_err(ImageError::Read)? {
-            let entry = entry.map_err(|error| ImageError::NotAnImage(error.to_string()))?;
+            // The library's words quote the file, which may be anything.
+            let no_tar =
+                |_| ImageError::NotAnImage("it is no tar archive, or a damaged one".into());
+            let entry = entry.map_err(no_tar)?;
             let path = normal(&entry.path().map_err(ImageError::Read)?);
             if let Ok(Some(link)) = entry.link_name() {
                 let beside = path.parent().unwrap_or(Path::new("")).join(&link);

@@ -58,7 +58,7 @@ pub enum ImageError {
         found: String,
     },
     /// A layer would do what no layer may.
-    #[error("the layer is refused: {path}: {why}")]
+    #[error("the layer is refused: {path:?}: {why}")]
     Hostile {
         /// The entry.
         path: String,
@@ -66,7 +66,7 @@ pub enum ImageError {
         why: &'static str,
     },
     /// A layer's entry could not be unpacked.
-    #[error("unpack {path}: {source}")]
+    #[error("unpack {path:?}: {source}")]
     Unpack {
         /// The entry.
         path: String,

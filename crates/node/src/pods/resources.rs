@@ -6,6 +6,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 /// Microseconds of a scheduling period.
 const PERIOD_MICROS: i64 = 100_000;
+/// Processes and threads of a pod: more than any database needs, and few enough that a container
+/// which forks without end hurts nobody else.
+const PIDS_MAX: i64 = 4096;
 /// Weight of one core, and the least weight there is.
 const SHARES: (i64, i64) = (1024, 2);
 
@@ -77,7 +80,7 @@ pub(crate) fn pod_resources(pod: &Pod) -> Resources {
         cpu_quota: quota.and_then(|quota| i64::try_from(quota).ok()),
         cpu_period: quota.and_then(|_| u64::try_from(PERIOD_MICROS).ok()),
         cpu_shares: total(|it| it.cpu_shares),
-        pids_limit: None,
+        pids_limit: Some(PIDS_MAX),
     }
 }
 

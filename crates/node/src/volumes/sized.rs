@@ -35,10 +35,14 @@ pub(crate) fn mount(directory: &Path, bytes: u64) -> Result<PathBuf, VolumeError
         make(&image, bytes)?;
     }
     let present = fs::metadata(&image).map_err(failed("read", &image))?.len();
+    if is_stuck(&target)? {
+        release(directory)?;
+        check(&image)?;
+    }
     if !is_mounted(&target)? {
         if present < bytes {
             enlarge(&image, bytes)?;
-            run("e2fsck", &["-f", "-p"], &image)?;
+            check(&image)?;
             run("resize2fs", &[], &image)?;
         }
         loop_mount(&image, &target)?;
@@ -70,11 +74,36 @@ pub(crate) fn is_mounted(target: &Path) -> Result<bool, VolumeError> {
     Ok(mounts()?.iter().any(|(path, _)| path == target))
 }
 
-/// Mount points and their sources.
-pub(crate) fn mounts() -> Result<Vec<(PathBuf, PathBuf)>, VolumeError> {
+/// Whether a volume at or below one of `places` refuses writes since the disk under it failed.
+pub(crate) fn any_is_stuck(places: &[PathBuf]) -> Result<bool, VolumeError> {
+    Ok(stuck()?.iter().any(|target| places.iter().any(|place| target.starts_with(place))))
+}
+
+fn is_stuck(target: &Path) -> Result<bool, VolumeError> {
+    Ok(stuck()?.iter().any(|stuck| stuck == target))
+}
+
+/// Where ext4 gave up on its disk, full or broken: it takes no writes until it is mounted anew.
+fn stuck() -> Result<Vec<PathBuf>, VolumeError> {
+    let gave_up = |options: &str| options.split(',').any(|it| matches!(it, "ro" | "emergency_ro"));
+    let parse = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        let (target, kind, options) = (words.next()?, words.next()?, words.next()?);
+        let is_ours = kind == "ext4" && Path::new(target).ends_with(MOUNT);
+        (is_ours && gave_up(options)).then(|| PathBuf::from(unescape(target)))
+    };
+    Ok(mount_table()?.lines().filter_map(parse).collect())
+}
+
+fn mount_table() -> Result<String, VolumeError> {
     // The calling thread's: a test may have given itself mounts of its own.
     let table = Path::new("/proc/thread-self/mounts");
-    let text = fs::read_to_string(table).map_err(failed("read", table))?;
+    fs::read_to_string(table).map_err(failed("read", table))
+}
+
+/// Mount points and their sources.
+pub(crate) fn mounts() -> Result<Vec<(PathBuf, PathBuf)>, VolumeError> {
+    let text = mount_table()?;
     let parse = |line: &str| {
         let mut words = line.split(' ');
         let source = unescape(words.next()?);
@@ -109,22 +138,31 @@ fn loop_mount(image: &Path, target: &Path) -> Result<(), VolumeError> {
     let target = target.display().to_string();
     let mut command = Command::new("mount");
     command.args(["-t", "ext4", "-o", "loop,noatime"]).arg(image).arg(target);
-    finish("mount", command)
+    finish("mount", command, &[])
+}
+
+/// Repairs what can be repaired without asking.
+fn check(image: &Path) -> Result<(), VolumeError> {
+    const REPAIRED: i32 = 1;
+    let mut command = Command::new("e2fsck");
+    command.args(["-f", "-p"]).arg(image);
+    finish("e2fsck", command, &[REPAIRED])
 }
 
 fn run(tool: &'static str, arguments: &[&str], path: &Path) -> Result<(), VolumeError> {
     let mut command = Command::new(tool);
     command.args(arguments).arg(path);
-    finish(tool, command)
+    finish(tool, command, &[])
 }
 
-fn finish(tool: &'static str, mut command: Command) -> Result<(), VolumeError> {
+/// Runs `command`; besides 0, the exit codes in `fine` are no failure.
+fn finish(tool: &'static str, mut command: Command, fine: &[i32]) -> Result<(), VolumeError> {
     // Such tools live where an ordinary user's PATH does not lead.
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
     let output =
         command.output().map_err(|error| VolumeError::Tool { tool, message: error.to_string() })?;
-    if output.status.success() {
+    if output.status.success() || output.status.code().is_some_and(|code| fine.contains(&code)) {
         return Ok(());
     }
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();

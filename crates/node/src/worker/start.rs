@@ -11,11 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::Worker;
 use crate::images::Image;
+use crate::node::blocking;
 use crate::planner::{Exit, Instance, Note};
 use crate::pods::container::{self, Inputs, container_spec, kept};
 use crate::pods::env::{Env, environment};
 use crate::pods::{ContainerError, user};
-use crate::volumes::subpath;
+use crate::volumes::{sized, subpath};
 
 /// Upstream's limits of a termination message, from the file and from the log.
 const MESSAGE_BYTES_MAX: u64 = 4096;
@@ -25,6 +26,7 @@ impl Worker {
     pub(super) async fn start_container(&mut self, name: &str, attempt: u32, backoff: u32) {
         let Some((_, container)) = self.spec_of(name) else { return };
         let now = self.context.client.now();
+        self.heal_volumes(name).await;
         let (spec, image) = match self.prepare(&container, attempt, backoff).await {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -79,6 +81,21 @@ impl Worker {
                 self.note_of(name, Note::warning("Failed", format!("Error: {error}")));
                 self.seen.start_failed(name, "CreateContainerError", error.to_string(), now);
             }
+        }
+    }
+
+    /// A volume whose disk was full refuses writes until it is mounted anew, which nobody can do
+    /// while a container has it.
+    async fn heal_volumes(&mut self, name: &str) {
+        let mut places = self.persistent.clone();
+        places.push(self.context.places.pod(&self.id.uid));
+        match blocking(move || sized::any_is_stuck(&places)).await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.tidy(name).await;
+                self.mount().await;
+            }
+            Err(error) => tracing::warn!(pod = %self.object.key(), %error, "look at its volumes"),
         }
     }
 

@@ -74,10 +74,11 @@ fn at_revision(
 
 /// The revision in the query, after checking that it goes with the rest of it.
 pub(crate) fn asked_revision(options: &Options) -> Result<Option<u64>, Status> {
-    let forbidden = |field: &str, why: &str| {
-        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: Forbidden: {why}");
+    let invalid = |field: &str, why: &str| {
+        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {why}");
         Err(Status::failure(422, "Invalid", message))
     };
+    let forbidden = |field: &str, why: &str| invalid(field, &format!("Forbidden: {why}"));
     let revision = options.resource_version.as_str();
     if !options.resource_version_match.is_empty() {
         if revision.is_empty() && options.send_initial_events.is_none() {
@@ -91,6 +92,12 @@ pub(crate) fn asked_revision(options: &Options) -> Result<Option<u64>, Status> {
         if options.resource_version_match == "Exact" && revision == "0" {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
             return forbidden("resourceVersionMatch", why);
+        }
+        let other = options.resource_version_match.as_str();
+        if !matches!(other, "Exact" | "NotOlderThan") {
+            let supported = "supported values: \"Exact\", \"NotOlderThan\", \"\"";
+            let why = format!("Unsupported value: \"{other}\": {supported}");
+            return invalid("resourceVersionMatch", &why);
         }
     }
     match revision {

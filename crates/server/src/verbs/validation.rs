@@ -39,7 +39,8 @@ fn by_definition(kind: &Kind, value: &Value) -> Vec<FieldError> {
 }
 
 fn metadata(kind: &Kind, value: &Value) -> Vec<FieldError> {
-    let mut errors = name(kind, text(value, "/metadata/name"));
+    let mut errors = prefix(kind, text(value, "/metadata/generateName"));
+    errors.extend(name(kind, text(value, "/metadata/name")));
     let fields = &value["metadata"];
     errors.extend(validation::labels(&fields["labels"], "metadata.labels"));
     errors.extend(validation::annotations(&fields["annotations"], "metadata.annotations"));
@@ -52,13 +53,29 @@ fn name(kind: &Kind, name: &str) -> Vec<FieldError> {
     if name.is_empty() {
         return vec![create::name_required()];
     }
-    let why = match kind.strategy.name {
+    let why = unlike_name(kind, name);
+    why.into_iter().map(|why| FieldError::invalid("metadata.name", &json!(name), why)).collect()
+}
+
+/// A prefix may end in a hyphen, which a name may not.
+fn prefix(kind: &Kind, prefix: &str) -> Vec<FieldError> {
+    let masked = match prefix.strip_suffix('-') {
+        _ if prefix.is_empty() => return Vec::new(),
+        Some(rest) if !rest.is_empty() => format!("{rest}a"),
+        _ => prefix.to_owned(),
+    };
+    let invalid = |why| FieldError::invalid("metadata.generateName", &json!(prefix), why);
+    unlike_name(kind, &masked).into_iter().map(invalid).collect()
+}
+
+/// Why `name` is none for an object of `kind`.
+fn unlike_name(kind: &Kind, name: &str) -> Vec<String> {
+    match kind.strategy.name {
         NameRule::DnsSubdomain => names::dns1123_subdomain(name),
         NameRule::DnsLabel => names::dns1123_label(name),
         NameRule::Dns1035Label => names::dns1035_label(name),
         NameRule::PathSegment => names::path_segment(name, false),
-    };
-    why.into_iter().map(|why| FieldError::invalid("metadata.name", &json!(name), why)).collect()
+    }
 }
 
 fn owners(owners: &Value) -> Vec<FieldError> {
