@@ -46,6 +46,12 @@ impl Cgroup {
         matches!(self.layout, Layout::Unified(_))
     }
 
+    /// The names of version 1's directories (`cpu,cpuacct`); none with version 2 alone.
+    pub fn hierarchies(&self) -> Vec<&str> {
+        let Layout::Legacy(mounts) = &self.layout else { return Vec::new() };
+        mounts.iter().filter_map(|(_, target)| target.file_name()?.to_str()).collect()
+    }
+
     /// The group `name` within this one.
     pub fn child(&self, name: &str) -> Self {
         Self { layout: self.layout.clone(), path: format!("{}/{name}", self.path) }

@@ -64,10 +64,13 @@ pub fn spec(container: &ContainerSpec, context: &Context<'_>) -> Result<Spec, Oc
         .readonly_paths(Vec::new());
     if container.privileged {
         linux = linux.devices(host_devices()?);
-    } else if !container.unmasked_paths {
+    } else {
+        let (masked, read_only): (&[&str], &[&str]) =
+            if container.unmasked_paths { (&[], &[]) } else { (&MASKED, &READ_ONLY) };
+        let read_only = read_only.iter().map(|path| (*path).to_owned());
         linux = linux
-            .masked_paths(MASKED.map(str::to_owned).to_vec())
-            .readonly_paths(READ_ONLY.map(str::to_owned).to_vec());
+            .masked_paths(masked.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>())
+            .readonly_paths(read_only.chain(cgroup_mounts(context)).collect::<Vec<_>>());
     }
     let spec = SpecBuilder::default()
         .version("1.2.0")
@@ -232,6 +235,18 @@ fn host_devices() -> Result<Vec<oci::LinuxDevice>, OciSpecError> {
 fn root_propagation(mounts: &[Mount]) -> &'static str {
     let has = |kind| mounts.iter().any(|mount| mount.propagation == kind);
     if has(Propagation::Bidirectional) { "shared" } else { "slave" }
+}
+
+/// Where version 1's hierarchies are mounted in a container. The library mounts them writable
+/// whatever their options say, and who can write there can lift their own limits.
+fn cgroup_mounts(context: &Context<'_>) -> Vec<String> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    let names = context.cgroup.hierarchies();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let each = names.iter().map(|name| format!("{ROOT}/{name}"));
+    std::iter::once(ROOT.to_owned()).chain(each).collect()
 }
 
 fn mounts(
