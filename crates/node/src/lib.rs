@@ -14,6 +14,7 @@ pub mod planner;
 pub mod pods;
 mod probe;
 mod proxy;
+mod stop;
 mod streams;
 mod volumes;
 mod worker;

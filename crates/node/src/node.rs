@@ -11,9 +11,7 @@ use coracle_api::{Object, addresses};
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
 use coracle_network::{ClusterLink, Kernel, NetworkConfig, NetworkError};
-use coracle_runtime::{
-    ContainerState, Containers, EventReceiver, RuntimeError, RuntimeEvent, Sandbox,
-};
+use coracle_runtime::{Containers, EventReceiver, RuntimeError, RuntimeEvent, Sandbox};
 use coracle_server::{Api, NodeStreams};
 use coracle_store::Snapshot;
 use ipnet::Ipv4Net;
@@ -38,8 +36,6 @@ use crate::{node_object, persistent, proxy};
 const REFERRED: [&str; 4] = ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 /// The pause after the machine refused something that must work.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -90,7 +86,7 @@ pub fn clean_up(data_dir: &Path) -> Result<(), NodeError> {
 
 /// A running node; dropping it stops its loops and leaves its pods running.
 pub struct Node {
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     ready: watch::Receiver<bool>,
 }
 
@@ -418,7 +414,7 @@ impl Context {
         }
     }
 
-    async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
+    pub(crate) async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
         let (context, owned) = (Arc::clone(self), uid.to_owned());
         let detached = blocking(move || context.kernel.detach_pod(&owned)).await;
         self.runtime.remove_sandbox(uid).await.map_err(|error| error.to_string())?;
@@ -584,73 +580,12 @@ impl Node {
     pub fn shutdown(&self) {
         self.context.tasks.stop();
     }
-
-    /// Stops all pods: the stop signal, `grace`, then SIGKILL; then everything of them but their
-    /// persistent volumes' content is removed. They start again with the next engine. The node's
-    /// loops are stopped first, so that nothing starts them again now.
-    ///
-    /// # Errors
-    /// The first pod that could not be removed; the others are removed all the same.
-    pub async fn stop_pods(&self, grace: Duration) -> Result<(), NodeError> {
-        self.shutdown();
-        let runtime = &self.context.runtime;
-        let mut events = runtime.events();
-        let sandboxes = runtime.list().await.map_err(NodeError::List)?;
-        let mut running = signal_all(&**runtime, &sandboxes, SIGTERM).await;
-        let deadline = tokio::time::Instant::now() + grace;
-        while !running.is_empty() {
-            match tokio::time::timeout_at(deadline, events.recv()).await {
-                Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {
-                    running.remove(&container.id);
-                }
-                Ok(Some(RuntimeEvent::SandboxLost { pod_uid })) => {
-                    let lost = sandboxes.iter().filter(|sandbox| sandbox.pod_uid == pod_uid);
-                    for container in lost.flat_map(|sandbox| &sandbox.containers) {
-                        running.remove(&container.id);
-                    }
-                }
-                Ok(None) | Err(_) => break,
-            }
-        }
-        signal_all(&**runtime, &sandboxes, SIGKILL).await;
-        let removals = sandboxes.iter().map(|sandbox| self.context.remove_pod(&sandbox.pod_uid));
-        let removed = futures_util::future::join_all(removals).await;
-        let failed = sandboxes.iter().zip(removed).find_map(|(it, done)| Some((it, done.err()?)));
-        match failed {
-            None => Ok(()),
-            Some((sandbox, message)) => Err(NodeError::List(RuntimeError::Shim {
-                operation: format!("remove pod {}/{}", sandbox.namespace, sandbox.name),
-                message,
-            })),
-        }
-    }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         self.shutdown();
     }
-}
-
-/// Sends `signal` to every running container; their IDs.
-async fn signal_all(
-    runtime: &dyn Containers,
-    sandboxes: &[Sandbox],
-    signal: i32,
-) -> BTreeSet<String> {
-    let mut running = BTreeSet::new();
-    for sandbox in sandboxes {
-        for container in &sandbox.containers {
-            if !matches!(container.state, ContainerState::Running { .. }) {
-                continue;
-            }
-            match runtime.signal(&sandbox.pod_uid, &container.id, signal).await {
-                Ok(()) => drop(running.insert(container.id.clone())),
-                Err(error) => tracing::debug!(container = %container.id, %error, "no signal"),
-            }
-        }
-    }
-    running
 }
 
 impl Context {
