@@ -12,11 +12,10 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::images::ImageStore;
 use crate::node::{Context, NodeError};
+use crate::planner::grace_seconds;
 use crate::pods;
 
 const SIGTERM: i32 = 15;
-/// A pod's grace when its object does not say.
-const GRACE_SECONDS: u64 = 30;
 
 /// How pods are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +115,9 @@ impl Doomed {
     }
 
     fn grace(&self) -> Duration {
-        let spec = self.pod.as_ref().and_then(|pod| pod.spec.as_ref());
-        let seconds = spec.and_then(|spec| spec.termination_grace_period_seconds);
-        Duration::from_secs(seconds.map_or(GRACE_SECONDS, |it| it.try_into().unwrap_or(0)))
+        // A pod whose object is gone was given its time already.
+        let seconds = self.pod.as_ref().map_or(0, |pod| grace_seconds(pod));
+        Duration::from_secs(seconds.unsigned_abs())
     }
 
     /// Tells every running container to end; their IDs.
