@@ -7,6 +7,7 @@
 mod client;
 pub mod images;
 mod logs;
+pub mod names;
 mod node;
 mod node_object;
 mod persistent;

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::images::{ImageError, ImageStore};
+use crate::names::Names;
 use crate::planner::{EventType, NodeCapacity, Note, Observed, admit};
 use crate::pods::PodId;
 use crate::pods::container::kept;
@@ -106,6 +107,7 @@ pub(crate) struct Context {
     pub addresses: Addresses,
     pub tasks: Tasks,
     workers: Mutex<HashMap<String, mpsc::UnboundedSender<Message>>>,
+    names: Mutex<Names>,
     rejected: Mutex<BTreeSet<String>>,
     shown: Mutex<HashMap<String, Shown>>,
     persistent: Mutex<BTreeMap<String, Vec<PathBuf>>>,
@@ -209,11 +211,29 @@ impl Addresses {
 
 impl Context {
     /// The pod's task has ended.
-    pub fn forget(&self, uid: &str) {
+    pub fn forget(&self, id: &PodId) {
+        let uid = &id.uid;
         locked(&self.workers).remove(uid);
         locked(&self.shown).remove(uid);
         locked(&self.rejected).remove(uid);
         self.addresses.give_back(uid);
+        self.release_name(id);
+    }
+
+    /// Whether the pod has its name for itself; if not, it is told when to ask again.
+    pub fn take_name(&self, id: &PodId) -> bool {
+        locked(&self.names).take(&id.namespace, &id.name, &id.uid)
+    }
+
+    /// What runs has its name, as long as something of it is left.
+    pub fn hold_name(&self, id: &PodId) {
+        locked(&self.names).hold(&id.namespace, &id.name, &id.uid);
+    }
+
+    /// Nothing of the pod is left: another one of its name may begin.
+    fn release_name(&self, id: &PodId) {
+        let waiting = locked(&self.names).release(&id.namespace, &id.name, &id.uid);
+        waiting.iter().for_each(|uid| self.send(uid, Message::NameReleased));
     }
 
     pub fn shown(&self, uid: &str) -> Option<Shown> {
@@ -332,6 +352,8 @@ impl Context {
             pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
             let present: BTreeSet<String> =
                 pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
+            let orphans = sandboxes.values().filter(|it| !present.contains(&it.pod_uid));
+            orphans.for_each(|sandbox| self.hold_name(&id_of(sandbox)));
             for pod in &pods {
                 let sandbox = sandboxes.remove(&pod.metadata().uid);
                 self.deliver(pod, sandbox, &snapshot);
@@ -372,11 +394,9 @@ impl Context {
             tracing::warn!(uid = %sandbox.pod_uid, error, "not removed yet");
             tokio::time::sleep(AGAIN).await;
         }
-        self.remove_logs(&PodId {
-            namespace: sandbox.namespace,
-            name: sandbox.name,
-            uid: sandbox.pod_uid,
-        });
+        let id = id_of(&sandbox);
+        self.remove_logs(&id);
+        self.release_name(&id);
     }
 
     /// The pod's logs go with its object.
@@ -462,6 +482,14 @@ impl Context {
     }
 }
 
+fn id_of(sandbox: &Sandbox) -> PodId {
+    PodId {
+        namespace: sandbox.namespace.clone(),
+        name: sandbox.name.clone(),
+        uid: sandbox.pod_uid.clone(),
+    }
+}
+
 /// Events have reasons known at compile time.
 fn reason_word(reason: &str) -> &'static str {
     match reason {
@@ -507,6 +535,7 @@ impl Node {
             addresses: Addresses::default(),
             tasks: Tasks::default(),
             workers: Mutex::default(),
+            names: Mutex::default(),
             rejected: Mutex::default(),
             shown: Mutex::default(),
             persistent: Mutex::default(),
