@@ -12,6 +12,9 @@ import types
 
 from app_python import log
 
+# How long connections are still taken after SIGTERM: whoever was sent here a moment ago, before the
+# replica was taken out of its Service, still comes. In seconds.
+LINGER = 0.05
 # How long `check` waits until all replicas answer, in seconds.
 CHECK_PATIENCE = 30
 USAGE = "usage: python3 -m app_python [check HOST PORT REPLICAS]"
@@ -77,12 +80,14 @@ async def _serve(config, listener):
     # uvicorn would end the process by the signal; we end it when all is answered, with 0.
     server.capture_signals = contextlib.nullcontext
 
+    loop = asyncio.get_running_loop()
+
     def stop():
         log.info("stopping")
-        server.should_exit = True
+        loop.call_later(min(LINGER, config.grace_seconds), setattr, server, "should_exit", True)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop)
     gc.freeze()
     gc.enable()
     host, port = listener.getsockname()[:2]

@@ -143,28 +143,6 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_keeps_ending_tells_how() {
-        let status = |last: Value| {
-            json!({"containerStatuses": [{
-                "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 2,
-                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
-                "lastState": {"terminated": last},
-            }]})
-        };
-        let killed = json!({"exitCode": 137, "reason": "OOMKilled"});
-        assert_eq!(
-            reason(status(killed)).unwrap(),
-            "container web: CrashLoopBackOff: back-off; the last time it ended with exit code 137 \
-             (OOMKilled)"
-        );
-        let missing = json!({"exitCode": 128, "reason": "StartError", "message": "no /such"});
-        assert_eq!(
-            reason(status(missing)).unwrap(),
-            "container web: CrashLoopBackOff: back-off; the last time it did not start: no /such"
-        );
-    }
-
-    #[test]
     fn a_container_that_is_being_made_tells_what_the_events_say() {
         let mut world = World::new();
         world.create(json!({
