@@ -77,6 +77,6 @@ bench: schema ## So far: the store beside a bare fdatasync, and the network (as 
 	$(CARGO) run --release --locked -p coracle-store --example store_bench -- .cache/bench
 	$(CARGO) bench --locked -p coracle-network --bench network
 
-clean:
+clean: demo-clean
 	$(CARGO) clean
 	rm -rf .cache
