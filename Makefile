@@ -76,6 +76,6 @@ bench: build tools charts ## One table of all figures, also as bench/results.tsv
 	$(CARGO) build --release --locked -p coracle-bench
 	$(PYTHON) -m bench $(BENCH)
 
-clean:
+clean: demo-clean
 	$(CARGO) clean
 	rm -rf .cache
