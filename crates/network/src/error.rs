@@ -61,6 +61,14 @@ pub enum NetworkError {
         /// The range asked for.
         range: Ipv4Net,
     },
+    /// Another cluster of the host has the name, and with it the interface.
+    #[error("{alias} has the name {name:?} on this host: stop that one, or choose another --name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose the interface is.
+        alias: String,
+    },
     /// A netlink request was refused.
     #[error("netlink: {operation}: {source}")]
     Netlink {

@@ -2,7 +2,7 @@
 
 mod world;
 
-use coracle_network::{AskedRanges, Kernel, LinuxKernel, NetworkError};
+use coracle_network::{AskedRanges, Kernel, LinuxKernel, NetworkConfig, NetworkError};
 use world::{Cluster, MTU, World, inside, run, services, target};
 
 #[test]
@@ -131,6 +131,24 @@ fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
     assert_eq!(forwarding(), "1\n", "the second still needs it");
     second.down().unwrap();
     world::assert_same(&world.state(), &before);
+}
+
+#[test]
+fn a_name_belongs_to_the_cluster_that_has_it() {
+    let world = World::new();
+    let first = LinuxKernel::new(world.config("one")).unwrap();
+    first.up().unwrap();
+    let elsewhere =
+        NetworkConfig { state_dir: world.dir.path().join("else"), ..world.config("one") };
+    let second = LinuxKernel::new(elsewhere).unwrap();
+    for refused in [second.up().map(drop), second.down()] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("--name") && error.contains("/one"), "{error}");
+    }
+    assert!(run("ip link").contains("cor-one"), "nothing was taken from the first");
+    first.down().unwrap();
+    second.up().unwrap();
+    second.down().unwrap();
 }
 
 #[test]

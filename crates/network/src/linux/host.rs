@@ -63,11 +63,21 @@ impl Host {
         state_dir: &Path,
         asked: AskedRanges,
     ) -> Result<(Ipv4Net, Ipv4Net), NetworkError> {
+        self.check_name(cluster_name, state_dir)?;
         let routes = self.routes().map_err(unreadable("list routes"))?;
         let (former, link) = (former_ranges(state_dir), names::host_link(cluster_name));
         let (pods, services) = ranges::choose(asked, former, &link, &routes)?;
         remember(&state_dir.join(RANGES), &[pods, services])?;
         Ok((pods, services))
+    }
+
+    /// Refuses a name that another cluster, with its state elsewhere, has on this host.
+    pub fn check_name(&mut self, name: &str, state_dir: &Path) -> Result<(), NetworkError> {
+        let other = self.find(&names::host_link(name))?.map(|link| link.alias);
+        match other.filter(|alias| !alias.is_empty() && *alias != names::host_alias(state_dir)) {
+            Some(alias) => Err(NetworkError::NameTaken { name: name.to_owned(), alias }),
+            None => Ok(()),
+        }
     }
 
     fn routes(&mut self) -> io::Result<Vec<HostRoute>> {
@@ -137,12 +147,14 @@ impl Host {
     pub fn lead(
         &mut self,
         link: &str,
+        alias: &str,
         host_ip: Ipv4Addr,
         node_ip: Ipv4Addr,
         ranges: [Ipv4Net; 3],
     ) -> Result<(), NetworkError> {
         let index = self.find(link)?.ok_or(NetworkError::NotUp)?.index;
         let mut messages = vec![
+            route::set_alias(index, alias),
             route::set_up(index),
             route::add_address(index, host_ip, route::SCOPE_GLOBAL),
             route::add_neighbour(index, node_ip, NODE_MAC),

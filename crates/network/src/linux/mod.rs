@@ -94,7 +94,7 @@ impl LinuxKernel {
         node.with_route(|namespace, socket| host.link(&link, namespace, socket, mtu))?;
         node.prepare(host_ip, config.pod_cidr)?;
         node.prepare_services()?;
-        host.lead(&link, host_ip, node_ip, ranges)?;
+        host.lead(&link, &names::host_alias(&config.state_dir), host_ip, node_ip, ranges)?;
         host.open_way_out(config)?;
         *lock(&self.node) = Some(Arc::new(node));
         Ok(ClusterLink { host_ip, node_ip, lb_range, mtu, netns: self.netns() })
@@ -110,6 +110,7 @@ impl LinuxKernel {
 impl Kernel for LinuxKernel {
     fn up(&self) -> Result<ClusterLink, NetworkError> {
         let mut host = lock(&self.host);
+        host.check_name(&self.config.cluster_name, &self.config.state_dir)?;
         let lb_range = host.check_ranges(&self.config)?;
         let path = self.netns();
         if let Ok(left) = Namespace::open(&path) {
@@ -125,7 +126,9 @@ impl Kernel for LinuxKernel {
     }
 
     fn down(&self) -> Result<(), NetworkError> {
-        self.clear(&mut lock(&self.host))
+        let mut host = lock(&self.host);
+        host.check_name(&self.config.cluster_name, &self.config.state_dir)?;
+        self.clear(&mut host)
     }
 
     fn attach_pod(&self, pod: &PodLink) -> Result<(), NetworkError> {

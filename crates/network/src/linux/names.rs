@@ -1,5 +1,7 @@
 //! What the cluster's interfaces and tables are called.
 
+use std::path::Path;
+
 /// Every host interface of any cluster begins so; the host's rules rely on it.
 pub const LINK_PREFIX: &str = "cor-";
 
@@ -23,6 +25,16 @@ pub fn host_link(cluster: &str) -> String {
         format!("{LINK_PREFIX}{cluster}")
     } else {
         format!("{LINK_PREFIX}{:011x}", hash(cluster) >> 20)
+    }
+}
+
+/// Whose link it is: where the cluster's network state is. The kernel keeps 255 bytes.
+pub fn host_alias(state_dir: &Path) -> String {
+    let place = state_dir.display().to_string();
+    if place.len() < 240 {
+        format!("cluster {place}")
+    } else {
+        format!("cluster {:x}", hash(&place))
     }
 }
 

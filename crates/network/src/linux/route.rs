@@ -73,6 +73,8 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// What it is for, as [`set_alias`] wrote it down.
+    pub alias: String,
     /// Bytes a packet may have.
     pub mtu: u32,
     /// Whether packets get through: it is on, and so is its other end.
@@ -350,13 +352,15 @@ pub fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
 fn parse_link(reply: &Reply) -> Option<Link> {
     const OPERATIONAL: [u8; 1] = [6];
     let index = netlink::native_u32(reply.body.get(4..8)?);
-    let mut link = Link { index, name: String::new(), mtu: 0, running: false };
+    let text = |value: &[u8]| {
+        String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned()
+    };
+    let (name, alias) = (String::new(), String::new());
+    let mut link = Link { index, name, alias, mtu: 0, running: false };
     for (kind, value) in reply.attributes(LINK_FIXED) {
         match kind {
-            IFLA_IFNAME => {
-                let text = value.strip_suffix(&[0]).unwrap_or(value);
-                link.name = String::from_utf8_lossy(text).into_owned();
-            }
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_IFALIAS => link.alias = text(value),
             IFLA_OPERSTATE => link.running = value == OPERATIONAL,
             IFLA_MTU => link.mtu = netlink::native_u32(value),
             _ => {}
