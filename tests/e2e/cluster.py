@@ -71,8 +71,8 @@ class Cluster:
         """`kubectl get -o json`, parsed."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def up(self, *arguments):
-        return self.coracle("up", "--api-port", self.api_port, *arguments)
+    def up(self, *arguments, **options):
+        return self.coracle("up", "--api-port", self.api_port, *arguments, **options)
 
     def down(self, *arguments):
         return self.coracle("down", *arguments)
@@ -89,9 +89,10 @@ class Cluster:
 
     def log_tail(self):
         log = self.data_dir / "engine.log"
-        if not log.exists():
+        try:
+            lines = log.read_text(errors="replace").splitlines()[-30:]
+        except OSError:
             return ""
-        lines = log.read_text(errors="replace").splitlines()[-30:]
         return "\n--- engine.log ---\n" + "\n".join(lines)
 
 

@@ -108,7 +108,7 @@ impl Executor for Program {
         let Err(error) = self.run(spec) else { return Ok(()) };
         // The program counts as started: as upstream, its log tells, and it exits with 255.
         let name = arguments(spec).first().map_or("", String::as_str);
-        eprintln!("exec {name}: {}", errno_text(&error));
+        say!("exec {name}: {}", errno_text(&error));
         sys::exit_now(255)
     }
 }
@@ -117,7 +117,7 @@ impl Executor for Program {
 fn report(pipe: &OwnedFd, error: &StartError) {
     let text = serde_json::to_vec(error).unwrap_or_default();
     if let Err(error) = nix::unistd::write(pipe.as_fd(), &text) {
-        eprintln!("cannot report a failed start: {error}");
+        say!("cannot report a failed start: {error}");
     }
 }
 

@@ -435,13 +435,13 @@ fn receive_terminal(listener: &UnixListener) -> io::Result<OwnedFd> {
 /// A refused value changes nothing but the order in which the kernel kills.
 fn adjust_oom_score(pid: i32, score: i32) {
     if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
-        eprintln!("warning: cannot set oom_score_adj of process {pid} to {score}: {error}");
+        say!("warning: cannot set oom_score_adj of process {pid} to {score}: {error}");
     }
 }
 
 /// The library hides its caller from other processes; the engine must see the shim's namespaces.
 fn restore_dumpable() {
     if let Err(error) = nix::sys::prctl::set_dumpable(true) {
-        eprintln!("warning: cannot become dumpable again: {error}");
+        say!("warning: cannot become dumpable again: {error}");
     }
 }
