@@ -46,15 +46,11 @@ test-apps: tools schema ## app_python, both pages in a browser, both charts with
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps
 
-# Tests that start, stop and kill a cluster of their own: two do not fit on one host.
-OWN := tests/e2e/test_recovery.py tests/e2e/test_databases.py
-
 test-e2e: build tools charts
 	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
 	@scripts/test-images
 	@scripts/app-images
-	scripts/private-host $(PYTHON) -m pytest -q tests/e2e $(OWN:%=--ignore=%)
-	scripts/private-host $(PYTHON) -m pytest -q $(OWN)
+	scripts/private-host $(PYTHON) -m pytest -q tests/e2e
 
 # `make demo KUBECONFIG=FILE` plays it on that cluster; a variable of the environment does not count.
 ifeq ($(origin KUBECONFIG),command line)
@@ -72,10 +68,13 @@ demo-clean: ## Removes all that the demo made
 sim: schema ## Simulated worlds with faults, one a seed: SIM_SEEDS=FROM..TO
 	$(CARGO) run --release --locked -p coracle-sim --example sim -- --seeds $(SIM_SEEDS)
 
-bench: schema ## So far: the store beside a bare fdatasync, and the network (as root)
-	@mkdir -p .cache/bench
-	$(CARGO) run --release --locked -p coracle-store --example store_bench -- .cache/bench
-	$(CARGO) bench --locked -p coracle-network --bench network
+# What is measured: BENCH=store,cluster for some of it. CORACLE is the program of the engine.
+bench: build tools charts ## One table of all figures, also as bench/results.tsv (as root, some minutes)
+	@scripts/apt-install busybox-static iproute2 etcd-server
+	@scripts/test-images busybox
+	@scripts/app-images
+	$(CARGO) build --release --locked -p coracle-bench
+	$(PYTHON) -m bench $(BENCH)
 
 clean:
 	$(CARGO) clean

@@ -25,7 +25,7 @@ class Cluster:
     """One cluster under `home`, with a kubeconfig and caches of its own."""
 
     def __init__(self, name, home, api_port=6443, prefix=()):
-        """`prefix` is a command that runs the others, on another host for example."""
+        """No `api_port`: the engine chooses. `prefix` is a command that runs the others, on another host for example."""
         self.name = name
         self.prefix = [str(part) for part in prefix]
         self.home = home
@@ -72,7 +72,8 @@ class Cluster:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
     def up(self, *arguments, **options):
-        return self.coracle("up", "--api-port", self.api_port, *arguments, **options)
+        port = [] if self.api_port is None else ["--api-port", self.api_port]
+        return self.coracle("up", *port, *arguments, **options)
 
     def down(self, *arguments):
         return self.coracle("down", *arguments)

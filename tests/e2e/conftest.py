@@ -29,8 +29,8 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def own_cluster(tmp_path):
-    """An engine for one test, which may stop or kill it; on a network of its own, because two
-    clusters on one host would have the same addresses for their pods."""
+    """An engine for one test, which may stop or kill it; on a host network of its own, which can be
+    compared with what it was before."""
     with subprocess.Popen(["unshare", "--net", "sh", "-c", "ip link set lo up; echo up; exec cat"],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as network:
         network.stdout.readline()

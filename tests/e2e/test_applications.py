@@ -109,6 +109,9 @@ def test_the_life_of_a_release(release):
     assert claims == {f"www-{release.name}-{i}": "Bound" for i in range(len(names) + 1)}
     release.apply("install")
     assert release.counts() == counts, "the next release of this name goes on"
+    release.kubectl("scale", f"sts/{release.name}", f"--replicas={len(names) + 1}")
+    eventually(lambda: list(release.all().values()) == [*counts, 0],
+               "the replicas know one more, of which no value of the chart speaks")
 
 
 @pytest.mark.parametrize("application", ["app-python"])  # app-rust's image has no shell

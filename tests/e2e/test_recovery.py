@@ -168,3 +168,34 @@ class Client:
             return False
         finally:
             connection.close()
+
+
+LAST_WORDS = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: web}}
+spec:
+  replicas: 3
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      containers:
+        - name: main
+          image: busybox:1.36
+          command: [sh, -c, "trap 'sleep 0.3; hostname >> /common/words; exit' TERM; sleep 1000 & wait"]
+          volumeMounts: [{{name: common, mountPath: /common}}]
+      volumes: [{{name: common, hostPath: {{path: {path}}}}}]
+"""
+
+
+def test_down_ends_a_set_from_its_highest_ordinal(own_cluster, tmp_path):
+    cluster = own_cluster
+    cluster.up()
+    cluster.load("busybox")
+    common = tmp_path / "common"
+    common.mkdir()
+    cluster.kubectl("apply", "-f", "-", input=LAST_WORDS.format(path=common))
+    cluster.kubectl("rollout", "status", "sts/web", "--timeout=60s")
+    cluster.down()
+    assert (common / "words").read_text() == "web-2\nweb-1\nweb-0\n"

@@ -3,14 +3,18 @@
 However many visitors come, the peers are asked at most once at a time: all who wait share the
 answers. A page waits for new answers only as long as it does not hurt; then it shows those of a
 moment ago. So neither many visitors nor a missing peer make pages slow.
+
+How many there are, a file says, which `helm upgrade` changes; after `kubectl scale`, which does not,
+the headless Service has more addresses than that.
 """
 
 import asyncio
 import contextlib
 import json
+import socket
 import time
 
-# All in seconds. How long a peer may take before it is shown as missing.
+# All in seconds. How long peers may take, all together, before they are shown as missing.
 PATIENCE = 0.2
 # Answers so young are as good as new ones for a page.
 FRESH = 0.05
@@ -65,20 +69,33 @@ class Peers:
 
     async def _ask_all(self):
         asked = time.monotonic()
-        names = self._names()
+        names = self._names(await self._addresses() if self._set else 0)
         others = [name for name in names if name != self._own]
+        left = asked + PATIENCE - time.monotonic()
         answers = await asyncio.gather(
-            *(_visits_of(self._host_of(name), self._config.peers_port) for name in others))
+            *(_visits_of(self._host_of(name), self._config.peers_port, left) for name in others))
         said = dict(zip(others, answers, strict=True))
         self._said = {name: said.get(name) for name in names}
         self._asked = asked
 
-    def _names(self):
+    async def _addresses(self):
+        """How many addresses the headless Service has; 0 when nobody says in time."""
+        loop = asyncio.get_running_loop()
+        ask = loop.getaddrinfo(self._config.peers_domain, None, type=socket.SOCK_STREAM)
+        try:
+            found = await asyncio.wait_for(ask, PATIENCE)
+        except (OSError, TimeoutError, asyncio.TimeoutError):
+            return 0
+        # A pod may have one address of each family.
+        families = [family for family, *_ in found]
+        return max(map(families.count, families), default=0)
+
+    def _names(self, addresses):
         """The replicas' names in the order of their ordinals; this one is always among them."""
         if self._set is None:
             return [self._own]
         name, ordinal = self._set
-        count = min(max(self._count(), 1), REPLICAS_MAX)
+        count = min(max(self._count(), addresses, 1), REPLICAS_MAX)
         names = [f"{name}-{i}" for i in range(count)]
         return names if ordinal < count else [*names, self._own]
 
@@ -89,9 +106,9 @@ class Peers:
             return self._config.replicas
 
 
-async def _visits_of(host, port):
+async def _visits_of(host, port, patience):
     try:
-        answer = await asyncio.wait_for(get(host, port, "/visits"), PATIENCE)
+        answer = await asyncio.wait_for(get(host, port, "/visits"), patience)
     except (PeerError, TimeoutError, asyncio.TimeoutError):
         return None
     visits = answer.get("visits") if isinstance(answer, dict) else None

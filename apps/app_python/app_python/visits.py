@@ -89,6 +89,8 @@ class _File:
             self._open()
         if not visits:
             return self._durable
+        if self._durable + visits > COUNT_MAX:
+            raise VisitsError(f"cannot write {self._path}: the number would be too large")
         try:
             self._write(self._durable + visits)
         except OSError as error:

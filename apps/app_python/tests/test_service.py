@@ -76,6 +76,14 @@ def test_what_is_no_number_is_never_reset(start, tmp_path, text):
     assert file.read_text() == "42\n"
 
 
+def test_the_largest_number_stays(start, tmp_path):
+    file = tmp_path / "visits.txt"
+    file.write_text(f"{2**64 - 1}\n")
+    status, why = start().ask("/")
+    assert status == 503 and "too large" in why
+    assert file.read_text() == f"{2**64 - 1}\n"
+
+
 def test_what_others_write_is_seen(start, tmp_path):
     file = tmp_path / "visits.txt"
     replica = start()

@@ -46,6 +46,13 @@ def test_which_replicas_there_are(environment, names):
     assert list(asyncio.run(peers(**environment).now(1))) == names
 
 
+def test_a_service_with_more_addresses_has_more_replicas():
+    """After `kubectl scale`, which changes no file: `localhost` has one address of each family."""
+    one = peers(POD_NAME="a-0", REPLICAS="0", PEERS_DOMAIN="localhost")
+    assert asyncio.run(one._addresses()) == 1
+    assert one._names(3) == ["a-0", "a-1", "a-2"]
+
+
 def test_many_visitors_ask_a_peer_once(tmp_path):
     (tmp_path / "replicas").write_text("2\n")
 

@@ -12,12 +12,17 @@ mod visits;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use config::Config;
 use routes::App;
+
+/// How long connections are still taken after SIGTERM: whoever was sent here a moment ago, before the
+/// replica was taken out of its Service, still comes.
+const LINGER: Duration = Duration::from_millis(50);
 
 const USAGE: &str = "usage: app_rust            serve (see the README for the environment)\n\
                      \x20      app_rust check HOST PORT REPLICAS   wait until all answer there\n\
@@ -94,6 +99,7 @@ async fn serve() -> Result<(), String> {
         _ = interrupted.recv() => {}
     }
     log::info("stopping", &[]);
+    tokio::time::sleep(LINGER.min(grace)).await;
     stop.send_replace(true);
     match tokio::time::timeout(grace, serving).await {
         Ok(Ok(served)) => served.map_err(|error| error.to_string())?,

@@ -88,6 +88,6 @@ mod tests {
         for word in ["pod", "visits", "total", "bars", "app", "version"] {
             assert!(!page.contains(&format!("{{{word}}}")), "{word} is left in {page}");
         }
-        assert!(page.contains("* { box-sizing: border-box; }"));
+        assert!(page.contains("* { box-sizing: border-box; margin: 0; }"));
     }
 }

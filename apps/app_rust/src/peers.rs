@@ -3,20 +3,23 @@
 //! However many visitors come, the peers are asked at most once at a time: all who wait share the
 //! answers. A page waits for new answers only as long as it does not hurt; then it shows those of a
 //! moment ago. So neither many visitors nor a missing peer make pages slow.
+//!
+//! How many there are, a file says, which `helm upgrade` changes; after `kubectl scale`, which does
+//! not, the headless Service has more addresses than that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Config;
 
-/// How long a peer may take before it is shown as missing.
+/// How long peers may take, all together, before they are shown as missing.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Answers so young are as good as new ones for a page.
 const FRESH: Duration = Duration::from_millis(50);
@@ -77,11 +80,12 @@ impl Peers {
     }
 
     /// The replicas' names in the order of their ordinals; this one is always among them.
-    fn names(&self) -> Vec<String> {
+    fn names(&self, addresses: u32) -> Vec<String> {
         let Some((set, ordinal)) = &self.set else { return vec![self.config.pod_name.clone()] };
         let file = self.config.replicas_file.as_ref();
         let in_file = file.and_then(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
-        let count = in_file.unwrap_or(self.config.replicas).clamp(1, REPLICAS_MAX);
+        let wanted = in_file.unwrap_or(self.config.replicas);
+        let count = wanted.max(addresses).clamp(1, REPLICAS_MAX);
         let mut names: Vec<String> = (0..count).map(|i| format!("{set}-{i}")).collect();
         if *ordinal >= count {
             names.push(self.config.pod_name.clone());
@@ -144,15 +148,31 @@ impl Peers {
         });
     }
 
+    /// How many addresses the headless Service has; 0 when nobody says.
+    async fn addresses(&self) -> u32 {
+        let found = match &self.set {
+            Some(_) => lookup_host((self.config.peers_domain.as_str(), 0)).await.ok(),
+            None => None,
+        };
+        // A pod may have one address of each family.
+        let [mut four, mut six] = [0, 0];
+        for address in found.into_iter().flatten() {
+            *(if address.is_ipv4() { &mut four } else { &mut six }) += 1;
+        }
+        four.max(six)
+    }
+
     async fn ask_all(&self) -> Vec<Replica> {
+        let deadline = Instant::now() + PATIENCE;
+        let addresses = timeout_at(deadline, self.addresses()).await.unwrap_or(0);
         let missing = |name| Replica { name, visits: None };
-        let mut replicas: Vec<Replica> = self.names().into_iter().map(missing).collect();
+        let mut replicas: Vec<Replica> = self.names(addresses).into_iter().map(missing).collect();
         let mut asks = JoinSet::new();
         for (index, replica) in replicas.iter().enumerate() {
             if replica.name != self.config.pod_name {
                 let (host, port) = ((self.host_of)(&replica.name), self.config.peers_port);
                 asks.spawn(async move {
-                    (index, timeout(PATIENCE, visits_of(&host, port)).await.ok().flatten())
+                    (index, timeout_at(deadline, visits_of(&host, port)).await.ok().flatten())
                 });
             }
         }
@@ -232,6 +252,14 @@ mod tests {
             peers(&[("POD_NAME", "a-2"), ("REPLICAS", "1"), ("PEERS_DOMAIN", "nowhere.invalid")]);
         let names: Vec<_> = peers.now(Some(1)).await.into_iter().map(|peer| peer.name).collect();
         assert_eq!(names, ["a-0", "a-2"]);
+    }
+
+    /// After `kubectl scale`, which changes no file: `localhost` has one address of each family.
+    #[tokio::test]
+    async fn a_service_with_more_addresses_has_more_replicas() {
+        let peers = peers(&[("POD_NAME", "a-0"), ("PEERS_DOMAIN", "localhost")]);
+        assert_eq!(peers.addresses().await, 1);
+        assert_eq!(peers.names(3), ["a-0", "a-1", "a-2"]);
     }
 
     #[tokio::test]

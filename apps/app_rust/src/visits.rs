@@ -208,7 +208,9 @@ impl Counter {
 
     /// Add `n` visits; the new count, durable.
     fn add(&mut self, n: u64) -> Result<u64, VisitsError> {
-        let after = self.durable + n;
+        let Some(after) = self.durable.checked_add(n) else {
+            return Err(self.failed(io::Error::other("the number would be too large")));
+        };
         if let Err(source) = self.write(after) {
             // These visits are refused, so they must not be in the file after a restart. If the
             // disk refuses that too, the old number is still what was flushed last.
@@ -304,6 +306,17 @@ mod tests {
             assert_eq!(visits.count().await.unwrap(), 42, "repaired by hand, it goes on");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "42\n");
         }
+    }
+
+    #[tokio::test]
+    async fn the_largest_number_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("visits.txt");
+        let text = format!("{}\n", u64::MAX);
+        std::fs::write(&path, &text).unwrap();
+        let visits = Visits::start(path.clone());
+        assert!(visits.count().await.unwrap_err().to_string().contains("too large"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 
     #[tokio::test]

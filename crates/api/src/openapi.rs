@@ -3,6 +3,7 @@
 //! Nothing here is kept: a document is up to 1.5 MB of text. Whoever serves it may compress and
 //! cache it under [`v3_hash`].
 
+mod gnostic;
 mod parameters;
 mod paths;
 mod v2;
@@ -134,6 +135,15 @@ pub fn v2(kinds: &Kinds) -> Result<String, MalformedSchema> {
     text.push_str(r#""name":"authorization","description":"Bearer Token authentication"}},"#);
     text.push_str(r#""security":[{"BearerToken":[]}]}"#);
     Ok(text)
+}
+
+/// `/openapi/v2`, as protobuf.
+///
+/// # Errors
+/// Never, unless the build is broken.
+pub fn v2_protobuf(kinds: &Kinds) -> Result<Vec<u8>, MalformedSchema> {
+    let document = serde_json::from_str(&v2(kinds)?).map_err(MalformedSchema::Parse)?;
+    Ok(gnostic::encode(&document))
 }
 
 /// Appends a member of a JSON map, of which `key` needs no escapes.

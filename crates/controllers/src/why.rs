@@ -2,7 +2,7 @@
 
 use coracle_api::Object;
 use coracle_store::Snapshot;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
 use crate::plan::Because;
 use crate::pods;
@@ -60,25 +60,32 @@ fn container_reason(container: &ContainerStatus) -> Option<String> {
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
-        let message = waiting.message.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
-        let last = last_end(container).unwrap_or_default();
+        let message = waiting.message.as_ref().map(|text| format!(": {text}"));
+        let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+        let last = last.map(|last| format!("; the last time it {}", end_of(last)));
+        let (message, last) = (message.unwrap_or_default(), last.unwrap_or_default());
         return Some(format!("container {name}: {reason}{message}{last}"));
     }
     if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
-        return Some(format!("container {name} exited with code {}", ended.exit_code));
+        return Some(format!("container {name} {}", end_of(ended)));
     }
     let runs = state.running.is_some() && !container.ready;
     runs.then(|| format!("container {name} is running, but not ready"))
 }
 
-/// How the container's last run ended, or why there was none.
-fn last_end(container: &ContainerStatus) -> Option<String> {
-    let ended = container.last_state.as_ref()?.terminated.as_ref()?;
-    let reason = ended.reason.as_deref().unwrap_or("Error");
-    Some(match ended.message.as_deref().filter(|_| reason == "StartError") {
-        Some(message) => format!("; the last time it did not start: {message}"),
-        None => format!("; the last time it ended with exit code {} ({reason})", ended.exit_code),
-    })
+/// How a run of a container ended, as what follows its name. `Error` and `Completed` say no more
+/// than the code does.
+fn end_of(ended: &ContainerStateTerminated) -> String {
+    let message = ended.message.as_deref().map(str::trim_end).filter(|text| !text.is_empty());
+    let message = message.map(|text| format!(": {text}"));
+    let message = message.unwrap_or_default();
+    match ended.reason.as_deref() {
+        Some("StartError") => format!("could not be started{message}"),
+        Some(reason) if !matches!(reason, "Error" | "Completed") => {
+            format!("exited with code {} ({reason}){message}", ended.exit_code)
+        }
+        _ => format!("exited with code {}{message}", ended.exit_code),
+    }
 }
 
 #[cfg(test)]
@@ -100,42 +107,39 @@ mod tests {
 
     #[test]
     fn a_pod_tells_what_holds_it_up() {
-        let container = |state: Value| {
+        let container_after = |state: Value, last: Value| {
             json!({"containerStatuses": [{
                 "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": state,
+                "state": state, "lastState": last,
             }]})
         };
+        let container = |state: Value| container_after(state, json!({}));
         let pulling = json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}});
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
         let said = |status| reason(status).unwrap();
         assert_eq!(said(container(pulling)), "container web: ErrImagePull: not found");
         assert_eq!(said(container(running)), "container web is running, but not ready");
+        let failed = |reason: &str, message: &str| json!({"terminated": {"exitCode": 128, "reason": reason, "message": message}});
+        let missing = failed("StartError", "exec: \"nope\": not found");
+        let said_of_it = "could not be started: exec: \"nope\": not found";
+        assert_eq!(said(container(missing.clone())), format!("container web {said_of_it}"));
+        let waits = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}});
+        assert_eq!(
+            said(container_after(waits.clone(), missing)),
+            format!("container web: CrashLoopBackOff: back-off 10s; the last time it {said_of_it}")
+        );
+        assert_eq!(
+            said(container_after(waits, failed("Error", "disk full\n"))),
+            "container web: CrashLoopBackOff: back-off 10s; the last time it exited with code 128: \
+             disk full"
+        );
+        assert_eq!(
+            said(container(failed("OOMKilled", ""))),
+            "container web exited with code 128 (OOMKilled)"
+        );
         assert_eq!(said(json!({})), "node node-1 has not reported on it yet");
         let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
         assert_eq!(reason(ready), None);
-    }
-
-    #[test]
-    fn a_container_that_keeps_ending_tells_how() {
-        let status = |last: Value| {
-            json!({"containerStatuses": [{
-                "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 2,
-                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
-                "lastState": {"terminated": last},
-            }]})
-        };
-        let killed = json!({"exitCode": 137, "reason": "OOMKilled"});
-        assert_eq!(
-            reason(status(killed)).unwrap(),
-            "container web: CrashLoopBackOff: back-off; the last time it ended with exit code 137 \
-             (OOMKilled)"
-        );
-        let missing = json!({"exitCode": 128, "reason": "StartError", "message": "no /such"});
-        assert_eq!(
-            reason(status(missing)).unwrap(),
-            "container web: CrashLoopBackOff: back-off; the last time it did not start: no /such"
-        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::control::{self, Ask};
+use crate::control::{self, Ask, Pods};
 use crate::data_dir::DataDirError;
 use crate::paths::Paths;
 use crate::{down, kubeconfig, logs, show, up};
@@ -171,7 +171,9 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
     let paths = cluster.paths();
     match command {
         Command::Up(arguments) => Ok(up::up(cluster, &arguments)?),
-        Command::Down { keep_pods } => Ok(down::down(cluster, keep_pods)?),
+        Command::Down { keep_pods } => {
+            Ok(down::down(cluster, if keep_pods { Pods::Keep } else { Pods::Stop })?)
+        }
         Command::Delete { yes } => Ok(down::delete(cluster, yes)?),
         Command::Status { output } => {
             let status = control::ask(paths.data_dir(), &Ask::Status, |_| ())?;

@@ -42,9 +42,21 @@ pub enum Ask {
     },
     /// Stop the engine.
     Stop {
-        /// Leave the pods running for the next engine.
-        keep_pods: bool,
+        /// What becomes of the pods.
+        pods: Pods,
     },
+}
+
+/// What becomes of the pods when the engine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pods {
+    /// They end in order, each within its grace.
+    Stop,
+    /// They are killed: nothing of them is kept.
+    Kill,
+    /// They go on, for the next engine.
+    Keep,
 }
 
 /// One line of an answer; the last is `Done` or `Failed`.

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use crate::cli::{Cluster, print, progress};
-use crate::control::{self, Ask, ControlError};
+use crate::control::{self, Ask, ControlError, Pods};
 use crate::data_dir::{self, DataDirError};
 use crate::{engine, kubeconfig};
 
@@ -46,11 +46,11 @@ pub enum DownError {
 ///
 /// # Errors
 /// When something could not be stopped or cleaned.
-pub fn down(cluster: &Cluster, keep_pods: bool) -> Result<(), DownError> {
+pub fn down(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
     let paths = cluster.paths();
     let name = cluster.context();
     data_dir::is_ours(cluster)?;
-    match control::ask(paths.data_dir(), &Ask::Stop { keep_pods }, progress) {
+    match control::ask(paths.data_dir(), &Ask::Stop { pods }, progress) {
         // The engine's last act is to take its socket away; the connection then ends.
         Ok(_) | Err(ControlError::Broken { .. }) if !paths.socket().exists() => {
             print(&format!("{name} is down\n"));
@@ -58,7 +58,7 @@ pub fn down(cluster: &Cluster, keep_pods: bool) -> Result<(), DownError> {
         Ok(_) => return Err(ControlError::Broken { log: paths.log(), source: None }.into()),
         Err(ControlError::NotRunning(_)) => {
             // An engine that was killed leaves pods and links: the next `down` is their end too.
-            if !keep_pods && paths.exists() {
+            if pods != Pods::Keep && paths.exists() {
                 engine::clean_up(cluster)?;
             }
             print(&format!("{name} was not running\n"));
@@ -69,7 +69,8 @@ pub fn down(cluster: &Cluster, keep_pods: bool) -> Result<(), DownError> {
     Ok(())
 }
 
-/// Stop the cluster and delete its data directory, volumes included.
+/// Stop the cluster and delete its data directory, volumes included. Pods are killed: what they
+/// could save in an orderly end is deleted, too.
 ///
 /// # Errors
 /// When the user does not agree, or something could not be removed.
@@ -86,7 +87,7 @@ pub fn delete(cluster: &Cluster, yes: bool) -> Result<(), DownError> {
     if !yes {
         confirm(&format!("Delete {} with all objects and volumes?", path.display()))?;
     }
-    down(cluster, false)?;
+    down(cluster, Pods::Kill)?;
     data_dir::remove(&path).map_err(|source| DownError::Remove { path: path.clone(), source })?;
     print(&format!("{} is deleted\n", path.display()));
     Ok(())

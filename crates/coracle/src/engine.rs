@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use coracle_api::Timestamp;
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
 use coracle_driver::{EventRecorder, Loop, Reasons};
-use coracle_network::{ClusterLink, Ipv4Net, Kernel, LinuxKernel, NetworkConfig, NetworkError};
-use coracle_node::{Node, NodeConfig, NodeError};
+use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
+use coracle_node::{Ending, Node, NodeConfig, NodeError};
 use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
 use coracle_server::{Api, Cluster as ApiCluster, Kinds, Pki, Server, System, pki};
@@ -29,8 +29,9 @@ use crate::up::UpArgs;
 pub const NODE: &str = "node-1";
 /// As many pods as a kubelet takes by default.
 const MAX_PODS: usize = 110;
-/// What all pods together get to end in when the cluster goes down.
-const GRACE: Duration = Duration::from_secs(30);
+/// The API's ports when none is asked for: the first that is free.
+const FIRST_PORT: u16 = 6443;
+const LAST_PORT: u16 = 6499;
 /// Whom `kubectl` is with the kubeconfig that `up` writes, and in which group.
 const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "kubeadm:cluster-admins");
 
@@ -65,6 +66,9 @@ pub enum EngineError {
         /// Why.
         source: io::Error,
     },
+    /// None of the ports that are tried unless told is free.
+    #[error("ports {FIRST_PORT} to {LAST_PORT} are all in use: choose one with --api-port")]
+    NoPort,
     /// An address is not one of the host's.
     #[error("--api-address {0} is no address of this host: see `ip address` for those that are")]
     NotOurAddress(IpAddr),
@@ -87,8 +91,8 @@ pub enum EngineError {
 /// How the engine is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Stop the pods in order and take the network down.
-    All,
+    /// End the pods and take the network down.
+    All(Ending),
     /// Leave pods and network as they are: the next engine finds them.
     KeepPods,
 }
@@ -157,7 +161,11 @@ pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
     })?;
     containers.remove_cgroup_parent()?;
     coracle_node::clean_up(paths.data_dir())?;
-    LinuxKernel::new(network_config(&paths, &cluster.name, None, 0))?.down()?;
+    let mut network = unranged_config(cluster);
+    if let Some(ranges) = LinuxKernel::former_ranges(&network.state_dir) {
+        (network.pod_cidr, network.service_cidr) = ranges;
+    }
+    LinuxKernel::new(network)?.down()?;
     Ok(())
 }
 
@@ -182,9 +190,9 @@ impl Engine {
         let store = Store::open(&paths.store())?;
         let (stopping, _) = watch::channel(None);
         let pki = Pki::open(&paths.pki(), Timestamp::now())?;
-        let config = network_config(&paths, &cluster.name, arguments.lb_range, arguments.api_port);
+        let config = network_config(cluster, arguments)?;
         // Before anything is made: who is told to use another port finds the host as it was.
-        let mut listeners = listen(arguments, &own_addresses(arguments))?;
+        let mut listeners = listen(config.api_port, &own_addresses(arguments))?;
         let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(config.clone())?);
         let link = kernel.up()?;
         let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
@@ -193,10 +201,10 @@ impl Engine {
         let decisions = decision_config(&paths, &config, &link, &pki);
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
-        listeners.extend(listen(arguments, &[link.host_ip.into()])?);
+        listeners.extend(listen(config.api_port, &[link.host_ip.into()])?);
         let serving = serve(&server, &pki, &config, &link, arguments, listeners, &stopping)?;
         let answers_after = start.elapsed();
-        write_access(cluster, &pki, arguments.api_port)?;
+        write_access(cluster, &pki, config.api_port)?;
         let events = EventRecorder::default();
         let driver = Loop::new(CONTROLLERS, decisions, events.clone());
         let reasons = driver.reasons();
@@ -229,14 +237,14 @@ impl Engine {
         tokio::select! {
             stop = wait_for(&mut told) => stop,
             _ = terminated.recv() => Stop::KeepPods,
-            _ = interrupted.recv() => Stop::All,
+            _ = interrupted.recv() => Stop::All(Ending::Gracefully),
         }
     }
 
     async fn stop(self, stop: Stop) -> Result<(), EngineError> {
         tracing::info!(?stop, "stopping");
-        if stop == Stop::All {
-            self.node.stop_pods(GRACE).await?;
+        if let Stop::All(ending) = stop {
+            self.node.stop_pods(ending).await?;
         }
         self.node.shutdown();
         self.stopping.send_replace(Some(stop));
@@ -248,7 +256,7 @@ impl Engine {
                 tracing::error!(%error, "the {name} ended badly");
             }
         }
-        if stop == Stop::All {
+        if matches!(stop, Stop::All(_)) {
             coracle_node::clean_up(self.paths.data_dir())?;
             self.shims.remove_cgroup_parent()?;
             self.kernel.down()?;
@@ -292,7 +300,7 @@ fn serve(
     stopping: &watch::Sender<Option<Stop>>,
 ) -> Result<JoinHandle<io::Result<()>>, EngineError> {
     let mut names = pki::server_names(&config.cluster_domain);
-    names.push(config.api_ip.to_string());
+    names.push(config.api_ip().to_string());
     names.push(link.host_ip.to_string());
     names.extend(arguments.api_address.iter().map(ToString::to_string));
     let tls = pki.server_config(&names)?;
@@ -311,8 +319,8 @@ fn own_addresses(arguments: &UpArgs) -> Vec<IpAddr> {
     [loopback].into_iter().chain(arguments.api_address.iter().copied()).collect()
 }
 
-fn listen(arguments: &UpArgs, addresses: &[IpAddr]) -> Result<Vec<TcpListener>, EngineError> {
-    let sockets = addresses.iter().map(|address| SocketAddr::new(*address, arguments.api_port));
+fn listen(port: u16, addresses: &[IpAddr]) -> Result<Vec<TcpListener>, EngineError> {
+    let sockets = addresses.iter().map(|address| SocketAddr::new(*address, port));
     sockets
         .map(|address| {
             TcpListener::bind(address).map_err(|source| match source.kind() {
@@ -351,16 +359,25 @@ fn answer_questions(
     Ok(tokio::spawn(control_server::serve(listener, Arc::new(questions))))
 }
 
-fn network_config(
-    paths: &Paths,
-    name: &str,
-    lb_range: Option<Ipv4Net>,
-    api_port: u16,
-) -> NetworkConfig {
-    let mut config = NetworkConfig::new(name, NODE, paths.run().join("network"));
-    config.api_port = api_port;
-    config.lb_range = lb_range;
-    config
+fn network_config(cluster: &Cluster, arguments: &UpArgs) -> Result<NetworkConfig, EngineError> {
+    let asked = AskedRanges { pods: arguments.pod_cidr, services: arguments.service_cidr };
+    let mut config = unranged_config(cluster);
+    (config.pod_cidr, config.service_cidr) =
+        LinuxKernel::choose_ranges(&cluster.name, &config.state_dir, asked)?;
+    config.lb_range = arguments.lb_range;
+    config.api_port = api_port(cluster, arguments.api_port)?;
+    Ok(config)
+}
+
+fn unranged_config(cluster: &Cluster) -> NetworkConfig {
+    NetworkConfig::new(&cluster.name, NODE, cluster.paths().run().join("network"))
+}
+
+/// The port asked for, or that of the last time, or the first free one.
+fn api_port(cluster: &Cluster, asked: Option<u16>) -> Result<u16, EngineError> {
+    let former = access(cluster).ok().and_then(|access| access.port());
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    asked.or(former).or_else(|| (FIRST_PORT..=LAST_PORT).find(is_free)).ok_or(EngineError::NoPort)
 }
 
 fn api_cluster(config: &NetworkConfig) -> ApiCluster {
@@ -377,7 +394,7 @@ fn decision_config(
         ca_bundle: pki.authority().to_string(),
         api_address: link.host_ip,
         api_port: config.api_port,
-        dns_address: config.dns_ip,
+        dns_address: config.dns_ip(),
         services: config.service_cidr,
         load_balancers: link.lb_range,
         volumes_dir: paths.data_dir().join("volumes").display().to_string(),

@@ -83,6 +83,11 @@ impl Access {
         })
     }
 
+    /// The port of the server.
+    pub fn port(&self) -> Option<u16> {
+        self.cluster["server"].as_str()?.rsplit(':').next()?.parse().ok()
+    }
+
     /// Write a kubeconfig that holds nothing else.
     ///
     /// # Errors
@@ -105,7 +110,7 @@ impl Access {
     }
 }
 
-/// The user's file: the first of `$KUBECONFIG`, else `~/.kube/config`.
+/// The user's file: the first of `$KUBECONFIG`, else `~/.kube/config` of whoever called `sudo`.
 ///
 /// # Errors
 /// When neither variable is set.
@@ -115,8 +120,19 @@ pub fn user_file() -> Result<PathBuf, KubeconfigError> {
     {
         return Ok(first);
     }
-    let home = std::env::var_os("HOME").ok_or(KubeconfigError::NoHome)?;
-    Ok(Path::new(&home).join(".kube/config"))
+    let home = match std::env::var("SUDO_UID") {
+        Ok(uid) => home_of(&uid, &std::fs::read_to_string("/etc/passwd").unwrap_or_default()),
+        Err(_) => None,
+    };
+    let home = home.or_else(|| std::env::var_os("HOME").map(PathBuf::from));
+    Ok(home.ok_or(KubeconfigError::NoHome)?.join(".kube/config"))
+}
+
+/// The home directory of a user in the text of `/etc/passwd`.
+fn home_of(uid: &str, passwd: &str) -> Option<PathBuf> {
+    let lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut fields = lines.filter(|fields| fields.len() > 5 && fields[2] == uid);
+    Some(PathBuf::from(fields.next()?[5])).filter(|home| home.is_dir())
 }
 
 /// Add `access` to the file at `path` and make it current.
@@ -176,7 +192,7 @@ fn read(path: &Path) -> Result<Option<Map<String, Value>>, KubeconfigError> {
         return Ok(None);
     }
     let malformed = |reason: String| KubeconfigError::Malformed { path: path.into(), reason };
-    match serde_saphyr::from_str(&text) {
+    match serde_norway::from_str(&text) {
         Ok(Value::Object(map)) => Ok(Some(map)),
         Ok(_) => Err(malformed("it holds no map".into())),
         Err(error) => {
@@ -185,15 +201,21 @@ fn read(path: &Path) -> Result<Option<Map<String, Value>>, KubeconfigError> {
     }
 }
 
-/// Replace the file whole, readable by its owner alone: it holds a key.
+/// Replace the file whole, readable by its owner alone: it holds a key. Its owner stays; a new one
+/// belongs to the owner of the folder, not to root, as whom `sudo` runs us.
 fn write(path: &Path, text: &str) -> Result<(), KubeconfigError> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown, fchown};
     // A symbolic link stays one: replace what it points to.
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    let target = target.unwrap_or_else(|_| path.to_path_buf());
     let failed = |source| KubeconfigError::Write { path: path.into(), source };
-    if let Some(parent) = target.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
+    let owned = target.ancestors().find_map(|path| std::fs::metadata(path).ok());
+    let owner = owned.map(|metadata| (metadata.uid(), metadata.gid())).unzip();
+    let missing = target.ancestors().skip(1).take_while(|path| !path.exists());
+    for folder in missing.collect::<Vec<_>>().into_iter().rev() {
+        std::fs::create_dir(folder).map_err(failed)?;
+        chown(folder, owner.0, owner.1).map_err(failed)?;
     }
     let partial = target.with_extension(format!("partial-{}", std::process::id()));
     let mut options = std::fs::OpenOptions::new();
@@ -204,13 +226,14 @@ fn write(path: &Path, text: &str) -> Result<(), KubeconfigError> {
         .mode(0o600)
         .open(&partial)
         .map_err(failed)?;
+    fchown(&file, owner.0, owner.1).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&partial, &target).map_err(failed)
 }
 
 fn to_yaml(config: &Map<String, Value>) -> String {
     // A JSON value always has a YAML form; JSON is one, should the printer ever refuse.
-    serde_saphyr::to_string(config)
+    serde_norway::to_string(config)
         .unwrap_or_else(|_| Value::Object(config.clone()).to_string() + "\n")
 }
 
@@ -247,6 +270,32 @@ mod tests {
         assert_eq!(config["clusters"].as_array().unwrap().len(), 1);
         assert_eq!(config["users"].as_array().unwrap().len(), 0);
         assert_eq!(config["current-context"], "");
+    }
+
+    #[test]
+    fn the_owner_of_the_home_can_read_what_root_wrote() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let home = tempfile::tempdir().unwrap();
+        chown(home.path(), Some(1234), Some(4321)).unwrap();
+        let path = home.path().join(".kube/config");
+        add(&path, &access("coracle")).unwrap();
+        for path in [path.as_path(), path.parent().unwrap()] {
+            let metadata = std::fs::metadata(path).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (1234, 4321), "{}", path.display());
+        }
+        chown(&path, Some(1235), None).unwrap();
+        remove(&path, "coracle").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), 1235, "an owner stays");
+    }
+
+    #[test]
+    fn sudo_is_asked_for_the_home_of_its_caller() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        let passwd = format!("root:x:0:0::/root:/bin/sh\nme:x:1000:1000::{}:\n", home.display());
+        assert_eq!(home_of("1000", &passwd).as_deref(), Some(home));
+        assert_eq!(home_of("1001", &passwd), None);
+        assert_eq!(home_of("1000", "me:x:1000:1000::/no/such/home:"), None);
     }
 
     #[test]

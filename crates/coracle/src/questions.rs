@@ -11,9 +11,10 @@ use coracle_server::Api;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use crate::control::Ask;
+use crate::control::{Ask, Pods};
 use crate::control_server::Answering;
 use crate::engine::Stop;
+use coracle_node::Ending;
 
 /// The parts of the engine that know the answers.
 pub struct Questions {
@@ -129,9 +130,12 @@ impl Answering for Questions {
         match question {
             Ask::Status => Ok(self.status()),
             Ask::Why { resource, namespace, name } => self.why(&resource, &namespace, &name),
-            Ask::Stop { keep_pods } => {
-                let stop = if keep_pods { Stop::KeepPods } else { Stop::All };
-                self.stopping.send_replace(Some(stop));
+            Ask::Stop { pods } => {
+                self.stopping.send_replace(Some(match pods {
+                    Pods::Stop => Stop::All(Ending::Gracefully),
+                    Pods::Kill => Stop::All(Ending::Killed),
+                    Pods::Keep => Stop::KeepPods,
+                }));
                 // The end of the process is the answer: `down` then looks whether the socket is gone.
                 std::future::pending().await
             }

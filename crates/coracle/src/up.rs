@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use clap::Args;
-use coracle_network::Ipv4Net;
+use ipnet::Ipv4Net;
 
 use crate::cli::{Cluster, print};
 use crate::data_dir::{self, DataDirError};
@@ -18,11 +18,17 @@ use crate::{control, kubeconfig};
 /// Arguments of `up`.
 #[derive(Args, Clone, Debug)]
 pub struct UpArgs {
-    /// Port of the API on loopback
-    #[arg(long, default_value_t = 6443, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub api_port: u16,
-    /// Range of load balancer addresses (CIDR) [default: the first of a few that is free]
-    #[arg(long, value_name = "CIDR", value_parser = lb_range)]
+    /// Port of the API on loopback [default: the same as before; at first 6443, or the next free]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub api_port: Option<u16>,
+    /// Range of the pods' addresses [default: 10.244.0.0/16, or the next that is free]
+    #[arg(long, value_name = "CIDR", value_parser = range)]
+    pub pod_cidr: Option<Ipv4Net>,
+    /// Range of the Services' addresses [default: 10.96.0.0/12, or the next that is free]
+    #[arg(long, value_name = "CIDR", value_parser = range)]
+    pub service_cidr: Option<Ipv4Net>,
+    /// Range of load balancer addresses [default: the first of a few that is free]
+    #[arg(long, value_name = "CIDR", value_parser = range)]
     pub lb_range: Option<Ipv4Net>,
     /// Further addresses of this host on which the API listens
     #[arg(long, value_name = "IP")]
@@ -36,6 +42,17 @@ pub struct UpArgs {
     /// The command line waits on standard output for `ready` (set by `up` itself)
     #[arg(long, hide = true)]
     pub report: bool,
+}
+
+impl UpArgs {
+    /// The ranges that may be asked for, by flag.
+    fn ranges(&self) -> [(&'static str, Option<Ipv4Net>); 3] {
+        [
+            ("--pod-cidr", self.pod_cidr),
+            ("--service-cidr", self.service_cidr),
+            ("--lb-range", self.lb_range),
+        ]
+    }
 }
 
 /// Why the cluster did not start.
@@ -96,12 +113,13 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
 
 /// What an engine does from the start on cannot be changed while it runs.
 fn is_already_up(arguments: &UpArgs) -> String {
-    let asks = arguments.lb_range.is_some() || !arguments.api_address.is_empty();
+    let asks = arguments.ranges().iter().any(|(_, range)| range.is_some())
+        || !arguments.api_address.is_empty();
     let hint = " as it was started: for other flags, `coracle down` first";
     format!("is already up{}", if asks { hint } else { "" })
 }
 
-fn lb_range(text: &str) -> Result<Ipv4Net, String> {
+fn range(text: &str) -> Result<Ipv4Net, String> {
     text.parse().map_err(|_| "it is no range of addresses: write for example 10.97.200.0/24".into())
 }
 
@@ -146,9 +164,11 @@ fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
     command.arg("--name").arg(&cluster.name);
     command.arg("--data-dir").arg(cluster.paths().data_dir());
     command.args(["up", "--foreground", "--report"]);
-    command.args(["--api-port", &arguments.api_port.to_string()]);
-    if let Some(range) = &arguments.lb_range {
-        command.args(["--lb-range", &range.to_string()]);
+    if let Some(port) = arguments.api_port {
+        command.args(["--api-port", &port.to_string()]);
+    }
+    for (flag, range) in arguments.ranges() {
+        command.args(range.iter().flat_map(|range| [flag.to_owned(), range.to_string()]));
     }
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);

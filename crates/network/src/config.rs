@@ -28,12 +28,17 @@ pub struct NetworkConfig {
     pub lb_range: Option<Ipv4Net>,
     /// Port of the API server on the host's end of the cluster link.
     pub api_port: u16,
-    /// ClusterIP of the DNS server.
-    pub dns_ip: Ipv4Addr,
-    /// ClusterIP of Service `kubernetes`.
-    pub api_ip: Ipv4Addr,
     /// The DNS domain of the cluster, without dots at its ends.
     pub cluster_domain: String,
+}
+
+/// Ranges as the user wants them; `None` is chosen from those that are free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedRanges {
+    /// Addresses of pods.
+    pub pods: Option<Ipv4Net>,
+    /// Addresses of Services.
+    pub services: Option<Ipv4Net>,
 }
 
 impl NetworkConfig {
@@ -49,10 +54,24 @@ impl NetworkConfig {
             service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12),
             lb_range: None,
             api_port: 6443,
-            dns_ip: Ipv4Addr::new(10, 96, 0, 10),
-            api_ip: Ipv4Addr::new(10, 96, 0, 1),
             cluster_domain: "cluster.local".to_owned(),
         }
+    }
+
+    /// ClusterIP of Service `kubernetes`: the first of the range.
+    #[must_use]
+    pub fn api_ip(&self) -> Ipv4Addr {
+        self.service_ip(1)
+    }
+
+    /// ClusterIP of the DNS server: the tenth of the range.
+    #[must_use]
+    pub fn dns_ip(&self) -> Ipv4Addr {
+        self.service_ip(10)
+    }
+
+    fn service_ip(&self, number: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.service_cidr.network().to_bits() + number)
     }
 
     /// The host's address on the cluster link; the API server listens there for pods.

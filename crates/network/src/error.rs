@@ -9,42 +9,57 @@ use ipnet::Ipv4Net;
 /// A failed operation on the cluster's network.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// A range of the cluster is already routed somewhere on this host.
+    /// A range of the cluster is already used on this host.
     #[error(
-        "the {what} range {range} clashes with the host's route {route}; {remedy} or remove that \
-         route"
+        "the {what} range {range} overlaps {other}: free it, or give a new cluster another range \
+         with {flag}"
     )]
     RangeTaken {
         /// "pod", "service" or "load balancer".
         what: &'static str,
         /// The range the cluster wants.
         range: Ipv4Net,
-        /// The route in the way, as `ip route` prints it.
-        route: String,
-        /// What the user can do instead of removing the route.
-        remedy: &'static str,
+        /// What is in the way: a route as `ip route` prints it, or another range of the cluster.
+        other: String,
+        /// How to choose another.
+        flag: &'static str,
     },
-    /// The load balancer range that was asked for overlaps another of the cluster.
+    /// None of the ranges that are tried unless told is free on this host.
     #[error(
-        "the load balancer range {range} overlaps the cluster's {what} range {own}; choose another \
-         with --lb-range"
+        "every usual {what} range ({tried}) is already routed on this host: choose one with {flag}"
     )]
-    RangesOverlap {
-        /// What was asked for.
-        range: Ipv4Net,
-        /// "pod" or "service".
+    NoRange {
+        /// As above.
         what: &'static str,
-        /// The cluster's own.
-        own: Ipv4Net,
-    },
-    /// None of the default load balancer ranges is free on this host.
-    #[error(
-        "every default load balancer range ({tried}) is already routed on this host; choose one \
-         with --lb-range"
-    )]
-    NoLoadBalancerRange {
         /// The candidates, separated by commas.
         tried: String,
+        /// How to choose another.
+        flag: &'static str,
+    },
+    /// A range has no room.
+    #[error("the {what} range {range} is too small: give {flag} a prefix of at most /{longest}")]
+    RangeTooSmall {
+        /// As above.
+        what: &'static str,
+        /// The range asked for.
+        range: Ipv4Net,
+        /// The longest prefix.
+        longest: u8,
+        /// What it was asked with.
+        flag: &'static str,
+    },
+    /// Objects of the cluster have addresses of another range.
+    #[error(
+        "this cluster's {what} range is {former} since its first start and cannot become {range}: \
+         leave the option out, or start anew after `coracle delete`"
+    )]
+    RangeFixed {
+        /// As above.
+        what: &'static str,
+        /// The range that it has.
+        former: Ipv4Net,
+        /// The range asked for.
+        range: Ipv4Net,
     },
     /// A netlink request was refused.
     #[error("netlink: {operation}: {source}")]

@@ -126,7 +126,7 @@ pub(crate) fn slices_by_service<'a>(
 fn api_server(config: &NetworkConfig) -> (Frontend, Target) {
     let backends = vec![Backend { ip: config.host_ip(), port: config.api_port }];
     (
-        Frontend { ip: config.api_ip, port: 443, protocol: Protocol::Tcp },
+        Frontend { ip: config.api_ip(), port: 443, protocol: Protocol::Tcp },
         Target { backends, affinity_seconds: None, sources: Vec::new() },
     )
 }

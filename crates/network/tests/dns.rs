@@ -35,7 +35,7 @@ fn start(resolv_conf: &str) -> Dns {
     let udp = cluster.kernel.bind_udp(SERVER.parse().unwrap()).unwrap();
     let tcp = cluster.kernel.listen_tcp(SERVER.parse().unwrap()).unwrap();
     let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(&cluster.config)));
-    let upstreams = Upstreams { resolv_conf: file, except: cluster.config.dns_ip, port: 53 };
+    let upstreams = Upstreams { resolv_conf: file, except: cluster.config.dns_ip(), port: 53 };
     let server = serve(udp, tcp, Arc::clone(&zone), upstreams);
     // The thread inherits this test's own host namespace, as the engine's threads have the host's.
     std::thread::spawn(move || {

@@ -2,7 +2,7 @@
 
 mod world;
 
-use coracle_network::{Kernel, LinuxKernel, NetworkError};
+use coracle_network::{AskedRanges, Kernel, LinuxKernel, NetworkError};
 use world::{Cluster, MTU, World, inside, run, services, target};
 
 #[test]
@@ -116,15 +116,16 @@ fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
     first.up().unwrap();
     let clash = LinuxKernel::new(world.config("two")).unwrap().up().unwrap_err();
     assert!(
-        matches!(&clash, NetworkError::RangeTaken { what: "pod", route, .. } if route.ends_with("dev cor-one")),
+        matches!(&clash, NetworkError::RangeTaken { what: "pod", other, .. } if other.ends_with("dev cor-one")),
         "{clash}"
     );
     let mut config = world.config("two");
-    config.pod_cidr = "10.245.0.0/16".parse().unwrap();
-    config.service_cidr = "10.128.0.0/16".parse().unwrap();
+    let asked = AskedRanges::default();
+    (config.pod_cidr, config.service_cidr) =
+        LinuxKernel::choose_ranges("two", &config.state_dir, asked).unwrap();
     let second = LinuxKernel::new(config).unwrap();
     let link = second.up().unwrap();
-    assert_eq!(link.lb_range, "172.29.255.0/24".parse().unwrap(), "the first candidate is taken");
+    assert_eq!(link.lb_range, "10.112.1.0/24".parse().unwrap(), "the first candidate is taken");
     first.down().unwrap();
     let forwarding = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     assert_eq!(forwarding(), "1\n", "the second still needs it");

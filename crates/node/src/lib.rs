@@ -7,6 +7,7 @@
 mod client;
 pub mod images;
 mod logs;
+pub mod names;
 mod node;
 mod node_object;
 mod persistent;
@@ -14,9 +15,11 @@ pub mod planner;
 pub mod pods;
 mod probe;
 mod proxy;
+mod stop;
 mod streams;
 mod volumes;
 mod worker;
 
 pub use node::{Node, NodeConfig, NodeError, clean_up};
+pub use stop::Ending;
 pub use volumes::VolumeError;

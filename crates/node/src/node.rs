@@ -11,9 +11,7 @@ use coracle_api::{Object, addresses};
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
 use coracle_network::{ClusterLink, Kernel, NetworkConfig, NetworkError};
-use coracle_runtime::{
-    ContainerState, Containers, EventReceiver, RuntimeError, RuntimeEvent, Sandbox,
-};
+use coracle_runtime::{Containers, EventReceiver, RuntimeError, RuntimeEvent, Sandbox};
 use coracle_server::{Api, NodeStreams};
 use coracle_store::Snapshot;
 use ipnet::Ipv4Net;
@@ -23,11 +21,13 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::images::{ImageError, ImageStore};
+use crate::names::Names;
 use crate::planner::{EventType, NodeCapacity, Note, Observed, admit};
 use crate::pods::PodId;
 use crate::pods::container::kept;
 use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
+use crate::stop::{self, Ending};
 use crate::streams::Streams;
 use crate::volumes::VolumeError;
 use crate::volumes::mounter::{Places, unmount_all, unmount_below};
@@ -38,8 +38,6 @@ use crate::{node_object, persistent, proxy};
 const REFERRED: [&str; 4] = ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 /// The pause after the machine refused something that must work.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -109,6 +107,7 @@ pub(crate) struct Context {
     pub addresses: Addresses,
     pub tasks: Tasks,
     workers: Mutex<HashMap<String, mpsc::UnboundedSender<Message>>>,
+    names: Mutex<Names>,
     rejected: Mutex<BTreeSet<String>>,
     shown: Mutex<HashMap<String, Shown>>,
     persistent: Mutex<BTreeMap<String, Vec<PathBuf>>>,
@@ -212,11 +211,29 @@ impl Addresses {
 
 impl Context {
     /// The pod's task has ended.
-    pub fn forget(&self, uid: &str) {
+    pub fn forget(&self, id: &PodId) {
+        let uid = &id.uid;
         locked(&self.workers).remove(uid);
         locked(&self.shown).remove(uid);
         locked(&self.rejected).remove(uid);
         self.addresses.give_back(uid);
+        self.release_name(id);
+    }
+
+    /// Whether the pod has its name for itself; if not, it is told when to ask again.
+    pub fn take_name(&self, id: &PodId) -> bool {
+        locked(&self.names).take(&id.namespace, &id.name, &id.uid)
+    }
+
+    /// What runs has its name, as long as something of it is left.
+    pub fn hold_name(&self, id: &PodId) {
+        locked(&self.names).hold(&id.namespace, &id.name, &id.uid);
+    }
+
+    /// Nothing of the pod is left: another one of its name may begin.
+    fn release_name(&self, id: &PodId) {
+        let waiting = locked(&self.names).release(&id.namespace, &id.name, &id.uid);
+        waiting.iter().for_each(|uid| self.send(uid, Message::NameReleased));
     }
 
     pub fn shown(&self, uid: &str) -> Option<Shown> {
@@ -335,6 +352,8 @@ impl Context {
             pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
             let present: BTreeSet<String> =
                 pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
+            let orphans = sandboxes.values().filter(|it| !present.contains(&it.pod_uid));
+            orphans.for_each(|sandbox| self.hold_name(&id_of(sandbox)));
             for pod in &pods {
                 let sandbox = sandboxes.remove(&pod.metadata().uid);
                 self.deliver(pod, sandbox, &snapshot);
@@ -375,11 +394,9 @@ impl Context {
             tracing::warn!(uid = %sandbox.pod_uid, error, "not removed yet");
             tokio::time::sleep(AGAIN).await;
         }
-        self.remove_logs(&PodId {
-            namespace: sandbox.namespace,
-            name: sandbox.name,
-            uid: sandbox.pod_uid,
-        });
+        let id = id_of(&sandbox);
+        self.remove_logs(&id);
+        self.release_name(&id);
     }
 
     /// The pod's logs go with its object.
@@ -418,7 +435,7 @@ impl Context {
         }
     }
 
-    async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
+    pub async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
         let (context, owned) = (Arc::clone(self), uid.to_owned());
         let detached = blocking(move || context.kernel.detach_pod(&owned)).await;
         self.runtime.remove_sandbox(uid).await.map_err(|error| error.to_string())?;
@@ -465,6 +482,14 @@ impl Context {
     }
 }
 
+fn id_of(sandbox: &Sandbox) -> PodId {
+    PodId {
+        namespace: sandbox.namespace.clone(),
+        name: sandbox.name.clone(),
+        uid: sandbox.pod_uid.clone(),
+    }
+}
+
 /// Events have reasons known at compile time.
 fn reason_word(reason: &str) -> &'static str {
     match reason {
@@ -504,12 +529,13 @@ impl Node {
             images,
             places: Places { data: config.data_dir.clone() },
             link,
-            dns: ClusterDns { address: network.dns_ip, domain: network.cluster_domain.clone() },
+            dns: ClusterDns { address: network.dns_ip(), domain: network.cluster_domain.clone() },
             pod_cidr: network.pod_cidr,
             allocatable: node_object::allocatable(&config.data_dir),
             addresses: Addresses::default(),
             tasks: Tasks::default(),
             workers: Mutex::default(),
+            names: Mutex::default(),
             rejected: Mutex::default(),
             shown: Mutex::default(),
             persistent: Mutex::default(),
@@ -585,44 +611,15 @@ impl Node {
         self.context.tasks.stop();
     }
 
-    /// Stops all pods: the stop signal, `grace`, then SIGKILL; then everything of them but their
-    /// persistent volumes' content is removed. They start again with the next engine. The node's
-    /// loops are stopped first, so that nothing starts them again now.
+    /// Stops all pods and removes everything of them but their persistent volumes' content. They
+    /// start again with the next engine. The node's loops are stopped first, so that nothing starts
+    /// them again now.
     ///
     /// # Errors
     /// The first pod that could not be removed; the others are removed all the same.
-    pub async fn stop_pods(&self, grace: Duration) -> Result<(), NodeError> {
+    pub async fn stop_pods(&self, ending: Ending) -> Result<(), NodeError> {
         self.shutdown();
-        let runtime = &self.context.runtime;
-        let mut events = runtime.events();
-        let sandboxes = runtime.list().await.map_err(NodeError::List)?;
-        let mut running = signal_all(&**runtime, &sandboxes, SIGTERM).await;
-        let deadline = tokio::time::Instant::now() + grace;
-        while !running.is_empty() {
-            match tokio::time::timeout_at(deadline, events.recv()).await {
-                Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {
-                    running.remove(&container.id);
-                }
-                Ok(Some(RuntimeEvent::SandboxLost { pod_uid })) => {
-                    let lost = sandboxes.iter().filter(|sandbox| sandbox.pod_uid == pod_uid);
-                    for container in lost.flat_map(|sandbox| &sandbox.containers) {
-                        running.remove(&container.id);
-                    }
-                }
-                Ok(None) | Err(_) => break,
-            }
-        }
-        signal_all(&**runtime, &sandboxes, SIGKILL).await;
-        let removals = sandboxes.iter().map(|sandbox| self.context.remove_pod(&sandbox.pod_uid));
-        let removed = futures_util::future::join_all(removals).await;
-        let failed = sandboxes.iter().zip(removed).find_map(|(it, done)| Some((it, done.err()?)));
-        match failed {
-            None => Ok(()),
-            Some((sandbox, message)) => Err(NodeError::List(RuntimeError::Shim {
-                operation: format!("remove pod {}/{}", sandbox.namespace, sandbox.name),
-                message,
-            })),
-        }
+        stop::stop_pods(&self.context, ending).await
     }
 }
 
@@ -632,39 +629,18 @@ impl Drop for Node {
     }
 }
 
-/// Sends `signal` to every running container; their IDs.
-async fn signal_all(
-    runtime: &dyn Containers,
-    sandboxes: &[Sandbox],
-    signal: i32,
-) -> BTreeSet<String> {
-    let mut running = BTreeSet::new();
-    for sandbox in sandboxes {
-        for container in &sandbox.containers {
-            if !matches!(container.state, ContainerState::Running { .. }) {
-                continue;
-            }
-            match runtime.signal(&sandbox.pod_uid, &container.id, signal).await {
-                Ok(()) => drop(running.insert(container.id.clone())),
-                Err(error) => tracing::debug!(container = %container.id, %error, "no signal"),
-            }
-        }
-    }
-    running
-}
-
 impl Context {
     fn serve_dns(
         self: &Arc<Self>,
         network: &NetworkConfig,
         zone: Arc<ArcSwap<Zone>>,
     ) -> Result<(), NodeError> {
-        let address = (network.dns_ip, DNS_PORT).into();
+        let address = (network.dns_ip(), DNS_PORT).into();
         let udp = self.kernel.bind_udp(address).map_err(NodeError::Dns)?;
         let tcp = self.kernel.listen_tcp(address).map_err(NodeError::Dns)?;
         let upstreams = Upstreams {
             resolv_conf: Path::new("/etc/resolv.conf").to_owned(),
-            except: network.dns_ip,
+            except: network.dns_ip(),
             port: DNS_PORT,
         };
         self.tasks.spawn(async move {

@@ -50,8 +50,7 @@ impl Streams {
             let found = shown.containers.get(&container)?.current.clone()?;
             found.running.then_some(found.id)
         });
-        let why = format!("unable to upgrade connection: container not found (\"{container}\")");
-        running.map(|found| (id, found)).ok_or_else(|| Status::internal(why))
+        running.map(|found| (id, found)).ok_or_else(|| not_running(&container))
     }
 }
 
@@ -157,7 +156,8 @@ impl NodeStreams for Streams {
             stdin: options.stdin,
             timeout: None,
         };
-        let session = self.0.runtime.exec(&id.uid, &container, &spec).await.map_err(refused)?;
+        let session = self.0.runtime.exec(&id.uid, &container, &spec).await;
+        let session = session.map_err(|error| refused(error, &pod, &options))?;
         Ok(self.session(session, &options))
     }
 
@@ -171,7 +171,8 @@ impl NodeStreams for Streams {
         let (id, container) = self.running(&pod, &options)?;
         let ExecOptions { stdin, stdout, stderr, .. } = options;
         let spec = AttachSpec { stdin, stdout, stderr };
-        let session = self.0.runtime.attach(&id.uid, &container, &spec).await.map_err(refused)?;
+        let session = self.0.runtime.attach(&id.uid, &container, &spec).await;
+        let session = session.map_err(|error| refused(error, &pod, &options))?;
         Ok(self.session(session, &options))
     }
 
@@ -205,14 +206,22 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Unknown")
 }
 
-/// A command that is not there ends like one that failed: kubectl shows the sentence.
-fn refused(error: RuntimeError) -> Status {
+fn not_running(container: &str) -> Status {
+    Status::internal(format!("unable to upgrade connection: container not found (\"{container}\")"))
+}
+
+/// A command that is not there ends like one that failed: kubectl shows the sentence. A container
+/// or pod that ended meanwhile is like one that never was.
+fn refused(error: RuntimeError, pod: &Pod, options: &ExecOptions) -> Status {
     match error {
         RuntimeError::Start(error) => Status::internal(error),
-        RuntimeError::ContainerNotFound(name) | RuntimeError::ContainerNotRunning(name) => {
-            let why = format!("unable to upgrade connection: container not found (\"{name}\")");
-            Status::internal(why)
-        }
+        RuntimeError::ContainerNotFound(_)
+        | RuntimeError::ContainerNotRunning(_)
+        | RuntimeError::SandboxNotFound(_)
+        | RuntimeError::SandboxLost(_) => match container_name(pod, &options.container) {
+            Ok(container) => not_running(&container),
+            Err(status) => status,
+        },
         error => Status::internal(error),
     }
 }

@@ -4,6 +4,7 @@ mod world;
 
 use std::time::Duration;
 
+use coracle_node::Ending;
 use coracle_server::LogOptions;
 use serde_json::{Value, json};
 use world::{condition, run};
@@ -232,7 +233,7 @@ fn pods_outlive_the_engine() {
         assert_eq!(world.exec("stays", "echo yes").await, (0, "yes\n".into()));
 
         // Stopped pods start again with the next engine.
-        world.node().stop_pods(Duration::from_secs(5)).await.unwrap();
+        world.node().stop_pods(Ending::Gracefully).await.unwrap();
         world.stop_node();
         world.start_node().await;
         let again = world

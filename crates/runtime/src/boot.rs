@@ -50,11 +50,6 @@ impl SandboxDir {
         self.0.join("shm")
     }
 
-    /// Where libcontainer keeps its own files.
-    pub fn library_state(&self) -> PathBuf {
-        self.0.join("oci")
-    }
-
     pub fn container(&self, id: &str) -> PathBuf {
         self.0.join("containers").join(id)
     }

@@ -26,6 +26,14 @@ enum Layout {
     Legacy(Vec<(Vec<String>, PathBuf)>),
 }
 
+/// The hierarchies as a container is to find them below `/sys/fs/cgroup`.
+pub enum Mounted {
+    /// One, of version 2.
+    Unified,
+    /// Of version 1: the name of each, and the directory of the group in it.
+    Legacy(Vec<(PathBuf, PathBuf)>),
+}
+
 /// Controllers that limit or count for us; those of version 2 that must be switched on for children.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
@@ -51,11 +59,6 @@ impl Cgroup {
         Self { layout: self.layout.clone(), path: format!("{}/{name}", self.path) }
     }
 
-    /// Its path below every hierarchy's root.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Its directory in version 2's hierarchy.
     fn unified_dir(&self) -> Option<PathBuf> {
         match &self.layout {
@@ -64,28 +67,23 @@ impl Cgroup {
         }
     }
 
-    /// Whether memory limits can keep it from swapping.
-    pub fn limits_swap(&self) -> bool {
-        match &self.layout {
-            Layout::Unified(_) => true,
-            Layout::Legacy(mounts) => mounts.iter().any(|(names, root)| {
-                names.iter().any(|name| name == "memory")
-                    && root.join("memory.memsw.limit_in_bytes").exists()
-            }),
-        }
-    }
-
     /// Makes it and limits it.
     pub fn create(&self, resources: &Resources) -> io::Result<()> {
         match &self.layout {
             Layout::Unified(root) => {
                 create_unified(root, &self.path)?;
-                write_all(&join(root, &self.path), &unified_settings(resources))
+                let dir = join(root, &self.path);
+                let mut settings = unified_settings(resources);
+                settings.retain(|(file, _)| *file != "memory.swap.max" || dir.join(file).exists());
+                write_all(&dir, &settings)
             }
             Layout::Legacy(_) => CONTROLLERS.iter().try_for_each(|controller| {
                 let Some(dir) = self.dir_of(controller) else { return Ok(()) };
                 fs::create_dir_all(&dir)?;
-                write_all(&dir, &legacy_settings(controller, resources))
+                let mut settings = legacy_settings(controller, resources);
+                // A kernel that does not count swap has no such file.
+                settings.retain(|(file, _)| *file != SWAP || dir.join(SWAP).exists());
+                write_all(&dir, &settings)
             }),
         }
     }
@@ -97,15 +95,41 @@ impl Cgroup {
         self.dir_of("pids").map_or(Ok(()), |dir| fs::write(dir.join("cgroup.procs"), "0"))
     }
 
-    /// What the library leaves undone on version 2: the container dies as a whole when it runs out
-    /// of memory, and uses the common devices only.
-    pub fn complete(&self, all_devices: bool) -> io::Result<()> {
+    /// Moves this process into the group. On version 2 it must have been born there.
+    pub fn enter(&self) -> io::Result<()> {
+        let Layout::Legacy(mounts) = &self.layout else { return Ok(()) };
+        let dirs = mounts.iter().map(|(_, root)| join(root, &self.path));
+        dirs.filter(|dir| dir.exists()).try_for_each(|dir| fs::write(dir.join("cgroup.procs"), "0"))
+    }
+
+    /// Version 2's directory, for a process to be born in.
+    pub fn open_unified(&self) -> io::Result<Option<fs::File>> {
+        self.unified_dir().map(fs::File::open).transpose()
+    }
+
+    /// Lets a container's processes use the common devices only, unless they may use all, and die
+    /// as a whole when it runs out of memory (which version 1 cannot).
+    pub fn restrict(&self, all_devices: bool) -> io::Result<()> {
+        if let Some(dir) = self.dir_of("devices").filter(|_| !all_devices) {
+            fs::create_dir_all(&dir)?;
+            return devices::restrict_legacy(&dir);
+        }
         let Some(dir) = self.unified_dir() else { return Ok(()) };
         let as_a_whole = dir.join("memory.oom.group");
         if as_a_whole.exists() {
             fs::write(as_a_whole, "1")?;
         }
         if all_devices { Ok(()) } else { devices::restrict(&dir) }
+    }
+
+    /// What the group's own processes are to see of the hierarchies.
+    pub fn mounted(&self) -> Mounted {
+        let Layout::Legacy(mounts) = &self.layout else { return Mounted::Unified };
+        let groups = mounts.iter().filter_map(|(_, root)| {
+            let (name, group) = (PathBuf::from(root.file_name()?), join(root, &self.path));
+            group.exists().then_some((name, group))
+        });
+        Mounted::Legacy(groups.collect())
     }
 
     /// Processes in it and below.
@@ -213,7 +237,8 @@ fn join(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-/// Makes each directory on the way and lets it give its controllers to its children.
+/// Makes each directory on the way and lets those above it give it their controllers. It itself
+/// gives none before it has a child: a group that does may hold no processes.
 fn create_unified(root: &Path, path: &str) -> io::Result<()> {
     let mut dir = root.to_owned();
     for name in path.split('/').filter(|name| !name.is_empty()) {
@@ -224,7 +249,7 @@ fn create_unified(root: &Path, path: &str) -> io::Result<()> {
             _ => {}
         }
     }
-    enable_controllers(&dir)
+    Ok(())
 }
 
 fn enable_controllers(dir: &Path) -> io::Result<()> {
@@ -241,6 +266,9 @@ fn enable_controllers(dir: &Path) -> io::Result<()> {
 
 type Setting = (&'static str, String);
 
+/// Version 1's limit of memory and swap together.
+const SWAP: &str = "memory.memsw.limit_in_bytes";
+
 fn write_all(dir: &Path, settings: &[Setting]) -> io::Result<()> {
     settings.iter().try_for_each(|(file, value)| {
         let path = dir.join(file);
@@ -253,6 +281,7 @@ fn unified_settings(resources: &Resources) -> Vec<Setting> {
     let mut settings = Vec::new();
     if let Some(limit) = resources.memory_limit {
         settings.push(("memory.max", limit.to_string()));
+        settings.push(("memory.swap.max", "0".to_owned()));
     }
     if let Some(shares) = resources.cpu_shares {
         settings.push(("cpu.weight", weight_of(shares).to_string()));
@@ -275,6 +304,7 @@ fn legacy_settings(controller: &str, resources: &Resources) -> Vec<Setting> {
         }
     };
     push("memory", "memory.limit_in_bytes", resources.memory_limit.map(|v| v.to_string()));
+    push("memory", SWAP, resources.memory_limit.map(|v| v.to_string()));
     push("cpu", "cpu.shares", resources.cpu_shares.map(|v| v.to_string()));
     let quota = resources.cpu_quota.filter(|quota| *quota > 0);
     let period = quota.map(|_| resources.cpu_period.unwrap_or(100_000));

@@ -1,9 +1,7 @@
-//! Which devices a container may use, on control groups of version 2.
-//!
-//! There the kernel asks a program of ours; version 1 has lists, which the library fills. A default
-//! container may make any device file and use those that every container has.
+//! Which devices a container may use: it may make any device file, and use those that every
+//! container has. Version 1 of control groups has a list; on version 2 the kernel asks a program.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -23,6 +21,16 @@ const MAKE: i32 = 1;
 /// Lets the processes of the group at `dir` use only the common devices.
 pub fn restrict(dir: &Path) -> io::Result<()> {
     sys::attach_device_filter(File::open(dir)?.as_fd(), &filter())
+}
+
+/// As [`restrict`], on version 1, where `dir` is in the hierarchy for devices.
+pub fn restrict_legacy(dir: &Path) -> io::Result<()> {
+    fs::write(dir.join("devices.deny"), "a")?;
+    let common = COMMON.iter().flat_map(|(major, minors)| {
+        minors.iter().map(move |minor| format!("c {major}:{minor} rwm"))
+    });
+    let any = ["c *:* m".to_owned(), "b *:* m".to_owned(), format!("c {PSEUDO_TERMINALS}:* rwm")];
+    common.chain(any).try_for_each(|rule| fs::write(dir.join("devices.allow"), rule))
 }
 
 /// One instruction of the kernel's: operation, registers, jump and constant in eight bytes.

@@ -26,6 +26,7 @@ mod shims;
 mod spec;
 mod state;
 mod sys;
+mod tree;
 
 pub use error::{RuntimeError, StartError, StartErrorKind};
 pub use events::{EventReceiver, EventSender, RuntimeEvent};

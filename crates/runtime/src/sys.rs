@@ -47,15 +47,29 @@ pub unsafe fn close_from(first: RawFd) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 
-/// Forks, in a new process namespace of which the child is the first process.
+/// Forks; the child is in new namespaces as `namespaces` (`CLONE_NEW…`) says, and from its first
+/// moment in the control group (version 2) that `cgroup` is a descriptor of.
 /// Returns the child's number in the parent and 0 in the child.
 ///
 /// # Safety
 /// As `fork`: the caller must have one thread only.
-pub unsafe fn fork_in_new_pid_namespace() -> io::Result<i32> {
-    let flags = libc::CLONE_NEWPID | libc::SIGCHLD;
-    // SAFETY: without a stack and without CLONE_VM this is fork; the caller has one thread.
-    check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }).map(|pid| pid as i32)
+pub unsafe fn fork(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<i32> {
+    // SAFETY: clone_args is plain numbers, for which zero is the default.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = namespaces as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        // The library's constant is too narrow for it.
+        const CLONE_INTO_CGROUP: u64 = 1 << 33;
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without a stack and without CLONE_VM this is fork; the caller has one thread. The
+    // kernel reads the structure, whose size is passed.
+    check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
+    })
+    .map(|pid| pid as i32)
 }
 
 /// Loads one compiled seccomp filter into this thread.
@@ -89,6 +103,28 @@ pub fn terminal_peer(master: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// Lets the other side of a new terminal be opened.
+pub fn unlock_terminal(master: BorrowedFd<'_>) -> io::Result<()> {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one integer, which lives until the call returns.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }.into())
+        .map(drop)
+}
+
+/// Makes a terminal that of this process's session, of which the process is the leader.
+pub fn control_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: TIOCSCTTY takes its argument by value.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
+}
+
+/// Leaves the keys of this process's session behind.
+pub fn new_session_keyring() -> io::Result<()> {
+    const JOIN: libc::c_int = 1;
+    // SAFETY: the name may be null; the kernel then makes a keyring without one.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN, std::ptr::null::<libc::c_char>()) })
+        .map(drop)
+}
+
 /// Makes a descriptor's reads and writes return at once.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -109,11 +145,11 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Makes a directory somewhere below `root`, following links as if `root` were `/`.
+/// Opens a path (`O_PATH`) below `root`, following links as if `root` were `/`.
 pub fn open_in_root(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> io::Result<OwnedFd> {
     // SAFETY: open_how is plain numbers, for which zero is the default.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
     how.resolve = libc::RESOLVE_IN_ROOT;
     // SAFETY: `path` ends in a NUL and `how` lives until the call returns; its size is passed.
     let fd = check(unsafe {
@@ -163,4 +199,32 @@ pub fn attach_device_filter(cgroup: BorrowedFd<'_>, program: &[u64]) -> io::Resu
     // SAFETY: the kernel reads the four numbers, whose size is passed.
     check(unsafe { libc::syscall(libc::SYS_bpf, ATTACH, attach.as_ptr(), size_of_val(&attach)) })
         .map(drop)
+}
+
+/// A mount of one file that cannot be written through, in no tree of mounts.
+pub fn read_only_mount(file: &std::path::Path) -> io::Result<OwnedFd> {
+    use std::os::unix::ffi::OsStrExt;
+    let file = std::ffi::CString::new(file.as_os_str().as_bytes())
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path ends in a NUL and lives until the call returns.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, file.as_ptr(), flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else owns it.
+    let mount = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    // SAFETY: mount_attr is plain numbers, for which zero changes nothing.
+    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+    // SAFETY: the kernel reads the structure, whose size is passed, and an empty path.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(mount)
 }

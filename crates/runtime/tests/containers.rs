@@ -314,6 +314,17 @@ fn a_program_only_its_owner_may_run_runs() {
 }
 
 #[test]
+fn the_engines_own_binary_cannot_be_written_through_a_container() {
+    run(async |world| {
+        world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();
+        // What a container whose program is /proc/self/exe runs is the shim's file.
+        let shim = world.shims.list().await.unwrap()[0].shim_pid;
+        let exe = nix::sys::statvfs::statvfs(format!("/proc/{shim}/exe").as_str()).unwrap();
+        assert!(exe.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY));
+    });
+}
+
+#[test]
 fn a_file_that_is_no_program_starts_and_fails_as_upstream() {
     run(async |world| {
         let plain = world.path("image/bin/plain");
@@ -405,14 +416,15 @@ fn limits_too_small_to_start_within_harm_nobody_else() {
             .start_container("p", &world.command("other", &["sleep", "1000"]))
             .await
             .unwrap();
-        let memory = Resources { memory_limit: Some(64 << 10), ..Default::default() };
-        let processes = Resources { pids_limit: Some(1), ..Default::default() };
-        for (id, resources) in [("memory", memory), ("processes", processes)] {
-            let spec = ContainerSpec { resources, ..world.command(id, &["sleep", "1000"]) };
-            let started = world.shims.start_container("p", &spec).await;
-            assert!(matches!(started, Err(RuntimeError::Start(_))), "{id}: {started:?}");
-            world.shims.remove_container("p", id).await.unwrap();
-        }
+        let resources = Resources { memory_limit: Some(64 << 10), ..Default::default() };
+        let spec = ContainerSpec { resources, ..world.command("memory", &["sleep", "1000"]) };
+        let started = world.shims.start_container("p", &spec).await;
+        assert!(matches!(started, Err(RuntimeError::Start(_))), "{started:?}");
+        world.shims.remove_container("p", "memory").await.unwrap();
+        let resources = Resources { pids_limit: Some(1), ..Default::default() };
+        let spec = ContainerSpec { resources, ..world.script("alone", "sleep 1000; echo end") };
+        world.shims.start_container("p", &spec).await.unwrap();
+        support::until("it may not fork", async || world.log("alone").contains("fork")).await;
         assert_eq!(world.exec("other", &["echo", "well"]).await.1, "well\n");
     });
 }

@@ -18,6 +18,9 @@ use crate::parse::Query;
 pub const VERSION: &str = "v1.37.0";
 
 const JSON: &str = "application/json";
+/// What clients ask for, and what they then expect: `@` may not stand in a Content-Type.
+const ASKED_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const OPEN_API_V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// What documents are made of.
@@ -196,8 +199,24 @@ fn moved(group: &str, version: &str, hash: &str) -> Response {
 
 async fn open_api_v2(facts: &Facts<'_>) -> Result<Response, Status> {
     let kinds = Arc::clone(facts.kinds);
-    let text = tokio::task::spawn_blocking(move || openapi::v2(&kinds)).await;
-    let text = text.map_err(Status::internal)?.map_err(Status::internal)?;
-    let tag = hex(&Sha256::digest(text.as_bytes()));
-    Ok(tagged(facts, JSON, &tag, text.into()))
+    let media_type = if wants_protobuf(facts.headers) { OPEN_API_V2_PROTOBUF } else { JSON };
+    let make = move || match media_type {
+        JSON => openapi::v2(&kinds).map(String::into_bytes),
+        _ => openapi::v2_protobuf(&kinds),
+    };
+    let document = tokio::task::spawn_blocking(make).await;
+    let document = document.map_err(Status::internal)?.map_err(Status::internal)?;
+    let tag = hex(&Sha256::digest(&document));
+    Ok(tagged(facts, media_type, &tag, document.into()))
+}
+
+/// Whether the first media type that can be had of the v2 document is protobuf.
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let protobuf = [ASKED_V2_PROTOBUF, OPEN_API_V2_PROTOBUF];
+    let json = [JSON, "application/*", "*/*"];
+    let accepted = accepted(accept.unwrap_or_default());
+    let mut names = accepted.iter().map(|media| media.name.as_str());
+    let first = names.find(|name| protobuf.contains(name) || json.contains(name));
+    first.is_some_and(|name| protobuf.contains(&name))
 }

@@ -110,6 +110,14 @@ impl Prepared {
     }
 }
 
+/// Nothing runs ephemeral containers yet. A 404 without a name is how a cluster without them
+/// answers; kubectl then says that they are disabled, and this.
+fn no_debugging() -> Status {
+    let why = "coracle does not run ephemeral containers yet: debug a copy of the pod instead, \
+               with kubectl debug --copy-to";
+    Status::failure(404, "NotFound", why).with_details(|_| ())
+}
+
 /// The writes that carry `request` out on the state that `snapshot` shows.
 ///
 /// # Errors
@@ -121,6 +129,7 @@ pub fn prepare(
 ) -> Result<Prepared, Status> {
     if let Some(part) = Part::of(&request.subresource) {
         return match request.verb {
+            Verb::Update | Verb::Patch if part == Part::EphemeralContainers => Err(no_debugging()),
             Verb::Create if part == Part::Whole => verbs::create::prepare(snapshot, request, env),
             Verb::Update => verbs::update::prepare(snapshot, request, part, env),
             Verb::Patch => verbs::patch::prepare(snapshot, request, part, env),

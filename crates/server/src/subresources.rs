@@ -175,7 +175,7 @@ fn take_one(budget: &Arc<Object>, pod: &Object, env: &WriteEnv<'_>) -> Result<Ve
     let observed = status["observedGeneration"].as_i64().unwrap_or(0);
     if observed < budget.metadata().generation.unwrap_or(0) {
         let why = format!("The disruption budget {name} is still being processed by the server.");
-        return Err(refused(why));
+        return Err(refused(RETRY_EVICTION, why));
     }
     let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
     if allowed <= 0 {
@@ -183,9 +183,11 @@ fn take_one(budget: &Arc<Object>, pod: &Object, env: &WriteEnv<'_>) -> Result<Ve
             status["desiredHealthy"].as_i64().unwrap_or(0),
             status["currentHealthy"].as_i64().unwrap_or(0),
         );
-        return Err(refused(format!(
+        let why = format!(
             "The disruption budget {name} needs {needed} healthy pods and has {healthy} currently"
-        )));
+        );
+        // No time to wait is named: clients would wait it out unseen, ten times over.
+        return Err(refused(0, why));
     }
     let mut value = budget.value().clone();
     let mut disrupted = status["disruptedPods"].as_object().cloned().unwrap_or_default();
@@ -202,10 +204,10 @@ fn take_one(budget: &Arc<Object>, pod: &Object, env: &WriteEnv<'_>) -> Result<Ve
     Ok(vec![Write::put(object, Expect::Revision(budget.revision()))])
 }
 
-fn refused(why: String) -> Status {
+fn refused(retry_after: u32, why: String) -> Status {
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
     Status::failure(429, "TooManyRequests", message).with_details(|details| {
-        details.retry_after_seconds = RETRY_EVICTION;
+        details.retry_after_seconds = retry_after;
         details.causes =
             vec![Cause { reason: "DisruptionBudget".into(), message: why, field: String::new() }];
     })

@@ -1,6 +1,11 @@
 //! The server as clients meet it: over TLS on loopback.
 
-#![allow(clippy::unwrap_used, reason = "a failure is the assertion")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure is the assertion"
+)]
 
 mod support;
 

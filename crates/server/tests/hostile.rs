@@ -1,6 +1,11 @@
 //! What no client should send, and clients that do nothing for long.
 
-#![allow(clippy::unwrap_used, reason = "a failure is the assertion")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure is the assertion"
+)]
 
 mod support;
 

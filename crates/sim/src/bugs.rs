@@ -19,12 +19,19 @@ pub enum Bug {
     FlushSkipped,
     /// A node removes a pod's object before its containers have ended.
     ObjectFirst,
+    /// A node starts a pod beside what is left of an earlier one of its name.
+    SideBySide,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::PreconditionIgnored, Self::OrderIgnored, Self::FlushSkipped, Self::ObjectFirst];
+    pub const ALL: [Self; 5] = [
+        Self::PreconditionIgnored,
+        Self::OrderIgnored,
+        Self::FlushSkipped,
+        Self::ObjectFirst,
+        Self::SideBySide,
+    ];
 }
 
 const STATEFUL_SETS: &str = "statefulset-controller";

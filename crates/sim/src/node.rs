@@ -7,6 +7,7 @@ use std::sync::Arc;
 use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::volumes::DATA_FINALIZER;
 use coracle_driver::EventRecorder;
+use coracle_node::names::Names;
 use coracle_server::{Api, Body};
 use coracle_store::Watch;
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ pub(crate) struct Node {
     pub index: usize,
     pub name: String,
     pub workers: BTreeMap<String, Worker>,
+    names: Names,
     watch: Option<Watch>,
     volumes: Option<Watch>,
     /// When volumes are looked at again because a write failed.
@@ -43,6 +45,8 @@ pub(crate) struct Hands<'a> {
     pub refused: bool,
     /// A planted bug: the object goes before its containers.
     pub object_first: bool,
+    /// A planted bug: a pod does not wait for the end of an earlier one of its name.
+    pub side_by_side: bool,
     /// For the trace.
     pub said: Vec<String>,
 }
@@ -81,8 +85,8 @@ pub(crate) fn register(api: &Api, index: usize) -> Result<(), Status> {
 
 impl Node {
     pub fn new(index: usize) -> Self {
-        let workers = BTreeMap::new();
-        Self { index, name: name(index), workers, watch: None, volumes: None, again: None }
+        let (workers, names) = (BTreeMap::new(), Names::default());
+        Self { index, name: name(index), workers, names, watch: None, volumes: None, again: None }
     }
 
     /// Whether something was written that this node has not seen.
@@ -125,23 +129,25 @@ impl Node {
     fn look_at_all(&mut self, hands: &mut Hands<'_>) {
         let snapshot = hands.api.snapshot();
         self.watch = hands.api.store().watch_resource("pods", snapshot.revision()).ok();
-        let mut present = BTreeSet::new();
-        for pod in snapshot.list("pods", None) {
-            present.insert(pod.metadata().uid.clone());
-            self.deliver(pod, hands);
-        }
+        let pods: Vec<_> = snapshot.list("pods", None).collect();
+        let present: BTreeSet<_> = pods.iter().map(|pod| pod.metadata().uid.as_str()).collect();
         for (uid, worker) in &mut self.workers {
-            if !present.contains(uid) {
+            if !present.contains(uid.as_str()) {
                 worker.tell(Message::Gone);
             }
         }
         for (uid, sandbox) in &hands.runtime.sandboxes {
             if sandbox.node == self.index
-                && !present.contains(uid)
+                && !present.contains(uid.as_str())
                 && !self.workers.contains_key(uid)
             {
-                self.workers.insert(uid.clone(), Worker::of_orphan(sandbox));
+                let orphan = Worker::of_orphan(sandbox);
+                self.names.hold(orphan.namespace(), orphan.name(), uid);
+                self.workers.insert(uid.clone(), orphan);
             }
+        }
+        for pod in pods {
+            self.deliver(pod, hands);
         }
     }
 
@@ -154,11 +160,22 @@ impl Node {
             Some(worker) => worker.tell(Message::Changed(Arc::clone(pod))),
             None => {
                 let sandbox = hands.runtime.sandboxes.get(uid);
-                if let Some(worker) = Worker::new(self.index, pod, sandbox, hands.now) {
-                    self.workers.insert(uid.clone(), worker);
+                let Some(mut worker) = Worker::new(self.index, pod, sandbox, hands.now) else {
+                    return;
+                };
+                if sandbox.is_some() {
+                    self.names.hold(worker.namespace(), worker.name(), uid);
                 }
+                self.take_name(uid, &mut worker, hands);
+                self.workers.insert(uid.clone(), worker);
             }
         }
+    }
+
+    /// A pod waits for the end of an earlier one of its name, unless a bug is planted.
+    fn take_name(&mut self, uid: &str, worker: &mut Worker, hands: &Hands<'_>) {
+        let has_it = self.names.take(worker.namespace(), worker.name(), uid);
+        worker.tell(Message::Predecessor(!has_it && !hands.side_by_side));
     }
 
     fn send(&mut self, uid: &str, message: Message) {
@@ -177,8 +194,15 @@ impl Node {
     pub fn turn(&mut self, uid: &str, hands: &mut Hands<'_>) {
         let Some(worker) = self.workers.get_mut(uid) else { return };
         worker.turn(&self.name, hands);
-        if worker.is_done() {
-            self.workers.remove(uid);
+        if !worker.is_done() {
+            return;
+        }
+        let waiting = self.names.release(worker.namespace(), worker.name(), uid);
+        self.workers.remove(uid);
+        for uid in waiting {
+            let Some(mut worker) = self.workers.remove(&uid) else { continue };
+            self.take_name(&uid, &mut worker, hands);
+            self.workers.insert(uid, worker);
         }
     }
 

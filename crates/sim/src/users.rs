@@ -19,6 +19,7 @@ const PROPAGATIONS: [&str; 3] = ["Background", "Foreground", "Orphan"];
 /// All users together.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
+    forceful: bool,
     /// Images so far: each change of a template is another one.
     images: Vec<String>,
     /// What they just did, for the trace.
@@ -46,6 +47,12 @@ const ACTS: &[(u64, Act)] = &[
 ];
 
 impl Users {
+    /// `forceful` ones delete pods with no grace at all. With more nodes than one nothing keeps the
+    /// successor from another node; that is why `kubectl delete --force` warns.
+    pub fn new(forceful: bool) -> Self {
+        Self { forceful, ..Self::default() }
+    }
+
     /// Some user does something.
     pub fn act(&mut self, api: &Api, random: &mut Random) {
         let total = ACTS.iter().map(|(weight, _)| weight).sum();
@@ -93,7 +100,10 @@ impl Users {
             true => self.image(&Behaviour::BROKEN, random),
             false => self.image(&Behaviour::SOUND, random),
         };
-        let set = new_set(name, &image, random);
+        let mut set = new_set(name, &image, random);
+        if self.forceful && random.one_in(6) {
+            set["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(0);
+        }
         let place = Place { resource: SETS, namespace: NAMESPACE, name: "", subresource: "" };
         let what = format!("creates {name} {}", set["spec"]);
         self.call(api, Verb::Create, &place, Body::Object(set), &what);
@@ -160,9 +170,10 @@ impl Users {
 
     fn delete_pod(&mut self, api: &Api, random: &mut Random) {
         let Some(pod) = any(api, "pods", random) else { return };
-        let options = match random.one_in(3) {
-            true => json!({"gracePeriodSeconds": 1 + random.below(5)}),
-            false => json!({}),
+        let options = match random.below(6) {
+            0 | 1 => json!({"gracePeriodSeconds": 1 + random.below(5)}),
+            2 if self.forceful => json!({"gracePeriodSeconds": 0}),
+            _ => json!({}),
         };
         self.delete(api, &pod, options);
     }
@@ -187,8 +198,11 @@ impl Users {
                 let image = self.image(&Behaviour::SOUND, random);
                 self.patch(api, set, "", &with_image(&image));
             }
-            let uid = &set.metadata().uid;
-            if snapshot.dependents(uid).any(|it| mentions_broken_image(it.bytes())) {
+            // Also those that it has yet to adopt.
+            let selector = &set.metadata().name;
+            let is_of_set = |pod: &&Arc<Object>| pod.metadata().labels.get("app") == Some(selector);
+            let mut pods = snapshot.list("pods", None).filter(is_of_set);
+            if pods.any(|it| mentions_broken_image(it.bytes())) {
                 let strategy = json!({"type": "RollingUpdate", "rollingUpdate": null});
                 self.patch(api, set, "", &json!({"spec": {"updateStrategy": strategy}}));
             }

@@ -30,9 +30,20 @@ const AGAIN_SECONDS: i64 = 1;
 pub(crate) enum Message {
     Changed(Arc<Object>),
     Gone,
+    /// Whether something of another pod of this name is left.
+    Predecessor(bool),
     Runtime(Happened),
-    Pulled { container: String, attempt: u32, found: bool },
-    Probed { container: String, kind: ProbeKind, id: String, ready: bool },
+    Pulled {
+        container: String,
+        attempt: u32,
+        found: bool,
+    },
+    Probed {
+        container: String,
+        kind: ProbeKind,
+        id: String,
+        ready: bool,
+    },
 }
 
 /// What is under way.
@@ -163,11 +174,11 @@ impl Worker {
         self.pod.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.pod.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn namespace(&self) -> &str {
+    pub fn namespace(&self) -> &str {
         self.pod.metadata.namespace.as_deref().unwrap_or_default()
     }
 
@@ -225,6 +236,7 @@ impl Worker {
                 self.seen.gone = true;
                 self.finished = true;
             }
+            Message::Predecessor(is_left) => self.seen.predecessor = is_left,
             Message::Runtime(Happened::Exited { container, id, exit, .. }) => {
                 self.seen.exited(&container, Some(&id), exit);
             }

@@ -74,6 +74,7 @@ impl World {
         let disk = FaultyDisk::new(random.number());
         disk.skip_sync(options.bug == Some(Bug::FlushSkipped));
         let now = clock.now();
+        let nodes = 1 + random.index(2);
         Self {
             options: options.clone(),
             clock,
@@ -83,14 +84,14 @@ impl World {
             engine: None,
             starts_at: now,
             runtime: Runtime::default(),
-            users: Users::default(),
+            users: Users::new(nodes == 1),
             checks: Checks::default(),
             trace: Trace::new(options.loud),
             refused_until: now,
             chaos: true,
             tells: random.one_in(4),
             told_at: 0,
-            nodes: 1 + random.index(2),
+            nodes,
             slow: random.one_in(2),
             crashes: 0,
             random,
@@ -295,6 +296,7 @@ impl World {
             chaos: self.chaos,
             refused: self.refused_until > now,
             object_first: self.options.bug == Some(Bug::ObjectFirst),
+            side_by_side: self.options.bug == Some(Bug::SideBySide),
             said: Vec::new(),
         };
         match &turn {
@@ -437,6 +439,7 @@ impl World {
                 chaos: self.chaos,
                 refused: true,
                 object_first: false,
+                side_by_side: false,
                 said: Vec::new(),
             };
             for worker in nodes.iter_mut().flat_map(|node| node.workers.values_mut()) {

@@ -65,7 +65,13 @@ fn a_skipped_flush_is_caught() {
 }
 
 #[test]
+fn a_pod_started_beside_an_earlier_one_of_its_name_is_caught() {
+    let what = caught(Bug::SideBySide).what;
+    assert!(what.contains("run at once"), "{what}");
+}
+
+#[test]
 fn a_pod_removed_before_its_containers_is_caught() {
     let what = caught(Bug::ObjectFirst).what;
-    assert!(what.contains("run at once") || what.contains("while"), "{what}");
+    assert!(what.contains("was removed while its containers ran"), "{what}");
 }

@@ -180,6 +180,42 @@ fn after_a_failure_the_store_is_what_it_was_and_works_again() {
     }
 }
 
+/// redb gives space back after the flush that makes a commit durable, and that may fail too.
+#[test]
+fn a_commit_that_fails_when_it_is_durable_already_is_taken_back() {
+    let put = |name: &str, bytes: usize| {
+        let data = json!({"padding": "x".repeat(bytes)});
+        Write::put(object("pods", name, data), Expect::Any)
+    };
+    let mut refused = 0;
+    for after in 0..30 {
+        let disk = prepared(after);
+        let store = Store::open_on(disk.clone()).unwrap();
+        now(store.commit(Transaction::of([put("large", 1 << 20)]))).unwrap();
+        let delete = Write::delete(Key::new("pods", "default", "large"), Expect::Any);
+        now(store.commit(Transaction::of([delete]))).unwrap();
+        disk.fail_after(after, Failure::Io);
+        // Which of these the failure hits, and when, is what `after` tries.
+        for step in 0..6 {
+            let before = contents(&store.snapshot());
+            if now(store.commit(Transaction::of([put("small", step + 1)]))).is_err() {
+                refused += 1;
+                assert_eq!(contents(&store.snapshot()), before);
+                break;
+            }
+        }
+        disk.heal();
+        let committed = now(store.commit(Transaction::of([put("last", 1)])));
+        let revision = committed.unwrap_or_else(|e| panic!("after {after}: {e}")).revision;
+        let healed = contents(&store.snapshot());
+        drop(store);
+        disk.power_on();
+        let store = Store::open_on(disk).unwrap_or_else(|e| panic!("after {after}: {e}"));
+        assert_eq!((contents(&store.snapshot()), store.snapshot().revision()), (healed, revision));
+    }
+    assert!(refused > 10, "{refused}");
+}
+
 /// A closed store of a few hundred kilobytes, as bytes.
 fn closed_store() -> (Vec<u8>, Contents) {
     let disk = FaultyDisk::new(0);

@@ -39,12 +39,14 @@ impl StorageBackend for FileDisk {
     }
 }
 
-/// A disk that can go back to its last synced state without reading it back.
+/// A disk that can go back to the last state that was acknowledged without reading it back.
 ///
 /// After a failed sync nobody knows what of it reached the disk, and the page cache may show as
-/// written what is not. The pages of the durable state are all there, because redb copies on
-/// write; only the header may point elsewhere. So its last synced bytes are kept here and written
-/// again, and redb is opened anew over them.
+/// written what is not. A commit may also be durable and fail afterwards, when redb gives back the
+/// space that it no longer needs. In both cases the pages of the state before are all there, because
+/// redb copies on write and reuses a page no sooner than in the next commit; only the header may
+/// point elsewhere. So the header of the last state that was acknowledged is kept here and written
+/// again, and redb is opened anew over it.
 #[derive(Debug)]
 pub(crate) struct Reversible {
     disk: Box<dyn StorageBackend>,
@@ -54,28 +56,43 @@ pub(crate) struct Reversible {
 #[derive(Debug, Default)]
 struct State {
     header: Vec<u8>,
-    synced_header: Vec<u8>,
-    synced_len: u64,
+    synced: Synced,
+    kept: Synced,
+}
+
+/// What is on the disk for certain.
+#[derive(Clone, Debug, Default)]
+struct Synced {
+    header: Vec<u8>,
+    len: u64,
 }
 
 impl Reversible {
     pub(crate) fn new(disk: Box<dyn StorageBackend>) -> io::Result<Self> {
-        let synced_len = disk.len()?;
-        let mut header = vec![0; synced_len.min(HEADER_LEN as u64) as usize];
+        let len = disk.len()?;
+        let mut header = vec![0; len.min(HEADER_LEN as u64) as usize];
         disk.read(0, &mut header)?;
-        let state = State { synced_header: header.clone(), header, synced_len };
+        let synced = Synced { header: header.clone(), len };
+        let state = State { header, kept: synced.clone(), synced };
         Ok(Self { disk, state: Mutex::new(state) })
     }
 
-    /// Makes the disk what it was when it was last synced.
+    /// What was last synced is the state to go back to from now on.
+    pub(crate) fn keep(&self) {
+        let mut state = unpoisoned(&self.state);
+        state.kept = state.synced.clone();
+    }
+
+    /// Makes the disk what it was at the last [`Reversible::keep`].
     pub(crate) fn revert(&self) -> io::Result<()> {
         let mut state = unpoisoned(&self.state);
-        if self.disk.len()? != state.synced_len {
-            self.disk.set_len(state.synced_len)?;
+        if self.disk.len()? != state.kept.len {
+            self.disk.set_len(state.kept.len)?;
         }
-        self.disk.write(0, &state.synced_header)?;
+        self.disk.write(0, &state.kept.header)?;
         self.disk.sync_data()?;
-        state.header = state.synced_header.clone();
+        state.header = state.kept.header.clone();
+        state.synced = state.kept.clone();
         Ok(())
     }
 
@@ -96,8 +113,7 @@ impl Reversible {
         self.disk.sync_data()?;
         let len = self.disk.len()?;
         let mut state = unpoisoned(&self.state);
-        state.synced_len = len;
-        state.synced_header = state.header.clone();
+        state.synced = Synced { header: state.header.clone(), len };
         Ok(())
     }
 }

@@ -143,6 +143,7 @@ impl Durable {
         let disk = Arc::new(Reversible::new(disk).map_err(LoadError::Io)?);
         let database = open_database(&disk)?;
         create_tables(&database)?;
+        disk.keep();
         let (mut revision, meta) = read_meta(&database)?;
         let objects = read_objects(&database)?;
         revision = objects.iter().map(|object| object.revision()).fold(revision, u64::max);
@@ -156,6 +157,7 @@ impl Durable {
         let database = self.usable()?;
         match write(database, batch, revision) {
             Ok(()) => {
+                self.disk.keep();
                 self.revision = revision;
                 Ok(())
             }

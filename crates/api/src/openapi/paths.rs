@@ -47,6 +47,9 @@ pub(super) enum Body {
     DeleteOptions,
 }
 
+/// What of [`LIST`] chooses no objects.
+const OF_WATCHES: &[&str] = &["allowWatchBookmarks", "watch"];
+
 const OK: &[(&str, &str)] = &[("200", "OK")];
 const STORED: &[(&str, &str)] = &[("200", "OK"), ("201", "Created")];
 const CREATED: &[(&str, &str)] = &[("200", "OK"), ("201", "Created"), ("202", "Accepted")];
@@ -178,9 +181,10 @@ impl Row<'_> {
         }
         if self.can(Verb::DeleteCollection) {
             let id = self.id("delete", "Collection", "");
+            let chosen = LIST.iter().filter(|one| !OF_WATCHES.contains(&one.name));
             all.push(Operation {
                 about: format!("delete collection of {}", self.kind.kind),
-                parameters: DELETE.iter().chain(LIST).collect(),
+                parameters: DELETE.iter().chain(chosen).collect(),
                 body: Body::DeleteOptions,
                 answer: Some(STATUS.into()),
                 ..self.operation("delete", "deletecollection", id)

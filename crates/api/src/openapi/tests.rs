@@ -135,3 +135,58 @@ fn a_custom_resource_has_a_document_and_changes_its_hash() {
     assert_ne!(hash, v3_hash(&boat("sinks"), "example.com", "v1").unwrap());
     assert!(v3_index(&kinds)["paths"].get("api/v1").is_some());
 }
+
+/// The bytes of field `number` of a protobuf message, each time it stands there.
+fn fields(message: &[u8], number: u64) -> Vec<Vec<u8>> {
+    fn varint(rest: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = rest[0];
+            *rest = &rest[1..];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    }
+    let (mut rest, mut found) = (message, Vec::new());
+    while !rest.is_empty() {
+        let tag = varint(&mut rest);
+        if tag & 7 == 0 {
+            varint(&mut rest);
+            continue;
+        }
+        let length = if tag & 7 == 1 { 8 } else { varint(&mut rest) as usize };
+        if tag >> 3 == number {
+            found.push(rest[..length].to_vec());
+        }
+        rest = &rest[length..];
+    }
+    found
+}
+
+fn field(message: &[u8], path: &[u64]) -> Vec<u8> {
+    path.iter().fold(message.to_vec(), |message, number| fields(&message, *number).remove(0))
+}
+
+#[test]
+fn version_2_in_protobuf_names_what_kubectl_looks_for() {
+    let document = v2_protobuf(&Kinds::builtin()).unwrap();
+    assert_eq!(field(&document, &[1]), b"2.0");
+    let named = |list: Vec<Vec<u8>>, name: &str| {
+        list.into_iter().find(|entry| field(entry, &[1]) == name.as_bytes()).unwrap()
+    };
+    // The patch operation of a Scale, with its kind and its query parameters.
+    let path = "/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}/scale";
+    let path = named(fields(&field(&document, &[8]), 2), path);
+    let patch = field(&path, &[2, 8]);
+    let kind = named(fields(&patch, 13), "x-kubernetes-group-version-kind");
+    let kind: Value = serde_json::from_slice(&field(&kind, &[2, 2])).unwrap();
+    assert_eq!(kind, json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
+    let query = fields(&patch, 8).into_iter().map(|one| field(&one, &[1]));
+    let query: Vec<_> = query.filter(|one| !fields(one, 2).is_empty()).collect();
+    assert!(query.iter().any(|one| field(one, &[2, 3, 4]) == b"fieldValidation"));
+    let scale = named(fields(&field(&document, &[9]), 1), "io.k8s.api.autoscaling.v1.Scale");
+    assert_eq!(field(&scale, &[2, 22, 1]), b"object");
+}

@@ -63,20 +63,33 @@ pub(super) fn is_stale(claim: &Object, pod: &str) -> bool {
     references(claim).any(|reference| reference["kind"] == "Pod" && reference["name"] == *pod)
 }
 
-/// Whether the claim carries other owner references than the retention policy wants for a pod
-/// that is there, and if so, what must be said and written.
+/// Whether the claim carries other owner references than the retention policy wants for the pod
+/// `name`, which is there as `pod` or is about to be made; if so, what must be said and written.
+///
+/// A claim that still names an earlier pod of this name belongs to the garbage collector, unless
+/// the policy has become to keep it before the pod is made anew: then the new pod has it.
 pub(super) fn settle_owner(
     set: &Set,
     claim: &Arc<Object>,
+    name: &str,
     pod: Option<&Object>,
     is_condemned: bool,
 ) -> (Option<Write>, Option<Note>) {
     let (set_owns, pod_owns) = wanted(set, is_condemned);
+    let names = |kind: &str, name: &str, reference: &Value| {
+        reference["kind"] == *kind && reference["name"] == *name
+    };
     let is_ours = |reference: &Value| {
         reference["uid"] == *set.uid()
-            || pod.is_some_and(|pod| reference["uid"] == *pod.metadata().uid)
+            || match pod {
+                Some(pod) => reference["uid"] == *pod.metadata().uid,
+                None => names("Pod", name, reference),
+            }
     };
-    if references(claim).any(|reference| is_same_name(set, pod, reference) && !is_ours(reference)) {
+    let is_same_name = |reference: &Value| {
+        names("StatefulSet", &set.name, reference) || names("Pod", name, reference)
+    };
+    if references(claim).any(|reference| is_same_name(reference) && !is_ours(reference)) {
         return (None, None);
     }
     let foreign = |reference: &Value| reference["controller"] == true && !is_ours(reference);
@@ -97,11 +110,6 @@ pub(super) fn settle_owner(
 fn wanted(set: &Set, is_condemned: bool) -> (bool, bool) {
     let pod_owns = set.policy.when_scaled && is_condemned;
     (set.policy.when_deleted && !pod_owns, pod_owns)
-}
-
-fn is_same_name(set: &Set, pod: Option<&Object>, reference: &Value) -> bool {
-    let names = |kind: &str, name: &str| reference["kind"] == *kind && reference["name"] == *name;
-    names("StatefulSet", &set.name) || pod.is_some_and(|pod| names("Pod", &pod.metadata().name))
 }
 
 fn references(claim: &Object) -> impl Iterator<Item = &Value> {

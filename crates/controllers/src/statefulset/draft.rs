@@ -124,7 +124,7 @@ impl Draft<'_> {
             self.create_claim(&name, &claim, &template);
         }
         for claim in &claims {
-            self.settle_owner(claim, None, false);
+            self.settle_owner(claim, &name, None, false);
         }
         let revision = self.revision_for(ordinal);
         let pod = identity::new_pod(self.set, ordinal, &revision.template, &revision.name);
@@ -218,18 +218,19 @@ impl Draft<'_> {
         let claims: Vec<_> =
             claims::stored(self.snapshot, self.set, member.name()).cloned().collect();
         for claim in &claims {
-            self.settle_owner(claim, Some(member), is_condemned);
+            self.settle_owner(claim, member.name(), Some(member), is_condemned);
         }
     }
 
     fn settle_owner(
         &mut self,
         claim: &Arc<coracle_api::Object>,
+        pod: &str,
         member: Option<&Member>,
         is_condemned: bool,
     ) {
-        let pod = member.map(|member| &*member.object);
-        let (write, note) = claims::settle_owner(self.set, claim, pod, is_condemned);
+        let there = member.map(|member| &*member.object);
+        let (write, note) = claims::settle_owner(self.set, claim, pod, there, is_condemned);
         self.plan.writes.extend(write);
         self.plan.notes.extend(note);
     }

@@ -11,9 +11,6 @@ use super::identity::{REVISION_LABEL, parent_and_ordinal};
 use super::set::Set;
 use crate::pods;
 
-/// How long after a pod's `startTime` the node's first report on it comes at most.
-const REPORT_DELAY: SignedDuration = SignedDuration::from_secs(2);
-
 /// A pod of a set.
 #[derive(Clone)]
 pub(super) struct Member {
@@ -73,26 +70,14 @@ impl Member {
 
     /// Whether this pod was Ready at any time, as far as its status tells.
     ///
-    /// The node sets the condition Ready to False in its first report on the pod, and touches its
-    /// `lastTransitionTime` only when it turns. A pod that is not Ready and whose condition is as
-    /// old as that report was therefore never Ready. The report is as old as `Initialized`, which
-    /// never turns in a pod without init containers, or at most [`REPORT_DELAY`] younger than
-    /// `startTime`; a pod that was Ready for a moment within that time is not missed by anybody.
+    /// The node's first report on a pod says that it is not Ready since `startTime`, however late it
+    /// is made; a pod that was Ready and is not any more, is not since a later second.
     pub fn was_ever_ready(&self) -> bool {
         let Some(ready) = pods::condition(&self.pod, "Ready") else { return false };
-        let turned = ready.last_transition_time.as_ref().map(|time| time.0);
-        let is_new = turned.zip(self.first_report()).is_none_or(|(turned, first)| turned <= first);
-        ready.status == "True" || !is_new
-    }
-
-    /// The latest that the node's first report on the pod can have been.
-    fn first_report(&self) -> Option<Timestamp> {
-        let has_init = self.pod.spec.as_ref().is_some_and(|spec| spec.init_containers.is_some());
-        let initialized = pods::condition(&self.pod, "Initialized").filter(|_| !has_init);
-        let initialized = initialized.and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0);
         let started = self.pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-        let started = started.and_then(|time| time.0.checked_add(REPORT_DELAY).ok());
-        initialized.max(started)
+        let turned = ready.last_transition_time.as_ref();
+        let later = turned.zip(started).is_some_and(|(turned, started)| turned.0 > started.0);
+        ready.status == "True" || later
     }
 }
 

@@ -396,19 +396,13 @@ fn a_pod_that_worked_once_holds_up_its_successor() {
 }
 
 #[test]
-fn a_first_report_that_comes_late_makes_no_pod_a_working_one() {
-    let mut world = world(web(1, "OrderedReady"));
+fn a_pod_that_worked_for_a_moment_has_worked() {
+    let mut world = world(web(2, "OrderedReady"));
+    world.ready("web-0");
+    world.pass(1, CONTROLLER);
     world.unready("web-0");
-    world.edit("pods", "web-0", |pod| {
-        let at = "2026-01-01T00:01:00Z";
-        let condition = |name: &str, status: &str| {
-            json!({"type": name, "status": status, "lastTransitionTime": at})
-        };
-        pod["status"]["conditions"] =
-            json!([condition("Ready", "False"), condition("Initialized", "True")]);
-    });
     world.image("web:2");
-    assert_eq!(world.deleting(), ["web-0"]);
+    assert_eq!(world.deleting(), [""; 0]);
 }
 
 #[test]
@@ -520,6 +514,26 @@ fn claims_are_owned_as_the_retention_policy_says() {
             assert_eq!(owners(&world, "www-web-0"), kept);
         }
     }
+}
+
+#[test]
+fn a_claim_that_is_to_be_kept_after_all_stays_with_the_next_pod() {
+    let keep = |when: &'static str| {
+        move |spec: &mut Value| {
+            spec["persistentVolumeClaimRetentionPolicy"] =
+                json!({"whenDeleted": "Retain", "whenScaled": when});
+        }
+    };
+    let mut world = world(web(1, "OrderedReady"));
+    world.play();
+    world.change(keep("Delete"));
+    world.scale(0);
+    assert_eq!(owners(&world, "www-web-0"), ["Pod"]);
+    world.scale(1);
+    world.change(keep("Retain"));
+    world.gone("web-0");
+    assert_eq!(world.pods(), ["web-0"]);
+    assert_eq!(owners(&world, "www-web-0"), [""; 0]);
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn decide_claim(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
         let pods = snapshot.list("pods", Some(&claim.metadata().namespace));
         let uses = |pod: &&Arc<Object>| {
             pod.str_at("/spec/nodeName").is_some()
+                && !is_shut_down(pod)
                 && claim_names(pod).any(|name| name == claim.metadata().name)
         };
         pods.into_iter().find(uses).map(|pod| {
@@ -63,6 +64,15 @@ fn decide_claim(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
         })
     };
     snapshot.get(key).map_or_else(Plan::default, |claim| protect(claim, CLAIM_FINALIZER, user))
+}
+
+/// Whether the node is done with a pod, and only a finalizer still holds its object. With
+/// `Foreground`, the pod itself waits for the claims that it owns by a set's retention policy: they
+/// must not wait for the pod. A pod that was deleted by force has no grace either, but no end yet.
+fn is_shut_down(pod: &Object) -> bool {
+    let no_grace = pod.value()["metadata"]["deletionGracePeriodSeconds"] == 0;
+    let ended = matches!(pod.str_at("/status/phase"), Some("Failed" | "Succeeded"));
+    pod.metadata().is_deleting() && no_grace && ended
 }
 
 fn decide_volume(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {

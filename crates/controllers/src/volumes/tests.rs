@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::plan::Propagation;
 use crate::world::World;
 
 const ALL: &[&str] = &[
@@ -147,6 +148,26 @@ fn a_claim_in_use_stays_until_its_pod_is_gone() {
     world.stopped("web");
     world.settle(ALL);
     assert_eq!(world.names(CLAIMS), [""; 0]);
+}
+
+/// With `Foreground`, a pod waits for the claims that it owns, and they must not wait for the pod.
+#[test]
+fn a_claim_does_not_wait_for_a_pod_that_only_a_finalizer_holds() {
+    for (phase, kept) in [("Running", true), ("Failed", false)] {
+        let mut world = world("standard");
+        world.create(pod());
+        world.settle(ALL);
+        world.delete("pods", "web", Some(Propagation::Foreground));
+        world.delete(CLAIMS, "www", None);
+        world.settle(ALL);
+        assert!(world.get(CLAIMS, "www").metadata().is_deleting());
+        world.edit("pods", "web", |pod| {
+            pod["status"]["phase"] = json!(phase);
+            pod["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        });
+        world.settle(ALL);
+        assert_eq!(world.find(CLAIMS, "www").is_some(), kept, "{phase}");
+    }
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl Zone {
         self.add(&format!("svc.{domain}"), 0, None);
         self.add(&format!("pod.{domain}"), 0, None);
         let server = format!("ns.dns.{domain}");
-        self.add(&server, SERVICE_TTL, Some(Data::Address(config.dns_ip)));
+        self.add(&server, SERVICE_TTL, Some(Data::Address(config.dns_ip())));
         let version = Data::Text(SPECIFICATION.to_owned());
         self.add(&format!("dns-version.{domain}"), SERVICE_TTL, Some(version));
     }

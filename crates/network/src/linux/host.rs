@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 
@@ -13,7 +13,7 @@ use super::netlink::{Refused, Socket};
 use super::ranges::{self, FALLBACK_METRIC, HostRoute};
 use super::route::{self, End, Link, Mac, Route, RouteKind};
 use super::{forwarding, names, nft, refused, ruleset, unreadable};
-use crate::{NetworkConfig, NetworkError};
+use crate::{AskedRanges, NetworkConfig, NetworkError};
 
 /// Hardware addresses of the link; known to both ends, so that nobody need ask.
 pub const HOST_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 1];
@@ -21,6 +21,9 @@ pub const HOST_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 1];
 pub const NODE_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 2];
 
 const DEFAULT_MTU: u32 = 1500;
+
+/// The file of the ranges of pods and of Services.
+const RANGES: &str = "ranges";
 
 /// The host's network namespace, and the sockets to change it.
 #[derive(Debug)]
@@ -49,8 +52,22 @@ impl Host {
         if let Some(former) = former.filter(|former| *former != chosen) {
             self.leave_range(&link, former)?;
         }
-        remember_range(config, chosen)?;
+        remember(&range_file(config), &[chosen])?;
         Ok(chosen)
+    }
+
+    /// The ranges of pods and Services that this cluster has, or from now on.
+    pub fn choose_ranges(
+        &mut self,
+        cluster_name: &str,
+        state_dir: &Path,
+        asked: AskedRanges,
+    ) -> Result<(Ipv4Net, Ipv4Net), NetworkError> {
+        let routes = self.routes().map_err(unreadable("list routes"))?;
+        let (former, link) = (former_ranges(state_dir), names::host_link(cluster_name));
+        let (pods, services) = ranges::choose(asked, former, &link, &routes)?;
+        remember(&state_dir.join(RANGES), &[pods, services])?;
+        Ok((pods, services))
     }
 
     fn routes(&mut self) -> io::Result<Vec<HostRoute>> {
@@ -217,20 +234,31 @@ pub fn unless(code: i32) -> impl FnOnce(Refused) -> Result<(), Refused> {
     }
 }
 
+/// The ranges of pods and of Services at the last start.
+pub fn former_ranges(state_dir: &Path) -> Option<(Ipv4Net, Ipv4Net)> {
+    let ranges = remembered(&state_dir.join(RANGES))?;
+    Some((*ranges.first()?, *ranges.get(1)?))
+}
+
 fn range_file(config: &NetworkConfig) -> PathBuf {
     config.state_dir.join("lb-range")
 }
 
-/// The range of the last time; a file that cannot be read or parsed counts as none.
+/// The load balancer range of the last time.
 fn remembered_range(config: &NetworkConfig) -> Option<Ipv4Net> {
-    fs::read_to_string(range_file(config)).ok()?.trim().parse().ok()
+    remembered(&range_file(config))?.first().copied()
 }
 
-fn remember_range(config: &NetworkConfig, range: Ipv4Net) -> Result<(), NetworkError> {
-    let path = range_file(config);
+/// Ranges, a line each; a file that cannot be read or parsed counts as none.
+fn remembered(file: &Path) -> Option<Vec<Ipv4Net>> {
+    fs::read_to_string(file).ok()?.lines().map(|line| line.parse().ok()).collect()
+}
+
+fn remember(file: &Path, ranges: &[Ipv4Net]) -> Result<(), NetworkError> {
+    let text: String = ranges.iter().map(|range| format!("{range}\n")).collect();
     let write = || {
-        fs::create_dir_all(&config.state_dir)?;
-        fs::write(&path, format!("{range}\n"))
+        fs::create_dir_all(file.parent().unwrap_or(file))?;
+        fs::write(file, text)
     };
-    write().map_err(|source| NetworkError::State { path: path.clone(), source })
+    write().map_err(|source| NetworkError::State { path: file.to_owned(), source })
 }

@@ -30,7 +30,7 @@ use self::host::Host;
 use self::namespace::Namespace;
 use self::netlink::Refused;
 use self::node::Node;
-use crate::{ClusterLink, Kernel, NetworkConfig, NetworkError, PodLink, ServiceMap};
+use crate::{AskedRanges, ClusterLink, Kernel, NetworkConfig, NetworkError, PodLink, ServiceMap};
 
 /// The network of this machine.
 #[derive(Debug)]
@@ -48,6 +48,25 @@ impl LinuxKernel {
     /// When netlink sockets cannot be opened.
     pub fn new(config: NetworkConfig) -> Result<Self, NetworkError> {
         Ok(Self { config, host: Mutex::new(Host::here()?), node: Mutex::new(None) })
+    }
+
+    /// The ranges of pods and of Services for the cluster whose network state is in `state_dir`:
+    /// those of its first start, as asked for then or else the first that were free.
+    ///
+    /// # Errors
+    /// When they are taken on this host, too small, or not those of the first start.
+    pub fn choose_ranges(
+        cluster_name: &str,
+        state_dir: &Path,
+        asked: AskedRanges,
+    ) -> Result<(Ipv4Net, Ipv4Net), NetworkError> {
+        Host::here()?.choose_ranges(cluster_name, state_dir, asked)
+    }
+
+    /// The ranges of the cluster's last start, if there was one: what is left of it lies there.
+    #[must_use]
+    pub fn former_ranges(state_dir: &Path) -> Option<(Ipv4Net, Ipv4Net)> {
+        host::former_ranges(state_dir)
     }
 
     /// The file that holds the node's namespace.

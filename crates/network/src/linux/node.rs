@@ -89,7 +89,7 @@ impl Node {
             services: Mutex::new(Services { nft, held: None }),
             facts: NodeFacts {
                 node_ip: config.node_ip(),
-                dns_ip: config.dns_ip,
+                dns_ip: config.dns_ip(),
                 service_cidr: config.service_cidr,
                 lb_range,
             },

@@ -10,7 +10,7 @@ use crate::fixtures::{config, endpoint, service, slice};
 fn map(service: &Service, slices: &[EndpointSlice]) -> String {
     let mut text = String::new();
     for (frontend, target) in service_map([service], slices, &config()).targets {
-        if frontend.ip == config().api_ip {
+        if frontend.ip == config().api_ip() {
             continue;
         }
         let backends: Vec<String> = target
@@ -54,7 +54,7 @@ fn a_cluster_ip_leads_to_ready_endpoints() {
 fn the_api_server_is_always_there() {
     let map = service_map([], [], &config());
     let (frontend, target) = map.targets.first_key_value().unwrap();
-    assert_eq!((frontend.ip, frontend.port), (config().api_ip, 443));
+    assert_eq!((frontend.ip, frontend.port), (config().api_ip(), 443));
     assert_eq!(target.backends, [Backend { ip: config().host_ip(), port: 6443 }]);
 }
 

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::observed::Observed;
+use super::observed::{Observed, after};
 use super::spec;
 
 struct Finding {
@@ -66,6 +67,7 @@ fn condition(
     let status = if finding.status { "True" } else { "False" };
     let since = match old.iter().find(|it| it.type_ == name) {
         Some(known) if known.status == status => known.last_transition_time.clone(),
+        Some(_) if name == "Ready" && !finding.status => Some(turned_back(pod, now)),
         Some(_) => None,
         // What never was has not been since the node took the pod on, however late that is told:
         // who reads it can tell a pod that was never Ready from one that was.
@@ -81,6 +83,14 @@ fn condition(
         message: Some(finding.message.clone()).filter(|message| !message.is_empty()),
         observed_generation: pod.metadata.generation,
     }
+}
+
+/// When a pod that was Ready stopped being it: later than its start by the API's whole seconds, so
+/// that nobody takes it for one that never was.
+fn turned_back(pod: &Pod, now: Timestamp) -> Time {
+    let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let earliest = started.map_or(now, |started| after(started.0, 1));
+    spec::api_time(now.max(earliest))
 }
 
 fn initialized(phase: &str, init: &[ContainerStatus], app: &[ContainerStatus]) -> Finding {

@@ -105,6 +105,10 @@ fn waiting(
         return None;
     }
     let due = next_start(pod, container, init, seen)?.0;
+    if seen.is_held() {
+        let message = format!("an earlier pod {} is still ending on this node", spec::name(pod));
+        return Some(wait(initial_reason(pod), message));
+    }
     if let Some(failure) = &state.image.failure {
         let image = container.image.as_deref().unwrap_or_default();
         // The error itself is shown first; what follows is waiting for the next attempt.

@@ -23,6 +23,7 @@ pub use observed::{
 };
 pub use plan::{Step, plan};
 pub use probes::{Outcome, ProbeKind, ProbeSeen};
+pub(crate) use spec::grace_seconds;
 pub use spec::{PullDecision, PullPolicy, RestartPolicy, pull_decision, pull_policy};
 pub use status::status;
 

@@ -23,6 +23,8 @@ const VOLUME_BACKOFF_SECONDS: (u32, u32) = (1, 122);
 pub struct Observed {
     /// The API object is gone or is another pod now: what runs must end.
     pub gone: bool,
+    /// Something of another pod of this name is left on the node: nothing begins before it is gone.
+    pub predecessor: bool,
     /// The node's address.
     pub host_ip: Option<Ipv4Addr>,
     /// When the node took the pod on.
@@ -202,6 +204,11 @@ impl Observed {
     /// The container's entry, made when missing.
     pub fn container(&mut self, name: &str) -> &mut ContainerSeen {
         self.containers.entry(name.to_owned()).or_default()
+    }
+
+    /// Whether the pod waits for the end of another one of its name.
+    pub(crate) fn is_held(&self) -> bool {
+        self.predecessor && self.sandbox.is_none()
     }
 
     /// All volumes are in place.

@@ -196,6 +196,9 @@ fn stop(
 }
 
 fn run(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
+    if seen.is_held() {
+        return;
+    }
     if !seen.volumes_ready {
         return retry(seen.volumes_failure.as_ref(), Step::MountVolumes, now, steps);
     }

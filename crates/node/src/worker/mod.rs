@@ -46,6 +46,8 @@ pub(crate) enum Message {
     Pulled { container: String, attempt: u32, result: Result<(u64, Duration), String> },
     /// A probe ended.
     Probed { container: String, kind: ProbeKind, id: String, outcome: Outcome },
+    /// Nothing is left of another pod of this name.
+    NameReleased,
     /// An object that pods refer to changed: resource and name.
     Referred { resource: Arc<str>, name: Arc<str> },
 }
@@ -82,14 +84,19 @@ pub(crate) struct Start {
 pub(crate) fn spawn(context: Arc<Context>, start: Start) -> mpsc::UnboundedSender<Message> {
     let (outbox, inbox) = mpsc::unbounded_channel();
     let sender = outbox.clone();
+    let id = PodId::of(&start.pod);
+    if start.sandbox.is_some() {
+        context.hold_name(&id);
+    }
     let seen = Observed {
+        predecessor: !context.take_name(&id),
         host_ip: Some(context.link.node_ip),
         accepted_at: Some(context.client.now()),
         rejection: start.rejection,
         ..Observed::default()
     };
     let worker = Worker {
-        id: PodId::of(&start.pod),
+        id,
         object: start.object,
         pod: start.pod,
         seen,
@@ -114,7 +121,7 @@ impl Worker {
         loop {
             let wake = self.settle().await;
             if self.finished && wake.is_none() && self.is_bare() {
-                self.context.forget(&self.id.uid);
+                self.context.forget(&self.id);
                 self.context.remove_logs(&self.id);
                 return;
             }
@@ -280,6 +287,7 @@ impl Worker {
             Message::Probed { container, kind, id, outcome } => {
                 self.probed(&container, kind, &id, &outcome);
             }
+            Message::NameReleased => self.seen.predecessor = !self.context.take_name(&self.id),
             Message::Referred { resource, name } => self.referred(&resource, &name).await,
         }
     }

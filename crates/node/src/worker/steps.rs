@@ -13,6 +13,7 @@ use crate::planner::{Note, ProbeKind, Step};
 use crate::pods::container::{kept, sandbox_spec};
 use crate::pods::files;
 use crate::probe;
+use crate::stop::stop_signal;
 use crate::volumes::VolumeError;
 use crate::volumes::mounter::{MountedVolumes, Mounter, persistent_directories, unmount_all};
 
@@ -20,7 +21,6 @@ use crate::volumes::mounter::{MountedVolumes, Mounter, persistent_directories, u
 pub(super) const POD_FILES: [(&str, &str); 3] =
     [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
 
-const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 
 /// A volume that is not in place.
@@ -175,14 +175,8 @@ impl Worker {
     }
 
     async fn stop_container(&mut self, name: &str, id: &str, deadline: Timestamp) {
-        let own = self.spec_of(name).and_then(|(_, it)| it.lifecycle?.stop_signal);
-        let of_image = || {
-            let image = self.spec_of(name).and_then(|(_, it)| it.image).unwrap_or_default();
-            let image = self.context.images.find(&image).ok().flatten();
-            image.map(|image| image.config.config.stop_signal.clone())
-        };
-        let signal = own.or_else(of_image).and_then(|text| signal_number(&text));
-        self.signal(name, id, signal.unwrap_or(SIGTERM)).await;
+        let container = self.spec_of(name).map(|(_, container)| container).unwrap_or_default();
+        self.signal(name, id, stop_signal(&container, &self.context.images)).await;
         self.seen.stopping(name, deadline);
     }
 
@@ -258,44 +252,5 @@ impl Worker {
     /// Tells logs, exec and attach what there is.
     pub(super) fn show(&self) {
         self.context.show(&self.id, &self.seen, self.sandbox.as_ref());
-    }
-}
-
-/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`.
-fn signal_number(text: &str) -> Option<i32> {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    if let Ok(number) = text.parse() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let name = text.to_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
-        return Some(34 + offset).filter(|number| *number <= 64);
-    }
-    let index = NAMES.iter().position(|known| *known == name)?;
-    i32::try_from(index).ok().map(|index| index + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::signal_number;
-
-    #[test]
-    fn signals_by_name_and_number() {
-        for (text, number) in [
-            ("SIGTERM", Some(15)),
-            ("quit", Some(3)),
-            ("9", Some(9)),
-            ("SIGRTMIN+3", Some(37)),
-            ("SIGNONE", None),
-            ("0", None),
-        ] {
-            assert_eq!(signal_number(text), number, "{text}");
-        }
     }
 }

@@ -123,7 +123,7 @@ impl World {
             ca_bundle: authority.to_owned(),
             api_address: link.host_ip,
             api_port: self.network.api_port,
-            dns_address: self.network.dns_ip,
+            dns_address: self.network.dns_ip(),
             services: self.network.service_cidr,
             load_balancers: link.lb_range,
             volumes_dir: self.path("volumes").display().to_string(),

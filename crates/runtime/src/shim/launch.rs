@@ -1,27 +1,38 @@
-//! The only place that calls libcontainer: starts a container's program, or a command beside it.
+//! Starts a container's program, or a command beside it.
+//!
+//! A start is one fork of the shim, which has one thread, so that the child may run any code: it
+//! moves into the container (or makes it), takes its streams and becomes the program. Through a
+//! pipe that closes with that it tells [`STARTED`], or the error that kept it from it.
 
 use std::fs::{self, File};
-use std::io::{self, IoSliceMut, Read};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
-use caps::{Capability, CapsHashSet};
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::syscall::syscall::SyscallType;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use seccompiler::BpfProgram;
+use nix::libc;
+use nix::sched::{CloneFlags, setns, unshare};
 
-use super::executor::{Program, errno_text};
-use super::oci;
-use crate::boot::{SandboxDir, write_json};
+use super::limits::Limits;
+use super::program::{Program, errno_text, no_directory, working_directory};
+use super::root::Root;
+use super::streams::{Ends, Streams};
+use crate::boot::SandboxDir;
 use crate::cgroup::Cgroup;
 use crate::protocol::Failure;
+use crate::tree::Tree;
 use crate::{
-    ContainerSpec, ExecSpec, SandboxSpec, Seccomp, StartError, StartErrorKind, capabilities,
-    mounts, seccomp, sys,
+    ContainerSpec, ExecSpec, SandboxSpec, StartError, StartErrorKind, mounts, process::ProcessId,
+    sys,
 };
+
+/// What the child says last, when all that is left is to become the program.
+const STARTED: &[u8] = b"started";
+
+/// The number of the only descriptor that a child keeps besides its streams.
+const REPORT: i32 = 3;
 
 /// What a container of this pod is started with.
 pub struct Ground<'a> {
@@ -33,67 +44,22 @@ pub struct Ground<'a> {
     pub namespace_init: Option<i32>,
 }
 
-/// What a container may do, worked out once for its first process and every later command.
-#[derive(Debug)]
-pub struct Limits {
-    pub capabilities: CapsHashSet,
-    filters: Vec<BpfProgram>,
+/// Where a process is to be.
+enum Place<'a> {
+    /// In a container that it makes.
+    New(Root<'a>),
+    /// In the container of this process.
+    Of(i32),
 }
 
-/// The shim's ends of a process's streams.
-#[derive(Debug, Default)]
-pub struct Streams {
-    pub stdin: Option<OwnedFd>,
-    pub stdout: Option<OwnedFd>,
-    pub stderr: Option<OwnedFd>,
-    /// In place of the three.
-    pub terminal: Option<OwnedFd>,
-}
-
-/// The process's ends.
-struct Ends {
-    stdin: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
-
-impl Limits {
-    /// From a container's specification; a profile's file is read here.
-    pub fn of(spec: &ContainerSpec) -> Result<Self, Failure> {
-        let bounds =
-            capabilities::own_bounds().map_err(|e| Failure::step("read capabilities", e))?;
-        let capabilities =
-            capabilities::of_container(spec, &bounds).map_err(Failure::InvalidSpec)?;
-        let profile = match &spec.seccomp {
-            _ if spec.privileged => None,
-            Seccomp::Unconfined => None,
-            Seccomp::RuntimeDefault => Some(seccomp::default_profile(&capabilities)),
-            Seccomp::Local(path) => Some(read_profile(path, &capabilities)?),
-        };
-        let filters = profile.map(|profile| seccomp::compile(&profile)).transpose();
-        let filters = filters.map_err(|error| setup(error.to_string()))?.unwrap_or_default();
-        Ok(Self { capabilities, filters })
-    }
-
-    /// What the library must leave so that [`Program`] can load the filters and drop the rest.
-    fn until_exec(&self) -> CapsHashSet {
-        let mut set = self.capabilities.clone();
-        if !self.filters.is_empty() {
-            set.extend([Capability::CAP_SYS_ADMIN, Capability::CAP_SETPCAP]);
-        }
-        set
-    }
-}
-
-fn read_profile(path: &Path, held: &CapsHashSet) -> Result<seccomp::Profile, Failure> {
-    let text = fs::read(path).map_err(|error| {
-        setup(format!("cannot load seccomp profile {}: {error}", path.display()))
-    })?;
-    seccomp::parse_profile(&text, held).map_err(|error| setup(error.to_string()))
-}
-
-fn setup(message: String) -> Failure {
-    Failure::Start(StartError { kind: StartErrorKind::Setup, message })
+/// A process to be.
+struct Start<'a> {
+    program: Program<'a>,
+    place: Place<'a>,
+    cgroup: &'a Cgroup,
+    /// Whose process namespace it is to be in, if neither an own nor the shim's.
+    namespace_of: Option<i32>,
+    stdin: bool,
 }
 
 /// Makes the container's root, its group and its process, and lets it run. Returns the process's
@@ -103,211 +69,237 @@ pub fn start(
     spec: &ContainerSpec,
     limits: &Limits,
 ) -> Result<(i32, Streams), Failure> {
-    let bundle = ground.dir.container(&spec.id);
     check_sources(spec)?;
-    let rootfs =
-        make_root(&bundle, spec).map_err(|e| mount_error(format!("mount the image: {e}")))?;
-    make_working_directory(&rootfs, spec)?;
-    let until_exec = limits.until_exec();
-    let context = context(ground, &rootfs, spec, &until_exec);
-    let oci = oci::spec(spec, &context.as_context(ground)).map_err(|e| setup(chain(&e)))?;
-    write_json(&bundle.join("config.json"), &oci)
-        .map_err(|e| Failure::step("write config.json", e))?;
-
-    let attempt = Attempt::prepare(&bundle, spec, limits, spec.tty, spec.stdin)?;
-    let builder = attempt.builder(ground, spec)?;
-    let built = builder.as_init(&bundle).with_systemd(false).with_detach(true).build();
-    restore_dumpable();
-    let mut container = match built {
-        Ok(container) => container,
-        Err(error) => return Err(attempt.failure(&error)),
-    };
-    let pid = container.pid().map_or(0, |pid| pid.as_raw());
-    adjust_oom_score(pid, spec.oom_score_adj);
-    // Its program does not run yet.
-    if let Err(error) = context.cgroup.complete(spec.privileged) {
-        return Err(Failure::step("complete the control group", error));
+    let image = make_root(&ground.dir.container(&spec.id), spec)
+        .map_err(|error| mount_error(format!("mount the image: {error}")))?;
+    make_working_directory(&image, spec)?;
+    let cgroup = ground.cgroup.child(&spec.id);
+    cgroup.create(&spec.resources).map_err(|e| Failure::step("create the control group", e))?;
+    cgroup
+        .restrict(spec.privileged)
+        .map_err(|error| Failure::step("restrict the control group", error))?;
+    let shm = if ground.sandbox.host_ipc { "/dev/shm".into() } else { ground.dir.shm() };
+    Start {
+        program: program(ground, spec, limits, &spec.args, spec.tty),
+        place: Place::New(Root { image: &image, container: spec, shm: &shm, cgroup: &cgroup }),
+        cgroup: &cgroup,
+        namespace_of: ground.namespace_init,
+        stdin: spec.stdin,
     }
-    if let Err(error) = container.start() {
-        return Err(attempt.failure(&error));
-    }
-    Ok((pid, attempt.finish()?))
+    .fork(ground.sandbox.host_pid)
 }
 
-/// Runs a command in a running container.
+/// Runs a command in the running container whose first process is `first`.
 pub fn exec(
     ground: &Ground<'_>,
     container: &ContainerSpec,
+    first: i32,
     limits: &Limits,
     spec: &ExecSpec,
 ) -> Result<(i32, Streams), Failure> {
-    let bundle = ground.dir.container(&container.id);
-    let until_exec = limits.until_exec();
-    let rootfs = bundle.join("rootfs");
-    let context = context(ground, &rootfs, container, &until_exec);
-    let process = oci::process(container, &context.as_context(ground), &spec.args, spec.tty);
-    let process = process.map_err(|e| setup(chain(&e)))?;
-    let file = bundle.join("process.json");
-    write_json(&file, &process).map_err(|e| Failure::step("write process.json", e))?;
-
-    let attempt = Attempt::prepare(&bundle, container, limits, spec.tty, spec.stdin)?;
-    let builder = attempt.builder(ground, container)?;
-    let built = builder.as_tenant().with_process(Some(file)).with_detach(true).build();
-    restore_dumpable();
-    match built {
-        Ok(pid) => {
-            adjust_oom_score(pid.as_raw(), container.oom_score_adj);
-            Ok((pid.as_raw(), attempt.finish()?))
-        }
-        Err(error) => Err(attempt.failure(&error)),
+    Start {
+        program: program(ground, container, limits, &spec.args, spec.tty),
+        place: Place::Of(first),
+        cgroup: &ground.cgroup.child(&container.id),
+        namespace_of: Some(first),
+        stdin: spec.stdin,
     }
+    .fork(ground.sandbox.host_pid)
 }
 
-/// The parts of [`oci::Context`] that are made here.
-struct OwnedContext<'a> {
-    rootfs: &'a Path,
-    shm: std::path::PathBuf,
-    cgroup: Cgroup,
-    capabilities: &'a CapsHashSet,
+fn program<'a>(
+    ground: &Ground<'a>,
+    container: &'a ContainerSpec,
+    limits: &'a Limits,
+    arguments: &'a [String],
+    terminal: bool,
+) -> Program<'a> {
+    Program { container, limits, hostname: &ground.sandbox.hostname, arguments, terminal }
 }
 
-fn context<'a>(
-    ground: &Ground<'_>,
-    rootfs: &'a Path,
-    spec: &ContainerSpec,
-    capabilities: &'a CapsHashSet,
-) -> OwnedContext<'a> {
-    let shm = if ground.sandbox.host_ipc { "/dev/shm".into() } else { ground.dir.shm() };
-    OwnedContext { rootfs, shm, cgroup: ground.cgroup.child(&spec.id), capabilities }
-}
-
-impl OwnedContext<'_> {
-    fn as_context<'a>(&'a self, ground: &'a Ground<'_>) -> oci::Context<'a> {
-        let namespace = ground.namespace_init.map(|pid| format!("/proc/{pid}/ns/pid").into());
-        oci::Context {
-            sandbox: ground.sandbox,
-            rootfs: self.rootfs,
-            shm: &self.shm,
-            cgroup: &self.cgroup,
-            process_namespace: namespace,
-            capabilities: self.capabilities,
-        }
-    }
-}
-
-/// One start of a process, with what must outlive the library's part in it.
-struct Attempt {
-    program: Program,
-    report: File,
-    console: Option<(UnixListener, std::path::PathBuf)>,
-    ends: Option<Ends>,
-    streams: Streams,
-    uid: u32,
-}
-
-impl Attempt {
-    fn prepare(
-        bundle: &Path,
-        container: &ContainerSpec,
-        limits: &Limits,
-        terminal: bool,
-        stdin: bool,
-    ) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::step("make the streams", error);
+impl Start<'_> {
+    fn fork(&self, host_pid: bool) -> Result<(i32, Streams), Failure> {
+        let failed = |error: io::Error| Failure::step("start a process", error);
         let (report, reporter) = io::pipe().map_err(failed)?;
-        let filters = limits.filters.clone();
-        let program = Program::new(reporter.into(), limits.capabilities.clone(), filters);
-        let uid = container.user.uid;
-        let report = File::from(OwnedFd::from(report));
-        let mut attempt =
-            Self { program, report, console: None, ends: None, streams: Streams::default(), uid };
-        if terminal {
-            attempt.console = Some(listen_for_terminal(bundle).map_err(failed)?);
-        } else {
-            let (streams, ends) = make_pipes(stdin, uid).map_err(failed)?;
-            (attempt.streams, attempt.ends) = (streams, Some(ends));
-        }
-        Ok(attempt)
-    }
-
-    fn builder(
-        &self,
-        ground: &Ground<'_>,
-        container: &ContainerSpec,
-    ) -> Result<ContainerBuilder, Failure> {
-        let prepare = || -> Result<ContainerBuilder, Box<dyn std::error::Error>> {
-            let builder = ContainerBuilder::new(container.id.clone(), SyscallType::default())
-                .with_root_path(ground.dir.library_state())?
-                .with_executor(self.program.clone());
-            let Some(ends) = &self.ends else {
-                let path = self.console.as_ref().map(|(_, path)| path.clone());
-                return Ok(builder.with_console_socket(path));
-            };
-            Ok(builder
-                .with_stdin(ends.stdin.try_clone()?)
-                .with_stdout(ends.stdout.try_clone()?)
-                .with_stderr(ends.stderr.try_clone()?))
+        let (terminal, streams, ends) = self.streams().map_err(failed)?;
+        let mut namespaces = match self.place {
+            Place::New(_) => libc::CLONE_NEWNS,
+            Place::Of(_) => 0,
         };
-        prepare().map_err(|error| Failure::step("prepare the container", error))
+        let joined = match self.namespace_of {
+            _ if host_pid => None,
+            Some(pid) => Some(PidNamespace::enter(pid).map_err(failed)?),
+            None => {
+                namespaces |= libc::CLONE_NEWPID;
+                None
+            }
+        };
+        let group = self.cgroup.open_unified().map_err(failed)?;
+        #[allow(unsafe_code, reason = "a shim has one thread")]
+        // SAFETY: the shim has one thread, so the child has everything it had.
+        let forked = unsafe { sys::fork(namespaces, group.as_ref().map(File::as_fd)) };
+        if let Ok(0) = forked {
+            self.be_child(ends, reporter.into());
+        }
+        drop(joined);
+        // A process that may not be forked is the container's failure: its limits forbid it.
+        let pid = forked.map_err(|error| setup(format!("fork: {error}")))?;
+        drop((ends, reporter));
+        let outcome = read_report(report, pid).and_then(|()| match terminal {
+            None => Ok(streams),
+            Some(socket) => Streams::of_terminal(&socket).map_err(failed),
+        });
+        if outcome.is_err() {
+            // It has ended, or is about to.
+            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None)
+                .map_err(|error| Failure::step("wait for the process's end", error))?;
+        }
+        Ok((pid, outcome?))
     }
 
-    /// Waits until the program runs, which closes its end of the report.
-    fn finish(mut self) -> Result<Streams, Failure> {
-        let failed = |error: io::Error| Failure::step("take the terminal", error);
-        if let Some((listener, _)) = &self.console {
-            let terminal = receive_terminal(listener).map_err(failed)?;
-            // So that the container's user may open its own terminal by name.
-            let peer = sys::terminal_peer(terminal.as_fd()).map_err(failed)?;
-            own(&peer, self.uid).map_err(failed)?;
-            self.streams.terminal = Some(terminal);
+    fn streams(&self) -> io::Result<(Option<UnixStream>, Streams, Ends)> {
+        if self.program.terminal {
+            let (ours, theirs) = UnixStream::pair()?;
+            return Ok((Some(ours), Streams::default(), Ends::Terminal(theirs)));
         }
-        drop(self.ends);
-        drop(self.program);
-        match read_report(&mut self.report) {
-            Some(error) => Err(Failure::Start(error)),
-            None => Ok(self.streams),
-        }
+        let (streams, ends) = Streams::pipes(self.stdin, self.program.container.user.uid)?;
+        Ok((None, streams, ends))
     }
 
-    /// What went wrong: the executor's own report, or else what the library says.
-    fn failure(mut self, error: &dyn std::error::Error) -> Failure {
-        drop(self.program);
-        // What was reported is there; its writer may live on, and must not be waited for.
-        let report = sys::set_nonblocking(self.report.as_fd()).map(|()| &mut self.report);
-        if let Some(error) = report.ok().and_then(read_report) {
-            return Failure::Start(error);
+    /// The child's whole life before its program's.
+    fn be_child(&self, ends: Ends, reporter: OwnedFd) -> ! {
+        // Nothing of the shim's may run here, whatever happens.
+        let outcome = catch_unwind(AssertUnwindSafe(|| match self.settle(&ends) {
+            Ok(()) => self.program_with_report(&reporter),
+            Err(error) => report(&reporter, &error),
+        }));
+        sys::exit_now(if outcome.is_ok() { 1 } else { 254 })
+    }
+
+    /// Moves to where the program is to be.
+    fn settle(&self, ends: &Ends) -> Result<(), StartError> {
+        let step = |what: &'static str| {
+            move |error: io::Error| start_error(format!("failed to {what}: {error}"))
+        };
+        // Nobody in the container may look into this process while it is still the engine's.
+        nix::sys::prctl::set_dumpable(false)
+            .map_err(|error| step("hide from the container")(error.into()))?;
+        self.cgroup.enter().map_err(step("enter the control group"))?;
+        adjust_oom_score(self.program.container.oom_score_adj);
+        if let Err(error) = sys::new_session_keyring() {
+            // Without the kernel's key management there is nothing to leave behind.
+            say!("warning: no session keyring: {error}");
         }
-        let message = chain(error);
-        if message.contains("rootfs") { mount_error(message) } else { setup(message) }
+        let is_new = match &self.place {
+            Place::New(root) => {
+                if self.cgroup.is_unified() {
+                    unshare(CloneFlags::CLONE_NEWCGROUP)
+                        .map_err(|error| step("hide the control groups")(error.into()))?;
+                }
+                root.enter()?;
+                true
+            }
+            Place::Of(pid) => {
+                join(*pid).map_err(step("join the container"))?;
+                false
+            }
+        };
+        let uid = self.program.container.user.uid;
+        ends.take(uid, is_new).map_err(step("take the streams"))
+    }
+
+    /// Keeps only the report and becomes the program.
+    fn program_with_report(&self, reporter: &OwnedFd) {
+        #[allow(unsafe_code, reason = "the shim's descriptors are not the container's")]
+        // SAFETY: from here to the program's start, or the child's end, only this number is used.
+        let reporter = unsafe {
+            let fd = libc::dup3(reporter.as_raw_fd(), REPORT, libc::O_CLOEXEC);
+            if fd != REPORT && reporter.as_raw_fd() != REPORT {
+                return report(reporter, &start_error(io::Error::last_os_error().to_string()));
+            }
+            if let Err(error) = sys::close_from(REPORT + 1) {
+                return report(reporter, &start_error(error.to_string()));
+            }
+            std::os::fd::BorrowedFd::borrow_raw(REPORT)
+        };
+        let started = || {
+            // Who does not hear it takes this process for dead, and kills it.
+            nix::unistd::write(reporter, STARTED).unwrap_or_default();
+        };
+        let error = self.program.run(started);
+        report(&reporter, &error);
     }
 }
 
-fn read_report(report: &mut File) -> Option<StartError> {
+/// While it exists, children of this process are born in another process namespace.
+struct PidNamespace(File);
+
+impl PidNamespace {
+    fn enter(pid: i32) -> io::Result<Self> {
+        let own = File::open("/proc/self/ns/pid")?;
+        setns(File::open(format!("/proc/{pid}/ns/pid"))?, CloneFlags::CLONE_NEWPID)?;
+        Ok(Self(own))
+    }
+}
+
+impl Drop for PidNamespace {
+    fn drop(&mut self) {
+        if let Err(error) = setns(&self.0, CloneFlags::CLONE_NEWPID) {
+            // Going on would start the next container inside this one.
+            say!("cannot return from a container's process namespace: {error}");
+            sys::exit_now(1);
+        }
+    }
+}
+
+/// Joins the mounts and the view of control groups of a container's first process.
+fn join(pid: i32) -> io::Result<()> {
+    let open = |kind: &str| File::open(format!("/proc/{pid}/ns/{kind}"));
+    let (cgroup, mounts) = (open("cgroup")?, open("mnt")?);
+    setns(cgroup, CloneFlags::CLONE_NEWCGROUP)?;
+    Ok(setns(mounts, CloneFlags::CLONE_NEWNS)?)
+}
+
+fn report(reporter: &impl AsFd, error: &StartError) {
+    let text = serde_json::to_vec(error).unwrap_or_default();
+    if let Err(error) = nix::unistd::write(reporter, &text) {
+        say!("cannot report a failed start: {error}");
+    }
+}
+
+/// Waits until the program runs, which closes its end of the report.
+fn read_report(report: io::PipeReader, pid: i32) -> Result<(), Failure> {
     let mut text = Vec::new();
-    // An error is no end, but then nothing more is there: what came before it is kept.
-    report.read_to_end(&mut text).ok();
-    serde_json::from_slice(&text).ok()
+    let mut report = File::from(OwnedFd::from(report));
+    report.read_to_end(&mut text).map_err(|error| Failure::step("wait for the process", error))?;
+    if text == STARTED {
+        return Ok(());
+    }
+    match serde_json::from_slice(&text) {
+        Ok(error) => Err(Failure::Start(error)),
+        Err(_) => {
+            // Dead on the way: mostly for want of memory.
+            if let Ok(process) = ProcessId::of(pid) {
+                process.kill().map_err(|error| Failure::step("kill the process", error))?;
+            }
+            let reason = "the process died before its program ran; is its memory limit too small?";
+            Err(setup(reason.to_owned()))
+        }
+    }
+}
+
+fn start_error(message: String) -> StartError {
+    StartError { kind: StartErrorKind::Setup, message }
+}
+
+fn setup(message: String) -> Failure {
+    Failure::Start(start_error(message))
 }
 
 fn mount_error(message: String) -> Failure {
     Failure::Start(StartError { kind: StartErrorKind::Mount, message })
 }
 
-/// The error and its causes, in one line, without repetitions.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// The library does not say which mount failed.
 fn check_sources(spec: &ContainerSpec) -> Result<(), Failure> {
     spec.mounts.iter().try_for_each(|mount| {
         let (source, target) = (mount.source.display(), mount.target.display());
@@ -320,7 +312,7 @@ fn check_sources(spec: &ContainerSpec) -> Result<(), Failure> {
     })
 }
 
-fn make_root(bundle: &Path, spec: &ContainerSpec) -> io::Result<std::path::PathBuf> {
+fn make_root(bundle: &Path, spec: &ContainerSpec) -> io::Result<PathBuf> {
     let rootfs = mounts::mount_overlay(bundle, &spec.rootfs.layers)?;
     // The root directory itself is the upper one; it must look like the image's.
     if let Some(layer) = spec.rootfs.layers.first() {
@@ -333,115 +325,24 @@ fn make_root(bundle: &Path, spec: &ContainerSpec) -> io::Result<std::path::PathB
 
 /// Makes a missing working directory, in the root or in the volume it lies in; as upstream.
 fn make_working_directory(rootfs: &Path, spec: &ContainerSpec) -> Result<(), Failure> {
-    let path = Path::new(oci::working_directory(spec));
-    let failed = |error: io::Error| {
-        let message = format!("chdir to cwd ({:?}) set in config.json failed: {error}", spec.cwd);
-        Failure::Start(StartError { kind: StartErrorKind::WorkingDirectory, message })
-    };
+    let path = Path::new(working_directory(spec));
+    let failed = |error: io::Error| Failure::Start(no_directory(path)(error));
     if !path.is_absolute() {
-        return Err(failed(io::Error::from(io::ErrorKind::NotFound)));
+        return Err(failed(nix::errno::Errno::ENOENT.into()));
     }
     let covering = spec.mounts.iter().filter(|mount| path.starts_with(&mount.target));
     let volume = covering.max_by_key(|mount| mount.target.components().count());
     let (root, below) = match volume {
         Some(mount) => (mount.source.as_path(), path.strip_prefix(&mount.target).unwrap_or(path)),
-        None => (rootfs, path.strip_prefix("/").unwrap_or(path)),
+        None => (rootfs, path),
     };
-    make_directories(root, below).map_err(failed)
-}
-
-/// `mkdir -p` that cannot be led out of `root` by links.
-fn make_directories(root: &Path, below: &Path) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let root = OwnedFd::from(File::open(root)?);
-    let mut walked = std::path::PathBuf::from("/");
-    for name in below.components() {
-        let parent = sys::open_in_root(root.as_fd(), &c_path(walked.as_os_str().as_bytes())?)?;
-        walked.push(name);
-        if sys::open_in_root(root.as_fd(), &c_path(walked.as_os_str().as_bytes())?).is_err() {
-            let mode = nix::sys::stat::Mode::from_bits_truncate(0o755);
-            nix::sys::stat::mkdirat(parent, name.as_os_str(), mode)?;
-        }
-    }
-    Ok(())
-}
-
-fn c_path(bytes: &[u8]) -> io::Result<std::ffi::CString> {
-    std::ffi::CString::new(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-fn make_pipes(stdin: bool, uid: u32) -> io::Result<(Streams, Ends)> {
-    let mut streams = Streams::default();
-    let input = if stdin {
-        let (ours, theirs) = {
-            let (read, write) = io::pipe()?;
-            (write, read)
-        };
-        streams.stdin = Some(ours.into());
-        OwnedFd::from(theirs)
-    } else {
-        OwnedFd::from(File::open("/dev/null")?)
-    };
-    let (stdout, theirs_out) = io::pipe()?;
-    let (stderr, theirs_err) = io::pipe()?;
-    streams.stdout = Some(stdout.into());
-    streams.stderr = Some(stderr.into());
-    let ends = Ends { stdin: input, stdout: theirs_out.into(), stderr: theirs_err.into() };
-    // So that the container's user may open /dev/stdout and its like.
-    own(&ends.stdout, uid)?;
-    own(&ends.stderr, uid)?;
-    if stdin {
-        own(&ends.stdin, uid)?;
-    }
-    Ok((streams, ends))
-}
-
-fn own(fd: &OwnedFd, uid: u32) -> io::Result<()> {
-    Ok(nix::unistd::fchown(fd, Some(uid.into()), None)?)
-}
-
-fn listen_for_terminal(bundle: &Path) -> io::Result<(UnixListener, std::path::PathBuf)> {
-    let path = bundle.join("tty.sock");
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // A socket's name is short, a bundle's path need not be.
-    std::env::set_current_dir(bundle)?;
-    let listener = UnixListener::bind("tty.sock");
-    std::env::set_current_dir("/")?;
-    Ok((listener?, path))
-}
-
-fn receive_terminal(listener: &UnixListener) -> io::Result<OwnedFd> {
-    let (stream, _) = listener.accept()?;
-    let mut byte = [0; 64];
-    let mut data = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([RawFd; 1]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut data, Some(&mut space), flags)?;
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = part
-            && let Some(fd) = fds.first()
-        {
-            #[allow(unsafe_code, reason = "taking over a received descriptor")]
-            // SAFETY: the kernel has just made this descriptor for us and nobody else owns it.
-            return Ok(unsafe { OwnedFd::from_raw_fd(*fd) });
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no terminal"))
+    Tree::open(root).and_then(|tree| tree.directory(below)).map(drop).map_err(failed)
 }
 
 /// A refused value changes nothing but the order in which the kernel kills.
-fn adjust_oom_score(pid: i32, score: i32) {
-    if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
-        say!("warning: cannot set oom_score_adj of process {pid} to {score}: {error}");
-    }
-}
-
-/// The library hides its caller from other processes; the engine must see the shim's namespaces.
-fn restore_dumpable() {
-    if let Err(error) = nix::sys::prctl::set_dumpable(true) {
-        say!("warning: cannot become dumpable again: {error}");
+fn adjust_oom_score(score: i32) {
+    let written = File::options().write(true).open("/proc/self/oom_score_adj");
+    if let Err(error) = written.and_then(|mut file| file.write_all(score.to_string().as_bytes())) {
+        say!("warning: cannot set oom_score_adj to {score}: {error}");
     }
 }

@@ -1,18 +1,20 @@
 //! The shim: one small process per pod, the parent of its containers.
 //!
 //! It holds the pod's namespaces (by being in them), starts and reaps its containers, writes their
-//! logs, and serves the engine on a Unix socket in the sandbox's directory. It has one thread,
-//! because libcontainer goes on running code after `clone`. It outlives the engine, and ends only
+//! logs, and serves the engine on a Unix socket in the sandbox's directory. It has one thread, so
+//! that its forks may run any code on their way to a program. It outlives the engine, and ends only
 //! by being killed, which also kills its containers.
 
-mod executor;
 mod launch;
+mod limits;
 mod log;
-mod oci;
 mod output;
 mod pod;
+mod program;
+mod root;
 mod server;
 mod setup;
+mod streams;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

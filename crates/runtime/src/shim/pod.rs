@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use nix::sys::wait::WaitStatus;
 
-use super::launch::{self, Ground, Limits, Streams};
+use super::launch::{self, Ground};
+use super::limits::Limits;
 use super::log::{LogFile, StreamName};
 use super::output::Output;
+use super::streams::Streams;
 use crate::boot::{Boot, SandboxDir};
 use crate::cgroup::Cgroup;
 use crate::protocol::{Failure, Reply};
@@ -182,7 +184,6 @@ impl Pod {
         group.kill_all(DEATH)?;
         mounts::unmount_below(&dir)?;
         group.remove()?;
-        remove_dir(&self.dir.library_state().join(id))?;
         if all {
             return remove_dir(&dir);
         }
@@ -197,7 +198,8 @@ impl Pod {
         let index = self.find(id)?;
         let managed = &self.containers[index];
         let live = managed.live.as_ref().ok_or_else(|| Failure::NotRunning(id.to_owned()))?;
-        let (pid, streams) = launch::exec(&self.ground(), &managed.spec, &live.limits, spec)?;
+        let (pid, streams) =
+            launch::exec(&self.ground(), &managed.spec, managed.container.pid, &live.limits, spec)?;
         let deadline = spec.timeout.map(|timeout| Instant::now() + timeout);
         self.commands.push(Command { pid, connection, deadline, timed_out: false });
         Ok(hand(streams))

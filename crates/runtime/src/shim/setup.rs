@@ -117,7 +117,7 @@ fn start_namespace_init(dir: &SandboxDir) -> io::Result<i32> {
     fs::create_dir_all(&root)?;
     #[allow(unsafe_code, reason = "a shim has one thread")]
     // SAFETY: the shim has one thread, so the child has everything it had.
-    match unsafe { sys::fork_in_new_pid_namespace() }? {
+    match unsafe { sys::fork(nix::libc::CLONE_NEWPID, None) }? {
         0 => {
             let code = match become_namespace_init(&root) {
                 Ok(()) => 0,

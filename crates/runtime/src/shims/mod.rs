@@ -2,13 +2,13 @@
 
 mod clean;
 mod client;
+mod program;
 mod streams;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::{
     RuntimeError, RuntimeEvent, Sandbox, SandboxSpec, Session,
 };
 use client::Client;
+use program::Program;
 
 /// How long a shim may take for an answer; it does everything in milliseconds.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -36,6 +37,7 @@ const STARTUP: Duration = Duration::from_secs(5);
 /// Containers in shims.
 pub struct Shims {
     config: Config,
+    program: Program,
     shared: Arc<Shared>,
 }
 
@@ -56,7 +58,8 @@ impl Shims {
         let found = made.and_then(|()| fs::canonicalize(&config.state_dir));
         let path = config.state_dir;
         let state_dir = found.map_err(|source| RuntimeError::State { path, source })?;
-        Ok(Self { config: Config { state_dir, ..config }, shared: Arc::default() })
+        let program = Program::of(config.shim_exe.clone());
+        Ok(Self { config: Config { state_dir, ..config }, program, shared: Arc::default() })
     }
 
     /// Removes the parent of the pods' control groups: for when the last sandbox has been removed.
@@ -182,9 +185,7 @@ impl Shims {
         write_json(&dir.boot_file(), &boot).map_err(failed)?;
         let log =
             OpenOptions::new().create(true).append(true).open(dir.log_file()).map_err(failed)?;
-        let program =
-            self.config.shim_exe.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let mut shim = Command::new(program);
+        let mut shim = Command::new(self.program.path());
         shim.arg("shim").arg(dir.path()).env_clear();
         shim.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = shim.spawn().map_err(failed)?;

@@ -98,7 +98,7 @@ impl Claims {
                 same_once_set(change, old, new, "/spec/volumeName")
             }
             None if !self.asked.contains(uid) => Err(format!("{} vanished", change.key)),
-            None => unused(change, uid, runtime),
+            None => unused(change, uid, before, runtime),
         }
     }
 
@@ -121,12 +121,14 @@ impl Claims {
     }
 }
 
-fn unused(change: &Change, uid: &str, runtime: &Runtime) -> Result<(), String> {
-    let user = runtime.sandboxes.values().find(|sandbox| {
+/// Nothing protects a claim from who deletes both it and, with no grace, the pod that uses it.
+fn unused(change: &Change, uid: &str, before: &Snapshot, runtime: &Runtime) -> Result<(), String> {
+    let user = runtime.sandboxes.iter().find(|(pod, sandbox)| {
         let running = sandbox.containers.values().any(|container| container.exit.is_none());
-        running && sandbox.claims.iter().any(|claim| claim == uid)
+        let uses = sandbox.claims.iter().any(|claim| claim == uid);
+        running && uses && before.contains_uid(pod)
     });
-    match user.and_then(|sandbox| sandbox.pod.metadata.name.as_deref()) {
+    match user.and_then(|(_, sandbox)| sandbox.pod.metadata.name.as_deref()) {
         Some(pod) => Err(format!("{} vanished while {pod} ran on it", change.key)),
         None => Ok(()),
     }

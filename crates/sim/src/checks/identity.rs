@@ -1,8 +1,22 @@
-//! Two pods of one identity never run at once.
+//! Two pods of one identity never run at once, and a node removes a pod after its containers.
 
 use std::collections::BTreeMap;
 
+use super::{Actor, Change};
 use crate::runtime::Runtime;
+
+/// Others than nodes may remove a pod's object at once: that is what no grace means.
+pub(super) fn removed(actor: &Actor, changes: &[Change], runtime: &Runtime) -> Result<(), String> {
+    let is_removed = |it: &&Change| *it.key.resource == *"pods" && it.new.is_none();
+    for change in changes.iter().filter(is_removed).filter(|_| *actor == Actor::Node) {
+        let uid = change.old.as_ref().map_or("", |pod| &pod.metadata().uid);
+        let left = runtime.sandboxes.get(uid);
+        if left.is_some_and(|it| it.containers.values().any(|it| it.exit.is_none())) {
+            return Err(format!("{} was removed while its containers ran", change.key));
+        }
+    }
+    Ok(())
+}
 
 pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     let mut running: BTreeMap<(&str, &str), &str> = BTreeMap::new();

@@ -94,6 +94,7 @@ impl Checks {
         runtime: &Runtime,
     ) -> Result<(), String> {
         self.writes += changes.iter().filter(|it| *it.key.resource != *"events").count() as u64;
+        identity::removed(actor, changes, runtime)?;
         self.order.check(actor, &self.shown, changes)?;
         self.claims.check(actor, &self.shown, changes, runtime)?;
         self.shown = now;

@@ -381,3 +381,34 @@ fn a_pod_whose_first_status_comes_late_was_still_never_ready() {
     assert_eq!(since, Some(accepted));
     assert_eq!(since, status.start_time.map(|time| time.0));
 }
+
+/// Whoever reads the status can tell such a pod from one that never was Ready.
+#[test]
+fn a_pod_that_was_ready_for_a_moment_is_not_ready_since_after_its_start() {
+    let mut world = one();
+    let started = world.now;
+    world.settle();
+    assert!(world.condition("Ready").starts_with("True"));
+    world.seen.sandbox_died(started);
+    let status = status(&world.pod, &world.seen, started);
+    let ready = status.conditions.iter().flatten().find(|it| it.type_ == "Ready").unwrap();
+    let since = ready.last_transition_time.as_ref().map(|time| time.0);
+    let later = started + jiff::SignedDuration::from_secs(1);
+    assert_eq!((ready.status.as_str(), since), ("False", Some(later)));
+}
+
+#[test]
+fn a_pod_waits_for_what_is_left_of_an_earlier_one_of_its_name() {
+    let mut world = one();
+    world.seen.predecessor = true;
+    world.run(60);
+    assert!(world.done.is_empty(), "{:?}", world.done);
+    assert_eq!(world.state("web"), "Waiting ContainerCreating");
+    let statuses = world.pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap();
+    let waiting = statuses[0].state.as_ref().unwrap().waiting.as_ref().unwrap();
+    let why = "an earlier pod p is still ending on this node";
+    assert_eq!(waiting.message.as_deref(), Some(why));
+    world.seen.predecessor = false;
+    world.run(60);
+    assert_eq!(world.phase(), "Running");
+}

@@ -1,0 +1,47 @@
+"""What we promised, and what each figure is compared with."""
+
+from bench.table import Bar
+
+COPY = "memory copy"
+
+BARS = {
+    "up: API answers": Bar("<=", 100),
+    "up: node Ready": Bar("<=", 250),
+    "engine at rest: resident": Bar("<=", 20),
+    "engine at rest: CPU": Bar("<=", 0.1),
+    "binary, stripped": Bar("<=", 20),
+    "memory a pod, 10 pods": Bar("<=", 1),
+    "memory a pod, 100 pods": Bar("<=", 1),
+    "pod: created to running": Bar("<=", 0, 6),
+    "set of 3, in order": Bar("<=", 300),
+    "set of 10, in order": Bar("<=", 1000),
+    "set of 50, parallel": Bar("<=", 3000),
+    "writes at rest": Bar("<=", 0),
+    "writes of 1,000 sets at rest": Bar("<=", 0),
+    "store: durable write, 1 writer, p50": Bar("<=", 0, 2),
+    "store: durable write, 64 writers": Bar(">=", 10_000),
+    "API: get, p99": Bar("<=", 1),
+    "API: list of 10,000 pods": Bar(">=", 500),
+    "API: write to the last of 1,000 watchers": Bar("<=", 10),
+    "app_rust: visits, 64 clients": Bar(">=", 20_000),
+    "app_rust: visits a bare fdatasync": Bar(">=", 3),
+    "app_rust: visits, 64 clients, p99": Bar("<=", 10),
+    "app_rust: resident": Bar("<=", 5),
+    "app_rust: ready": Bar("<=", 20),
+    "app_python: visits, 64 clients": Bar(">=", 2000),
+    "app_python: resident": Bar("<=", 60),
+    "app_python: ready": Bar("<=", 1000),
+    "app-python: set created to 3/3 Ready and in DNS, ordered":
+        Bar("<=", 300, 3),
+    "app-rust: set created to 2/2 Ready and in DNS, ordered": Bar("<=", 400),
+}
+
+# Those that are not taken beside each value: another row of the run.
+YARDSTICKS = {
+    "store: list of 10,000 objects": COPY,
+    "API: list of 10,000 pods": COPY,
+    "app-python: set created to 3/3 Ready and in DNS, ordered": "app_python: ready",
+    "app-python: set created to 3/3 Ready and in DNS, parallel": "app_python: ready",
+    "app-rust: set created to 2/2 Ready and in DNS, ordered": "app_rust: ready",
+    "app-rust: set created to 2/2 Ready and in DNS, parallel": "app_rust: ready",
+}

@@ -1,0 +1,193 @@
+"""The engine: how fast it starts, what it needs at rest, how fast pods and sets run."""
+
+import threading
+import time
+
+from bench import machine
+from bench.engine import Engine, directory, measured, started, until
+from bench.table import Table
+
+PODS = "/api/v1/namespaces/default/pods"
+CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
+SETS = "/apis/apps/v1/namespaces/default/statefulsets"
+LEASES = "/apis/coordination.k8s.io/v1/leases"
+AT_REST = 12
+BUSYBOX = "/bin/busybox"
+BARE_POD = "bare pod (clone, veth, overlay, exec)"
+
+
+def measure(table):
+    starts(table)
+    with started("busybox") as engine:
+        at_rest(table, engine)
+        pods(table, engine)
+        memory(table, engine)
+        sets(table, engine.client)
+        resting_sets(table, engine.client)
+
+
+def starts(table):
+    """On a data directory that is new, and on one that was used."""
+    new, again = [], []
+    for _ in range(7):
+        with directory() as home:
+            engine = Engine(home)
+            try:
+                new.append(engine.start())
+                engine.down()
+                again.append(engine.start())
+            finally:
+                engine.delete()
+    table.add("up: API answers", "ms", [answered for answered, _ in new])
+    table.add("up: node Ready", "ms", [ready for _, ready in new])
+    table.add("up again: API answers", "ms", [answered for answered, _ in again])
+    table.add("up again: node Ready", "ms", [ready for _, ready in again])
+
+
+def at_rest(table, engine):
+    """A cluster in which nothing happens: 30 s after it started, for 30 s."""
+    table.add("binary, stripped", "MiB", engine.program.stat().st_size / 2**20)
+    time.sleep(5)
+    table.add("writes at rest", f"in {AT_REST} s", writes(engine.client))
+    pid, _ = engine.processes()
+    table.add("engine at rest: CPU", "% of a core",
+              [machine.cpu_percent(pid, 10) for _ in range(1)])
+    table.add("engine at rest: resident", "MiB", machine.resident(pid))
+    table.add("engine at rest: proportional (PSS)", "MiB", machine.proportional(pid))
+
+
+def pod(name, image="busybox:1.36"):
+    """A pod whose container is ready as soon as it runs."""
+    return {"metadata": {"name": name, "labels": {"app": "bench"}}, "spec": pod_spec(image)}
+
+
+def pod_spec(image="busybox:1.36"):
+    return {"terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": image, "command": ["sleep", "100000"]}]}
+
+
+def is_running(pod):
+    """Whether its status says that its container runs."""
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    return bool(statuses) and all("running" in status["state"] for status in statuses)
+
+
+def pods(table, engine):
+    """One after the other beside the bare cost, then 100 at once."""
+    client, times, whole, bare, one = engine.client, [], [], [], Table()
+    for number in range(20):
+        measured(one, "bare-pod", engine.home, BUSYBOX)
+        bare.append(one.rows[BARE_POD].value)
+        name = f"one-{number}"
+        events = client.watch(PODS, f"fieldSelector=metadata.name%3D{name}")
+        begin = time.monotonic()
+        client.post(PODS, pod(name))
+        created = time.monotonic()
+        next(True for _, seen in events if is_running(seen))
+        end = time.monotonic()
+        times.append((end - created) * 1e3)
+        whole.append((end - begin) * 1e3)
+        events.close()
+        gone(client, PODS)
+        time.sleep(0.1)
+    table.add(BARE_POD, "ms", bare)
+    table.add("pod: created to running", "ms", times, BARE_POD, bare)
+    table.add("pod: asked for to running", "ms", whole)
+
+
+def many(client, count):
+    """Create so many pods; seconds until the last runs."""
+    events, waiting = client.watch(PODS), {f"many-{number}" for number in range(count)}
+    begin = time.monotonic()
+    for name in sorted(waiting):
+        client.post(PODS, pod(name))
+    while waiting:
+        _, seen = next(events)
+        if is_running(seen):
+            waiting.discard(seen["metadata"]["name"])
+    events.close()
+    return time.monotonic() - begin
+
+
+def memory(table, engine):
+    """What a pod costs: the engine's growth and the shim, the container's own process not counted.
+    PSS: all shims share the program's pages."""
+    client = engine.client
+    before = machine.proportional(engine.processes()[0])
+    for count in (10, 100):
+        took = many(client, count)
+        if count == 100:
+            table.add("100 pods at once", "s", took)
+        time.sleep(3)
+        pid, shims = engine.processes()
+        assert len(shims) == count, f"{len(shims)} shims for {count} pods"
+        used = machine.proportional(pid)
+        of_shims = sum(map(machine.proportional, shims))
+        table.add(f"memory a pod, {count} pods", "MiB", (used - before + of_shims) / count)
+        table.add(f"shim, {count} pods (PSS)", "MiB", of_shims / count)
+        table.add(f"engine with {count} pods: resident", "MiB", machine.resident(pid))
+        gone(client, PODS)
+
+
+def gone(client, *collections):
+    """Delete collections; return when all is gone."""
+    for collection in collections:
+        client.delete(collection)
+    until(lambda: not any(client.get(collection)["items"] for collection in collections))
+
+
+def stateful_set(name, replicas, policy):
+    labels = {"app": name}
+    claim = {"metadata": {"name": "www"},
+             "spec": {"accessModes": ["ReadWriteOnce"],
+                      "resources": {"requests": {"storage": "16Mi"}}}}
+    spec = pod_spec()
+    spec["containers"][0]["volumeMounts"] = [{"name": "www", "mountPath": "/www"}]
+    return {"metadata": {"name": name},
+            "spec": {"serviceName": name, "replicas": replicas, "podManagementPolicy": policy,
+                     "selector": {"matchLabels": labels}, "volumeClaimTemplates": [claim],
+                     "template": {"metadata": {"labels": labels}, "spec": spec}}}
+
+
+def sets(table, client):
+    """From asking for the set until its status says that all are ready."""
+    for replicas, policy, runs in [(3, "OrderedReady", 7), (3, "Parallel", 7),
+                                   (10, "OrderedReady", 3), (50, "Parallel", 3)]:
+        times = []
+        for run in range(runs):
+            name = f"set-{run}"
+            events = client.watch(SETS, f"fieldSelector=metadata.name%3D{name}")
+            begin = time.monotonic()
+            client.post(SETS, stateful_set(name, replicas, policy))
+            next(True for _, seen in events
+                 if seen.get("status", {}).get("readyReplicas") == replicas)
+            times.append((time.monotonic() - begin) * 1e3)
+            events.close()
+            gone(client, SETS, PODS, CLAIMS)
+        order = "in order" if policy == "OrderedReady" else "parallel"
+        table.add(f"set of {replicas}, {order}", "ms", times)
+
+
+def resting_sets(table, client):
+    """1,000 sets that are as they should be: how often is something written?"""
+    begin = time.monotonic()
+    for number in range(1000):
+        client.post(SETS, stateful_set(f"rest-{number}", 0, "OrderedReady"))
+    until(lambda: all(found["status"].get("observedGeneration") for found in client.get(SETS)["items"]),
+          pause=0.2)
+    table.add("1,000 sets of no replicas, until observed", "s", time.monotonic() - begin)
+    time.sleep(2)
+    table.add("writes of 1,000 sets at rest", f"in {AT_REST} s", writes(client))
+    gone(client, SETS)
+
+
+def writes(client):
+    """How often something is written while nothing happens, beside the node's sign of life."""
+    signs = []
+    events = client.watch(LEASES)
+    threading.Thread(target=lambda: signs.extend(events), daemon=True).start()
+    before = client.revision()
+    time.sleep(AT_REST)
+    return client.revision() - before - len(signs)
+
+

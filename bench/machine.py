@@ -1,0 +1,50 @@
+"""What the kernel says of processes."""
+
+import os
+import pathlib
+import time
+
+
+def running(program):
+    """The processes that run this program file."""
+    found = []
+    for process in pathlib.Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                if os.readlink(process / "exe").removesuffix(" (deleted)") == str(program):
+                    found.append(int(process.name))
+            except OSError:
+                pass  # it has ended, or is the kernel's
+    return found
+
+
+def _mib(path, field):
+    for line in pathlib.Path(path).read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"{path} has no {field}")
+
+
+def resident(pid):
+    """MiB, pages that are shared counted whole."""
+    return _mib(f"/proc/{pid}/status", "VmRSS")
+
+
+def proportional(pid):
+    """MiB, pages that are shared by n processes counted as an n-th."""
+    return _mib(f"/proc/{pid}/smaps_rollup", "Pss")
+
+
+def cpu_seconds(pid):
+    """What its threads have used."""
+    used = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        used += int((task / "schedstat").read_text().split()[0])
+    return used / 1e9
+
+
+def cpu_percent(pid, seconds):
+    """Of one core, over so long."""
+    before = cpu_seconds(pid)
+    time.sleep(seconds)
+    return (cpu_seconds(pid) - before) / seconds * 100

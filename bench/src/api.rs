@@ -1,0 +1,197 @@
+//! The API as a client sees it, over TLS: durable writers, get, a list of 10,000 pods, one event to
+//! 1,000 watchers.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::Incoming;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::Failure;
+use crate::client::{Access, Client};
+use crate::report::{figure, milliseconds, percentile};
+use crate::writers::{self, OBJECT_BYTES, Writer, noise};
+
+const NAMESPACE: &str = "/api/v1/namespaces/bench";
+const PODS: usize = 10_000;
+/// What a stored config map has beside its noise.
+const AROUND: usize = 400;
+const WATCHERS: usize = 1_000;
+/// As much as a small deployment tool would open.
+const CREATORS: usize = 16;
+
+/// Measures all of it, in a namespace of its own; the engine's data is on the disk of `directory`.
+pub async fn run(directory: &Path, address: &str, pems: &Path) -> Result<(), Failure> {
+    let access = Access::new(address, pems)?;
+    let mut client = access.connect().await?;
+    let namespace = json!({"metadata": {"name": "bench"}});
+    client.call(Method::POST, "/api/v1/namespaces", namespace.to_string()).await?;
+    for count in writers::WRITERS {
+        let mut writers = Vec::new();
+        for number in 0..count {
+            writers.push(OverHttp::new(&access, format!("writer-{count}-{number}")).await?);
+        }
+        writers::measure("API: durable write", directory, writers).await?;
+    }
+    get(&mut client).await?;
+    fan_out(&access, &mut client).await?;
+    create_pods(&access).await?;
+    list(&mut client).await
+}
+
+/// Replaces a config map of its own again and again.
+struct OverHttp {
+    client: Client,
+    name: String,
+}
+
+impl OverHttp {
+    async fn new(access: &Access, name: String) -> Result<Self, Failure> {
+        let mut client = access.connect().await?;
+        config_map(&mut client, &name).await?;
+        Ok(Self { client, name })
+    }
+}
+
+impl Writer for OverHttp {
+    async fn write(&mut self, number: u64) -> Result<(), Failure> {
+        let data = json!({"noise": noise(number, OBJECT_BYTES - AROUND)});
+        let body = json!({"metadata": {"name": self.name}, "data": data}).to_string();
+        let path = format!("{NAMESPACE}/configmaps/{}", self.name);
+        self.client.call(Method::PUT, &path, body).await?;
+        Ok(())
+    }
+}
+
+async fn config_map(client: &mut Client, name: &str) -> Result<(), Failure> {
+    let body = json!({"metadata": {"name": name}, "data": {"noise": noise(1, 600)}});
+    client.call(Method::POST, &format!("{NAMESPACE}/configmaps"), body.to_string()).await?;
+    Ok(())
+}
+
+async fn get(client: &mut Client) -> Result<(), Failure> {
+    config_map(client, "read").await?;
+    let (mut p50, mut p99) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let mut times = Vec::new();
+        for _ in 0..2_000 {
+            let start = Instant::now();
+            client.length(&format!("{NAMESPACE}/configmaps/read")).await?;
+            times.push(start.elapsed());
+        }
+        p50.push(percentile(&mut times, 50));
+        p99.push(percentile(&mut times, 99));
+    }
+    figure("API: get, p50", "ms", &p50);
+    figure("API: get, p99", "ms", &p99);
+    Ok(())
+}
+
+/// From the start of a write until the last of the watchers, each on a connection of its own, has
+/// its event: the write's own flush is in it.
+async fn fan_out(access: &Access, client: &mut Client) -> Result<(), Failure> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    config_map(client, "watched").await?;
+    let all = client.call(Method::GET, &format!("{NAMESPACE}/configmaps?limit=1"), "").await?;
+    let all: Value = serde_json::from_slice(&all)?;
+    let revision = all["metadata"]["resourceVersion"].as_str().ok_or("a list has a revision")?;
+    let path = format!(
+        "{NAMESPACE}/configmaps?watch=true&resourceVersion={revision}\
+         &fieldSelector=metadata.name%3Dwatched"
+    );
+    let (seen, mut instants) = mpsc::unbounded_channel();
+    let mut watchers = Vec::new();
+    for _ in 0..WATCHERS {
+        let mut watcher = access.connect().await?;
+        let events = watcher.send(Method::GET, &path, "").await?.into_body();
+        tokio::spawn(watch(events, seen.clone()));
+        watchers.push(watcher);
+    }
+    let (mut whole, mut after) = (Vec::new(), Vec::new());
+    for round in 0..30 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let body = json!({"metadata": {"name": "watched"}, "data": {"noise": noise(round, 600)}});
+        let start = Instant::now();
+        client
+            .call(Method::PUT, &format!("{NAMESPACE}/configmaps/watched"), body.to_string())
+            .await?;
+        let answered = Instant::now();
+        let mut last = start;
+        for _ in 0..WATCHERS {
+            last = last.max(instants.recv().await.ok_or("a watch ended")?);
+        }
+        whole.push(milliseconds(last - start));
+        after.push(milliseconds(last.saturating_duration_since(answered)));
+    }
+    figure("API: write to the last of 1,000 watchers", "ms", &whole);
+    figure("API: answer to the last of 1,000 watchers", "ms", &after);
+    Ok(())
+}
+
+/// Tells when each event was there as a whole line.
+async fn watch(mut events: Incoming, seen: mpsc::UnboundedSender<Instant>) {
+    while let Some(Ok(frame)) = events.frame().await {
+        let now = Instant::now();
+        let lines = frame.data_ref().map_or(0, |data| data.iter().filter(|b| **b == b'\n').count());
+        for _ in 0..lines {
+            if seen.send(now).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Pods that no scheduler feels responsible for, so that they stay what they are.
+async fn create_pods(access: &Access) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut tasks = Vec::new();
+    for creator in 0..CREATORS {
+        let mut client = access.connect().await?;
+        tasks.push(tokio::spawn(async move {
+            for number in (creator..PODS).step_by(CREATORS) {
+                let body = pod(number).to_string();
+                client.call(Method::POST, &format!("{NAMESPACE}/pods"), body).await?;
+            }
+            Ok::<_, Failure>(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    figure("API: 10,000 pods created", "/s", &[PODS as f64 / start.elapsed().as_secs_f64()]);
+    Ok(())
+}
+
+fn pod(number: usize) -> Value {
+    json!({
+        "metadata": {"name": format!("pod-{number:05}"), "labels": {"app": "bench"}},
+        "spec": {
+            "schedulerName": "nobody",
+            "containers": [{
+                "name": "main", "image": "example.test/main:1",
+                "env": [{"name": "NUMBER", "value": number.to_string()}],
+                "ports": [{"name": "http", "containerPort": 8080}],
+                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+                "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}},
+            }],
+        },
+    })
+}
+
+async fn list(client: &mut Client) -> Result<(), Failure> {
+    let (mut rates, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let start = Instant::now();
+        let length = client.length(&format!("{NAMESPACE}/pods")).await?;
+        rates.push(length as f64 / start.elapsed().as_secs_f64() / 1e6);
+        times.push(milliseconds(start.elapsed()));
+    }
+    figure("API: list of 10,000 pods", "MB/s", &rates);
+    figure("API: list of 10,000 pods, time", "ms", &times);
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The end of all pods when the cluster goes down, as their sets would end them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::Object;
+use coracle_runtime::{ContainerState, Containers, RuntimeError, RuntimeEvent, Sandbox};
+use coracle_store::Snapshot;
+use futures_util::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::images::ImageStore;
+use crate::node::{Context, NodeError};
+use crate::planner::grace_seconds;
+use crate::pods;
+
+const SIGTERM: i32 = 15;
+
+/// How pods are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With the signal and the grace that each asks for; those of an ordered set from the highest
+    /// ordinal down, each when the one before is gone.
+    Gracefully,
+    /// At once.
+    Killed,
+}
+
+/// A pod that is to end.
+struct Doomed {
+    sandbox: Sandbox,
+    pod: Option<Arc<Pod>>,
+}
+
+/// Ends all pods and removes everything of them but their persistent volumes' content.
+///
+/// # Errors
+/// The first pod that could not be removed; the others are removed all the same.
+pub(crate) async fn stop_pods(context: &Arc<Context>, ending: Ending) -> Result<(), NodeError> {
+    let sandboxes = context.runtime.list().await.map_err(NodeError::List)?;
+    let snapshot = context.client.api.snapshot();
+    let stopped = lines(sandboxes, &snapshot, ending).into_iter().map(|line| async move {
+        for doomed in line {
+            doomed.end(context, ending).await?;
+        }
+        Ok(())
+    });
+    join_all(stopped).await.into_iter().collect()
+}
+
+/// Pods that end one after another, each line beside the others.
+fn lines(sandboxes: Vec<Sandbox>, snapshot: &Snapshot, ending: Ending) -> Vec<Vec<Doomed>> {
+    let mut sets: BTreeMap<(String, String), Vec<(u32, Doomed)>> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for sandbox in sandboxes {
+        let object = snapshot.find("pods", &sandbox.namespace, &sandbox.name);
+        let object = object.filter(|object| object.metadata().uid == sandbox.pod_uid);
+        let pod = object.and_then(|object| object.view::<Pod>().ok());
+        let set = object.and_then(|object| ordered_set(object, snapshot));
+        let doomed = Doomed { sandbox, pod };
+        match set.filter(|_| ending == Ending::Gracefully) {
+            None => lines.push(vec![doomed]),
+            Some(set) => {
+                let ordinal = doomed.sandbox.name.rsplit('-').next().and_then(|n| n.parse().ok());
+                let key = (doomed.sandbox.namespace.clone(), set);
+                sets.entry(key).or_default().push((ordinal.unwrap_or_default(), doomed));
+            }
+        }
+    }
+    lines.extend(sets.into_values().map(|mut members| {
+        members.sort_by_key(|(ordinal, _)| std::cmp::Reverse(*ordinal));
+        members.into_iter().map(|(_, doomed)| doomed).collect()
+    }));
+    lines
+}
+
+/// The StatefulSet that the pod belongs to, if that keeps an order.
+fn ordered_set(pod: &Object, snapshot: &Snapshot) -> Option<String> {
+    let owner = pod.metadata().controller().filter(|owner| owner.kind == "StatefulSet")?;
+    let set = snapshot.find("statefulsets.apps", &pod.metadata().namespace, &owner.name)?;
+    (set.str_at("/spec/podManagementPolicy") != Some("Parallel")).then(|| owner.name.clone())
+}
+
+impl Doomed {
+    async fn end(&self, context: &Arc<Context>, ending: Ending) -> Result<(), NodeError> {
+        if ending == Ending::Gracefully {
+            self.stop(context).await;
+        }
+        context.remove_pod(&self.sandbox.pod_uid).await.map_err(|message| {
+            let operation = format!("remove pod {}/{}", self.sandbox.namespace, self.sandbox.name);
+            NodeError::List(RuntimeError::Shim { operation, message })
+        })
+    }
+
+    /// Signals its containers and waits until they have ended, at most its grace.
+    async fn stop(&self, context: &Context) {
+        let mut events = context.runtime.events();
+        let mut running = self.signal(&*context.runtime, &context.images).await;
+        let deadline = tokio::time::Instant::now() + self.grace();
+        while !running.is_empty() {
+            match tokio::time::timeout_at(deadline, events.recv()).await {
+                Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {
+                    running.remove(&container.id);
+                }
+                Ok(Some(RuntimeEvent::SandboxLost { pod_uid })) => {
+                    if pod_uid == self.sandbox.pod_uid {
+                        return;
+                    }
+                }
+                // Whatever still runs is killed with its sandbox.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        // A pod whose object is gone was given its time already.
+        let seconds = self.pod.as_ref().map_or(0, |pod| grace_seconds(pod));
+        Duration::from_secs(seconds.unsigned_abs())
+    }
+
+    /// Tells every running container to end; their IDs.
+    async fn signal(&self, runtime: &dyn Containers, images: &ImageStore) -> BTreeSet<String> {
+        let mut running = BTreeSet::new();
+        for container in &self.sandbox.containers {
+            if !matches!(container.state, ContainerState::Running { .. }) {
+                continue;
+            }
+            let spec = self.pod.iter().flat_map(|pod| pods::containers(pod));
+            let spec = spec.into_iter().find(|spec| spec.name == container.name);
+            let signal = spec.map_or(SIGTERM, |spec| stop_signal(spec, images));
+            match runtime.signal(&self.sandbox.pod_uid, &container.id, signal).await {
+                Ok(()) => drop(running.insert(container.id.clone())),
+                Err(error) => tracing::debug!(container = %container.id, %error, "no signal"),
+            }
+        }
+        running
+    }
+}
+
+/// What tells a container to end: its own choice, its image's, or SIGTERM.
+pub(crate) fn stop_signal(
+    container: &k8s_openapi::api::core::v1::Container,
+    images: &ImageStore,
+) -> i32 {
+    let own = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone());
+    let of_image = || {
+        let image = images.find(container.image.as_deref().unwrap_or_default()).ok().flatten();
+        image.map(|image| image.config.config.stop_signal.clone())
+    };
+    own.or_else(of_image).and_then(|text| signal_number(&text)).unwrap_or(SIGTERM)
+}
+
+/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`.
+fn signal_number(text: &str) -> Option<i32> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    if let Ok(number) = text.parse() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.to_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+        return Some(34 + offset).filter(|number| *number <= 64);
+    }
+    let index = NAMES.iter().position(|known| *known == name)?;
+    i32::try_from(index).ok().map(|index| index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::signal_number;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, number) in [
+            ("SIGTERM", Some(15)),
+            ("quit", Some(3)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGNONE", None),
+            ("0", None),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+"""Several clusters on one host: each has ranges and a port of its own, and keeps them."""
+
+import ipaddress
+import urllib.request
+
+import pytest
+
+from cluster import CHARTS, Cluster, eventually
+
+
+@pytest.fixture
+def second(tmp_path):
+    cluster = Cluster("second", tmp_path, api_port=None)
+    try:
+        yield cluster
+    finally:
+        cluster.delete()
+
+
+def page(cluster, namespace):
+    """What the application's load balancer answers, asked from the host."""
+    ingress = eventually(
+        lambda: cluster.get("svc", "app", "-n", namespace)["status"]["loadBalancer"].get("ingress"),
+        "the Service has an address")
+    address = ingress[0]["ip"]
+    with urllib.request.urlopen(f"http://{address}:80", timeout=10) as answer:
+        return address, answer.read()
+
+
+def facts(cluster):
+    config = cluster.kubectl("config", "view", "-o", "jsonpath={.clusters[*].cluster.server}")
+    node = cluster.get("nodes")["items"][0]
+    api = cluster.get("svc", "kubernetes", "-n", "default")["spec"]["clusterIP"]
+    return config, node["spec"]["podCIDR"], api
+
+
+def test_two_clusters_run_side_by_side(cluster, namespace, second):
+    second.up()
+    assert facts(second)[0] != facts(cluster)[0]
+    networks = [ipaddress.ip_network(facts(one)[1]) for one in (cluster, second)]
+    assert not networks[0].overlaps(networks[1])
+    second.load("busybox")
+    for one, place in ((cluster, namespace), (second, "default")):
+        one.helm("install", "app", CHARTS / "visits", "--wait", "--timeout", "60s", "-n", place)
+    first_address, _ = page(cluster, namespace)
+    second_address, _ = page(second, "default")
+    assert first_address != second_address
+    pod = second.kubectl("exec", "app-0", "--", "nslookup", "kubernetes.default.svc.cluster.local")
+    assert facts(second)[2] in pod
+
+    before = facts(second)
+    second.down()
+    assert page(cluster, namespace)[0] == first_address, "the first does not notice"
+    second.up()
+    assert facts(second) == before
+    refused = second.coracle("down").returncode, second.coracle(
+        "up", "--pod-cidr", "10.250.0.0/16", check=False)
+    assert refused[1].returncode == 1 and "cannot become 10.250.0.0/16" in refused[1].stderr
