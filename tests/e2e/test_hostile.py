@@ -98,7 +98,7 @@ def test_without_a_cluster_every_command_says_how_to_make_one(own_cluster):
         done = own_cluster.coracle("up", *flags, check=False)
         assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
     refused(own_cluster.coracle("up", "--lb-range", "10.96.7.0/24", check=False),
-            "overlaps the cluster's service range", "--lb-range")
+            "overlaps", "10.96.0.0/12", "--lb-range")
     refused(own_cluster.coracle("up", "--api-address", "192.0.2.1", check=False),
             "192.0.2.1 is no address of this host")
 
@@ -240,10 +240,10 @@ STUCK = [
     (pod("claim", **volume(persistentVolumeClaim={"claimName": "absent"})), "Unschedulable",
      "FailedScheduling", 'persistentvolumeclaim "absent" not found', '"absent" not found'),
     (pod("ends", {"command": ["sh", "-c", "exit 3"]}), "CrashLoopBackOff",
-     "BackOff", "Back-off restarting failed container main in pod ends", "exit code 3 (Error)"),
+     "BackOff", "Back-off restarting failed container main in pod ends", "exited with code 3"),
     (pod("memory", {"command": ["sh", "-c", "x=a; while :; do x=$x$x; done"],
                     "resources": {"limits": {"memory": "20Mi"}}}), "CrashLoopBackOff",
-     "BackOff", "Back-off restarting failed container", "exit code 137 (OOMKilled)"),
+     "BackOff", "Back-off restarting failed container", "exited with code 137 (OOMKilled)"),
 ]
 
 
