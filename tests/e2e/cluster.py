@@ -71,9 +71,9 @@ class Cluster:
         """`kubectl get -o json`, parsed."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def up(self, *arguments):
+    def up(self, *arguments, **options):
         port = [] if self.api_port is None else ["--api-port", self.api_port]
-        return self.coracle("up", *port, *arguments)
+        return self.coracle("up", *port, *arguments, **options)
 
     def down(self, *arguments):
         return self.coracle("down", *arguments)
@@ -90,9 +90,10 @@ class Cluster:
 
     def log_tail(self):
         log = self.data_dir / "engine.log"
-        if not log.exists():
+        try:
+            lines = log.read_text(errors="replace").splitlines()[-30:]
+        except OSError:
             return ""
-        lines = log.read_text(errors="replace").splitlines()[-30:]
         return "\n--- engine.log ---\n" + "\n".join(lines)
 
 

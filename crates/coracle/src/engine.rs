@@ -104,6 +104,8 @@ pub enum Stop {
 pub fn run(cluster: &Cluster, arguments: &UpArgs) -> Result<(), EngineError> {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        // The log may lie on the disk that is full: to say so would fail, too, and end the thread.
+        .log_internal_errors(false)
         .with_ansi(false)
         .with_target(false)
         .with_max_level(tracing::Level::INFO)

@@ -7,6 +7,9 @@
 //!
 //! A newcomer starts with [`Containers`], then [`SandboxSpec`] and [`ContainerSpec`].
 
+#[macro_use]
+mod say;
+
 mod boot;
 mod capabilities;
 mod cgroup;

@@ -188,7 +188,7 @@ impl Start<'_> {
         adjust_oom_score(self.program.container.oom_score_adj);
         if let Err(error) = sys::new_session_keyring() {
             // Without the kernel's key management there is nothing to leave behind.
-            eprintln!("warning: no session keyring: {error}");
+            say!("warning: no session keyring: {error}");
         }
         let is_new = match &self.place {
             Place::New(root) => {
@@ -246,7 +246,7 @@ impl Drop for PidNamespace {
     fn drop(&mut self) {
         if let Err(error) = setns(&self.0, CloneFlags::CLONE_NEWPID) {
             // Going on would start the next container inside this one.
-            eprintln!("cannot return from a container's process namespace: {error}");
+            say!("cannot return from a container's process namespace: {error}");
             sys::exit_now(1);
         }
     }
@@ -263,7 +263,7 @@ fn join(pid: i32) -> io::Result<()> {
 fn report(reporter: &impl AsFd, error: &StartError) {
     let text = serde_json::to_vec(error).unwrap_or_default();
     if let Err(error) = nix::unistd::write(reporter, &text) {
-        eprintln!("cannot report a failed start: {error}");
+        say!("cannot report a failed start: {error}");
     }
 }
 
@@ -343,6 +343,6 @@ fn make_working_directory(rootfs: &Path, spec: &ContainerSpec) -> Result<(), Fai
 fn adjust_oom_score(score: i32) {
     let written = File::options().write(true).open("/proc/self/oom_score_adj");
     if let Err(error) = written.and_then(|mut file| file.write_all(score.to_string().as_bytes())) {
-        eprintln!("warning: cannot set oom_score_adj to {score}: {error}");
+        say!("warning: cannot set oom_score_adj to {score}: {error}");
     }
 }

@@ -69,7 +69,7 @@ fn listen(dir: &SandboxDir) -> io::Result<UnixListener> {
 fn serve(server: server::Server) -> ExitCode {
     let ready = io::stdout().write_all(b"ready").and_then(|()| io::stdout().flush());
     if let Err(error) = ready.and_then(|()| setup::close_stdio()).and_then(|()| server.run()) {
-        eprintln!("the shim failed: {error}");
+        say!("the shim failed: {error}");
     }
     ExitCode::FAILURE
 }

@@ -142,6 +142,6 @@ fn write_log(log: &mut LogFile, lines: &[u8]) {
         && let Err(error) = log.write(lines)
     {
         // Said once per failing write in the shim's own log, which is as full as the disk then.
-        eprintln!("cannot write the container's log: {error}");
+        say!("cannot write the container's log: {error}");
     }
 }

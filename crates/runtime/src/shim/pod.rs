@@ -416,5 +416,5 @@ fn remove_dir(dir: &std::path::Path) -> io::Result<()> {
 }
 
 fn warn(error: &io::Error) {
-    eprintln!("warning: {error}");
+    say!("warning: {error}");
 }

@@ -128,7 +128,7 @@ impl Server {
             Ok((stream, _)) => stream,
             // The client has left, or there are too many descriptors: it will ask again.
             Err(error) => {
-                eprintln!("warning: cannot accept a client: {error}");
+                say!("warning: cannot accept a client: {error}");
                 return Ok(());
             }
         };
@@ -208,7 +208,7 @@ impl Server {
         let connection = &mut self.connections[index];
         connection.role = role;
         if let Err(error) = connection.send(reply, &fds) {
-            eprintln!("warning: cannot answer a client: {error}");
+            say!("warning: cannot answer a client: {error}");
             self.pod.leave(connection.id);
             connection.role = Role::Done;
         }

@@ -32,7 +32,7 @@ pub fn detach() -> io::Result<()> {
     signals().thread_block()?;
     if let Err(error) = fs::write("/proc/self/oom_score_adj", "-998") {
         // Without the privilege it is as likely to be killed as others; it is very small.
-        eprintln!("warning: cannot lower oom_score_adj: {error}");
+        say!("warning: cannot lower oom_score_adj: {error}");
     }
     Ok(())
 }
@@ -122,7 +122,7 @@ fn start_namespace_init(dir: &SandboxDir) -> io::Result<i32> {
             let code = match become_namespace_init(&root) {
                 Ok(()) => 0,
                 Err(error) => {
-                    eprintln!("the pod's first process failed: {error}");
+                    say!("the pod's first process failed: {error}");
                     1
                 }
             };
