@@ -18,7 +18,8 @@ def cluster(tmp_path_factory):
     """One engine for all tests that do not stop it; deleted at the end, also after failures."""
     assert os.geteuid() == 0, "the end-to-end tests run real containers: run them as root"
     home = tmp_path_factory.mktemp("cluster")
-    cluster = Cluster("e2e", pathlib.Path(home))
+    # Control groups are the machine's: the name tells two runs of the tests apart.
+    cluster = Cluster(f"e2e-{os.getpid()}", pathlib.Path(home))
     cluster.up()
     try:
         cluster.load("busybox")
@@ -34,7 +35,7 @@ def own_cluster(tmp_path):
     with subprocess.Popen(["unshare", "--net", "sh", "-c", "ip link set lo up; echo up; exec cat"],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as network:
         network.stdout.readline()
-        cluster = Cluster("own", tmp_path, api_port=7443,
+        cluster = Cluster(f"own-{os.getpid()}", tmp_path, api_port=7443,
                           prefix=["nsenter", f"--net=/proc/{network.pid}/ns/net"])
         try:
             yield cluster

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cluster import CHARTS, HELMS, eventually
+from cluster import CHARTS, HELMS, TOOLS, eventually
 
 
 @pytest.mark.parametrize("version", HELMS)
@@ -48,3 +48,56 @@ def test_the_life_of_a_release(cluster, namespace, version):
     assert json.loads(helm("list", "-o", "json")) == []
     eventually(lambda: not cluster.get("pods", "-n", namespace)["items"], "pods gone")
     assert len(cluster.get("pvc", "-n", namespace)["items"]) == 2, "claims are kept"
+
+
+@pytest.mark.parametrize("version", HELMS)
+def test_what_fails_is_rolled_back_and_said(cluster, namespace, version):
+    def helm(*arguments, **options):
+        return cluster.run(TOOLS / f"helm-{version}/helm", *arguments, "-n", namespace, **options)
+
+    def fails(*arguments):
+        done = helm(*arguments, check=False)
+        assert done.returncode == 1, done.stdout
+        return done.stderr
+
+    def statuses():
+        return [row["status"] for row in json.loads(helm("history", "app", "-o", "json").stdout)]
+
+    chart = CHARTS / "visits"
+    undo = "--atomic" if version == "3" else "--rollback-on-failure"
+    broken = ["--set", "image=busybox:missing", "--set", "replicas=1", undo, "--timeout", "4s"]
+    assert "has been uninstalled" in fails("install", "bad", chart, *broken)
+    assert cluster.get("sts", "-n", namespace)["items"] == []
+
+    helm("install", "app", chart, "--set", "replicas=1", "--wait", "--timeout", "60s")
+    in_use = fails("install", "app", chart)
+    assert "a name that is still in use" in in_use
+    assert "has been rolled back" in fails("upgrade", "app", chart, *broken)
+    assert statuses() == ["superseded", "failed", "deployed"]
+    assert "spec.replicas: Invalid value: -1: must be greater than or equal to 0" in fails(
+        "upgrade", "app", chart, "--set", "replicas=-1")
+    assert 'kind: StatefulSet' in helm("install", "dry", chart, "--dry-run=server").stdout
+    assert cluster.get("sts", "-n", namespace)["items"][0]["metadata"]["name"] == "app"
+
+    # What is not the release's is not taken over, and what others changed is a conflict.
+    cluster.kubectl("create", "configmap", "taken", "-n", namespace)
+    assert 'ConfigMap "taken" in namespace' in fails("install", "taken", chart, "--set", "replicas=0")
+    mine = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"},
+            "data": {"greeting": "mine"}}
+    apply = ["apply", "--server-side", "-n", namespace, "-f", "-"]
+    conflict = cluster.kubectl_process(*apply, input=json.dumps(mine), check=False)
+    assert 'conflict with "helm"' in conflict.stderr
+    cluster.kubectl(*apply, "--force-conflicts", input=json.dumps(mine))
+    change = ["upgrade", "app", chart, "--set", "replicas=1", "--set", "greeting=yours"]
+    if version == "4":
+        assert 'conflict with "kubectl": .data.greeting' in fails(*change)
+        change.append("--force-conflicts")
+    helm(*change)
+    assert cluster.get("configmap", "app", "-n", namespace)["data"]["greeting"] == "yours"
+    shown = helm("status", "app", *(["--show-resources"] if version == "3" else [])).stdout
+    assert "v1/StatefulSet" in shown and "app-0" in shown
+
+    helm("uninstall", "app", "--keep-history", "--wait")
+    assert statuses()[-1] == "uninstalled"
+    helm("uninstall", "app")
+    assert "not found" in fails("uninstall", "app")

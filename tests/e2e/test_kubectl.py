@@ -195,3 +195,43 @@ def test_formats_and_watch(kubectl):
     kubectl("wait", "cm/settings", "--for=jsonpath={.data.color}=red", "--timeout=10s")
     describe = kubectl("describe", "cm", "settings")
     assert "color:\n----\nred" in describe
+
+
+def test_drain_respects_budgets_and_says_so(kubectl, cluster):
+    node = cluster.get("nodes")["items"][0]["metadata"]["name"]
+    kubectl("create", "-f", "-", input=STATEFUL_SET)
+    kubectl("rollout", "status", "sts/web", "--timeout=60s")
+    kubectl("create", "pdb", "web", "--selector=app=web", "--min-available=2")
+    eventually(lambda: kubectl.json("pdb", "web")["status"].get("currentHealthy") == 2, "counted")
+    drain = ["drain", node, "--pod-selector=app=web", "--timeout=6s"]
+    try:
+        refused = kubectl.process(*drain, check=False)
+        assert refused.returncode == 1
+        assert "Cannot evict pod as it would violate the pod's disruption budget." in refused.stderr
+        assert "SchedulingDisabled" in kubectl("get", "node", node)
+        kubectl("delete", "pdb", "web")
+        assert "drained" in kubectl(*drain[:-1], "--timeout=60s")
+    finally:
+        assert "uncordoned" in kubectl("uncordon", node)
+    kubectl("rollout", "status", "sts/web", "--timeout=60s")
+    kubectl("taint", "node", node, "e2e=yes:NoSchedule")
+    kubectl("taint", "node", node, "e2e-")
+
+
+def test_pods_by_hand(kubectl):
+    """run, expose, and what is not there yet and says so."""
+    done = kubectl.process("run", "once", "--image=busybox:1.36", "--restart=Never", "-i", "--rm", "-q",
+                           "--", "sh", "-c", "read line; echo got $line; exit 4", input="this\n", check=False)
+    assert done.returncode == 4 and "got this" in done.stdout
+    kubectl("run", "server", "--image=busybox:1.36", "--port=80", "--expose", "--labels=app=server",
+            "--", "sleep", "1000000")
+    assert kubectl.json("service", "server")["spec"]["selector"] == {"app": "server"}
+    kubectl("wait", "--for=condition=Ready", "pod/server", "--timeout=60s")
+    debug = kubectl.process("debug", "server", "--image=busybox:1.36", "--", "true", check=False)
+    assert "ephemeral containers are disabled for this cluster" in debug.stderr
+    kubectl("debug", "server", "--image=busybox:1.36", "--copy-to=copy", "--", "sleep", "1000000")
+    kubectl("wait", "--for=condition=Ready", "pod/copy", "--timeout=60s")
+    assert "Metrics API not available" in kubectl.process("top", "pods", check=False).stderr
+    old = kubectl.process("get", "endpoints")
+    assert "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" in old.stderr
+    kubectl("delete", "pod", "server", "copy", "--now")

@@ -1,5 +1,6 @@
 """What a StatefulSet promises, on real containers: the checks of upstream's end-to-end tests."""
 
+import json
 import time
 
 import pytest
@@ -236,7 +237,6 @@ def test_a_rejected_pod_is_replaced_until_it_fits(ss):
         "nodeName": node, "terminationGracePeriodSeconds": 0,
         "containers": [{"name": "c", "image": "busybox:1.36", "command": ["sleep", "1000000"],
                         "ports": [{"containerPort": 21017, "hostPort": 21017}]}]}}
-    import json
     ss.kubectl("create", "-f", "-", input=json.dumps(blocker))
     eventually(lambda: ss.cluster.get("pod", "blocker", "-n", ss.namespace)["status"]["phase"]
                == "Running", "blocker runs")
@@ -253,3 +253,205 @@ def test_a_rejected_pod_is_replaced_until_it_fits(ss):
     eventually(lambda: uid() not in (None, first), "it is rejected and re-created")
     ss.kubectl("delete", "pod", "blocker")
     ss.ready(1)
+
+
+def claims_of(ss):
+    items = ss.cluster.get("pvc", "-n", ss.namespace)["items"]
+    return {claim["metadata"]["name"]: claim for claim in items}
+
+
+def claims(**policy):
+    lines = ", ".join(f"{when}: {what}" for when, what in policy.items())
+    return f"""volumeClaimTemplates:
+    - metadata: {{name: data}}
+      spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 16Mi}}}}}}
+  persistentVolumeClaimRetentionPolicy: {{{lines}}}"""
+
+
+def owners(claim):
+    return [(owner["kind"], owner["name"]) for owner in claim["metadata"].get("ownerReferences", [])]
+
+
+def test_identity_and_data_outlive_the_pods(ss):
+    ss.apply(2, extra=claims())
+    mount = '[{"op":"add","path":"/spec/template/spec/containers/0/volumeMounts","value":' \
+            '[{"name":"data","mountPath":"/data"}]}]'
+    ss.kubectl("patch", "sts", "ss", "--type=json", "-p", mount)
+    ss.rolled_out()
+    for name in ["ss-0", "ss-1"]:
+        ss.kubectl("exec", name, "--", "sh", "-c", "hostname > /data/name")
+    before = {name: pod["metadata"]["uid"] for name, pod in ss.pods().items()}
+    ss.kubectl("scale", "sts/ss", "--replicas=0")
+    eventually(lambda: not ss.pods(), "all gone")
+    ss.kubectl("scale", "sts/ss", "--replicas=2")
+    ss.ready(2)
+    for name, pod in ss.pods().items():
+        labels = pod["metadata"]["labels"]
+        assert pod["metadata"]["uid"] != before[name]
+        assert labels["apps.kubernetes.io/pod-index"] == name[-1]
+        assert labels["statefulset.kubernetes.io/pod-name"] == name == pod["spec"]["hostname"]
+        assert pod["spec"]["subdomain"] == "ss"
+        assert ss.kubectl("exec", name, "--", "cat", "/data/name") == name + "\n"
+
+
+def test_pods_are_adopted_and_released_by_their_labels(ss):
+    ss.apply(1)
+    ss.ready(1)
+    uid = ss.pods()["ss-0"]["metadata"]["uid"]
+    ss.kubectl("delete", "sts", "ss", "--cascade=orphan")
+    assert "ownerReferences" not in ss.pods()["ss-0"]["metadata"]
+    ss.apply(1)
+    eventually(lambda: owners(ss.pods()["ss-0"]) == [("StatefulSet", "ss")], "adopted")
+    assert ss.pods()["ss-0"]["metadata"]["uid"] == uid
+    # A pod that loses its label is let go, and stands in the way until it is gone.
+    ss.kubectl("label", "pod", "ss-0", "app=other", "--overwrite")
+    get = lambda: ss.cluster.get("pod", "ss-0", "-n", ss.namespace)
+    eventually(lambda: not owners(get()), "released")
+    ss.kubectl("label", "pod", "ss-0", "app=ss", "--overwrite")
+    eventually(lambda: owners(get()) == [("StatefulSet", "ss")], "adopted again")
+    assert get()["metadata"]["uid"] == uid
+
+
+def test_a_failed_predecessor_is_replaced_before_its_successors(ss):
+    """Upstream's 'should not deadlock when a pod's predecessor fails'."""
+    ss.apply(2)
+    ss.ready(2)
+    ss.unready("ss-0")
+    ss.kubectl("delete", "pod", "ss-1")
+    eventually(lambda: "ss-1" not in ss.pods(), "ss-1 waits for ss-0")
+    time.sleep(2)
+    assert list(ss.pods()) == ["ss-0"]
+    ss.kubectl("delete", "pod", "ss-0")
+    ss.ready(2)
+
+
+def test_the_scale_and_status_subresources(ss):
+    ss.apply(1)
+    ss.ready(1)
+    path = f"/apis/apps/v1/namespaces/{ss.namespace}/statefulsets/ss"
+    scale = json.loads(ss.kubectl("get", "--raw", path + "/scale"))
+    assert (scale["kind"], scale["spec"], scale["status"]) == (
+        "Scale", {"replicas": 1}, {"replicas": 1, "selector": "app=ss"})
+    scale["spec"]["replicas"] = 2
+    ss.kubectl("replace", "--raw", path + "/scale", "-f", "-", input=json.dumps(scale))
+    ss.ready(2)
+    stale = ss.kubectl("replace", "--raw", path + "/scale", "-f", "-", input=json.dumps(scale), check=False)
+    assert stale == ""
+    ss.kubectl("patch", "sts", "ss", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+    eventually(lambda: list(ss.pods()) == ["ss-0"], "scaled down")
+
+    # Conditions that others set stay until the controller has something to say.
+    def conditions():
+        return [one["type"] for one in ss.get()["status"].get("conditions", [])]
+
+    eventually(lambda: ss.get()["status"]["replicas"] == 1, "counted")
+    status = '{"status":{"conditions":[{"type":"Patched","status":"True"}]}}'
+    ss.kubectl("patch", "sts", "ss", "--subresource=status", "--type=merge", "-p", status)
+    assert conditions() == ["Patched"]
+    whole = ss.get()
+    whole["status"]["conditions"].append({"type": "Updated", "status": "True"})
+    whole["spec"]["replicas"] = 7
+    ss.kubectl("replace", "--raw", path + "/status", "-f", "-", input=json.dumps(whole))
+    assert conditions() == ["Patched", "Updated"]
+    assert ss.get()["spec"]["replicas"] == 1, "a status update changes nothing else"
+
+
+def test_many_sets_are_found_and_deleted_by_label(ss):
+    """List, patch and deletecollection across namespaces."""
+    other = ss.namespace + "-b"
+    ss.kubectl("create", "namespace", other)
+    label = f"group={ss.namespace}"
+    for namespace in [ss.namespace, other]:
+        text = SET.format(replicas=1, policy="OrderedReady", extra="", version="1").replace(
+            "{name: ss}", f"{{name: ss, labels: {{group: {ss.namespace}}}}}")
+        ss.cluster.kubectl("create", "-n", namespace, "-f", "-", input=text)
+    every = lambda *more: ss.cluster.get("sts", "-A", "-l", label, *more)["items"]
+    assert {one["metadata"]["namespace"] for one in every()} == {ss.namespace, other}
+    ss.kubectl("patch", "sts", "ss", "-p", '{"metadata":{"labels":{"more":"yes"}}}')
+    assert [one["metadata"]["namespace"] for one in every("-l", label + ",more=yes")] == [ss.namespace]
+    for namespace in [ss.namespace, other]:
+        path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets?labelSelector=group%3D{ss.namespace}"
+        ss.kubectl("delete", "--raw", path)
+    assert every() == []
+    eventually(lambda: not ss.pods(), "their pods go too")
+    ss.kubectl("delete", "namespace", other, "--wait=false")
+
+
+def test_ready_is_not_available_before_min_ready_seconds(ss):
+    ss.apply(2, extra="minReadySeconds: 3600")
+    ss.ready(1)
+    status = ss.get()["status"]
+    assert status["availableReplicas"] == 0 and list(ss.pods()) == ["ss-0"], "the next one waits"
+    ss.kubectl("patch", "sts", "ss", "-p", '{"spec":{"minReadySeconds":0}}')
+    eventually(lambda: ss.get()["status"]["availableReplicas"] == 2, "both are available")
+
+
+def test_ordinals_start_where_they_are_told_to(ss):
+    start = "ordinals: {{start: {}}}"
+    ss.apply(2, extra=start.format(2) + "\n  " + claims())
+    ss.ready(2)
+    assert set(ss.pods()) == {"ss-2", "ss-3"}
+    assert set(claims_of(ss)) == {"data-ss-2", "data-ss-3"}
+    ss.apply(2, extra=start.format(3) + "\n  " + claims())
+    eventually(lambda: set(ss.pods()) == {"ss-3", "ss-4"}, "the range moves up")
+    ss.ready(2)
+    ss.apply(2, extra=claims())
+    eventually(lambda: set(ss.pods()) == {"ss-0", "ss-1"}, "and down to zero")
+    ss.ready(2)
+
+
+def test_claims_go_with_the_set_or_their_pod_only_if_asked(ss):
+    ss.apply(2, extra=claims(whenDeleted="Delete"))
+    ss.ready(2)
+    eventually(lambda: all(owners(claim) == [("StatefulSet", "ss")] for claim in claims_of(ss).values()),
+               "the set owns its claims")
+    # Another owner of a claim is respected, and said to be in conflict.
+    settings = ss.cluster.get("configmap", "kube-root-ca.crt", "-n", ss.namespace)["metadata"]
+    foreign = '{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"%s",' \
+              '"uid":"%s","controller":true}]}}' % (settings["name"], settings["uid"])
+    ss.kubectl("patch", "pvc", "data-ss-1", "--type=merge", "-p", foreign)
+    eventually(lambda: "ConflictingController" in ss.kubectl("get", "events"), "a warning")
+    assert owners(claims_of(ss)["data-ss-1"]) == [("ConfigMap", settings["name"])]
+    # The policy may change, and is applied to claims that are there.
+    ss.apply(2, extra=claims(whenDeleted="Retain"))
+    eventually(lambda: owners(claims_of(ss)["data-ss-0"]) == [], "kept from now on")
+    ss.apply(2, extra=claims(whenDeleted="Delete", whenScaled="Delete"))
+    eventually(lambda: owners(claims_of(ss)["data-ss-0"]) == [("StatefulSet", "ss")], "owned again")
+    # After an orphaning deletion a new set takes the claims over.
+    ss.kubectl("delete", "sts", "ss", "--cascade=orphan")
+    assert owners(claims_of(ss)["data-ss-0"]) == []
+    ss.apply(2, extra=claims(whenDeleted="Delete", whenScaled="Delete"))
+    eventually(lambda: owners(claims_of(ss)["data-ss-0"]) == [("StatefulSet", "ss")], "adopted")
+    ss.kubectl("scale", "sts/ss", "--replicas=0")
+    eventually(lambda: set(claims_of(ss)) == {"data-ss-1"}, "the foreign one stays")
+    ss.kubectl("scale", "sts/ss", "--replicas=1")
+    ss.ready(1)
+    ss.kubectl("delete", "sts", "ss")
+    eventually(lambda: set(claims_of(ss)) == {"data-ss-1"}, "the set took its claim along")
+
+
+def test_a_claim_deleted_while_its_pod_waits_is_made_again(ss):
+    huge = "resources: {requests: {cpu: 10000}}\n          readinessProbe:"
+    text = SET.format(replicas=1, policy="OrderedReady", extra=claims(), version="1")
+    ss.kubectl("apply", "-f", "-", input=text.replace("readinessProbe:", huge))
+    first = eventually(lambda: claims_of(ss).get("data-ss-0"), "a claim")["metadata"]["uid"]
+    eventually(lambda: "FailedScheduling" in ss.kubectl("get", "events"), "the pod does not fit")
+    ss.kubectl("delete", "pvc", "data-ss-0", "--wait=false")
+    ss.kubectl("delete", "pod", "ss-0")
+    eventually(lambda: claims_of(ss).get("data-ss-0", {"metadata": {"uid": first}})["metadata"]["uid"]
+               != first, "a new claim")
+
+
+def test_a_held_pod_does_not_hold_those_above_the_partition(ss):
+    partition = "updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 1}}"
+    ss.apply(2, policy="Parallel", extra=partition)
+    ss.ready(2)
+    ss.kubectl("patch", "pod", "ss-0", "--type=merge", "-p", '{"metadata":{"finalizers":["e2e.test/hold"]}}')
+    ss.kubectl("delete", "pod", "ss-0", "--wait=false")
+    try:
+        ss.apply(2, policy="Parallel", extra=partition, version="2")
+        eventually(lambda: (s := ss.get()["status"])["updateRevision"] != s["currentRevision"]
+                   and ss.revisions().get("ss-1") == s["updateRevision"], "ss-1 is updated")
+    finally:
+        ss.kubectl("patch", "pod", "ss-0", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    ss.ready(2)

@@ -132,6 +132,8 @@ pub struct Kind {
     /// How objects are stored when not as this row shows them: versions of one kind share one
     /// form.
     pub storage: Option<Stored>,
+    /// What clients are told that still use it.
+    pub deprecation: Option<Text>,
     /// Name of its definition in the schema: `io.k8s.api.apps.v1.StatefulSet`.
     pub schema: Text,
     /// The schema that has the definition, for a custom resource; else the builtin one.
@@ -169,6 +171,7 @@ impl Kind {
             verbs: Cow::Borrowed(Verb::ALL),
             subresources: Cow::Borrowed(&[]),
             storage: None,
+            deprecation: None,
             schema: Text::Borrowed(""),
             types: None,
             definition: None,

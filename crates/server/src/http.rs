@@ -407,7 +407,9 @@ fn respond(rendering: &Rendering<'_>, reply: &Reply) -> Result<Response, Status>
             streamed(media_type, stream::iter(pieces))
         }
     };
-    warn(response.headers_mut(), &reply.warnings);
+    let deprecation = rendering.kind.deprecation.iter().map(ToString::to_string);
+    let warnings: Vec<_> = deprecation.chain(reply.warnings.iter().cloned()).collect();
+    warn(response.headers_mut(), &warnings);
     Ok(response)
 }
 
@@ -419,6 +421,7 @@ fn watched(
 ) -> Result<Response, Status> {
     let watch = api.watch(&request)?;
     let (kind, form, include) = (request.kind, rendering.form, rendering.include);
+    let deprecation: Vec<_> = kind.deprecation.iter().map(ToString::to_string).collect();
     let (api, media_type) = (api.clone(), Form::JSON.encoding.media_type());
     let state = (watch, stopping, true);
     let lines = stream::unfold(state, move |(mut watch, mut stopping, is_first)| {
@@ -431,7 +434,9 @@ fn watched(
             Some((line, (watch, stopping, false)))
         }
     });
-    Ok(streamed(media_type, lines))
+    let mut response = streamed(media_type, lines);
+    warn(response.headers_mut(), &deprecation);
+    Ok(response)
 }
 
 /// Ready when the server is to stop, or is gone.

@@ -160,9 +160,12 @@ fn core() -> Vec<Kind> {
         namespaced("Binding", "bindings").verbs(CREATE),
         cluster("ComponentStatus", "componentstatuses")
             .short(&["cs"])
-            .verbs(&[Verb::Get, Verb::List]),
+            .verbs(&[Verb::Get, Verb::List])
+            .deprecated("v1 ComponentStatus is deprecated in v1.19+"),
         namespaced("ConfigMap", "configmaps").short(&["cm"]),
-        namespaced("Endpoints", "endpoints").short(&["ep"]).put_creates(),
+        namespaced("Endpoints", "endpoints").short(&["ep"]).put_creates().deprecated(
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ),
         namespaced("Event", "events").short(&["ev"]).put_creates().select(EVENTS),
         namespaced("LimitRange", "limitranges").short(&["limits"]).put_creates(),
         cluster("Namespace", "namespaces")
@@ -486,6 +489,10 @@ trait Row: Sized {
     }
 
     /// PUT on a missing name creates.
+    fn deprecated(self, why: &'static str) -> Kind {
+        self.edit(|kind| kind.deprecation = Some(why.into()))
+    }
+
     fn put_creates(self) -> Kind {
         self.edit(|kind| kind.strategy.create_on_update = true)
     }

@@ -175,10 +175,13 @@ fn resolve(zone: &Zone, name: &Name, wanted: RecordType, reply: &mut Message) ->
 }
 
 fn add_records(zone: &Zone, name: &Name, entry: &Entry, wanted: RecordType, reply: &mut Message) {
+    // The ports of a name share what a single one has.
+    let ports = entry.data.iter().filter(|data| matches!(data, Data::Port(..))).count();
+    let weight = u16::try_from(100 / ports.max(1)).unwrap_or_default().max(1);
     let mut found: Vec<RData> = entry
         .data
         .iter()
-        .filter_map(record)
+        .filter_map(|data| record(data, weight))
         .filter(|data| wanted == RecordType::ANY || data.record_type() == wanted)
         .collect();
     if key(name) == zone.domain {
@@ -204,7 +207,7 @@ fn add_records(zone: &Zone, name: &Name, entry: &Entry, wanted: RecordType, repl
 fn add_target(zone: &Zone, target: &Name, reply: &mut Message) {
     let Some(entry) = zone.entry(&key(target)) else { return };
     let addresses = entry.data.iter().filter(|data| matches!(data, Data::Address(_)));
-    for data in addresses.filter_map(record) {
+    for data in addresses.filter_map(|data| record(data, 0)) {
         let record = Record::from_rdata(target.clone(), entry.ttl, data);
         if !reply.additionals.contains(&record) {
             reply.add_additional(record);
@@ -212,10 +215,11 @@ fn add_target(zone: &Zone, target: &Name, reply: &mut Message) {
     }
 }
 
-fn record(data: &Data) -> Option<RData> {
+/// `weight` is that of a port.
+fn record(data: &Data, weight: u16) -> Option<RData> {
     Some(match data {
         Data::Address(ip) => RData::A(A(*ip)),
-        Data::Port(port, target) => RData::SRV(SRV::new(0, 100, *port, name_of(target)?)),
+        Data::Port(port, target) => RData::SRV(SRV::new(0, weight, *port, name_of(target)?)),
         Data::Alias(target) => RData::CNAME(CNAME(name_of(target)?)),
         Data::Pointer(name) => RData::PTR(PTR(name_of(name)?)),
         Data::Text(text) => RData::TXT(TXT::new(vec![text.clone()])),

@@ -117,9 +117,9 @@ fn ports_are_told_with_the_address_they_are_on() {
     assert_eq!(
         ports,
         [
-            "0 100 5432 10-244-0-8.db.default.svc.cluster.local.",
-            "0 100 5432 db-0.db.default.svc.cluster.local.",
-            "0 100 5432 db-1.db.default.svc.cluster.local.",
+            "0 33 5432 10-244-0-8.db.default.svc.cluster.local.",
+            "0 33 5432 db-0.db.default.svc.cluster.local.",
+            "0 33 5432 db-1.db.default.svc.cluster.local.",
         ]
     );
 }

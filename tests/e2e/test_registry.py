@@ -1,0 +1,159 @@
+"""Images from a registry: Debian's docker-registry on the host, images pushed by its HTTP API."""
+
+import base64
+import hashlib
+import json
+import subprocess
+import tarfile
+import urllib.request
+
+import pytest
+
+from cluster import IMAGES, ROOT, eventually
+
+OPEN, CLOSED = "127.0.0.1:5000", "127.0.0.1:5001"
+USER, PASSWORD = "visitor", "s3cret"
+# What htpasswd -B makes of the password.
+HTPASSWD = USER + ":$2b$04$t.DIPYC.AfRVJJzVbShgG.xh09tVHlQ9/qw6C9FKMCoH2NRyFAZha\n"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+def serve(address, directory, auth=""):
+    directory.mkdir()
+    config = directory / "config.yml"
+    config.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
+                      f"http: {{addr: '{address}'}}\n{auth}")
+    return subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+
+def request(method, url, body=None, **headers):
+    headers["Authorization"] = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    return urllib.request.urlopen(
+        urllib.request.Request(url, body, headers, method=method), timeout=60)
+
+
+def push(address, name):
+    """Push the test image under `name:1`; its digest."""
+    with tarfile.open(IMAGES / "busybox.tar") as archive:
+        manifest = json.load(archive.extractfile("manifest.json"))[0]
+        blobs = [archive.extractfile(manifest[part]).read() if part == "Config" else
+                 archive.extractfile(manifest[part][0]).read() for part in ["Config", "Layers"]]
+    digests = ["sha256:" + hashlib.sha256(blob).hexdigest() for blob in blobs]
+    for blob, digest in zip(blobs, digests):
+        begun = request("POST", f"http://{address}/v2/{name}/blobs/uploads/", b"")
+        url = begun.headers["Location"]
+        url += ("&" if "?" in url else "?") + f"digest={digest}"
+        request("PUT", url, blob, **{"Content-Type": "application/octet-stream"})
+    kinds = ["config.v1+json", "layer.v1.tar"]
+    config, layer = [{"mediaType": f"application/vnd.oci.image.{kind}", "size": len(blob),
+                      "digest": digest} for kind, blob, digest in zip(kinds, blobs, digests)]
+    body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config,
+                       "layers": [layer]}).encode()
+    request("PUT", f"http://{address}/v2/{name}/manifests/1", body, **{"Content-Type": MANIFEST})
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+@pytest.fixture
+def registries(tmp_path):
+    """Two registries: one open, one with a password; gives how to stop the open one."""
+    subprocess.run([ROOT / "scripts/apt-install", "docker-registry"], check=True)
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    auth = f"auth: {{htpasswd: {{realm: here, path: {tmp_path}/htpasswd}}}}\n"
+    running = [serve(OPEN, tmp_path / "open"), serve(CLOSED, tmp_path / "closed", auth)]
+
+    def answers(address):
+        try:
+            return request("GET", f"http://{address}/v2/").status == 200
+        except OSError:
+            return False
+
+    def stop():
+        running[0].kill()
+        running[0].wait()
+
+    try:
+        for address in [OPEN, CLOSED]:
+            eventually(lambda: answers(address), f"the registry {address} answers")
+        yield stop
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def test_pulling(cluster, namespace, registries):
+    digest = push(OPEN, "some/app")
+    push(CLOSED, "secret/app")
+
+    def create(name, image, **spec):
+        policy = spec.pop("policy", None)
+        container = {"name": "main", "image": image, "command": ["sleep", "1000000"]}
+        container |= {"imagePullPolicy": policy} if policy else {}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "terminationGracePeriodSeconds": 0, "containers": [container], **spec}}
+        cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(pod))
+
+    def runs(name):
+        cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        return cluster.get("pod", name, "-n", namespace)["status"]["containerStatuses"][0]
+
+    def refused(name, reasons, words):
+        """The pod waits, and an event says why."""
+        def waits():
+            status = cluster.get("pod", name, "-n", namespace)["status"]
+            states = [one["state"].get("waiting", {}) for one in status.get("containerStatuses", [])]
+            return any(state.get("reason") in reasons for state in states)
+        eventually(waits, f"{name} waits with one of {reasons}")
+        eventually(lambda: any(words in message for message in said(name)),
+                   f"{name}: {words}", timeout=20)
+
+    def said(name):
+        events = cluster.get("events", "-n", namespace, "--field-selector",
+                             f"involvedObject.name={name}")["items"]
+        return [event["message"] for event in events]
+
+    failing = ["ErrImagePull", "ImagePullBackOff"]
+    create("never-had", f"{OPEN}/some/app:1", policy="Never")
+    refused("never-had", ["ErrImageNeverPull"],
+            f'Container image "{OPEN}/some/app:1" is not present with pull policy of Never')
+
+    create("by-tag", f"{OPEN}/some/app:1")
+    assert runs("by-tag")["imageID"].endswith(digest)
+    messages = said("by-tag")
+    assert f'Pulling image "{OPEN}/some/app:1"' in messages
+    assert any(f'Successfully pulled image "{OPEN}/some/app:1" in ' in one for one in messages)
+    create("by-digest", f"{OPEN}/some/app@{digest}")
+    assert runs("by-digest")["imageID"].endswith(digest)
+    create("wrong-tag", f"{OPEN}/some/app:2")
+    refused("wrong-tag", failing, f'Failed to pull image "{OPEN}/some/app:2"')
+    refused("wrong-tag", failing, "not found")
+    eventually(lambda: f'Back-off pulling image "{OPEN}/some/app:2"' in " ".join(said("wrong-tag")),
+               "it backs off")
+    create("wrong-name", "Not/An:Image:Name")
+    refused("wrong-name", ["InvalidImageName"], "Failed to apply default image tag")
+
+    # With a password: from the pod, or from its service account.
+    create("stranger", f"{CLOSED}/secret/app:1")
+    refused("stranger", failing, f'Failed to pull image "{CLOSED}/secret/app:1"')
+    cluster.kubectl("create", "secret", "docker-registry", "login", "-n", namespace,
+                    f"--docker-server={CLOSED}", f"--docker-username={USER}",
+                    f"--docker-password={PASSWORD}")
+    create("friend", f"{CLOSED}/secret/app:1", imagePullSecrets=[{"name": "login"}])
+    runs("friend")
+    cluster.kubectl("create", "serviceaccount", "known", "-n", namespace)
+    cluster.kubectl("patch", "serviceaccount", "known", "-n", namespace, "-p",
+                    '{"imagePullSecrets":[{"name":"login"}]}')
+    create("guest", f"{CLOSED}/secret/app:1", serviceAccountName="known", policy="Always")
+    runs("guest")
+
+    # Without the registry: what is there runs, unless it must be asked for.
+    registries()
+    create("present", f"{OPEN}/some/app:1")
+    runs("present")
+    assert any("already present on machine" in one for one in said("present"))
+    create("never", f"{OPEN}/some/app:1", policy="Never")
+    runs("never")
+    create("always", f"{OPEN}/some/app:1", policy="Always")
+    refused("always", failing, "onnection refused")
+    assert f"{OPEN}/some/app:1" in cluster.coracle("image", "ls").stdout
