@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 CARGO ?= cargo
 TARGET := target/x86_64-unknown-linux-gnu
-CORACLE := $(TARGET)/release/coracle
+CORACLE ?= $(TARGET)/release/coracle
 PYTHON := .cache/venv/bin/python
 
 SIM_SEEDS ?= 0..2000
@@ -44,7 +44,7 @@ test-rust: schema
 test-apps: tools schema ## app_python, both pages in a browser, both charts without a cluster
 	@scripts/apt-install busybox-static chromium chromium-driver
 	@scripts/app-images
-	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps
+	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps tests/bench
 
 test-e2e: build tools charts
 	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
@@ -68,8 +68,8 @@ demo-clean: ## Removes all that the demo made
 sim: schema ## Simulated worlds with faults, one a seed: SIM_SEEDS=FROM..TO
 	$(CARGO) run --release --locked -p coracle-sim --example sim -- --seeds $(SIM_SEEDS)
 
-# What is measured: BENCH=store,cluster for some of it. CORACLE is the program of the engine.
-bench: build tools charts ## One table of all figures, also as bench/results.tsv (as root, some minutes)
+# `make bench BENCH=store,cluster` measures a part; `make bench CORACLE=FILE` an engine built before.
+bench: $(if $(filter file,$(origin CORACLE)),build) schema tools charts ## One table of all figures, also as bench/results.tsv (as root, some minutes)
 	@scripts/apt-install busybox-static iproute2 etcd-server
 	@scripts/test-images busybox
 	@scripts/app-images

@@ -1,31 +1,49 @@
 """One table of all figures: `python -m bench [SUBJECT,...]`, run by `make bench`."""
 
+import os
 import subprocess
 import sys
 
+from bench import peers
 from bench.bars import BARS, YARDSTICKS
 from bench.engine import ROOT
 from bench.inside import SUBJECTS
 from bench.table import Table, load
 
 RESULTS = ROOT / "bench/results.tsv"
+ALL = [*SUBJECTS, "peers"]
 
 
 def main():
-    wanted = [name for name in ",".join(sys.argv[1:]).split(",") if name] or list(SUBJECTS)
-    unknown = set(wanted) - set(SUBJECTS)
+    wanted = [name for name in ",".join(sys.argv[1:]).split(",") if name] or ALL
+    unknown = set(wanted) - set(ALL)
     if unknown:
-        sys.exit(f"bench: there is no {', '.join(unknown)}; subjects are {', '.join(SUBJECTS)}")
+        sys.exit(f"bench: there is no {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    if os.geteuid() != 0:
+        sys.exit("bench: it runs real containers: run it as root")
     table = Table(BARS, YARDSTICKS)
-    command = [ROOT / "scripts/private-host", sys.executable, "-m", "bench.inside", *wanted]
-    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as inside:
-        for line in inside.stdout:
-            row = load(line)
-            table.put(row)
-            print("  ".join(table.cells(row)).rstrip(), file=sys.stderr, flush=True)
-    print(table.text())
-    print(table.summary())
+    table.listener = lambda row: say("  ".join(filter(None, table.cells(row))))
+    inside(table, [name for name in wanted if name != "peers"])
+    if "peers" in wanted:
+        # As they are: Docker is not inside our private host.
+        peers.measure(table, say)
+    print(f"\n{table.text()}\n\n{table.summary()}")
     RESULTS.write_text(table.tsv())
+
+
+def say(text):
+    """Progress, apart from the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def inside(table, subjects):
+    """Ours, on a host of its own, which ends with the command."""
+    command = [ROOT / "scripts/private-host", sys.executable, "-m", "bench.inside", *subjects]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as running:
+        for line in running.stdout:
+            table.put(load(line))
+    if running.returncode:
+        sys.exit(f"bench: ended early ({running.returncode})")
 
 
 if __name__ == "__main__":

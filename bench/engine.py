@@ -1,6 +1,7 @@
 """An engine of the benchmark's own, with a copy of the program, so that its processes are known."""
 
 import contextlib
+import os
 import pathlib
 import shutil
 import ssl
@@ -27,7 +28,8 @@ class Engine(Cluster):
     """A cluster whose start and processes are watched."""
 
     def __init__(self, home):
-        super().__init__("bench", home, api_port=PORT)
+        # A name of its own, so that it disturbs no cluster that is called as it would be.
+        super().__init__(f"bench-{os.getpid()}", home, api_port=PORT)
         self.program = home / "coracle"
         shutil.copy2(CORACLE, self.program)
         self.client = None
@@ -53,11 +55,11 @@ class Engine(Cluster):
         return (answered - begin) * 1e3, (ready - begin) * 1e3
 
     def node_is_ready(self):
+        """Whether kubectl would say so."""
         nodes = self.client.get("/api/v1/nodes")["items"]
-        return bool(nodes) and all(condition["status"] == "True" for node in nodes
-                                   for condition in node.get("status", {}).get("conditions", [])
-                                   if condition["type"] == "Ready") and any(
-            condition["type"] == "Ready" for condition in nodes[0]["status"].get("conditions", []))
+        conditions = [condition for node in nodes
+                      for condition in node.get("status", {}).get("conditions", [])]
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def processes(self):
         """(the engine's process, those of the shims)."""

@@ -4,13 +4,13 @@ import os
 import sys
 import traceback
 
-from bench import applications, cluster, store
+from bench import applications, cluster, network, store
 from bench.bars import BARS, YARDSTICKS
 from bench.engine import directory, measured
 from bench.table import Table, dump
 
-SUBJECTS = {"store": store.measure, "api": store.api, "cluster": cluster.measure,
-            "apps": applications.measure}
+SUBJECTS = {"store": store.measure, "api": store.api, "network": network.measure,
+            "cluster": cluster.measure, "apps": applications.measure}
 
 
 def main():

@@ -19,7 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["api", "store", "server", "controllers", "driver", "runtime", "network"]),
     ("sim", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
     ("coracle", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
+    ("bench", &["api", "store"]),
 ];
+
+/// Where our Rust is, beside the applications.
+const SOURCES: &[&str] = &["crates", "bench/src"];
 
 /// Folders and files whose code decides: no I/O, no clock, no randomness, no `async`.
 const PURE: &[&str] = &["crates/api/src", "crates/controllers/src", "crates/node/src/planner"];
@@ -87,8 +91,8 @@ fn shown(path: &Path) -> String {
 #[test]
 fn arrows_between_crates_point_one_way() {
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
-    for entry in fs::read_dir(root().join("crates")).unwrap() {
-        let folder = entry.unwrap().path();
+    let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    for folder in crates.chain([root().join("bench")]) {
         let name = folder.file_name().unwrap().to_str().unwrap().to_string();
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
         let dependencies = manifest.split("[dev-dependencies]").next().unwrap();
@@ -140,8 +144,9 @@ fn unsafe_code_is_where_system_calls_are() {
 
 #[test]
 fn no_file_has_grown_out_of_hand() {
-    let long: Vec<String> = sources("crates")
-        .into_iter()
+    let long: Vec<String> = SOURCES
+        .iter()
+        .flat_map(|folder| sources(folder))
         .map(|(path, text)| (shown(&path), text.lines().count()))
         .filter(|(_, lines)| *lines > LINES_MAX)
         .map(|(path, lines)| format!("{path} has {lines} lines: which second subject is in it?"))
@@ -152,7 +157,7 @@ fn no_file_has_grown_out_of_hand() {
 #[test]
 fn functions_fit_on_a_screen() {
     let mut long = Vec::new();
-    for (path, text) in sources("crates") {
+    for (path, text) in SOURCES.iter().flat_map(|folder| sources(folder)) {
         for (name, lines) in functions(without_tests(&text)) {
             let table = TABLES.contains(&shown(&path).as_str());
             if lines > FUNCTION_LINES_MAX && !table {

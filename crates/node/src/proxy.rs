@@ -55,9 +55,9 @@ fn derive(snapshot: &Snapshot, config: &NetworkConfig) -> (ServiceMap, Zone) {
 
 /// The node's ports that lead to a running pod (`hostPort`).
 fn host_ports(pod: &Pod, config: &NetworkConfig) -> Vec<(Frontend, Target)> {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let status = pod.status.clone().unwrap_or_default();
-    let ip = status.pod_ip.and_then(|ip| ip.parse().ok());
+    // Borrowed, not cloned: this is asked about every pod whenever one of them changes.
+    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return Vec::new() };
+    let ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
     let runs = !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let ours = spec.node_name.as_deref() == Some(config.node_name.as_str());
     let (Some(ip), true) = (ip, runs && ours && spec.host_network != Some(true)) else {
