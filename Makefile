@@ -35,7 +35,7 @@ lint: schema
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-test: lint test-rust test-apps test-e2e
+test: lint test-rust build sim test-apps test-e2e
 
 test-rust: schema
 	@scripts/apt-install busybox-static nftables iproute2
@@ -65,8 +65,11 @@ demo: build tools charts ## Plays a session with both applications on a cluster 
 demo-clean: ## Removes all that the demo made
 	@scripts/demo --clean $(DEMO)
 
+# With the engine's own dependencies and their features, so that `build` and this share all but two
+# of the things that are compiled.
 sim: schema ## Simulated worlds with faults, one a seed: SIM_SEEDS=FROM..TO
-	$(CARGO) run --release --locked -p coracle-sim --example sim -- --seeds $(SIM_SEEDS)
+	$(CARGO) build --release --locked -p coracle -p coracle-sim --bin sim
+	$(TARGET)/release/sim --seeds $(SIM_SEEDS)
 
 # `make bench BENCH=store,cluster` measures a part; `make bench CORACLE=FILE` an engine built before.
 bench: $(if $(filter file,$(origin CORACLE)),build) schema tools charts ## One table of all figures, also as bench/results.tsv (as root, some minutes)

@@ -455,3 +455,49 @@ def test_a_held_pod_does_not_hold_those_above_the_partition(ss):
     finally:
         ss.kubectl("patch", "pod", "ss-0", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     ss.ready(2)
+
+
+# It does not hear SIGTERM, and says so when another process holds the lock on the claim's volume.
+DEAF = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: deaf}
+spec:
+  serviceName: deaf
+  selector: {matchLabels: {app: deaf}}
+  template:
+    metadata: {labels: {app: deaf}}
+    spec:
+      terminationGracePeriodSeconds: 5
+      containers:
+        - name: main
+          image: busybox:1.36
+          command:
+            - sh
+            - -c
+            - |
+              trap '' TERM
+              exec 9>/data/lock
+              flock -n 9 || echo met >>/data/met
+              echo up >>/data/starts
+              while true; do sleep 1; done
+          volumeMounts: [{name: data, mountPath: /data}]
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 16Mi}}}
+"""
+
+
+def test_a_forced_deletion_starts_nothing_beside_what_still_runs(cluster, namespace):
+    def kubectl(*arguments, **options):
+        return cluster.kubectl("-n", namespace, *arguments, **options)
+
+    def starts():
+        return kubectl("exec", "deaf-0", "--", "cat", "/data/starts", check=False).split()
+
+    kubectl("apply", "-f", "-", input=DEAF)
+    eventually(lambda: starts() == ["up"], "the first start")
+    for count in (2, 3):
+        kubectl("delete", "pod", "deaf-0", "--force", "--grace-period=0")
+        eventually(lambda: starts() == ["up"] * count, f"start {count}")
+    assert "met" not in kubectl("exec", "deaf-0", "--", "ls", "/data").split()

@@ -15,6 +15,7 @@ use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
 use crate::requests::{at, controller};
+use crate::turn::{Outcome, carry_out};
 use crate::{EventRecorder, Loop, bootstrap};
 
 struct Still(AtomicU64);
@@ -431,6 +432,35 @@ fn a_refused_pod_is_told_in_an_event_and_tried_again_later() {
     assert!(world.looped.next_timer().is_some());
     let why = world.looped.reasons().why(&snapshot, set.key());
     assert!(why[0].sentence.contains("is invalid"), "{why:?}");
+}
+
+#[test]
+fn what_a_namespace_that_goes_refuses_is_not_tried_again() {
+    let mut world = World::new();
+    world.create("namespaces", "", json!({"metadata": {"name": "shop"}}));
+    let mut set = web();
+    set["metadata"]["namespace"] = json!("shop");
+    world.send(Verb::Create, &Key::new("statefulsets.apps", "shop", ""), "", set);
+    world.looped.catch_up(&world.api);
+    let (at, snapshot) = (world.api.source().now(), world.api.snapshot());
+    let (job, plan) = loop {
+        let job = world.looped.take(at).unwrap();
+        let plan = world.looped.decide(&job, &snapshot, at);
+        match world.looped.name(&job) {
+            "statefulset-controller" => break (job, plan),
+            _ => world.looped.finish(job, plan, Outcome::Done, at),
+        }
+    };
+    world.send(Verb::Delete, &Key::new("namespaces", "", "shop"), "", json!({}));
+    let outcome = now(carry_out(&world.api, "statefulset-controller", &plan));
+    assert!(matches!(&outcome, Outcome::Refused(status) if status.code == 403), "{outcome:?}");
+    let timer = world.looped.next_timer();
+    world.looped.finish(job.clone(), plan, outcome, at);
+    assert_eq!(world.looped.next_timer(), timer);
+    let why = world.looped.reasons().why(&snapshot, &job.key);
+    assert!(why[0].sentence.contains("because it is being terminated"), "{why:?}");
+    world.settle();
+    assert!(!world.names("namespaces").contains(&"shop".to_owned()));
 }
 
 #[tokio::test]

@@ -137,6 +137,10 @@ impl Loop {
                 }
             }
             Outcome::Outrun => return self.queue.push_failed(job, now),
+            Outcome::Refused(status) if is_in_vain(status) => {
+                self.queue.succeeded(&job);
+                because = Some(Because::only(status.message.clone()));
+            }
             Outcome::Refused(status) => {
                 tracing::info!(controller = name, key = %job.key, %status, "a plan was refused");
                 because = Some(Because::only(status.message.clone()));
@@ -213,6 +217,13 @@ async fn submit(api: &Api, name: &str, plan: &Plan, writes: &[Write]) -> Outcome
         }
         Err(status) => Outcome::Refused(status),
     }
+}
+
+/// Whether a refusal will never be another: the namespace goes, and takes with it whoever wanted
+/// something new in it. Nothing is to be tried again, and nobody can be told.
+fn is_in_vain(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// The notes of the write that `status` is about; of the first write that has one, when it does

@@ -198,11 +198,12 @@ impl Users {
                 let image = self.image(&Behaviour::SOUND, random);
                 self.patch(api, set, "", &with_image(&image));
             }
-            // Also those that it has yet to adopt.
-            let selector = &set.metadata().name;
-            let is_of_set = |pod: &&Arc<Object>| pod.metadata().labels.get("app") == Some(selector);
-            let mut pods = snapshot.list("pods", None).filter(is_of_set);
-            if pods.any(|it| mentions_broken_image(it.bytes())) {
+            // Pods and revisions, also pods that it has yet to adopt.
+            let app = Some(&set.metadata().name);
+            let pods =
+                snapshot.list("pods", None).filter(|it| it.metadata().labels.get("app") == app);
+            let mut own = snapshot.dependents(&set.metadata().uid).chain(pods);
+            if own.any(|it| mentions_broken_image(it.bytes())) {
                 let strategy = json!({"type": "RollingUpdate", "rollingUpdate": null});
                 self.patch(api, set, "", &json!({"spec": {"updateStrategy": strategy}}));
             }

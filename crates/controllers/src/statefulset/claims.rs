@@ -57,10 +57,17 @@ pub(super) fn new_claim(set: &Set, name: &str, template: &Value) -> Value {
     claim
 }
 
-/// Whether the claim still names a pod of this name that is gone: the garbage collector will take
-/// it, and a new pod must not start on it.
-pub(super) fn is_stale(claim: &Object, pod: &str) -> bool {
-    references(claim).any(|reference| reference["kind"] == "Pod" && reference["name"] == *pod)
+/// The name of a pod that is gone, or of a set of this one's name, that the claim still belongs to:
+/// the garbage collector will take it, and a new pod must not start on it.
+pub(super) fn stale_owner(set: &Set, claim: &Object, pod: &str) -> Option<String> {
+    let names = |reference: &&Value, kind: &str, name: &str| {
+        reference["kind"] == *kind && reference["name"] == *name
+    };
+    let is_stale = |reference: &&Value| {
+        (set.policy.when_scaled && names(reference, "Pod", pod))
+            || (names(reference, "StatefulSet", &set.name) && reference["uid"] != *set.uid())
+    };
+    references(claim).find(is_stale)?["name"].as_str().map(str::to_owned)
 }
 
 /// Whether the claim carries other owner references than the retention policy wants for the pod

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
+use coracle_api::Object;
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -146,11 +147,12 @@ impl Draft<'_> {
             return Some(Because::of(other.key().clone(), sentence));
         }
         let claims: Vec<_> = claims::stored(self.snapshot, self.set, pod).collect();
-        let stale =
-            claims.iter().find(|claim| self.set.policy.when_scaled && claims::is_stale(claim, pod));
-        if let Some(claim) = stale {
+        let stale = |claim: &&Arc<Object>| {
+            claims::stale_owner(self.set, claim, pod).map(|owner| (Arc::clone(claim), owner))
+        };
+        if let Some((claim, owner)) = claims.iter().find_map(stale) {
             let name = &claim.metadata().name;
-            let sentence = format!("{name} waits to be deleted with an earlier {pod}");
+            let sentence = format!("{name} waits to be deleted with an earlier {owner}");
             return Some(Because::of(claim.key().clone(), sentence));
         }
         let deleting = claims.iter().find(|claim| claim.metadata().is_deleting())?;
@@ -224,7 +226,7 @@ impl Draft<'_> {
 
     fn settle_owner(
         &mut self,
-        claim: &Arc<coracle_api::Object>,
+        claim: &Arc<Object>,
         pod: &str,
         member: Option<&Member>,
         is_condemned: bool,

@@ -3,7 +3,7 @@
 use coracle_api::Object;
 use serde_json::{Value, json};
 
-use crate::plan::Propagation;
+use crate::plan::{Propagation, Write};
 use crate::world::World;
 
 pub(super) const CONTROLLER: &[&str] = &["statefulset-controller"];
@@ -534,6 +534,28 @@ fn a_claim_that_is_to_be_kept_after_all_stays_with_the_next_pod() {
     world.gone("web-0");
     assert_eq!(world.pods(), ["web-0"]);
     assert_eq!(owners(&world, "www-web-0"), [""; 0]);
+}
+
+#[test]
+fn a_new_set_does_not_start_on_claims_that_go_with_the_old_one() {
+    let mut set = web(1, "OrderedReady");
+    set["spec"]["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let mut world = world(set.clone());
+    world.play();
+    world.delete("statefulsets.apps", "web", None);
+    world.gone("web-0");
+    world.create(set);
+    world.settle(CONTROLLER);
+    assert_eq!(world.pods(), [""; 0]);
+    let why = "www-web-0 waits to be deleted with an earlier web";
+    assert_eq!(world.because.as_deref(), Some(why));
+    let claim = world.get("persistentvolumeclaims", "www-web-0");
+    let plan = world.decide(&crate::garbage::CONTROLLER, claim.key());
+    assert!(matches!(plan.writes[..], [Write::Delete { .. }]));
+    world.settle(CONTROLLER);
+    assert_eq!(world.pods(), ["web-0"]);
+    assert_eq!(owners(&world, "www-web-0"), ["StatefulSet"]);
 }
 
 #[test]

@@ -13,8 +13,11 @@ use crate::runtime::{Runtime, mentions_broken_image};
 /// Whether every object is where it should be; if not, the first that is not.
 pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String> {
     for object in snapshot.objects() {
-        if object.metadata().is_deleting() && !waits_for_users(snapshot, object) {
-            return Err(format!("{} is still being deleted", object.key()));
+        if object.metadata().is_deleting() {
+            match waits_for_users(snapshot, object) {
+                true => continue,
+                false => return Err(format!("{} is still being deleted", object.key())),
+            }
         }
         for owner in &object.metadata().owner_references {
             if !snapshot.contains_uid(&owner.uid) {

@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     });
     let (count, failed) = (seeds.end - seeds.start, failed.into_inner());
     let (writes, took) = (writes.into_inner(), began.elapsed().as_secs_f64());
-    println!("{count} seeds, {writes} writes, {failed} failed, {took:.1} s");
+    println!("seeds {}..{}: {writes} writes, {took:.1} s", seeds.start, seeds.end);
+    println!("{} passed, {failed} failed", count - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
