@@ -186,7 +186,8 @@ impl Shims {
         let log =
             OpenOptions::new().create(true).append(true).open(dir.log_file()).map_err(failed)?;
         let mut shim = Command::new(self.program.path());
-        shim.arg("shim").arg(dir.path()).env_clear();
+        // As `ps` shows it, whatever file it is run from.
+        shim.arg0("coracle").arg("shim").arg(dir.path()).env_clear();
         shim.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = shim.spawn().map_err(failed)?;
         let mut said = String::new();
