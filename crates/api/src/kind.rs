@@ -381,6 +381,7 @@ pub(crate) mod tests {
         verbs: Cow::Borrowed(&[Verb::Get]),
         subresources: Cow::Borrowed(&[]),
         storage: None,
+        deprecation: None,
         schema: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSet"),
         types: None,
         definition: None,

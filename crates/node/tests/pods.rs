@@ -146,6 +146,32 @@ fn init_containers_volumes_and_the_end() {
 }
 
 #[test]
+fn a_token_is_renewed_before_it_ends() {
+    run(async |world| {
+        let token = json!({"serviceAccountToken": {"path": "token", "expirationSeconds": 600}});
+        let wake = json!({"configMap": {"name": "wake", "optional": true}});
+        let volumes = json!({"volumes": [{"name": "v", "projected": {"sources": [token, wake]}}]});
+        let main = json!({"command": ["sh", "-c", FOREVER],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+        world.create_pod_with("holder", main, volumes).await;
+        world.until_ready("holder").await;
+        let token = || world.exec("holder", "cat /v/token");
+        let first = token().await;
+        // What the volume holds is looked at when something that it shows changes.
+        let map = |name: &str, x| json!({"metadata": {"name": name}, "data": {"x": x}});
+        world.put_forward(470);
+        world.create("configmaps", map("wake", "early")).await;
+        while world.exec("holder", "cat /v/x").await.1 != "early" {}
+        assert_eq!(token().await, first, "four fifths of its life are not over");
+        world.put_forward(20);
+        world.delete("configmaps", "wake", json!({})).await.unwrap();
+        world.create("configmaps", map("wake", "late")).await;
+        while world.exec("holder", "cat /v/x").await.1 != "late" {}
+        assert_ne!(token().await, first);
+    });
+}
+
+#[test]
 fn claims_keep_their_data_and_hold_their_size() {
     run(async |world| {
         let set = json!({

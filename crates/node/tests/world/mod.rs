@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use coracle_api::{Object, Status, Timestamp, Verb};
@@ -23,8 +24,8 @@ use coracle_network::{Kernel, LinuxKernel, NetworkConfig};
 use coracle_node::{Node, NodeConfig};
 use coracle_runtime::{Containers, Shims};
 use coracle_server::{
-    Api, Body, Cluster, ExecOptions, Kinds, LogOptions, NodeStreams, Options, Pki, Request, System,
-    User,
+    Api, Body, Cluster, ExecOptions, Kinds, LogOptions, NodeStreams, Options, Pki, Request, Source,
+    System, User,
 };
 use coracle_store::Store;
 use redb::backends::InMemoryBackend;
@@ -43,6 +44,22 @@ pub struct World {
     network: NetworkConfig,
     events: EventRecorder,
     node: std::sync::Mutex<Option<Arc<Node>>>,
+    clock: Arc<Clock>,
+}
+
+/// The machine's clock, which a test may put forward by so many seconds.
+#[derive(Default)]
+struct Clock(AtomicI64);
+
+impl Source for Clock {
+    fn now(&self) -> Timestamp {
+        let ahead = jiff::SignedDuration::from_secs(self.0.load(Ordering::Relaxed));
+        System.now().checked_add(ahead).unwrap()
+    }
+
+    fn seed(&self) -> [u8; 32] {
+        System.seed()
+    }
 }
 
 /// Set in the process that has a machine of its own.
@@ -99,7 +116,9 @@ impl World {
             cgroup_parent: format!("/coracle-node-test-{number}"),
         });
         let store = Store::open_on(InMemoryBackend::new()).unwrap();
-        let api = Api::new(store, Kinds::builtin(), Cluster::default(), Arc::new(System));
+        let clock = Arc::new(Clock::default());
+        let source = Arc::clone(&clock) as Arc<dyn Source>;
+        let api = Api::new(store, Kinds::builtin(), Cluster::default(), source);
         let pki = Pki::open(&dir.path().join("pki"), Timestamp::now()).unwrap();
         api.set_tokens(Arc::new(pki.tokens().unwrap()));
         let world = Self {
@@ -109,6 +128,7 @@ impl World {
             network,
             events: EventRecorder::default(),
             node: std::sync::Mutex::default(),
+            clock,
             dir,
         };
         world.begin(pki.authority()).await;
@@ -150,6 +170,11 @@ impl World {
         let node = node.unwrap();
         within(node.ready()).await;
         *self.node.lock().unwrap() = Some(Arc::new(node));
+    }
+
+    /// Puts the clock forward. What waits for a time already does not notice.
+    pub fn put_forward(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::Relaxed);
     }
 
     /// Ends the node's part as a stopped engine does: pods go on.
