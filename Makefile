@@ -77,7 +77,7 @@ bench: $(if $(filter file,$(origin CORACLE)),build) schema tools charts ## One t
 	@scripts/test-images busybox
 	@scripts/app-images
 	$(CARGO) build --release --locked -p coracle-bench
-	$(PYTHON) -m bench $(BENCH)
+	CORACLE=$(abspath $(CORACLE)) RECORD=$(RECORD) $(PYTHON) -m bench $(BENCH)
 
 clean: demo-clean
 	$(CARGO) clean

@@ -1,5 +1,6 @@
 """One table of all figures: `python -m bench [SUBJECT,...]`, run by `make bench`."""
 
+import datetime
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from bench.inside import SUBJECTS
 from bench.table import Table, load
 
 RESULTS = ROOT / "bench/results.tsv"
+RECORDED = ROOT / "docs/bench.md"
+HEADING = "## A recorded run"
 ALL = [*SUBJECTS, "peers"]
 
 
@@ -29,6 +32,18 @@ def main():
         peers.measure(table, say)
     print(f"\n{table.text()}\n\n{table.summary()}")
     RESULTS.write_text(table.tsv())
+    if os.environ.get("RECORD"):
+        record(table)
+
+
+def record(table):
+    """Keep this run as the recorded one."""
+    before = RECORDED.read_text().split(HEADING)[0]
+    with open("/proc/cpuinfo") as info:
+        (model, *_) = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
+    machine = f"{os.cpu_count()} cores of {model}, Linux {os.uname().release.split('-')[0]}"
+    RECORDED.write_text(f"{before}{HEADING}\n\n{datetime.date.today()}, {machine}.\n\n"
+                        f"```text\n{table.text()}\n\n{table.summary()}\n```\n")
 
 
 def say(text):

@@ -10,6 +10,7 @@ from bench.table import Table
 PODS = "/api/v1/namespaces/default/pods"
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 SETS = "/apis/apps/v1/namespaces/default/statefulsets"
+VOLUMES = "/api/v1/persistentvolumes"
 LEASES = "/apis/coordination.k8s.io/v1/leases"
 AT_REST = 12
 BUSYBOX = "/bin/busybox"
@@ -22,6 +23,8 @@ def measure(table):
         at_rest(table, engine)
         pods(table, engine)
         memory(table, engine)
+        # The kernel takes the namespaces of 100 pods down in the background, and is slow at it.
+        time.sleep(5)
         sets(table, engine.client)
         resting_sets(table, engine.client)
 
@@ -133,6 +136,7 @@ def gone(client, *collections):
     """Delete collections; return when all is gone."""
     for collection in collections:
         client.delete(collection)
+    collections = [*collections, VOLUMES] if CLAIMS in collections else collections
     until(lambda: not any(client.get(collection)["items"] for collection in collections))
 
 
@@ -176,9 +180,18 @@ def resting_sets(table, client):
     until(lambda: all(found["status"].get("observedGeneration") for found in client.get(SETS)["items"]),
           pause=0.2)
     table.add("1,000 sets of no replicas, until observed", "s", time.monotonic() - begin)
-    time.sleep(2)
+    settled(client)
     table.add("writes of 1,000 sets at rest", f"in {AT_REST} s", writes(client))
     gone(client, SETS)
+
+
+def settled(client):
+    """Wait, but not for ever, until what came before has come to its end."""
+    for _ in range(10):
+        before = client.revision()
+        time.sleep(3)
+        if client.revision() - before <= 1:  # the node's sign of life
+            return
 
 
 def writes(client):
