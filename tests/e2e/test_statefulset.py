@@ -458,6 +458,9 @@ def test_a_held_pod_does_not_hold_those_above_the_partition(ss):
 
 
 # It does not hear SIGTERM, and says so when another process holds the lock on the claim's volume.
+
+
+# It does not hear SIGTERM, and says so when somebody else's heart beats on the claim's volume.
 DEAF = """
 apiVersion: apps/v1
 kind: StatefulSet
@@ -468,7 +471,7 @@ spec:
   template:
     metadata: {labels: {app: deaf}}
     spec:
-      terminationGracePeriodSeconds: 5
+      terminationGracePeriodSeconds: 6
       containers:
         - name: main
           image: busybox:1.36
@@ -477,10 +480,11 @@ spec:
             - -c
             - |
               trap '' TERM
-              exec 9>/data/lock
-              flock -n 9 || echo met >>/data/met
+              before=$(cat /data/beat); sleep 2; after=$(cat /data/beat)
+              test "$before" = "$after" || echo met >>/data/met
               echo up >>/data/starts
-              while true; do sleep 1; done
+              beat=0
+              while true; do beat=$((beat + 1)); echo $beat >/data/beat; sleep 1; done
           volumeMounts: [{name: data, mountPath: /data}]
   volumeClaimTemplates:
     - metadata: {name: data}
