@@ -457,9 +457,6 @@ def test_a_held_pod_does_not_hold_those_above_the_partition(ss):
     ss.ready(2)
 
 
-# It does not hear SIGTERM, and says so when another process holds the lock on the claim's volume.
-
-
 # It does not hear SIGTERM, and says so when somebody else's heart beats on the claim's volume.
 DEAF = """
 apiVersion: apps/v1
