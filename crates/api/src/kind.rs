@@ -385,7 +385,6 @@ pub(crate) mod tests {
         schema: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSet"),
         types: None,
         definition: None,
-        deprecation: None,
         selectable: Vec::new(),
         columns: Cow::Borrowed(&[]),
         strategy: Strategy::DEFAULT,
