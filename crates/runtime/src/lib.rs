@@ -16,6 +16,7 @@ mod cgroup;
 mod devices;
 mod error;
 mod events;
+mod loop_device;
 mod mounts;
 mod process;
 mod protocol;
@@ -30,6 +31,7 @@ mod tree;
 
 pub use error::{RuntimeError, StartError, StartErrorKind};
 pub use events::{EventReceiver, EventSender, RuntimeEvent};
+pub use loop_device::LoopDevice;
 pub use session::{ExitResult, Session, TerminalSize};
 pub use shims::Shims;
 pub use spec::{

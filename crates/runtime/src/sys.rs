@@ -228,3 +228,38 @@ pub fn read_only_mount(file: &std::path::Path) -> io::Result<OwnedFd> {
     })?;
     Ok(mount)
 }
+
+/// The number of a loop device that nobody uses, at this moment.
+pub fn free_loop(control: BorrowedFd<'_>) -> io::Result<i32> {
+    const GET_FREE: libc::Ioctl = 0x4c82;
+    // SAFETY: the request takes no argument.
+    check(unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) }.into()).map(|number| number as i32)
+}
+
+/// Makes a loop device show the content of a file, until its last user is gone.
+pub fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {
+    const CONFIGURE: libc::Ioctl = 0x4c0a;
+    const GO_WITH_THE_LAST_USER: u32 = 4;
+
+    /// The kernel's `loop_config`; what is not named is zero: no offset, no limit.
+    #[repr(C)]
+    struct Configuration {
+        fd: u32,
+        block_size: u32,
+        unused: [u64; 5],
+        unused_too: [u32; 3],
+        flags: u32,
+        rest: [u64; 30],
+    }
+    let configuration = Configuration {
+        fd: file.as_raw_fd() as u32,
+        block_size: 0,
+        unused: [0; 5],
+        unused_too: [0; 3],
+        flags: GO_WITH_THE_LAST_USER,
+        rest: [0; 30],
+    };
+    // SAFETY: the kernel reads 304 bytes, which is the structure's size, before the call returns.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), CONFIGURE, &raw const configuration) }.into())
+        .map(drop)
+}

@@ -3,12 +3,14 @@
 //! Project quotas would be lighter, but need a filesystem that was made and mounted for them. The
 //! file takes as much of the disk as is written to it, and never more than the volume's size.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::mount::{UnmountFlags, unmount};
+use coracle_runtime::LoopDevice;
+use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
 use super::{VolumeError, failed};
 
@@ -135,10 +137,10 @@ fn enlarge(image: &Path, bytes: u64) -> Result<(), VolumeError> {
 }
 
 fn loop_mount(image: &Path, target: &Path) -> Result<(), VolumeError> {
-    let target = target.display().to_string();
-    let mut command = Command::new("mount");
-    command.args(["-t", "ext4", "-o", "loop,noatime"]).arg(image).arg(target);
-    finish("mount", command, &[])
+    let file = File::options().read(true).write(true).open(image).map_err(failed("open", image))?;
+    let device = LoopDevice::of(&file).map_err(failed("attach a loop device to", image))?;
+    rustix::mount::mount(&device.path, target, "ext4", MountFlags::NOATIME, None::<&CStr>)
+        .map_err(|error| failed("mount", target)(error.into()))
 }
 
 /// Repairs what can be repaired without asking.
