@@ -4,6 +4,7 @@
 //! out on the machine through [`coracle_runtime::Containers`] and [`coracle_network::Kernel`].
 //! A newcomer starts with [`planner::plan`], then `worker`.
 
+mod addresses;
 mod client;
 pub mod images;
 mod logs;
@@ -17,6 +18,7 @@ mod probe;
 mod proxy;
 mod stop;
 mod streams;
+mod tasks;
 mod volumes;
 mod worker;
 

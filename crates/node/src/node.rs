@@ -1,13 +1,12 @@
 //! The node: what all pods share, and the loops that feed their tasks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use coracle_api::{Object, addresses};
+use coracle_api::Object;
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
 use coracle_network::{ClusterLink, Kernel, NetworkConfig, NetworkError};
@@ -17,8 +16,8 @@ use coracle_store::Snapshot;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
+use crate::addresses::Addresses;
 use crate::client::Client;
 use crate::images::{ImageError, ImageStore};
 use crate::names::Names;
@@ -29,6 +28,7 @@ use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
 use crate::stop::{self, Ending};
 use crate::streams::Streams;
+use crate::tasks::{Tasks, blocking};
 use crate::volumes::VolumeError;
 use crate::volumes::mounter::{Places, unmount_all, unmount_below};
 use crate::worker::{self, Message, Start};
@@ -136,77 +136,8 @@ pub(crate) struct ShownRun {
     pub running: bool,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs `work` on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Cancelled: the engine is going down, and so is whoever waits here.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
-/// Tasks that end with the node.
-#[derive(Default)]
-pub(crate) struct Tasks {
-    set: Mutex<JoinSet<()>>,
-}
-
-impl Tasks {
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut set = locked(&self.set);
-        while let Some(done) = set.try_join_next() {
-            if let Err(error) = done
-                && error.is_panic()
-            {
-                tracing::error!(%error, "a task of the node broke off");
-            }
-        }
-        set.spawn(task);
-    }
-
-    fn stop(&self) {
-        locked(&self.set).abort_all();
-    }
-}
-
-/// The pods' addresses, by UID.
-#[derive(Default)]
-pub(crate) struct Addresses {
-    taken: Mutex<(BTreeMap<String, Ipv4Addr>, Option<Ipv4Addr>)>,
-}
-
-impl Addresses {
-    /// The pod's address: the one it has, or the next free one.
-    pub fn take(&self, uid: &str, range: Ipv4Net) -> Option<Ipv4Addr> {
-        let mut guard = locked(&self.taken);
-        let (taken, last) = &mut *guard;
-        if let Some(ip) = taken.get(uid) {
-            return Some(*ip);
-        }
-        let used: BTreeSet<_> = taken.values().copied().collect();
-        let ip = addresses::next_pod_ip(|ip| used.contains(&ip), range, *last)?;
-        taken.insert(uid.to_owned(), ip);
-        *last = Some(ip);
-        Some(ip)
-    }
-
-    /// An address that a running pod has already.
-    fn keep(&self, uid: &str, ip: Ipv4Addr) {
-        let mut guard = locked(&self.taken);
-        guard.0.insert(uid.to_owned(), ip);
-        guard.1 = guard.1.max(Some(ip));
-    }
-
-    pub fn give_back(&self, uid: &str) {
-        locked(&self.taken).0.remove(uid);
-    }
 }
 
 impl Context {

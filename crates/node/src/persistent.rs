@@ -12,7 +12,8 @@ use coracle_api::Object;
 use coracle_controllers::volumes::DATA_FINALIZER;
 use serde_json::Value;
 
-use crate::node::{Context, blocking};
+use crate::node::Context;
+use crate::tasks::blocking;
 use crate::volumes::{VolumeError, failed, sized};
 
 const AGAIN: Duration = Duration::from_secs(5);

@@ -14,7 +14,8 @@ use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 
-use crate::node::{Context, blocking};
+use crate::node::Context;
+use crate::tasks::blocking;
 
 const RESOURCES: [&str; 3] = ["services", "endpointslices.discovery.k8s.io", "pods"];
 /// Changes within this time are applied together.

@@ -14,8 +14,9 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::logs;
-use crate::node::{Context, blocking};
+use crate::node::Context;
 use crate::pods::PodId;
+use crate::tasks::blocking;
 
 /// How long a connection to a pod's port may take.
 const CONNECT: Duration = Duration::from_secs(10);

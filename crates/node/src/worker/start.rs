@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 
 use super::Worker;
 use crate::images::Image;
-use crate::node::blocking;
 use crate::planner::{Exit, Instance, Note};
 use crate::pods::container::{self, Inputs, container_spec, kept};
 use crate::pods::env::{Env, environment};
 use crate::pods::{ContainerError, user};
+use crate::tasks::blocking;
 use crate::volumes::{sized, subpath};
 
 /// Upstream's limits of a termination message, from the file and from the log.

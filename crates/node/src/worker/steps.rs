@@ -8,12 +8,12 @@ use coracle_network::PodLink;
 use jiff::Timestamp;
 
 use super::{Message, Worker};
-use crate::node::blocking;
 use crate::planner::{Note, ProbeKind, Step};
 use crate::pods::container::{kept, sandbox_spec};
 use crate::pods::files;
 use crate::probe;
 use crate::stop::stop_signal;
+use crate::tasks::blocking;
 use crate::volumes::VolumeError;
 use crate::volumes::mounter::{MountedVolumes, Mounter, persistent_directories, unmount_all};
 
