@@ -29,7 +29,7 @@ use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, authorize, certificate, impersonate};
 use crate::negotiate::{Form, Shape, form};
 use crate::parse::{self, Query, ResourceRef, Route};
-use crate::render::Rendering;
+use crate::render::{Rendered, Rendering};
 use crate::reply::Reply;
 use crate::request::{Body as RequestBody, Request, User};
 use crate::streaming::{Call, NodeStreams};
@@ -398,14 +398,10 @@ async fn discard(mut body: Incoming) {
 }
 
 fn respond(rendering: &Rendering<'_>, reply: &Reply) -> Result<Response, Status> {
-    let mut pieces = rendering.reply(reply)?;
     let media_type = rendering.form.encoding.media_type();
-    let mut response = match (pieces.len(), pieces.pop()) {
-        (1, Some(only)) => full(reply.code, media_type, only),
-        (_, last) => {
-            let pieces = pieces.into_iter().chain(last);
-            streamed(media_type, stream::iter(pieces))
-        }
+    let mut response = match rendering.reply(reply)? {
+        Rendered::Whole(body) => full(reply.code, media_type, body),
+        Rendered::Pieces(pieces) => streamed(media_type, stream::iter(pieces)),
     };
     let deprecation = rendering.kind.deprecation.iter().map(ToString::to_string);
     let warnings: Vec<_> = deprecation.chain(reply.warnings.iter().cloned()).collect();

@@ -13,6 +13,7 @@ mod logs;
 pub mod negotiate;
 mod pages;
 pub mod parse;
+mod pieces;
 pub mod pki;
 mod pods;
 mod port_forward;

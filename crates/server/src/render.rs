@@ -7,11 +7,9 @@ use serde_json::{Value, json};
 
 use crate::content;
 use crate::negotiate::{Encoding, Form, Shape};
+use crate::pieces::Pieces;
 use crate::reply::{Answer, ObjectList, Reply};
 use crate::verbs::watch::Frame;
-
-/// Size at which a list is cut into pieces.
-const CHUNK: usize = 64 * 1024;
 
 /// What is rendered, and how.
 #[derive(Clone, Copy)]
@@ -47,22 +45,37 @@ impl Encoding {
     }
 }
 
+/// A body.
+pub(crate) enum Rendered {
+    /// All of it.
+    Whole(Bytes),
+    /// What makes it, piece by piece.
+    Pieces(Pieces),
+}
+
 impl Rendering<'_> {
-    /// The answer as pieces of a body.
-    pub(crate) fn reply(&self, reply: &Reply) -> Result<Vec<Bytes>, Status> {
-        match &reply.answer {
-            Answer::Object(object) => self.object(object).map(|bytes| vec![bytes]),
-            Answer::List(list) => self.list(list),
-            Answer::Value(value) => self.value(value),
-            Answer::Success(deleted) => Ok(vec![self.form.encoding.encode(&deleted.to_value())?]),
-        }
+    /// The answer as a body.
+    pub(crate) fn reply(&self, reply: &Reply) -> Result<Rendered, Status> {
+        let whole = match &reply.answer {
+            Answer::Object(object) => self.object(object)?,
+            Answer::List(list) if self.is_as_stored() => return Ok(self.list_as_stored(list)),
+            Answer::List(list) => self.list(list)?,
+            Answer::Value(value) => self.value(value)?,
+            Answer::Success(deleted) => self.form.encoding.encode(&deleted.to_value())?,
+        };
+        Ok(Rendered::Whole(whole))
+    }
+
+    /// Whether objects are sent with the bytes that are stored.
+    fn is_as_stored(&self) -> bool {
+        let is_json = self.form.encoding == Encoding::Json;
+        is_json && self.kind.storage.is_none() && matches!(self.form.shape, Shape::Whole)
     }
 
     /// One object: as stored if it may be, without looking into it.
     pub(crate) fn object(&self, object: &Object) -> Result<Bytes, Status> {
-        let as_stored = self.kind.storage.is_none() && self.form.encoding == Encoding::Json;
         match self.form.shape {
-            Shape::Whole if as_stored => Ok(object.bytes().clone()),
+            Shape::Whole if self.is_as_stored() => Ok(object.bytes().clone()),
             Shape::Whole => self.form.encoding.encode(&content::readable(self.kind, object)),
             Shape::Metadata(version) => self.form.encoding.encode(&partial(version, object)),
             Shape::Table(version) => {
@@ -73,75 +86,59 @@ impl Rendering<'_> {
         }
     }
 
-    fn value(&self, value: &Value) -> Result<Vec<Bytes>, Status> {
+    fn value(&self, value: &Value) -> Result<Bytes, Status> {
         let encoding = self.form.encoding;
-        let Shape::Table(version) = self.form.shape else {
-            return Ok(vec![encoding.encode(value)?]);
-        };
+        let Shape::Table(version) = self.form.shape else { return encoding.encode(value) };
         if value["kind"] != "Scale" {
             return Err(self.no_table());
         }
         let options = TableOptions { now: self.now, include: self.include, headers: true, version };
         let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
-        let table = print::table_of(print::SCALE, [value], metadata, &options);
-        Ok(vec![encoding.encode(&table)?])
+        encoding.encode(&print::table_of(print::SCALE, [value], metadata, &options))
     }
 
-    fn list(&self, list: &ObjectList) -> Result<Vec<Bytes>, Status> {
+    fn list(&self, list: &ObjectList) -> Result<Bytes, Status> {
         let encoding = self.form.encoding;
-        match self.form.shape {
+        let listed = |kind: String, api_version: String, item: &dyn Fn(&Object) -> Value| {
+            json!({
+                "kind": kind,
+                "apiVersion": api_version,
+                "metadata": list.metadata(),
+                "items": list.items.iter().map(|object| item(object)).collect::<Vec<_>>(),
+            })
+        };
+        let value = match self.form.shape {
             Shape::Table(version) => {
                 let items: Vec<&Object> = list.items.iter().map(AsRef::as_ref).collect();
-                let table = self.table(version, list.metadata(), &items, true)?;
-                Ok(vec![encoding.encode(&table)?])
+                self.table(version, list.metadata(), &items, true)?
             }
             Shape::Metadata(version) => {
-                let item = |object: &std::sync::Arc<Object>| partial(version, object);
-                let value = json!({
-                    "kind": "PartialObjectMetadataList",
-                    "apiVersion": format!("meta.k8s.io/{version}"),
-                    "metadata": list.metadata(),
-                    "items": list.items.iter().map(item).collect::<Vec<_>>(),
-                });
-                Ok(vec![encoding.encode(&value)?])
+                let api_version = format!("meta.k8s.io/{version}");
+                let item = |object: &Object| partial(version, object);
+                listed("PartialObjectMetadataList".to_owned(), api_version, &item)
             }
-            Shape::Whole if encoding == Encoding::Json => self.list_of_bytes(list),
             Shape::Whole => {
-                let item = |object: &std::sync::Arc<Object>| content::readable(self.kind, object);
-                let value = json!({
-                    "kind": format!("{}List", self.kind.kind),
-                    "apiVersion": self.kind.api_version(),
-                    "metadata": list.metadata(),
-                    "items": list.items.iter().map(item).collect::<Vec<_>>(),
-                });
-                Ok(vec![encoding.encode(&value)?])
+                let kind = format!("{}List", self.kind.kind);
+                let item = |object: &Object| content::readable(self.kind, object);
+                listed(kind, self.kind.api_version(), &item)
             }
-        }
+        };
+        encoding.encode(&value)
     }
 
     /// A list whose items are copied as they are stored.
-    fn list_of_bytes(&self, list: &ObjectList) -> Result<Vec<Bytes>, Status> {
-        let mut pieces = Vec::new();
-        let mut piece = BytesMut::new();
+    fn list_as_stored(&self, list: &ObjectList) -> Rendered {
         let head = format!(
             r#"{{"kind":"{}List","apiVersion":"{}","metadata":{},"items":["#,
             self.kind.kind,
             self.kind.api_version(),
             list.metadata()
         );
-        piece.put_slice(head.as_bytes());
-        for (index, object) in list.items.iter().enumerate() {
-            if index > 0 {
-                piece.put_u8(b',');
-            }
-            piece.put_slice(&self.object(object)?);
-            if piece.len() >= CHUNK {
-                pieces.push(piece.split().freeze());
-            }
+        let mut pieces = Pieces::new(&head, list.items.clone());
+        if pieces.is_short() {
+            return Rendered::Whole(pieces.next().unwrap_or_default());
         }
-        piece.put_slice(b"]}\n");
-        pieces.push(piece.freeze());
-        Ok(pieces)
+        Rendered::Pieces(pieces)
     }
 
     /// One line of a watch. Of several tables only the first names its columns.
