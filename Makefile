@@ -50,7 +50,7 @@ test-e2e: build tools charts
 	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
 	@scripts/test-images
 	@scripts/app-images
-	scripts/private-host $(PYTHON) -m pytest -q tests/e2e
+	scripts/private-host $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
 
 # `make demo KUBECONFIG=FILE` plays it on that cluster; a variable of the environment does not count.
 ifeq ($(origin KUBECONFIG),command line)

@@ -24,7 +24,7 @@ class CommandFailed(AssertionError):
 class Cluster:
     """One cluster under `home`, with a kubeconfig and caches of its own."""
 
-    def __init__(self, name, home, api_port=6443, prefix=()):
+    def __init__(self, name, home, api_port=None, prefix=()):
         """No `api_port`: the engine chooses. `prefix` is a command that runs the others, on another host for example."""
         self.name = name
         self.prefix = [str(part) for part in prefix]

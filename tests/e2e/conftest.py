@@ -13,6 +13,17 @@ from cluster import Cluster
 NUMBERS = itertools.count(1)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A failure shows what the engines of the test wrote last, and what there was."""
+    report = (yield).get_result()
+    if report.failed:
+        clusters = [one for one in getattr(item, "funcargs", {}).values() if isinstance(one, Cluster)]
+        for one in clusters:
+            pods = one.kubectl_process("get", "pods,events", "-A", "-o", "wide", check=False).stdout
+            report.sections.append((f"cluster {one.name}", pods[-4000:] + one.log_tail()))
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """One engine for all tests that do not stop it; deleted at the end, also after failures."""

@@ -1,6 +1,7 @@
 """Several clusters on one host: each has ranges and a port of its own, and keeps them."""
 
 import ipaddress
+import os
 import urllib.request
 
 import pytest
@@ -10,7 +11,7 @@ from cluster import CHARTS, Cluster, eventually
 
 @pytest.fixture
 def second(tmp_path):
-    cluster = Cluster("second", tmp_path, api_port=None)
+    cluster = Cluster(f"second-{os.getpid()}", tmp_path)
     try:
         yield cluster
     finally:

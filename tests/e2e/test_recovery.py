@@ -106,7 +106,7 @@ def test_a_killed_shim_means_a_new_container_and_nothing_twice(own_cluster):
 @pytest.fixture
 def near_cluster(tmp_path):
     """An engine in the network of the tests themselves, which then talk to it without kubectl."""
-    cluster = Cluster("near", tmp_path, api_port=7443)
+    cluster = Cluster(f"near-{os.getpid()}", tmp_path, api_port=7443)
     try:
         yield cluster
     finally:

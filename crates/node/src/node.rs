@@ -141,6 +141,11 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
+    /// Messages to the pod's task go there from now on.
+    pub fn enlist(&self, uid: &str, worker: mpsc::UnboundedSender<Message>) {
+        locked(&self.workers).insert(uid.to_owned(), worker);
+    }
+
     /// The pod's task has ended.
     pub fn forget(&self, id: &PodId) {
         let uid = &id.uid;
@@ -247,8 +252,7 @@ impl Context {
             self.client.record(object, Note { event_type, reason, message, field_path });
         }
         let start = Start { object: Arc::clone(object), pod, sandbox, rejection };
-        let worker = worker::spawn(Arc::clone(self), start);
-        locked(&self.workers).insert(uid.clone(), worker);
+        worker::spawn(Arc::clone(self), start);
     }
 
     fn admit(&self, pod: &Pod, snapshot: &Snapshot) -> Result<(), crate::planner::Rejection> {

@@ -80,11 +80,12 @@ pub(crate) struct Start {
     pub rejection: Option<Rejection>,
 }
 
-/// Spawns the pod's task; messages to it go to the sender.
-pub(crate) fn spawn(context: Arc<Context>, start: Start) -> mpsc::UnboundedSender<Message> {
+/// Spawns the pod's task.
+pub(crate) fn spawn(context: Arc<Context>, start: Start) {
     let (outbox, inbox) = mpsc::unbounded_channel();
-    let sender = outbox.clone();
     let id = PodId::of(&start.pod);
+    // Before it asks for its name: it may be told at once that the name is free now.
+    context.enlist(&id.uid, outbox.clone());
     if start.sandbox.is_some() {
         context.hold_name(&id);
     }
@@ -112,7 +113,6 @@ pub(crate) fn spawn(context: Arc<Context>, start: Start) -> mpsc::UnboundedSende
         context: Arc::clone(&context),
     };
     context.tasks.spawn(worker.run(start.sandbox));
-    sender
 }
 
 impl Worker {
