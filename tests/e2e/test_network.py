@@ -94,6 +94,14 @@ def fetch(address):
         return answer.read().decode().strip()
 
 
+def is_refused(address):
+    try:
+        fetch(address)
+    except urllib.error.URLError:
+        return True
+    return False
+
+
 @pytest.fixture
 def client(cluster, namespace):
     """Runs a shell's script in a pod beside the services; gives all that it says."""
@@ -144,8 +152,7 @@ def test_services_of_every_type_from_pods_and_host(cluster, namespace, client):
 
     # A pod that is not ready any more gets no requests; a deleted service has no address.
     cluster.kubectl("delete", "service", "node", "-n", namespace)
-    with pytest.raises(urllib.error.URLError):
-        fetch(f"{node}:{port}")
+    eventually(lambda: is_refused(f"{node}:{port}"), "the node port is closed")
     cluster.kubectl("scale", "sts/db", "--replicas=0", "-n", namespace)
     eventually(lambda: "db-0" not in {fetch(address["lb"]) for _ in range(12)}, "db-0 is left out")
 
