@@ -11,7 +11,7 @@ def running(program):
     for process in pathlib.Path("/proc").iterdir():
         if process.name.isdigit():
             try:
-                if os.readlink(process / "exe").removesuffix(" (deleted)") == str(program):
+                if os.path.samefile(process / "exe", program):
                     found.append(int(process.name))
             except OSError:
                 pass  # it has ended, or is the kernel's
