@@ -88,18 +88,13 @@ impl Cgroup {
         }
     }
 
-    /// Moves this process into the group's hierarchy for processes' numbers, where there is one:
-    /// on version 1 the first move after a rest waits for all processors, some ten milliseconds,
-    /// and a move that soon follows does not.
-    pub fn enter_first(&self) -> io::Result<()> {
-        self.dir_of("pids").map_or(Ok(()), |dir| fs::write(dir.join("cgroup.procs"), "0"))
-    }
-
-    /// Moves this process into the group. On version 2 it must have been born there.
+    /// Moves this process, which must have one thread, into the group. On version 2 it must have been
+    /// born there. On version 1 the thread moves itself: to move a process, or another's thread, the
+    /// kernel first waits for all processors, some ten milliseconds.
     pub fn enter(&self) -> io::Result<()> {
         let Layout::Legacy(mounts) = &self.layout else { return Ok(()) };
         let dirs = mounts.iter().map(|(_, root)| join(root, &self.path));
-        dirs.filter(|dir| dir.exists()).try_for_each(|dir| fs::write(dir.join("cgroup.procs"), "0"))
+        dirs.filter(|dir| dir.exists()).try_for_each(|dir| fs::write(dir.join("tasks"), "0"))
     }
 
     /// Version 2's directory, for a process to be born in.

@@ -49,7 +49,6 @@ pub fn prepare(dir: &SandboxDir, boot: &Boot) -> Result<(Cgroup, Option<i32>), S
     write_json(&dir.shim_file(), &me).map_err(step("write shim.json"))?;
     let cgroup = Cgroup::at(&boot.cgroup).map_err(step("find control groups"))?;
     cgroup.create(&spec.resources).map_err(step("create the pod's control group"))?;
-    warm_up(&cgroup).map_err(step("fork"))?;
     enter_namespaces(spec).map_err(step("create namespaces"))?;
     set_parameters(&spec.sysctls)?;
     fs::create_dir_all(&spec.log_directory).map_err(step("create the log directory"))?;
@@ -62,23 +61,6 @@ pub fn prepare(dir: &SandboxDir, boot: &Boot) -> Result<(Cgroup, Option<i32>), S
         None
     };
     Ok((cgroup, init))
-}
-
-/// Lets a child do the slow first move into a group, while the sandbox is being made.
-fn warm_up(cgroup: &Cgroup) -> io::Result<()> {
-    if cgroup.is_unified() {
-        return Ok(());
-    }
-    #[allow(unsafe_code, reason = "a shim has one thread")]
-    // SAFETY: the shim has one thread, so the child has everything it had.
-    match unsafe { nix::unistd::fork() }? {
-        nix::unistd::ForkResult::Parent { .. } => Ok(()),
-        nix::unistd::ForkResult::Child => {
-            // Nobody waits for it: it must not hold what the engine reads to its end.
-            let warmed = close_stdio().and_then(|()| cgroup.enter_first());
-            sys::exit_now(i32::from(warmed.is_err()))
-        }
-    }
 }
 
 fn enter_namespaces(spec: &SandboxSpec) -> io::Result<()> {
