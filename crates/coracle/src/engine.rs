@@ -190,11 +190,13 @@ impl Engine {
         let store = Store::open(&paths.store())?;
         let (stopping, _) = watch::channel(None);
         let pki = Pki::open(&paths.pki(), Timestamp::now())?;
+        let turn = LinuxKernel::take_turn()?;
         let config = network_config(cluster, arguments)?;
         // Before anything is made: who is told to use another port finds the host as it was.
         let mut listeners = listen(config.api_port, &own_addresses(arguments))?;
         let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(config.clone())?);
         let link = kernel.up()?;
+        drop(turn);
         let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
         let tokens = Arc::new(pki.tokens()?);
         api.set_tokens(Arc::clone(&tokens));

@@ -20,6 +20,8 @@ mod ruleset;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,6 +63,31 @@ impl LinuxKernel {
         asked: AskedRanges,
     ) -> Result<(Ipv4Net, Ipv4Net), NetworkError> {
         Host::here()?.choose_ranges(cluster_name, state_dir, asked)
+    }
+
+    /// Waits until no other cluster of this host is choosing its ranges: hold what comes back until
+    /// the network is up and everybody can see what is taken. (A socket's name, which is as wide as
+    /// the network namespace and gone with the process.)
+    ///
+    /// # Errors
+    /// When another start takes very long, or sockets are refused.
+    pub fn take_turn() -> Result<UnixListener, NetworkError> {
+        const STEP: Duration = Duration::from_millis(5);
+        const TRIES: u32 = 6000;
+        let bind = || {
+            let name = std::os::unix::net::SocketAddr::from_abstract_name("coracle-network")?;
+            UnixListener::bind_addr(&name)
+        };
+        let mut tries = 0;
+        loop {
+            match bind() {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(STEP);
+                }
+                done => return done.map_err(unreadable("wait for other clusters' starts")),
+            }
+        }
     }
 
     /// The ranges of the cluster's last start, if there was one: what is left of it lies there.
