@@ -1,5 +1,6 @@
 //! From the bytes of a body to an object that is complete, and back to what a client may read.
 
+use coracle_api::patch::json::type_name;
 use coracle_api::schema::{Schema, Type};
 use coracle_api::{Kind, Object, Status, defaults, structural};
 use serde_json::{Map, Value};
@@ -177,18 +178,6 @@ fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Status> {
     value["apiVersion"] = expected.into();
     value["kind"] = kind.kind.to_string().into();
     Ok(())
-}
-
-/// What Go calls the type of a JSON value.
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// Fills what the client left out.

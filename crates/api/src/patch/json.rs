@@ -61,7 +61,8 @@ impl JsonPatch {
 }
 
 /// A JSON type as Go's decoder calls it.
-fn type_name(value: &Value) -> &'static str {
+#[must_use]
+pub fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

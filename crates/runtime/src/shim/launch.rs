@@ -23,10 +23,7 @@ use crate::boot::SandboxDir;
 use crate::cgroup::Cgroup;
 use crate::protocol::Failure;
 use crate::tree::Tree;
-use crate::{
-    ContainerSpec, ExecSpec, SandboxSpec, StartError, StartErrorKind, mounts, process::ProcessId,
-    sys,
-};
+use crate::{ContainerSpec, ExecSpec, SandboxSpec, StartError, StartErrorKind, mounts, sys};
 
 /// What the child says last, when all that is left is to become the program.
 const STARTED: &[u8] = b"started";
@@ -145,14 +142,13 @@ impl Start<'_> {
         // A process that may not be forked is the container's failure: its limits forbid it.
         let pid = forked.map_err(|error| setup(format!("fork: {error}")))?;
         drop((ends, reporter));
-        let outcome = read_report(report, pid).and_then(|()| match terminal {
+        let outcome = read_report(report).and_then(|()| match terminal {
             None => Ok(streams),
             Some(socket) => Streams::of_terminal(&socket).map_err(failed),
         });
         if outcome.is_err() {
-            // It has ended, or is about to.
-            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None)
-                .map_err(|error| Failure::step("wait for the process's end", error))?;
+            // Most have ended; one whose terminal is lost runs, and nobody could reach it.
+            end(pid).map_err(|error| Failure::step("end the process", error))?;
         }
         Ok((pid, outcome?))
     }
@@ -268,7 +264,7 @@ fn report(reporter: &impl AsFd, error: &StartError) {
 }
 
 /// Waits until the program runs, which closes its end of the report.
-fn read_report(report: io::PipeReader, pid: i32) -> Result<(), Failure> {
+fn read_report(report: io::PipeReader) -> Result<(), Failure> {
     let mut text = Vec::new();
     let mut report = File::from(OwnedFd::from(report));
     report.read_to_end(&mut text).map_err(|error| Failure::step("wait for the process", error))?;
@@ -279,13 +275,17 @@ fn read_report(report: io::PipeReader, pid: i32) -> Result<(), Failure> {
         Ok(error) => Err(Failure::Start(error)),
         Err(_) => {
             // Dead on the way: mostly for want of memory.
-            if let Ok(process) = ProcessId::of(pid) {
-                process.kill().map_err(|error| Failure::step("kill the process", error))?;
-            }
             let reason = "the process died before its program ran; is its memory limit too small?";
             Err(setup(reason.to_owned()))
         }
     }
+}
+
+/// Kills a child and waits for its end: until then its number is nobody else's.
+fn end(pid: i32) -> nix::Result<()> {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
+    nix::sys::wait::waitpid(pid, None).map(drop)
 }
 
 fn start_error(message: String) -> StartError {
