@@ -8,8 +8,17 @@ use std::path::Path;
 
 use crate::sys;
 
-/// Numbers of the devices of every container: null, zero, full, random, urandom; tty, console, ptmx.
-const COMMON: [(i32, &[i32]); 2] = [(1, &[3, 5, 7, 8, 9]), (5, &[0, 1, 2])];
+/// Devices of every container: name, major and minor number.
+pub const COMMON: [(&str, i32, i32); 8] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+    ("console", 5, 1),
+    ("ptmx", 5, 2),
+];
 
 /// Major number of pseudo terminals, of which all may be used.
 const PSEUDO_TERMINALS: i32 = 136;
@@ -26,9 +35,7 @@ pub fn restrict(dir: &Path) -> io::Result<()> {
 /// As [`restrict`], on version 1, where `dir` is in the hierarchy for devices.
 pub fn restrict_legacy(dir: &Path) -> io::Result<()> {
     fs::write(dir.join("devices.deny"), "a")?;
-    let common = COMMON.iter().flat_map(|(major, minors)| {
-        minors.iter().map(move |minor| format!("c {major}:{minor} rwm"))
-    });
+    let common = COMMON.iter().map(|(_, major, minor)| format!("c {major}:{minor} rwm"));
     let any = ["c *:* m".to_owned(), "b *:* m".to_owned(), format!("c {PSEUDO_TERMINALS}:* rwm")];
     common.chain(any).try_for_each(|rule| fs::write(dir.join("devices.allow"), rule))
 }
@@ -58,12 +65,10 @@ fn filter() -> Vec<u64> {
     program.extend(answer(0));
     program.push(unless_equal(4, PSEUDO_TERMINALS, 2));
     program.extend(answer(1));
-    for (major, minors) in COMMON {
-        for minor in minors {
-            program.push(unless_equal(4, major, 3));
-            program.push(unless_equal(5, *minor, 2));
-            program.extend(answer(1));
-        }
+    for (_, major, minor) in COMMON {
+        program.push(unless_equal(4, major, 3));
+        program.push(unless_equal(5, minor, 2));
+        program.extend(answer(1));
     }
     program.extend(answer(0));
     program

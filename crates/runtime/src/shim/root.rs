@@ -17,6 +17,7 @@ use nix::unistd::{fchdir, pivot_root, symlinkat};
 
 use super::program::errno_text;
 use crate::cgroup::{Cgroup, Mounted};
+use crate::devices::COMMON;
 use crate::tree::{Tree, is_directory, path_of};
 use crate::{ContainerSpec, Mount, Propagation, StartError, StartErrorKind};
 
@@ -38,16 +39,6 @@ const MASKED: [&str; 11] = [
 /// As above, but harmless to read.
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Devices of every container: name, major and minor number.
-const DEVICES: [(&str, u64, u64); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
 
 const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
@@ -178,8 +169,12 @@ impl Root<'_> {
             return HostDevice::all().iter().try_for_each(|device| device.make(tree));
         }
         let all = Mode::from_bits_truncate(0o666);
-        for (name, major, minor) in DEVICES {
-            mknodat(&dev, name, SFlag::S_IFCHR, all, makedev(major, minor))?;
+        for (name, major, minor) in COMMON {
+            // These two are a mount and a link.
+            if !matches!(name, "console" | "ptmx") {
+                let number = makedev(major.unsigned_abs().into(), minor.unsigned_abs().into());
+                mknodat(&dev, name, SFlag::S_IFCHR, all, number)?;
+            }
         }
         Ok(())
     }
