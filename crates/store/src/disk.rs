@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
@@ -15,27 +15,44 @@ const HEADER_LEN: usize = 4096;
 
 /// The disk as a regular file. The lock is a file of its own (`lock.rs`).
 #[derive(Debug)]
-pub(crate) struct FileDisk(pub(crate) File);
+pub(crate) struct FileDisk {
+    file: File,
+    /// The file's length, which redb asks for in every commit. Asking the kernel would show its
+    /// times too, and then the next write may not leave them as they are: the inode has to be
+    /// written and a flush takes a third longer.
+    len: AtomicU64,
+}
+
+impl FileDisk {
+    pub(crate) fn new(file: File) -> io::Result<Self> {
+        let len = AtomicU64::new(file.metadata()?.len());
+        Ok(Self { file, len })
+    }
+}
 
 impl StorageBackend for FileDisk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.len.load(Ordering::Acquire))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
+        self.file.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)?;
+        self.len.store(len, Ordering::Release);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)?;
+        self.len.fetch_max(offset + data.len() as u64, Ordering::AcqRel);
+        Ok(())
     }
 }
 

@@ -134,10 +134,11 @@ impl Store {
         }
         let file =
             OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
-        if file.metadata().map_err(OpenError::io(path))?.len() == 0 {
+        let disk = FileDisk::new(file).map_err(OpenError::io(path))?;
+        if disk.len().map_err(OpenError::io(path))? == 0 {
             return Err(OpenError::load(path, LoadError::Empty));
         }
-        let loaded = Durable::open(Box::new(FileDisk(file)))
+        let loaded = Durable::open(Box::new(disk))
             .map_err(|source| OpenError::load(path, source))?;
         let (published, committer) = Committer::new(loaded, Some(lock));
         let (sender, jobs) = mpsc::channel();
@@ -275,7 +276,7 @@ fn create(path: &Path) -> io::Result<()> {
     let new = PathBuf::from(new);
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    let mut loaded = Durable::open(Box::new(FileDisk(file))).map_err(io::Error::other)?;
+    let mut loaded = Durable::open(Box::new(FileDisk::new(file)?)).map_err(io::Error::other)?;
     loaded.durable.close().map_err(io::Error::other)?;
     drop(loaded);
     std::fs::rename(&new, path)?;
