@@ -23,12 +23,22 @@ pub(crate) fn requests(
     writes.iter().map(|write| request(kinds, name, write)).collect()
 }
 
-/// What must still be as the decision saw it.
-pub(crate) fn requires(rests_on: &[Arc<Object>]) -> Vec<(Key, Expect)> {
-    rests_on
-        .iter()
-        .map(|object| (object.key().clone(), Expect::Revision(object.revision())))
-        .collect()
+/// What must still be as the decision saw it. What it updates must be there at least: some kinds are
+/// created by an update, and one that is gone meanwhile is no reason to.
+pub(crate) fn requires(
+    rests_on: &[Arc<Object>],
+    writes: &[Write],
+    requests: &[Request],
+) -> Vec<(Key, Expect)> {
+    let seen =
+        rests_on.iter().map(|object| (object.key().clone(), Expect::Revision(object.revision())));
+    let updated =
+        writes.iter().zip(requests).filter(|(write, _)| matches!(write, Write::Update(_)));
+    let present = updated.map(|(_, request)| {
+        let (resource, name) = (request.kind.storage_resource(), request.name.clone());
+        (Key::new(resource, request.namespace.clone(), name), Expect::Present)
+    });
+    seen.chain(present).collect()
 }
 
 fn request(kinds: &Kinds, name: &str, write: &Write) -> Result<Request, UnknownKind> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use coracle_api::kinds::Kinds;
 use coracle_api::{Key, Object, Timestamp, Verb};
-use coracle_controllers::{CONTROLLERS, Config};
+use coracle_controllers::{CONTROLLERS, Config, Plan, Write};
 use coracle_server::{Api, Body, Cluster, Source};
 use coracle_store::Store;
 use redb::backends::InMemoryBackend;
@@ -461,6 +461,28 @@ fn what_a_namespace_that_goes_refuses_is_not_tried_again() {
     assert!(why[0].sentence.contains("because it is being terminated"), "{why:?}");
     world.settle();
     assert!(!world.names("namespaces").contains(&"shop".to_owned()));
+}
+
+/// Endpoints are a kind that an update creates.
+#[test]
+fn what_is_gone_when_it_is_to_be_updated_is_not_created_again() {
+    let mut world = World::new();
+    world.create(
+        "services",
+        "default",
+        json!({"metadata": {"name": "web"}, "spec": {
+        "selector": {"app": "web"}, "ports": [{"port": 80}]}}),
+    );
+    let endpoints = world.get("endpoints", "web");
+    world.send(Verb::Delete, endpoints.key(), "", json!({}));
+    for version in [json!(endpoints.metadata().resource_version), Value::Null] {
+        let mut value = endpoints.value().clone();
+        value["metadata"]["resourceVersion"] = version;
+        let plan = Plan { writes: vec![Write::Update(value)], ..Plan::default() };
+        let outcome = now(carry_out(&world.api, "endpoint-controller", &plan));
+        assert!(matches!(outcome, Outcome::Outrun), "{outcome:?}");
+        assert!(!world.names("endpoints").contains(&"web".to_owned()));
+    }
 }
 
 #[tokio::test]

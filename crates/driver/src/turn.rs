@@ -208,7 +208,8 @@ async fn submit(api: &Api, name: &str, plan: &Plan, writes: &[Write]) -> Outcome
         Ok(requests) => requests,
         Err(error) => return Outcome::Refused(Status::internal(error)),
     };
-    match api.transact(requests, requires(&plan.rests_on)).await {
+    let requires = requires(&plan.rests_on, writes, &requests);
+    match api.transact(requests, requires).await {
         Ok(_) => Outcome::Done,
         // What the decision saw is no longer so.
         Err(status) if matches!(status.code, 404 | 409) => {
