@@ -1,26 +1,22 @@
-//! The API as a client sees it, over TLS: durable writers, get, a list of 10,000 pods, one event to
-//! 1,000 watchers.
+//! The API as a client sees it, over TLS: durable writers, get, a list of 10,000 pods. One event to
+//! 1,000 watchers is in `fan_out.rs`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http_body_util::BodyExt;
 use hyper::Method;
-use hyper::body::Incoming;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
-use crate::Failure;
 use crate::client::{Access, Client};
 use crate::report::{figure, milliseconds, percentile};
 use crate::writers::{self, OBJECT_BYTES, Writer, noise};
+use crate::{Failure, fan_out};
 
-const NAMESPACE: &str = "/api/v1/namespaces/bench";
+/// Where all of it is.
+pub const NAMESPACE: &str = "/api/v1/namespaces/bench";
 const PODS: usize = 10_000;
 /// What a stored config map has beside its noise.
 const AROUND: usize = 400;
-const WATCHERS: usize = 1_000;
 /// As much as a small deployment tool would open.
 const CREATORS: usize = 16;
 
@@ -38,7 +34,7 @@ pub async fn run(directory: &Path, address: &str, pems: &Path) -> Result<(), Fai
         writers::measure("API: durable write", directory, writers).await?;
     }
     get(&mut client).await?;
-    fan_out(&access, &mut client).await?;
+    fan_out::run(&access, &mut client).await?;
     create_pods(&access).await?;
     list(&mut client).await
 }
@@ -67,7 +63,8 @@ impl Writer for OverHttp {
     }
 }
 
-async fn config_map(client: &mut Client, name: &str) -> Result<(), Failure> {
+/// Creates a config map.
+pub async fn config_map(client: &mut Client, name: &str) -> Result<(), Failure> {
     let body = json!({"metadata": {"name": name}, "data": {"noise": noise(1, 600)}});
     client.call(Method::POST, &format!("{NAMESPACE}/configmaps"), body.to_string()).await?;
     Ok(())
@@ -89,61 +86,6 @@ async fn get(client: &mut Client) -> Result<(), Failure> {
     figure("API: get, p50", "ms", &p50);
     figure("API: get, p99", "ms", &p99);
     Ok(())
-}
-
-/// From the start of a write until the last of the watchers, each on a connection of its own, has
-/// its event: the write's own flush is in it.
-async fn fan_out(access: &Access, client: &mut Client) -> Result<(), Failure> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    config_map(client, "watched").await?;
-    let all = client.call(Method::GET, &format!("{NAMESPACE}/configmaps?limit=1"), "").await?;
-    let all: Value = serde_json::from_slice(&all)?;
-    let revision = all["metadata"]["resourceVersion"].as_str().ok_or("a list has a revision")?;
-    let path = format!(
-        "{NAMESPACE}/configmaps?watch=true&resourceVersion={revision}\
-         &fieldSelector=metadata.name%3Dwatched"
-    );
-    let (seen, mut instants) = mpsc::unbounded_channel();
-    let mut watchers = Vec::new();
-    for _ in 0..WATCHERS {
-        let mut watcher = access.connect().await?;
-        let events = watcher.send(Method::GET, &path, "").await?.into_body();
-        tokio::spawn(watch(events, seen.clone()));
-        watchers.push(watcher);
-    }
-    let (mut whole, mut after) = (Vec::new(), Vec::new());
-    for round in 0..30 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let body = json!({"metadata": {"name": "watched"}, "data": {"noise": noise(round, 600)}});
-        let start = Instant::now();
-        client
-            .call(Method::PUT, &format!("{NAMESPACE}/configmaps/watched"), body.to_string())
-            .await?;
-        let answered = Instant::now();
-        let mut last = start;
-        for _ in 0..WATCHERS {
-            last = last.max(instants.recv().await.ok_or("a watch ended")?);
-        }
-        whole.push(milliseconds(last - start));
-        after.push(milliseconds(last.saturating_duration_since(answered)));
-    }
-    figure("API: write to the last of 1,000 watchers", "ms", &whole);
-    figure("API: answer to the last of 1,000 watchers", "ms", &after);
-    Ok(())
-}
-
-/// Tells when each event was there as a whole line.
-async fn watch(mut events: Incoming, seen: mpsc::UnboundedSender<Instant>) {
-    while let Some(Ok(frame)) = events.frame().await {
-        let now = Instant::now();
-        let lines = frame.data_ref().map_or(0, |data| data.iter().filter(|b| **b == b'\n').count());
-        for _ in 0..lines {
-            if seen.send(now).is_err() {
-                return;
-            }
-        }
-    }
 }
 
 /// Pods that no scheduler feels responsible for, so that they stay what they are.

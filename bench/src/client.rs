@@ -1,4 +1,5 @@
-//! A client of the API as light as it gets: one connection, HTTP/1.1 over TLS, one request at a time.
+//! A client of the API as light as it gets: one connection over TLS, HTTP/1.1 with one request at a
+//! time or HTTP/2 with many.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +8,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http2;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::Failure;
 
@@ -22,6 +25,8 @@ use crate::Failure;
 pub struct Access {
     address: String,
     tls: TlsConnector,
+    /// That offers HTTP/2.
+    shared_tls: TlsConnector,
 }
 
 impl Access {
@@ -35,11 +40,14 @@ impl Access {
             CertificateDer::pem_file_iter(pems.join("cert.pem"))?.collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_file(pems.join("key.pem"))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_client_auth_cert(certificates, key)?;
-        Ok(Self { address: address.to_owned(), tls: TlsConnector::from(Arc::new(config)) })
+        let tls = TlsConnector::from(Arc::new(config.clone()));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let shared_tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { address: address.to_owned(), tls, shared_tls })
     }
 
     /// A connection.
@@ -47,14 +55,45 @@ impl Access {
         Ok(Client { sender: self.sender().await?, access: self.clone() })
     }
 
+    /// A connection for many requests at once.
+    pub async fn shared(&self) -> Result<Shared, Failure> {
+        let stream = TokioIo::new(self.stream(&self.shared_tls).await?);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+        tokio::spawn(connection);
+        Ok(Shared { sender, address: self.address.clone() })
+    }
+
     async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+        let (sender, connection) = handshake(TokioIo::new(self.stream(&self.tls).await?)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    async fn stream(&self, tls: &TlsConnector) -> Result<TlsStream<TcpStream>, Failure> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         let host = self.address.split(':').next().unwrap_or_default().to_owned();
-        let stream = self.tls.connect(ServerName::try_from(host)?, stream).await?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
+        Ok(tls.connect(ServerName::try_from(host)?, stream).await?)
+    }
+}
+
+/// A connection that many requests share.
+pub struct Shared {
+    sender: http2::SendRequest<Full<Bytes>>,
+    address: String,
+}
+
+impl Shared {
+    /// What comes in answer to a GET; an error unless it is a success.
+    pub async fn get(&mut self, path: &str) -> Result<Incoming, Failure> {
+        let uri = format!("https://{}{path}", self.address);
+        let request = Request::get(uri).body(Full::default())?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        match response.status() {
+            status if status.is_success() => Ok(response.into_body()),
+            status => Err(format!("{path}: {status}").into()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod api;
 mod bare;
 mod client;
 mod etcd;
+mod fan_out;
 mod load;
 mod netlink;
 mod report;

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame as BodyFrame, Incoming};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -27,13 +28,13 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, authorize, certificate, impersonate};
+use crate::gathered::Gathered;
 use crate::negotiate::{Form, Shape, form};
 use crate::parse::{self, Query, ResourceRef, Route};
 use crate::render::{Rendered, Rendering};
 use crate::reply::Reply;
 use crate::request::{Body as RequestBody, Request, User};
 use crate::streaming::{Call, NodeStreams};
-use crate::verbs::watch::WatchStream;
 use crate::{Api, endpoints, logs, port_forward, remote_command};
 
 /// Upstream's limit of a body.
@@ -168,19 +169,30 @@ impl Server {
             Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
             Err(_) => return tracing::debug!("TLS handshake took too long"),
         };
-        let certificates = stream.get_ref().1.peer_certificates();
+        let session = stream.get_ref().1;
+        let is_shared = session.alpn_protocol() == Some(b"h2");
+        let certificates = session.peer_certificates();
         let peer = certificates.and_then(|all| all.first()).and_then(|c| certificate::user(c));
         let service = service_fn(move |request| {
             let (server, peer) = (Arc::clone(&self), peer.clone());
             async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEADERS);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        let connection = open.watch(connection.into_owned());
+        // Whoever stops waits until no connection holds `open` any more.
+        let watcher = open.watcher();
         drop(open);
-        if let Err(error) = connection.await {
+        let ended = if is_shared {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).keep_alive_interval(HEADERS);
+            let serve = |stream| builder.serve_connection(TokioIo::new(stream), service);
+            let ended = Gathered::new(stream).serve(|stream| watcher.watch(serve(stream))).await;
+            ended.map_err(Into::into)
+        } else {
+            let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            watcher.watch(connection.into_owned()).await
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended");
         }
     }
@@ -413,23 +425,23 @@ fn watched(
     api: &Api,
     request: Request,
     rendering: &Rendering<'_>,
-    stopping: watch::Receiver<bool>,
+    mut stopping: watch::Receiver<bool>,
 ) -> Result<Response, Status> {
     let watch = api.watch(&request)?;
     let (kind, form, include) = (request.kind, rendering.form, rendering.include);
     let deprecation: Vec<_> = kind.deprecation.iter().map(ToString::to_string).collect();
     let (api, media_type) = (api.clone(), Form::JSON.encoding.media_type());
-    let state = (watch, stopping, true);
-    let lines = stream::unfold(state, move |(mut watch, mut stopping, is_first)| {
+    let lines = stream::unfold((watch, true), move |(mut watch, is_first)| {
         let (api, kind) = (api.clone(), Arc::clone(&kind));
         async move {
-            let frame = next(&mut watch, &mut stopping).await?;
+            let frame = watch.next().await?;
             let now = api.source().now();
             let rendering = Rendering { kind: &kind, form, include, now };
             let line = rendering.frame(&frame, is_first).ok()?;
-            Some((line, (watch, stopping, false)))
+            Some((line, (watch, false)))
         }
     });
+    let lines = lines.take_until(async move { stopped(&mut stopping).await });
     let mut response = streamed(media_type, lines);
     warn(response.headers_mut(), &deprecation);
     Ok(response)
@@ -438,16 +450,6 @@ fn watched(
 /// Ready when the server is to stop, or is gone.
 pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
-}
-
-async fn next(
-    watch: &mut WatchStream,
-    stopping: &mut watch::Receiver<bool>,
-) -> Option<crate::Frame> {
-    tokio::select! {
-        frame = watch.next() => frame,
-        () = stopped(stopping) => None,
-    }
 }
 
 /// A response with a body that is there.

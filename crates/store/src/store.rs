@@ -138,8 +138,8 @@ impl Store {
         if disk.len().map_err(OpenError::io(path))? == 0 {
             return Err(OpenError::load(path, LoadError::Empty));
         }
-        let loaded = Durable::open(Box::new(disk))
-            .map_err(|source| OpenError::load(path, source))?;
+        let loaded =
+            Durable::open(Box::new(disk)).map_err(|source| OpenError::load(path, source))?;
         let (published, committer) = Committer::new(loaded, Some(lock));
         let (sender, jobs) = mpsc::channel();
         let thread = std::thread::Builder::new()

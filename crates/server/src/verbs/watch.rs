@@ -1,12 +1,13 @@
 //! watch: what exists, then what changes, as the selectors of the request see it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::{Object, Status};
 use coracle_store::{Event, Snapshot, Store, Watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::request::Request;
 use crate::verbs::list::{asked_revision, select};
@@ -45,8 +46,9 @@ pub struct WatchStream {
     namespace: String,
     initial: VecDeque<Frame>,
     watch: Option<Watch>,
-    bookmarks: bool,
-    next_bookmark: Instant,
+    /// The next bookmark, or the end. One timer for the whole watch: an event to a thousand watchers
+    /// does not set a thousand.
+    alarm: Pin<Box<Sleep>>,
     end: Instant,
     ended: bool,
 }
@@ -79,14 +81,15 @@ impl WatchStream {
             }
         };
         let lasts = request.options.timeout_seconds.map_or(LASTS, Duration::from_secs);
-        let now = Instant::now();
+        let (now, bookmarks) = (Instant::now(), request.options.allow_watch_bookmarks);
+        let first =
+            if bookmarks { BOOKMARKS.min(lasts.saturating_sub(LAST_BOOKMARK)) } else { lasts };
         Ok(Self {
             selection: Selection::of(request)?,
             namespace: request.namespace.clone(),
             initial,
             watch,
-            bookmarks: request.options.allow_watch_bookmarks,
-            next_bookmark: now + BOOKMARKS.min(lasts.saturating_sub(LAST_BOOKMARK)),
+            alarm: Box::pin(sleep_until(now + first)),
             end: now + lasts,
             ended: false,
         })
@@ -115,10 +118,10 @@ impl WatchStream {
                         return Some(too_old(watch.revision(), compacted.oldest));
                     }
                 },
-                () = sleep_until(self.end) => self.ended = true,
-                () = sleep_until(self.next_bookmark), if self.bookmarks => {
-                    return Some(self.bookmark());
-                }
+                () = &mut self.alarm => match Instant::now() < self.end {
+                    true => return Some(self.bookmark()),
+                    false => self.ended = true,
+                },
             }
         }
     }
@@ -126,8 +129,8 @@ impl WatchStream {
     fn bookmark(&mut self) -> Frame {
         let now = Instant::now();
         let last = self.end.checked_sub(LAST_BOOKMARK).unwrap_or(self.end);
-        let next = now + BOOKMARKS;
-        self.next_bookmark = if now >= last { self.end + BOOKMARKS } else { next.min(last) };
+        let next = if now >= last { self.end } else { last.min(now + BOOKMARKS) };
+        self.alarm.as_mut().reset(next);
         let revision = self.watch.as_ref().map_or(0, Watch::revision);
         Frame::Bookmark { revision, initial_events_end: false }
     }
