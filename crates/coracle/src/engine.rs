@@ -248,7 +248,7 @@ impl Engine {
         if let Stop::All(ending) = stop {
             self.node.stop_pods(ending).await?;
         }
-        self.node.shutdown();
+        self.node.shutdown().await;
         self.stopping.send_replace(Some(stop));
         for (name, ended) in [
             ("driver", self.driving.await.map_err(io::Error::other)),

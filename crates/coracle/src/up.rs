@@ -97,7 +97,7 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
         return Ok(engine::run(cluster, arguments)?);
     }
     let came_up = if control::is_running(paths.data_dir()) {
-        is_already_up(arguments)
+        is_already_up(arguments, engine::access(cluster)?.port())
     } else {
         start(cluster, arguments)?
     };
@@ -112,9 +112,10 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
 }
 
 /// What an engine does from the start on cannot be changed while it runs.
-fn is_already_up(arguments: &UpArgs) -> String {
+fn is_already_up(arguments: &UpArgs, port: Option<u16>) -> String {
     let asks = arguments.ranges().iter().any(|(_, range)| range.is_some())
-        || !arguments.api_address.is_empty();
+        || !arguments.api_address.is_empty()
+        || arguments.api_port.is_some_and(|asked| Some(asked) != port);
     let hint = " as it was started: for other flags, `coracle down` first";
     format!("is already up{}", if asks { hint } else { "" })
 }

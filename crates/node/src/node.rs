@@ -542,8 +542,8 @@ impl Node {
     }
 
     /// Stops the node's loops; pods keep running, and the next engine takes them over.
-    pub fn shutdown(&self) {
-        self.context.tasks.stop();
+    pub async fn shutdown(&self) {
+        self.context.tasks.stop().await;
     }
 
     /// Stops all pods and removes everything of them but their persistent volumes' content. They
@@ -553,14 +553,14 @@ impl Node {
     /// # Errors
     /// The first pod that could not be removed; the others are removed all the same.
     pub async fn stop_pods(&self, ending: Ending) -> Result<(), NodeError> {
-        self.shutdown();
+        self.shutdown().await;
         stop::stop_pods(&self.context, ending).await
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.shutdown();
+        self.context.tasks.abort();
     }
 }
 

@@ -1,15 +1,29 @@
 //! What runs beside the node's loop, and what runs apart because it blocks.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
 use crate::node::locked;
 
+/// How long a step that is being taken may keep the node from stopping.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+/// Steps that may be taken at once: more than there are pods.
+const STEPS: u32 = 1 << 20;
+
 /// Tasks that end with the node.
-#[derive(Default)]
 pub(crate) struct Tasks {
     set: Mutex<JoinSet<()>>,
+    /// Closed once no more steps may be taken.
+    steps: Semaphore,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { set: Mutex::default(), steps: Semaphore::new(STEPS as usize) }
+    }
 }
 
 impl Tasks {
@@ -25,7 +39,28 @@ impl Tasks {
         set.spawn(task);
     }
 
-    pub fn stop(&self) {
+    /// To be held while something is changed that outlives the engine, such as a sandbox that is
+    /// made: the node stops before or after, never in the middle.
+    pub async fn step(&self) -> SemaphorePermit<'_> {
+        match self.steps.acquire().await {
+            Ok(permit) => permit,
+            // The node has stopped, and this task ends here.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends all tasks between two steps.
+    pub async fn stop(&self) {
+        let all = tokio::time::timeout(LAST_STEPS, self.steps.acquire_many(STEPS)).await;
+        if all.is_err() {
+            tracing::warn!("a pod's step takes too long: the node stops in the middle of it");
+        }
+        self.abort();
+    }
+
+    /// Ends all tasks wherever they are.
+    pub fn abort(&self) {
+        self.steps.close();
         locked(&self.set).abort_all();
     }
 }

@@ -238,7 +238,7 @@ fn pods_outlive_the_engine() {
         world.create_pod("leaves", container).await;
         let before = world.until_ready("stays").await;
         let leaves = world.until_ready("leaves").await;
-        world.stop_node();
+        world.stop_node().await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         world.delete("pods", "leaves", json!({"gracePeriodSeconds": 0})).await.unwrap();
         world.start_node().await;
@@ -260,7 +260,7 @@ fn pods_outlive_the_engine() {
 
         // Stopped pods start again with the next engine.
         world.node().stop_pods(Ending::Gracefully).await.unwrap();
-        world.stop_node();
+        world.stop_node().await;
         world.start_node().await;
         let again = world
             .until("pods", "stays", |pod| {

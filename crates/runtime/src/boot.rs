@@ -1,10 +1,12 @@
 //! The files of a sandbox's directory: how a new engine knows what the last one made.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +62,38 @@ impl SandboxDir {
 
     pub fn shim(&self) -> io::Result<ProcessId> {
         read_json(&self.shim_file())
+    }
+
+    /// What to be, for a shim that begins, which is written down as the sandbox's from here on.
+    ///
+    /// # Errors
+    /// `NotFound` when the sandbox is being removed: then the shim has made nothing and must not.
+    pub fn begin(&self) -> io::Result<Boot> {
+        let file = self.locked_boot_file()?;
+        if file.metadata()?.nlink() == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let boot = serde_json::from_reader(&*file)?;
+        write_json(&self.shim_file(), &ProcessId::of(std::process::id() as i32)?)?;
+        Ok(boot)
+    }
+
+    /// From here on no shim begins here; one that has is written down.
+    pub fn close(&self) -> io::Result<()> {
+        let closed = self.locked_boot_file().and_then(|file| {
+            fs::remove_file(self.boot_file())?;
+            drop(file);
+            Ok(())
+        });
+        match closed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn locked_boot_file(&self) -> io::Result<Flock<File>> {
+        let file = File::open(self.boot_file())?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
     }
 
     /// Writes down how a container is.

@@ -10,13 +10,14 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
 use coracle_runtime::{
     ContainerState, Containers, RuntimeError, RuntimeEvent, SandboxState, Shims,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{ended, exit_code, is_alive, run, until, within};
+use support::{ended, exit_code, is_alive, processes_with, run, until, within};
 
 fn kill_9(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -132,6 +133,28 @@ fn a_sandbox_that_was_never_finished_is_cleared_away() {
         fs::create_dir(world.config.state_dir.join("half")).unwrap();
         assert_eq!(world.shims.list().await.unwrap(), []);
         assert!(!world.config.state_dir.join("half").exists());
+    });
+}
+
+#[test]
+fn a_sandbox_that_is_given_up_while_it_is_made_leaves_nothing() {
+    run(async |world| {
+        // An engine's end in every moment of the few milliseconds that it takes.
+        for moment in 0..60 {
+            let spec = world.sandbox(&format!("p{moment}"));
+            let making = tokio::spawn(async move { world.shims.create_sandbox(&spec).await });
+            let pause = Duration::from_micros(100 * moment);
+            tokio::task::spawn_blocking(move || std::thread::sleep(pause)).await.unwrap();
+            making.abort();
+            drop(making.await);
+            let next = Shims::new(world.config.clone()).unwrap();
+            for sandbox in next.list().await.unwrap() {
+                next.remove_sandbox(&sandbox.pod_uid).await.unwrap();
+            }
+        }
+        let shims = || processes_with(world.config.state_dir.to_str().unwrap());
+        until("no shim is left", async || shims().is_empty()).await;
+        assert_eq!(fs::read_dir(&world.config.state_dir).unwrap().count(), 0);
     });
 }
 

@@ -117,7 +117,7 @@ pub(crate) fn spawn(context: Arc<Context>, start: Start) {
 
 impl Worker {
     async fn run(mut self, sandbox: Option<Sandbox>) {
-        self.adopt(sandbox).await;
+        self.begin(sandbox).await;
         loop {
             let wake = self.settle().await;
             if self.finished && wake.is_none() && self.is_bare() {
@@ -146,6 +146,12 @@ impl Worker {
         }
     }
 
+    async fn begin(&mut self, sandbox: Option<Sandbox>) {
+        let context = Arc::clone(&self.context);
+        let _step = context.tasks.step().await;
+        self.adopt(sandbox).await;
+    }
+
     fn until(&self, wake: Timestamp) -> Duration {
         let wait = wake.duration_since(self.context.client.now());
         Duration::try_from(wait).unwrap_or_default()
@@ -157,6 +163,7 @@ impl Worker {
 
     /// Plans and acts until only waiting is left; until when.
     async fn settle(&mut self) -> Option<Timestamp> {
+        let context = Arc::clone(&self.context);
         let mut wake = None;
         for _ in 0..ROUNDS_MAX {
             let now = self.context.client.now();
@@ -174,6 +181,7 @@ impl Worker {
                         }
                     }
                     step => {
+                        let _taken = context.tasks.step().await;
                         self.act(step).await;
                         acted = true;
                     }

@@ -178,8 +178,9 @@ impl World {
     }
 
     /// Ends the node's part as a stopped engine does: pods go on.
-    pub fn stop_node(&self) {
-        self.node.lock().unwrap().take().unwrap().shutdown();
+    pub async fn stop_node(&self) {
+        let node = self.node.lock().unwrap().take().unwrap();
+        node.shutdown().await;
     }
 
     pub fn node(&self) -> Arc<Node> {
@@ -187,8 +188,9 @@ impl World {
     }
 
     async fn clean(&self) {
-        if let Some(node) = self.node.lock().unwrap().take() {
-            node.shutdown();
+        let node = self.node.lock().unwrap().take();
+        if let Some(node) = node {
+            node.shutdown().await;
         }
         for sandbox in self.shims.list().await.unwrap() {
             self.shims.remove_sandbox(&sandbox.pod_uid).await.unwrap();

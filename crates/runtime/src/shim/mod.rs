@@ -49,7 +49,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn begin(dir: SandboxDir) -> Result<server::Server, String> {
     let step = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     setup::detach().map_err(step("detach from the engine"))?;
-    let boot = dir.boot().map_err(step("read the sandbox's specification"))?;
+    let boot = dir.begin().map_err(step("begin the sandbox"))?;
     let (cgroup, init) = setup::prepare(&dir, &boot)?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     let signals = SignalFd::with_flags(&setup::signals(), flags)

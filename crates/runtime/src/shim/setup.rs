@@ -11,9 +11,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Uid};
 
-use crate::boot::{Boot, SandboxDir, write_json};
+use crate::boot::{Boot, SandboxDir};
 use crate::cgroup::Cgroup;
-use crate::process::ProcessId;
 use crate::{SandboxSpec, mounts, sys};
 
 /// Signals that a shim takes from a descriptor (a child's end) or not at all (those that stop
@@ -37,7 +36,7 @@ pub fn detach() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the pod's group and namespaces, and writes down who holds them.
+/// Makes the pod's group and namespaces.
 /// Returns the first process of the pod's common process namespace, if it has one.
 pub fn prepare(dir: &SandboxDir, boot: &Boot) -> Result<(Cgroup, Option<i32>), String> {
     let step = |what: &str| {
@@ -45,8 +44,6 @@ pub fn prepare(dir: &SandboxDir, boot: &Boot) -> Result<(Cgroup, Option<i32>), S
         move |error: io::Error| format!("{what}: {error}")
     };
     let spec = &boot.spec;
-    let me = ProcessId::of(std::process::id() as i32).map_err(step("identify the shim"))?;
-    write_json(&dir.shim_file(), &me).map_err(step("write shim.json"))?;
     let cgroup = Cgroup::at(&boot.cgroup).map_err(step("find control groups"))?;
     cgroup.create(&spec.resources).map_err(step("create the pod's control group"))?;
     enter_namespaces(spec).map_err(step("create namespaces"))?;

@@ -18,7 +18,7 @@ pub fn remove(dir: &SandboxDir, cgroup: &str) -> Result<(), RuntimeError> {
         let what = what.to_owned();
         move |source| RuntimeError::Clean { what, source }
     };
-    kill_shim(dir).map_err(step("the shim"))?;
+    dir.close().and_then(|()| kill_shim(dir)).map_err(step("the shim"))?;
     let cgroup = Cgroup::at(cgroup).map_err(step("the control group"))?;
     cgroup.kill_all(DEATH).map_err(step("processes"))?;
     mounts::unmount_below(dir.path()).map_err(step("mounts"))?;
@@ -31,7 +31,7 @@ pub fn remove(dir: &SandboxDir, cgroup: &str) -> Result<(), RuntimeError> {
 
 /// Kills the shim and waits for its end. Blocks.
 pub fn kill_shim(dir: &SandboxDir) -> io::Result<()> {
-    // Without the file it never came so far as to have anything, or it is of no known machine.
+    // Without the file it has not begun, or it is of no known machine.
     let Ok(shim) = dir.shim() else { return Ok(()) };
     shim.kill()?;
     let deadline = Instant::now() + DEATH;
