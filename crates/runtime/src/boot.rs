@@ -1,8 +1,8 @@
 //! The files of a sandbox's directory: how a new engine knows what the last one made.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -52,6 +52,11 @@ impl SandboxDir {
         self.0.join("shm")
     }
 
+    /// The lowest layer of every container of every sandbox beside this one.
+    pub fn mountpoints(&self) -> PathBuf {
+        mountpoints(self.0.parent().unwrap_or(&self.0))
+    }
+
     pub fn container(&self, id: &str) -> PathBuf {
         self.0.join("containers").join(id)
     }
@@ -73,7 +78,7 @@ impl SandboxDir {
         if file.metadata()?.nlink() == 0 {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let boot = serde_json::from_reader(&*file)?;
+        let boot = self.boot()?;
         write_json(&self.shim_file(), &ProcessId::of(std::process::id() as i32)?)?;
         Ok(boot)
     }
@@ -143,6 +148,27 @@ fn lost_state(last: &ContainerState, created_at: Timestamp) -> ContainerState {
         ContainerState::Running { started_at } => ContainerState::Lost { started_at: *started_at },
         ended => ended.clone(),
     }
+}
+
+fn mountpoints(state_dir: &Path) -> PathBuf {
+    state_dir.with_file_name("mountpoints")
+}
+
+/// Makes the lowest layer of all containers: what is mounted in nearly every one has its place there.
+/// A place that a root lacks is made in the container's own layer, which costs a disk more than the
+/// mount.
+pub fn make_mountpoints(state_dir: &Path) -> io::Result<()> {
+    let layer = mountpoints(state_dir);
+    for directory in ["proc", "dev", "sys", "etc"] {
+        let directory = layer.join(directory);
+        fs::create_dir_all(&directory)?;
+        // Whatever the user's mask: every user of a container goes through it.
+        fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+    }
+    for file in ["hosts", "hostname", "resolv.conf"] {
+        File::create(layer.join("etc").join(file))?;
+    }
+    Ok(())
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {

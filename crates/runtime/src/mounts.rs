@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -10,24 +10,23 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Mounts an overlay of `layers` (topmost first) on `DIR/rootfs`, writable through `DIR/upper`.
 ///
-/// The kernel takes one page of options, and paths of layers are long; so it is given short links
-/// relative to `dir`, which makes this process change directory. Only the shim may call it.
+/// The kernel takes one page of options, and paths of layers are long; so it is given numbers of
+/// descriptors, which makes this process change directory. Only the shim may call it.
 pub fn mount_overlay(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
-    for name in ["upper", "work", "rootfs", "l"] {
+    for name in ["upper", "work", "rootfs"] {
         fs::create_dir(dir.join(name))?;
     }
-    let mut lower = String::new();
-    for (index, layer) in layers.iter().enumerate() {
-        symlink(layer, dir.join(format!("l/{index}")))?;
-        lower.push_str(if index == 0 { "l/" } else { ":l/" });
-        lower.push_str(&index.to_string());
-    }
-    std::env::set_current_dir(dir)?;
+    let opened = layers.iter().map(fs::File::open).collect::<io::Result<Vec<_>>>()?;
+    let lower: Vec<_> = opened.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
+    let (lower, bundle) = (lower.join(":"), fs::File::open(dir)?);
+    let top = bundle.as_raw_fd();
+    std::env::set_current_dir("/proc/self/fd")?;
     // A container's own layer dies with it, so nothing is gained by flushing it.
-    let volatile = format!("lowerdir={lower},upperdir=upper,workdir=work,volatile");
+    let volatile = format!("lowerdir={lower},upperdir={top}/upper,workdir={top}/work,volatile");
     let durable = volatile.trim_end_matches(",volatile");
-    let mounted = match mount_overlay_with(&volatile) {
-        Err(Errno::EINVAL) => mount_overlay_with(durable),
+    let target = format!("{top}/rootfs");
+    let mounted = match mount_overlay_with(&target, &volatile) {
+        Err(Errno::EINVAL) => mount_overlay_with(&target, durable),
         other => other,
     };
     std::env::set_current_dir("/")?;
@@ -35,8 +34,8 @@ pub fn mount_overlay(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
     Ok(dir.join("rootfs"))
 }
 
-fn mount_overlay_with(options: &str) -> nix::Result<()> {
-    mount(Some("overlay"), "rootfs", Some("overlay"), MsFlags::empty(), Some(options))
+fn mount_overlay_with(target: &str, options: &str) -> nix::Result<()> {
+    mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options))
 }
 
 /// Mounts a memory file system.

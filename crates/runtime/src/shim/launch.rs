@@ -67,7 +67,7 @@ pub fn start(
     limits: &Limits,
 ) -> Result<(i32, Streams), Failure> {
     check_sources(spec)?;
-    let image = make_root(&ground.dir.container(&spec.id), spec)
+    let image = make_root(ground.dir, spec)
         .map_err(|error| mount_error(format!("mount the image: {error}")))?;
     make_working_directory(&image, spec)?;
     let cgroup = ground.cgroup.child(&spec.id);
@@ -312,8 +312,10 @@ fn check_sources(spec: &ContainerSpec) -> Result<(), Failure> {
     })
 }
 
-fn make_root(bundle: &Path, spec: &ContainerSpec) -> io::Result<PathBuf> {
-    let rootfs = mounts::mount_overlay(bundle, &spec.rootfs.layers)?;
+fn make_root(dir: &SandboxDir, spec: &ContainerSpec) -> io::Result<PathBuf> {
+    let mut layers = spec.rootfs.layers.clone();
+    layers.push(dir.mountpoints());
+    let rootfs = mounts::mount_overlay(&dir.container(&spec.id), &layers)?;
     // The root directory itself is the upper one; it must look like the image's.
     if let Some(layer) = spec.rootfs.layers.first() {
         let image = fs::metadata(layer)?;
