@@ -180,6 +180,37 @@ fn after_a_failure_the_store_is_what_it_was_and_works_again() {
     }
 }
 
+/// What a process saw after a failed flush is not what the disk has, and the next process sees it too.
+#[test]
+fn a_process_that_ends_on_a_failing_disk_leaves_nothing_for_a_power_loss() {
+    for seed in 0..240 {
+        let disk = prepared(seed);
+        let store = Store::open_on(disk.clone()).unwrap();
+        let failure = if seed % 2 == 0 { Failure::Io } else { Failure::Full };
+        disk.fail_after(20 + seed % 41, failure);
+        let broken = (0..12).find(|step| now(store.commit(transaction(*step))).is_err());
+        let acknowledged = contents(&store.snapshot());
+        let next = applied(&store.snapshot(), broken.unwrap_or(12));
+        drop(store);
+        disk.restart();
+        let store = Store::open_on(disk.clone()).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let found = contents(&store.snapshot());
+        assert!(found == acknowledged || found == next, "seed {seed}");
+        for step in 20..20 + seed % 7 {
+            now(store.commit(transaction(step))).unwrap();
+        }
+        let acknowledged = contents(&store.snapshot());
+        let next = applied(&store.snapshot(), 30);
+        disk.fail_after(seed % 9, Failure::PowerLoss);
+        now(store.commit(transaction(30))).map(drop).unwrap_or_default();
+        drop(store);
+        disk.power_on();
+        let store = Store::open_on(disk).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let found = contents(&store.snapshot());
+        assert!(found == acknowledged || found == next, "seed {seed}");
+    }
+}
+
 /// redb gives space back after the flush that makes a commit durable, and that may fail too.
 #[test]
 fn a_commit_that_fails_when_it_is_durable_already_is_taken_back() {

@@ -13,6 +13,14 @@ use crate::watch::unpoisoned;
 /// redb's page 0, the only one that a commit overwrites in place; all others are copied on write.
 const HEADER_LEN: usize = 4096;
 
+/// Where in the header redb has its flags, and the one that says that nobody closed the database since
+/// it was opened (redb's design.md, "Database header").
+const GOD_BYTE: usize = 9;
+const NOT_CLOSED: u8 = 2;
+
+/// How much is read at once, a multiple of the header's length.
+const PIECE: usize = 1 << 20;
+
 /// The disk as a regular file. The lock is a file of its own (`lock.rs`).
 #[derive(Debug)]
 pub(crate) struct FileDisk {
@@ -61,9 +69,10 @@ impl StorageBackend for FileDisk {
 /// After a failed sync nobody knows what of it reached the disk, and the page cache may show as
 /// written what is not. A commit may also be durable and fail afterwards, when redb gives back the
 /// space that it no longer needs. In both cases the pages of the state before are all there, because
-/// redb copies on write and reuses a page no sooner than in the next commit; only the header may
-/// point elsewhere. So the header of the last state that was acknowledged is kept here and written
-/// again, and redb is opened anew over it.
+/// redb copies on write and reuses a page no sooner than in the next commit, and because space is
+/// given back here only when the state after is acknowledged; only the header may point elsewhere.
+/// So the header of the last state that was acknowledged is kept here and written again, and redb is
+/// opened anew over it.
 #[derive(Debug)]
 pub(crate) struct Reversible {
     disk: Box<dyn StorageBackend>,
@@ -73,6 +82,8 @@ pub(crate) struct Reversible {
 #[derive(Debug, Default)]
 struct State {
     header: Vec<u8>,
+    /// As redb knows it; the disk's own may be more.
+    len: u64,
     synced: Synced,
     kept: Synced,
 }
@@ -89,8 +100,11 @@ impl Reversible {
         let len = disk.len()?;
         let mut header = vec![0; len.min(HEADER_LEN as u64) as usize];
         disk.read(0, &mut header)?;
+        if header.get(GOD_BYTE).is_some_and(|byte| byte & NOT_CLOSED != 0) {
+            write_again(&*disk, len)?;
+        }
         let synced = Synced { header: header.clone(), len };
-        let state = State { header, kept: synced.clone(), synced };
+        let state = State { header, len, kept: synced.clone(), synced };
         Ok(Self { disk, state: Mutex::new(state) })
     }
 
@@ -98,18 +112,49 @@ impl Reversible {
     pub(crate) fn keep(&self) {
         let mut state = unpoisoned(&self.state);
         state.kept = state.synced.clone();
+        self.shrink(state.len.max(state.kept.len));
     }
 
     /// Makes the disk what it was at the last [`Reversible::keep`].
     pub(crate) fn revert(&self) -> io::Result<()> {
         let mut state = unpoisoned(&self.state);
-        if self.disk.len()? != state.kept.len {
-            self.disk.set_len(state.kept.len)?;
-        }
         self.disk.write(0, &state.kept.header)?;
         self.disk.sync_data()?;
         state.header = state.kept.header.clone();
+        state.len = state.kept.len;
         state.synced = state.kept.clone();
+        // Last: until the header is back, it may speak of pages that are beyond.
+        self.shrink(state.len);
+        Ok(())
+    }
+
+    /// Gives back what is beyond `len`, if the disk can; that it is longer harms nobody.
+    fn shrink(&self, len: u64) {
+        let shrunk = match self.disk.len() {
+            Ok(real) if real > len => self.disk.set_len(len),
+            other => other.map(drop),
+        };
+        if let Err(error) = shrunk {
+            tracing::debug!(%error, "give back space of the store");
+        }
+    }
+
+    fn len(&self) -> u64 {
+        unpoisoned(&self.state).len
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = unpoisoned(&self.state);
+        let real = self.disk.len()?;
+        let stale = real.min(len).saturating_sub(state.len);
+        if stale > 0 {
+            // What a file grows by is zero.
+            self.disk.write(state.len, &vec![0; stale as usize])?;
+        }
+        if len > real {
+            self.disk.set_len(len)?;
+        }
+        state.len = len;
         Ok(())
     }
 
@@ -128,11 +173,29 @@ impl Reversible {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.sync_data()?;
-        let len = self.disk.len()?;
         let mut state = unpoisoned(&self.state);
-        state.synced = Synced { header: state.header.clone(), len };
+        state.synced = Synced { header: state.header.clone(), len: state.len };
         Ok(())
     }
+}
+
+/// Writes what a disk shows once more and flushes it: a store whose last process did not close it.
+///
+/// A flush may have failed before that process ended. Then the system shows what never reached the
+/// disk and will not write it by itself, and a commit on top of that would be lost with it.
+fn write_again(disk: &dyn StorageBackend, len: u64) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    for offset in (0..len).step_by(PIECE) {
+        let piece = &mut buffer[..PIECE.min((len - offset) as usize)];
+        disk.read(offset, piece)?;
+        for (index, page) in piece.chunks(HEADER_LEN).enumerate() {
+            // Where nothing was ever written a full disk may have no place.
+            if page.iter().any(|byte| *byte != 0) {
+                disk.write(offset + (index * HEADER_LEN) as u64, page)?;
+            }
+        }
+    }
+    disk.sync_data()
 }
 
 /// One opening of a [`Reversible`] disk by redb. After the first failure it refuses everything, so
@@ -158,7 +221,7 @@ impl Opening {
 
 impl StorageBackend for Opening {
     fn len(&self) -> io::Result<u64> {
-        self.guard(|reversible| reversible.disk.len())
+        self.guard(|reversible| Ok(reversible.len()))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -166,7 +229,7 @@ impl StorageBackend for Opening {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.guard(|reversible| reversible.disk.set_len(len))
+        self.guard(|reversible| reversible.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -175,6 +175,8 @@ impl Durable {
         let database = self.usable()?;
         seal(database, revision).map_err(DiskError::of)?;
         self.database = None;
+        // redb has given back space once more.
+        self.disk.keep();
         Ok(())
     }
 

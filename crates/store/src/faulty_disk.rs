@@ -129,10 +129,16 @@ impl Platter {
             match change {
                 Change::Length(length) => self.durable.resize(length, 0),
                 Change::Write(offset, data) => {
-                    self.durable[offset..offset + data.len()].copy_from_slice(&data);
+                    let end = offset + data.len();
+                    // A failed sync may have lost the growth that this write relies on.
+                    if end > self.durable.len() {
+                        self.durable.resize(end, 0);
+                    }
+                    self.durable[offset..end].copy_from_slice(&data);
                 }
             }
         }
+        self.durable.resize(self.cache.len(), 0);
     }
 
     /// Puts some of what is not synced on the disk and forgets the rest.
