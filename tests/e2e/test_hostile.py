@@ -64,7 +64,7 @@ def test_a_second_engine_or_another_name_is_refused(own_cluster):
         done = cluster.coracle("--name", "other", *command, check=False)
         refused(done, f"holds the cluster \"{cluster.name}\"", f"--name {cluster.name}")
     for flags in [["--lb-range", "10.97.200.0/24"], ["--api-port", "6999"]]:
-        again = cluster.up(*flags)
+        again = cluster.coracle("up", *flags)
         assert "is already up as it was started" in again.stdout
     assert cluster.coracle("status").returncode == 0
 
