@@ -9,7 +9,6 @@ import pathlib
 import random
 import signal
 import ssl
-import time
 
 import pytest
 
@@ -70,46 +69,6 @@ def test_after_down_the_host_is_as_before(own_cluster):
     eventually(lambda: cluster.coracle("status", check=False).returncode != 0, "engine is dead")
     cluster.down()
     assert host(cluster) == before, "also after an engine that was killed"
-
-
-SIX_SLEEPERS = """
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: six}
-spec:
-  serviceName: six
-  replicas: 0
-  podManagementPolicy: Parallel
-  selector: {matchLabels: {app: six}}
-  template:
-    metadata: {labels: {app: six}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      volumes: [{name: memory, emptyDir: {medium: Memory}}]
-      containers:
-        - name: main
-          image: busybox:1.36
-          command: [sleep, "1000000"]
-          volumeMounts: [{name: memory, mountPath: /memory}]
-"""
-
-
-def test_down_in_the_middle_of_a_start_leaves_nothing(own_cluster):
-    """A pod's start takes some ten milliseconds: one of these pauses ends in it."""
-    cluster = own_cluster
-    cluster.data_dir.mkdir(parents=True)
-    before = host(cluster)
-    cluster.up()
-    cluster.load("busybox")
-    cluster.kubectl("apply", "-f", "-", input=SIX_SLEEPERS)
-    for pause in [0, 0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06]:
-        cluster.kubectl("scale", "sts/six", "--replicas=6")
-        time.sleep(pause)
-        cluster.down()
-        assert host(cluster) == before, f"after {pause} s"
-        cluster.up()
-        cluster.kubectl("scale", "sts/six", "--replicas=0")
-        eventually(lambda: not cluster.kubectl("get", "pods", "-o", "name"), "no pods are left")
 
 
 def test_pods_run_on_while_the_engine_is_down(own_cluster):
