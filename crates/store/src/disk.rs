@@ -100,7 +100,10 @@ impl Reversible {
         let len = disk.len()?;
         let mut header = vec![0; len.min(HEADER_LEN as u64) as usize];
         disk.read(0, &mut header)?;
-        if header.get(GOD_BYTE).is_some_and(|byte| byte & NOT_CLOSED != 0) {
+        // Another program's file is not ours to write to.
+        if header.starts_with(b"redb")
+            && header.get(GOD_BYTE).is_some_and(|it| it & NOT_CLOSED != 0)
+        {
             write_again(&*disk, len)?;
         }
         let synced = Synced { header: header.clone(), len };
