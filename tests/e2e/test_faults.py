@@ -3,7 +3,6 @@
 import fcntl
 import os
 import pathlib
-import shutil
 import signal
 import struct
 import subprocess
@@ -221,7 +220,9 @@ def lose_power(cluster):
     for group in pathlib.Path("/sys/fs/cgroup").rglob(f"coracle-{cluster.name}"):
         for directory, _, _ in os.walk(group, topdown=False):
             eventually(lambda: not os.path.isdir(directory) or remove_group(directory), "empty group")
-    shutil.rmtree("/run/coracle", ignore_errors=True)
+    # Of /run, only what belongs to this cluster's network: other tests' clusters live on.
+    inode = cluster.run("stat", "-Lc", "%i", "/proc/self/ns/net").stdout.strip()
+    pathlib.Path(f"/run/coracle/forwarding-{inode}").unlink(missing_ok=True)
 
 
 def remove_group(directory):

@@ -134,6 +134,22 @@ fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
 }
 
 #[test]
+fn each_network_namespace_gets_its_own_settings_back() {
+    let world = World::new();
+    let before = world.state();
+    let first = LinuxKernel::new(world.config("one")).unwrap();
+    first.up().unwrap();
+    // Another "host" with the same /run.
+    inside(&world.outside, || {
+        let second = LinuxKernel::new(world.config("two")).unwrap();
+        second.up().unwrap();
+        second.down().unwrap();
+    });
+    first.down().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
 fn a_name_belongs_to_the_cluster_that_has_it() {
     let world = World::new();
     let first = LinuxKernel::new(world.config("one")).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Pods reach the outside through the host, so the host must forward packets. Where it did not
 //! before, switching that on changes other settings as well; all are written down first, in a
-//! file shared by all clusters, and the last cluster to go puts them back.
+//! file shared by all clusters of a network namespace, and the last cluster to go puts them back.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::namespace;
 use crate::NetworkError;
 
 const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -23,7 +24,7 @@ const ALL_REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/accept_redirects";
 /// Runs in a thread that is in the host's namespace, as everything here.
 pub fn allow(run_dir: &Path) -> Result<bool, NetworkError> {
     let _lock = lock(run_dir)?;
-    let saved = run_dir.join("forwarding");
+    let saved = saved(run_dir)?;
     if saved.exists() {
         write(SWITCH.as_ref(), "1")?;
         return Ok(true);
@@ -42,12 +43,26 @@ pub fn restore(run_dir: &Path) -> Result<(), NetworkError> {
         return Ok(());
     }
     let _lock = lock(run_dir)?;
-    let saved = run_dir.join("forwarding");
+    let saved = saved(run_dir)?;
     if saved.exists() {
         put_back(&read(&saved)?)?;
         fs::remove_file(&saved).map_err(|source| failed(&saved, source))?;
     }
-    fs::remove_dir(run_dir).map_err(|source| failed(run_dir, source))
+    match fs::remove_dir(run_dir) {
+        // Clusters in other network namespaces have their settings there.
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+            Err(failed(run_dir, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where the settings of the calling thread's network namespace are written down: the directory
+/// may be shared with other namespaces, whose clusters come and go on their own.
+fn saved(run_dir: &Path) -> Result<PathBuf, NetworkError> {
+    let namespace = Path::new(namespace::OWN);
+    let inode = fs::metadata(namespace).map_err(|source| failed(namespace, source))?.ino();
+    Ok(run_dir.join(format!("forwarding-{inode}")))
 }
 
 fn put_back(former: &str) -> Result<(), NetworkError> {

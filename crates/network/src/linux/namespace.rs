@@ -12,7 +12,7 @@ use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use crate::NetworkError;
 
 /// The calling thread's own network namespace.
-const OWN: &str = "/proc/thread-self/ns/net";
+pub const OWN: &str = "/proc/thread-self/ns/net";
 
 /// An open network namespace; it lives at least as long as this.
 #[derive(Debug)]
