@@ -1,8 +1,8 @@
 //! The files of a sandbox's directory: how a new engine knows what the last one made.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessId;
 use crate::{Container, ContainerState, Sandbox, SandboxSpec, SandboxState};
+
+/// What the names of containers' directories begin with.
+const CONTAINER: &str = "container-";
 
 /// What a shim is started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,13 +55,13 @@ impl SandboxDir {
         self.0.join("shm")
     }
 
-    /// The lowest layer of every container of every sandbox beside this one.
+    /// The lowest layers of the containers of all sandboxes.
     pub fn mountpoints(&self) -> PathBuf {
         mountpoints(self.0.parent().unwrap_or(&self.0))
     }
 
     pub fn container(&self, id: &str) -> PathBuf {
-        self.0.join("containers").join(id)
+        self.0.join(format!("{CONTAINER}{id}"))
     }
 
     pub fn boot(&self) -> io::Result<Boot> {
@@ -111,8 +114,10 @@ impl SandboxDir {
         let boot = self.boot()?;
         let shim_pid = self.shim().map_or(0, |shim| shim.pid);
         let mut containers: Vec<Container> = Vec::new();
-        let entries = fs::read_dir(self.0.join("containers")).into_iter().flatten().flatten();
-        for entry in entries {
+        for entry in fs::read_dir(&self.0)?.flatten() {
+            if !entry.file_name().to_string_lossy().starts_with(CONTAINER) {
+                continue;
+            }
             // One that was being made or removed has no readable state, and nothing to tell.
             containers.extend(read_json::<Container>(&entry.path().join("state.json")).ok());
         }
@@ -154,21 +159,15 @@ fn mountpoints(state_dir: &Path) -> PathBuf {
     state_dir.with_file_name("mountpoints")
 }
 
-/// Makes the lowest layer of all containers: what is mounted in nearly every one has its place there.
-/// A place that a root lacks is made in the container's own layer, which costs a disk more than the
-/// mount.
-pub fn make_mountpoints(state_dir: &Path) -> io::Result<()> {
-    let layer = mountpoints(state_dir);
-    for directory in ["proc", "dev", "sys", "etc"] {
-        let directory = layer.join(directory);
-        fs::create_dir_all(&directory)?;
-        // Whatever the user's mask: every user of a container goes through it.
-        fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+/// Removes the lowest layers when there is no sandbox whose containers could have them.
+pub fn tidy_mountpoints(state_dir: &Path) -> io::Result<()> {
+    if fs::read_dir(state_dir)?.next().is_some() {
+        return Ok(());
     }
-    for file in ["hosts", "hostname", "resolv.conf"] {
-        File::create(layer.join("etc").join(file))?;
+    match fs::remove_dir_all(mountpoints(state_dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {

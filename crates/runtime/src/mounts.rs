@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// Mounts an overlay of `layers` (topmost first) on `DIR/rootfs`, writable through `DIR/upper`.
+/// Mounts an overlay of `layers` (topmost first), writable through `DIR/upper`; where it is.
 ///
+/// It lies over the kernel's own `DIR/work`, which nobody else has to see: a directory less to make.
 /// The kernel takes one page of options, and paths of layers are long; so it is given numbers of
 /// descriptors, which makes this process change directory. Only the shim may call it.
 pub fn mount_overlay(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
-    for name in ["upper", "work", "rootfs"] {
+    for name in ["upper", "work"] {
         fs::create_dir(dir.join(name))?;
     }
     let opened = layers.iter().map(fs::File::open).collect::<io::Result<Vec<_>>>()?;
@@ -24,14 +25,14 @@ pub fn mount_overlay(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
     // A container's own layer dies with it, so nothing is gained by flushing it.
     let volatile = format!("lowerdir={lower},upperdir={top}/upper,workdir={top}/work,volatile");
     let durable = volatile.trim_end_matches(",volatile");
-    let target = format!("{top}/rootfs");
+    let target = format!("{top}/work");
     let mounted = match mount_overlay_with(&target, &volatile) {
         Err(Errno::EINVAL) => mount_overlay_with(&target, durable),
         other => other,
     };
     std::env::set_current_dir("/")?;
     mounted.map_err(|error| io::Error::other(format!("mount overlay: {error}")))?;
-    Ok(dir.join("rootfs"))
+    Ok(dir.join("work"))
 }
 
 fn mount_overlay_with(target: &str, options: &str) -> nix::Result<()> {

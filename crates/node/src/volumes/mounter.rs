@@ -47,8 +47,23 @@ impl Places {
         self.data.join("volumes")
     }
 
-    fn volume(&self, uid: &str, kind: &str, name: &str) -> PathBuf {
-        self.pod(uid).join("volumes").join(kind).join(name)
+    /// What a container writes its last words to.
+    pub fn termination_log(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
+        self.pod(uid).join(format!("termination-log-{container}-{attempt}"))
+    }
+
+    /// The pod's files, in memory: those that every container gets, and volumes made of objects.
+    /// Secrets and tokens never reach a disk, and a disk takes longer to make many small files.
+    ///
+    /// # Errors
+    /// When the file system for them cannot be mounted.
+    pub fn files(&self, uid: &str) -> Result<PathBuf, VolumeError> {
+        let directory = self.pod(uid).join("files");
+        fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
+        if !sized::is_mounted(&directory)? {
+            mount_tmpfs(&directory, "mode=755")?;
+        }
+        Ok(directory)
     }
 }
 
@@ -91,7 +106,7 @@ impl Mounter<'_> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let group = fs_group(pod);
         if let Some(source) = &volume.empty_dir {
-            let directory = self.places.volume(uid, "empty-dir", &volume.name);
+            let directory = self.places.pod(uid).join("empty-dir").join(&volume.name);
             let path = empty_dir(&directory, source)?;
             return owned(path, group, false);
         }
@@ -118,7 +133,6 @@ impl Mounter<'_> {
         }
     }
 
-    /// Secrets and tokens never reach a disk.
     fn files(
         &self,
         uid: &str,
@@ -126,12 +140,8 @@ impl Mounter<'_> {
         contents: Contents,
         group: Option<u32>,
     ) -> Result<Mounted, VolumeError> {
-        let directory = self.places.volume(uid, "files", &volume.name);
+        let directory = self.places.files(uid)?.join("volumes").join(&volume.name);
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
-        let secret = volume.secret.is_some() || volume.projected.is_some();
-        if secret && !sized::is_mounted(&directory)? {
-            mount_tmpfs(&directory, None)?;
-        }
         chmod(&directory, 0o777)?;
         atomic::write(&directory, &self.with_tokens(&volume.name, contents)?, group)?;
         Ok(Mounted { path: directory, readonly: true })
@@ -228,7 +238,10 @@ fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource) -> Result<PathBuf,
     let limit = source.size_limit.as_ref().and_then(|limit| Quantity::parse(&limit.0).ok());
     let limit = limit.and_then(|limit| u64::try_from(limit.value()).ok()).filter(|it| *it > 0);
     match (source.medium.as_deref(), limit) {
-        (Some("Memory"), limit) if !sized::is_mounted(directory)? => mount_tmpfs(directory, limit)?,
+        (Some("Memory"), limit) if !sized::is_mounted(directory)? => {
+            let options = limit.map(|bytes| format!("size={bytes}")).unwrap_or_default();
+            mount_tmpfs(directory, &options)?;
+        }
         (Some("Memory"), _) => {}
         (_, Some(limit)) => return sized::mount(directory, limit),
         _ => {}
@@ -237,8 +250,7 @@ fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource) -> Result<PathBuf,
     Ok(directory.to_owned())
 }
 
-fn mount_tmpfs(directory: &Path, bytes: Option<u64>) -> Result<(), VolumeError> {
-    let options = bytes.map(|bytes| format!("size={bytes}")).unwrap_or_default();
+fn mount_tmpfs(directory: &Path, options: &str) -> Result<(), VolumeError> {
     let options = std::ffi::CString::new(options).unwrap_or_default();
     mount("tmpfs", directory, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, options.as_c_str())
         .map_err(|error| failed("mount", directory)(error.into()))

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use coracle_runtime::LoopDevice;
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
 use super::{VolumeError, failed};
@@ -73,12 +75,22 @@ pub(crate) fn release(directory: &Path) -> Result<(), VolumeError> {
 
 /// Whether something is mounted at exactly `target`.
 pub(crate) fn is_mounted(target: &Path) -> Result<bool, VolumeError> {
-    Ok(mounts()?.iter().any(|(path, _)| path == target))
+    let (flags, nothing) = (AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    match rustix::fs::statx(rustix::fs::CWD, target, flags, nothing) {
+        Ok(found) => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(failed("read", target)(error.into())),
+    }
 }
 
-/// Whether a volume at or below one of `places` refuses writes since the disk under it failed.
-pub(crate) fn any_is_stuck(places: &[PathBuf]) -> Result<bool, VolumeError> {
-    Ok(stuck()?.iter().any(|target| places.iter().any(|place| target.starts_with(place))))
+/// Where the volume is mounted whose content is at `data`, if it is one of a size that holds.
+pub(crate) fn mount_point(data: &Path) -> Option<&Path> {
+    data.parent().filter(|target| data.ends_with(DATA) && target.ends_with(MOUNT))
+}
+
+/// Whether a volume at one of `targets` refuses writes since the disk under it failed.
+pub(crate) fn any_is_stuck(targets: &[PathBuf]) -> Result<bool, VolumeError> {
+    Ok(stuck()?.iter().any(|target| targets.contains(target)))
 }
 
 fn is_stuck(target: &Path) -> Result<bool, VolumeError> {

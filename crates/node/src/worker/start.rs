@@ -87,9 +87,12 @@ impl Worker {
     /// A volume whose disk was full refuses writes until it is mounted anew, which nobody can do
     /// while a container has it.
     async fn heal_volumes(&mut self, name: &str) {
-        let mut places = self.persistent.clone();
-        places.push(self.context.places.pod(&self.id.uid));
-        match blocking(move || sized::any_is_stuck(&places)).await {
+        let volumes = self.volumes.values().filter_map(|it| sized::mount_point(&it.path));
+        let targets: Vec<_> = volumes.map(PathBuf::from).collect();
+        if targets.is_empty() {
+            return;
+        }
+        match blocking(move || sized::any_is_stuck(&targets)).await {
             Ok(false) => {}
             Ok(true) => {
                 self.tidy(name).await;
@@ -99,7 +102,7 @@ impl Worker {
         }
     }
 
-    /// The last run's root goes, and the log of the one before it.
+    /// The last run's root goes, and the logs of the one before it.
     async fn tidy(&self, name: &str) {
         let Some(seen) = self.seen.containers.get(name) else { return };
         let (uid, runtime) = (&self.id.uid, &self.context.runtime);
@@ -111,7 +114,8 @@ impl Worker {
         }
         if let Some(former) = &seen.previous {
             let log = self.log_path(name, former.attempt);
-            for path in [log.with_extension("log.1"), log] {
+            let message = self.context.places.termination_log(uid, name, former.attempt);
+            for path in [log.with_extension("log.1"), log, message] {
                 // It may have been lost with the disk's other logs; that is as good.
                 fs::remove_file(path).unwrap_or_default();
             }
@@ -120,11 +124,6 @@ impl Worker {
 
     pub(super) fn log_path(&self, name: &str, attempt: u32) -> PathBuf {
         self.context.places.logs(&self.id).join(name).join(format!("{attempt}.log"))
-    }
-
-    fn container_directory(&self, name: &str, attempt: u32) -> PathBuf {
-        let containers = self.context.places.pod(&self.id.uid).join("containers");
-        containers.join(name).join(attempt.to_string())
     }
 
     async fn prepare(
@@ -176,17 +175,17 @@ impl Worker {
         attempt: u32,
         env: &Env,
     ) -> Result<Vec<Mount>, ContainerError> {
-        let directory = self.container_directory(&container.name, attempt);
+        let (places, uid) = (&self.context.places, &self.id.uid);
         let io = |error: std::io::Error| ContainerError::create(error.to_string());
-        fs::create_dir_all(&directory).map_err(io)?;
-        let message = directory.join("termination-log");
+        let message = places.termination_log(uid, &container.name, attempt);
         fs::write(&message, []).map_err(io)?;
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         fs::set_permissions(&message, permissions).map_err(io)?;
         let target = container.termination_message_path.as_deref();
         let mut mounts = vec![container::file(message, target.unwrap_or("/dev/termination-log"))];
         let own = container.volume_mounts.as_deref().unwrap_or_default();
-        let pod_files = self.context.places.pod(&self.id.uid);
+        let pod_files =
+            places.files(uid).map_err(|error| ContainerError::create(error.to_string()))?;
         for (file, target) in super::steps::POD_FILES {
             if !own.iter().any(|mount| mount.mount_path == target) {
                 mounts.push(container::file(pod_files.join(file), target));
@@ -233,7 +232,7 @@ impl Worker {
         if !exit.message.is_empty() {
             return exit;
         }
-        let path = self.container_directory(name, attempt).join("termination-log");
+        let path = self.context.places.termination_log(&self.id.uid, name, attempt);
         let mut message = tail(&path, MESSAGE_BYTES_MAX);
         let policy = self.spec_of(name).and_then(|(_, it)| it.termination_message_policy);
         let from_log = policy.as_deref() == Some("FallbackToLogsOnError");

@@ -14,10 +14,10 @@ use crate::pods::files;
 use crate::probe;
 use crate::stop::stop_signal;
 use crate::tasks::blocking;
-use crate::volumes::VolumeError;
 use crate::volumes::mounter::{MountedVolumes, Mounter, persistent_directories, unmount_all};
+use crate::volumes::{VolumeError, failed};
 
-/// Files in the pod's directory, and where containers find them.
+/// Names of the pod's files, and where containers find them.
 pub(super) const POD_FILES: [(&str, &str); 3] =
     [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
 
@@ -154,16 +154,16 @@ impl Worker {
         Ok(Some(ip))
     }
 
-    fn write_files(&self, ip: Ipv4Addr) -> std::io::Result<()> {
-        let directory = self.context.places.pod(&self.id.uid);
-        fs::create_dir_all(&directory)?;
+    fn write_files(&self, ip: Ipv4Addr) -> Result<(), VolumeError> {
+        let directory = self.context.places.files(&self.id.uid)?;
         let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let (dns, domain) = (&self.context.dns, &self.context.dns.domain);
         let resolver = files::resolv_conf(&self.pod, dns, &host);
         let hosts = files::hosts(&self.pod, Some(ip), domain);
         let hostname = format!("{}\n", files::shown_hostname(&self.pod, domain));
         for ((name, _), text) in POD_FILES.iter().zip([hosts, hostname, resolver]) {
-            fs::write(directory.join(name), text)?;
+            let file = directory.join(name);
+            fs::write(&file, text).map_err(failed("write", &file))?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::limits::Limits;
+use super::mountpoints;
 use super::program::{Program, errno_text, no_directory, working_directory};
 use super::root::Root;
 use super::streams::{Ends, Streams};
@@ -314,7 +315,7 @@ fn check_sources(spec: &ContainerSpec) -> Result<(), Failure> {
 
 fn make_root(dir: &SandboxDir, spec: &ContainerSpec) -> io::Result<PathBuf> {
     let mut layers = spec.rootfs.layers.clone();
-    layers.push(dir.mountpoints());
+    layers.push(mountpoints::layer(&dir.mountpoints(), spec)?);
     let rootfs = mounts::mount_overlay(&dir.container(&spec.id), &layers)?;
     // The root directory itself is the upper one; it must look like the image's.
     if let Some(layer) = spec.rootfs.layers.first() {

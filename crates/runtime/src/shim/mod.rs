@@ -8,6 +8,7 @@
 mod launch;
 mod limits;
 mod log;
+mod mountpoints;
 mod output;
 mod pod;
 mod program;

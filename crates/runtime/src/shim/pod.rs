@@ -187,7 +187,7 @@ impl Pod {
         if all {
             return remove_dir(&dir);
         }
-        ["upper", "work", "l", "rootfs"].iter().try_for_each(|part| remove_dir(&dir.join(part)))
+        ["upper", "work"].iter().try_for_each(|part| remove_dir(&dir.join(part)))
     }
 
     /// Runs a command for the client of a connection.

@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
-use crate::boot::{Boot, SandboxDir, make_mountpoints, write_json};
+use crate::boot::{Boot, SandboxDir, tidy_mountpoints, write_json};
 use crate::cgroup::Cgroup;
 use crate::protocol::{Reply, Request};
 use crate::{
@@ -56,7 +56,7 @@ impl Shims {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.state_dir);
         // Absolute, as mounts are listed; the shim has another working directory.
         let found = made.and_then(|()| fs::canonicalize(&config.state_dir));
-        let found = found.and_then(|dir| make_mountpoints(&dir).map(|()| dir));
+        let found = found.and_then(|dir| tidy_mountpoints(&dir).map(|()| dir));
         let path = config.state_dir;
         let state_dir = found.map_err(|source| RuntimeError::State { path, source })?;
         let program = Program::of(config.shim_exe.clone());
