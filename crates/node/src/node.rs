@@ -114,6 +114,9 @@ pub(crate) struct Context {
     persistent_turn: Mutex<()>,
 }
 
+/// Held until a pod that was there before the node shows what runs of it now.
+pub(crate) type FirstLook = mpsc::Sender<std::convert::Infallible>;
+
 /// What logs, exec and attach must know of a pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shown {
@@ -229,6 +232,7 @@ impl Context {
         object: &Arc<Object>,
         sandbox: Option<Sandbox>,
         snapshot: &Snapshot,
+        first: Option<FirstLook>,
     ) {
         let uid = &object.metadata().uid;
         if locked(&self.workers).contains_key(uid) {
@@ -251,7 +255,7 @@ impl Context {
             let reason = reason_word(&rejection.reason);
             self.client.record(object, Note { event_type, reason, message, field_path });
         }
-        let start = Start { object: Arc::clone(object), pod, sandbox, rejection };
+        let start = Start { object: Arc::clone(object), pod, sandbox, rejection, first };
         worker::spawn(Arc::clone(self), start);
     }
 
@@ -275,8 +279,14 @@ impl Context {
         admit(pod, &others, &NodeCapacity { labels, pods: self.config.max_pods })
     }
 
-    /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start.
-    async fn follow_pods(self: Arc<Self>, mut sandboxes: HashMap<String, Sandbox>) {
+    /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start; the
+    /// tasks of the pods that were there then hold `first` until they have looked at them.
+    async fn follow_pods(
+        self: Arc<Self>,
+        mut sandboxes: HashMap<String, Sandbox>,
+        first: FirstLook,
+    ) {
+        let mut first = Some(first);
         let store = self.client.api.store().clone();
         let mut swept = false;
         loop {
@@ -291,8 +301,9 @@ impl Context {
             orphans.for_each(|sandbox| self.hold_name(&id_of(sandbox)));
             for pod in &pods {
                 let sandbox = sandboxes.remove(&pod.metadata().uid);
-                self.deliver(pod, sandbox, &snapshot);
+                self.deliver(pod, sandbox, &snapshot, first.clone());
             }
+            first = None;
             let gone: Vec<_> = locked(&self.workers)
                 .keys()
                 .filter(|uid| !present.contains(*uid))
@@ -313,7 +324,7 @@ impl Context {
             while let Ok(event) = watch.next().await {
                 match &event.new {
                     Some(pod) if self.is_ours(pod) => {
-                        self.deliver(pod, None, &self.client.api.snapshot());
+                        self.deliver(pod, None, &self.client.api.snapshot(), None);
                     }
                     Some(_) => {}
                     None => self.send(&event.last.metadata().uid, Message::Gone),
@@ -489,7 +500,8 @@ impl Node {
         tasks.spawn(proxy::run(Arc::clone(&context), network, zone, served));
         tasks.spawn(Arc::clone(&context).follow_runtime(happenings));
         let by_uid = sandboxes.into_iter().map(|sandbox| (sandbox.pod_uid.clone(), sandbox));
-        tasks.spawn(Arc::clone(&context).follow_pods(by_uid.collect()));
+        let (first, mut looks) = mpsc::channel(1);
+        tasks.spawn(Arc::clone(&context).follow_pods(by_uid.collect(), first));
         for resource in REFERRED {
             tasks.spawn(Arc::clone(&context).follow_referred(resource));
         }
@@ -497,8 +509,10 @@ impl Node {
         let (told, ready) = watch::channel(false);
         let shared = Arc::clone(&context);
         tasks.spawn(async move {
-            // A node without Services is not ready; the sender lives as long as the node.
+            // A node without Services is not ready, nor one that shows pods as they were before it
+            // stopped. Both senders live as long as the node, or until they have sent.
             serves.wait_for(|served| *served).await.map(drop).unwrap_or_default();
+            looks.recv().await;
             node_object::run(shared, told).await;
         });
         Ok(Self { context, ready })

@@ -273,6 +273,24 @@ fn pods_outlive_the_engine() {
 }
 
 #[test]
+fn a_node_that_is_ready_shows_what_runs_now() {
+    run(async |world| {
+        let probe =
+            json!({"exec": {"command": ["sh", "-c", "test -e /ready"]}, "periodSeconds": 1});
+        world
+            .create_pod("told", json!({"command": ["sh", "-c", FOREVER], "readinessProbe": probe}))
+            .await;
+        world.until("pods", "told", |pod| pod["status"]["phase"] == "Running").await;
+        assert_eq!(world.exec("told", "touch /ready").await.0, 0);
+        world.until_ready("told").await;
+        world.node().stop_pods(Ending::Gracefully).await.unwrap();
+        world.stop_node().await;
+        world.start_node().await;
+        assert_eq!(condition(&world.pod("told"), "Ready"), "False", "its file went with its root");
+    });
+}
+
+#[test]
 fn probes_restart_and_graces_end() {
     run(async |world| {
         let probe = json!({"exec": {"command": ["cat", "/tmp/alive"]}, "periodSeconds": 1,

@@ -61,7 +61,7 @@ fn instance(container: &Container, sandbox: u32, now: Timestamp) -> Instance {
 
 impl Worker {
     /// Takes over what runs of the pod, and what the API remembers of it.
-    pub(super) async fn adopt(&mut self, sandbox: Option<Sandbox>) {
+    pub(super) fn adopt(&mut self, sandbox: Option<Sandbox>) {
         let now = self.context.client.now();
         if let Some(sandbox) = sandbox {
             let kept = |key: &str| sandbox.annotations.get(key);
@@ -85,10 +85,5 @@ impl Worker {
         }
         self.seen.recover(&self.pod, now);
         self.seen.remember_readiness(&self.pod);
-        if self.sandbox.is_some() {
-            self.mount().await;
-            // What runs is looked after whatever has become of its volumes' sources.
-            self.seen.volumes_mounted();
-        }
     }
 }

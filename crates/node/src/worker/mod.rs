@@ -21,7 +21,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::mpsc;
 
 use crate::client::Token;
-use crate::node::Context;
+use crate::node::{Context, FirstLook};
 use crate::planner::{Note, Observed, Outcome, ProbeKind, Rejection, Step, plan, status};
 use crate::pods::PodId;
 use crate::volumes::mounter::MountedVolumes;
@@ -78,6 +78,8 @@ pub(crate) struct Start {
     pub pod: Arc<Pod>,
     pub sandbox: Option<Sandbox>,
     pub rejection: Option<Rejection>,
+    /// Dropped when the API shows what runs of the pod.
+    pub first: Option<FirstLook>,
 }
 
 /// Spawns the pod's task.
@@ -112,12 +114,14 @@ pub(crate) fn spawn(context: Arc<Context>, start: Start) {
         finished: false,
         context: Arc::clone(&context),
     };
-    context.tasks.spawn(worker.run(start.sandbox));
+    context.tasks.spawn(worker.run(start.sandbox, start.first));
 }
 
 impl Worker {
-    async fn run(mut self, sandbox: Option<Sandbox>) {
+    async fn run(mut self, sandbox: Option<Sandbox>, first: Option<FirstLook>) {
         self.begin(sandbox).await;
+        drop(first);
+        self.look_after_volumes().await;
         loop {
             let wake = self.settle().await;
             if self.finished && wake.is_none() && self.is_bare() {
@@ -146,10 +150,23 @@ impl Worker {
         }
     }
 
+    /// Takes over what there is. A pod that ran before shows at once what has become of it: its
+    /// containers may have ended with the machine.
     async fn begin(&mut self, sandbox: Option<Sandbox>) {
-        let context = Arc::clone(&self.context);
-        let _step = context.tasks.step().await;
-        self.adopt(sandbox).await;
+        self.adopt(sandbox);
+        if self.pod.status.as_ref().is_some_and(|status| status.start_time.is_some()) {
+            self.publish().await;
+        }
+    }
+
+    /// Whatever has become of its volumes' sources, what runs is looked after.
+    async fn look_after_volumes(&mut self) {
+        if self.sandbox.is_some() {
+            let context = Arc::clone(&self.context);
+            let _step = context.tasks.step().await;
+            self.mount().await;
+            self.seen.volumes_mounted();
+        }
     }
 
     fn until(&self, wake: Timestamp) -> Duration {
