@@ -85,16 +85,11 @@ impl Draft<'_> {
 
     /// The cure of kubernetes#67250; see the module's documentation.
     fn never_worked(&self, member: &Member) -> bool {
-        let would_be_current = match self.set.strategy {
-            Strategy::OnDelete => return false,
-            Strategy::Rolling { partition: Some(partition) } => {
-                i64::from(member.ordinal) < i64::from(self.set.start) + i64::from(partition)
-            }
-            Strategy::Rolling { partition: None } => {
-                let current = self.status.current_without(member);
-                i64::from(member.ordinal) < i64::from(self.set.start) + current
-            }
-        };
+        if self.set.strategy == Strategy::OnDelete {
+            return false;
+        }
+        let current = self.status.current_without(member);
+        let would_be_current = self.keeps_current(member.ordinal, current);
         // What would follow it must be something else, or it would be deleted without end.
         let is_outdated = member.revision() != self.revisions.update.name;
         let would_stay = would_be_current && member.revision() == self.revisions.current.name;
@@ -186,14 +181,29 @@ impl Draft<'_> {
 
     /// Which revision a new pod with this ordinal gets.
     fn revision_for(&self, ordinal: i32) -> &Revision {
-        let old = match self.set.strategy {
+        let current = self.set.status_count("currentReplicas");
+        let keeps_current = self.keeps_current(ordinal, current);
+        if keeps_current { &self.revisions.current } else { &self.revisions.update }
+    }
+
+    /// Whether a new pod with this ordinal gets the current revision when `current` pods carry it.
+    fn keeps_current(&self, ordinal: i32, current: i64) -> bool {
+        let kept = match self.set.strategy {
             Strategy::OnDelete => 0,
             Strategy::Rolling { partition: Some(partition) } => i64::from(partition),
-            Strategy::Rolling { partition: None } => self.set.status_count("currentReplicas"),
+            Strategy::Rolling { partition: None } if self.current_is_futile() => 0,
+            Strategy::Rolling { partition: None } => current,
         };
-        let is_old = i64::from(ordinal) < i64::from(self.set.start) + old;
-        let keeps_old = is_old && self.set.strategy != Strategy::OnDelete;
-        if keeps_old { &self.revisions.current } else { &self.revisions.update }
+        i64::from(ordinal) < i64::from(self.set.start) + kept
+    }
+
+    /// Whether one more pod of the current revision would only hold up the others: they wait in
+    /// order, and of those that carry it none was ever Ready.
+    fn current_is_futile(&self) -> bool {
+        let current = &self.revisions.current.name;
+        let mut carriers = self.members.all().filter(|it| it.revision() == current).peekable();
+        let is_carried = carriers.peek().is_some();
+        self.set.ordered && is_carried && !carriers.any(Member::was_ever_ready)
     }
 
     /// Puts right what somebody changed of a pod's identity or its claims' owners.

@@ -18,10 +18,14 @@
 //!
 //! - it is the first pod that stops the walk, so order is kept: every pod before it is available;
 //! - it was made from an outdated revision, and the pod that would follow it gets another one: the
-//!   strategy is RollingUpdate and the partition does not keep this very template there (else it
-//!   would be deleted and made again without end);
+//!   strategy is RollingUpdate and neither the partition nor, without one, upstream's count of pods
+//!   at the current revision keeps this very template there (else it would be deleted and made
+//!   again without end);
 //! - it was never Ready. A pod that was, and is not now, may be recovering with data that it alone
 //!   has, and only somebody who knows may delete it; upstream's rule stands.
+//!
+//! For the same reason that count is void while pods carry the current revision and none of them was
+//! ever Ready: a new pod comes from the corrected template, not from one that worked nowhere.
 //!
 //! A deletion takes the pod's grace period and leaves its claims, as any other of the update.
 //! Availability is not lowered: what is deleted never served. With `Parallel` upstream's own rule

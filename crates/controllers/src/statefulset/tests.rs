@@ -384,6 +384,65 @@ fn the_first_install_can_be_fixed_too() {
     }
 }
 
+/// A set of three whose strategy has no parameters, with what is left of it when its first ordinal
+/// came down from 2 and no pod ever worked: `web-1` and `web-2`.
+fn never_worked_downwards() -> World {
+    let mut set = web(1, "OrderedReady");
+    set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate"});
+    set["spec"]["ordinals"] = json!({"start": 2});
+    let mut world = world(set);
+    world.unready("web-2");
+    world.change(|spec| {
+        spec["ordinals"]["start"] = json!(1);
+        spec["replicas"] = json!(2);
+    });
+    world.unready("web-1");
+    world
+}
+
+fn down_to_0(spec: &mut Value) {
+    spec["ordinals"]["start"] = json!(0);
+    spec["replicas"] = json!(3);
+}
+
+#[test]
+fn no_new_pod_is_made_from_a_template_that_never_worked_anywhere() {
+    let mut world = never_worked_downwards();
+    world.change(|spec| {
+        down_to_0(spec);
+        spec["template"]["spec"]["containers"][0]["image"] = json!("web:2");
+    });
+    assert_eq!(world.image_of("web-0"), "web:2");
+    world.play();
+    assert!(world.pods().iter().all(|pod| world.image_of(pod) == "web:2"));
+}
+
+#[test]
+fn a_template_that_never_worked_anywhere_does_not_hold_up_the_fixed_one() {
+    let mut world = never_worked_downwards();
+    world.change(down_to_0);
+    world.unready("web-0");
+    world.image("web:2");
+    assert_eq!(world.deleting(), ["web-0"]);
+    world.play();
+    assert!(world.pods().iter().all(|pod| world.image_of(pod) == "web:2"));
+}
+
+#[test]
+fn without_a_partition_a_pod_comes_back_at_a_revision_that_works() {
+    let mut set = web(3, "OrderedReady");
+    set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate"});
+    let mut world = world(set);
+    world.play();
+    world.delete("pods", "web-0", None);
+    world.settle(CONTROLLER);
+    world.image("web:2");
+    world.gone("web-0");
+    assert_eq!(world.image_of("web-0"), "web:1");
+    world.play();
+    assert!(world.pods().iter().all(|pod| world.image_of(pod) == "web:2"));
+}
+
 #[test]
 fn a_pod_that_worked_once_holds_up_its_successor() {
     let mut world = world(web(2, "OrderedReady"));
