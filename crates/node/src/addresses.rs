@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use coracle_api::addresses;
 use ipnet::Ipv4Net;
 
-use crate::node::locked;
+use crate::context::locked;
 
 /// The pods' addresses, by UID.
 #[derive(Default)]

@@ -6,6 +6,8 @@
 
 mod addresses;
 mod client;
+mod context;
+mod follow;
 pub mod images;
 mod logs;
 pub mod names;

@@ -1,46 +1,35 @@
-//! The node: what all pods share, and the loops that feed their tasks.
+//! The node: how it is put together, started and stopped.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::Object;
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
-use coracle_network::{ClusterLink, Kernel, NetworkConfig, NetworkError};
-use coracle_runtime::{Containers, EventReceiver, RuntimeError, RuntimeEvent, Sandbox};
+use coracle_network::{Kernel, NetworkConfig, NetworkError};
+use coracle_runtime::{Containers, RuntimeError};
 use coracle_server::{Api, NodeStreams};
-use coracle_store::Snapshot;
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
 
 use crate::addresses::Addresses;
 use crate::client::Client;
+use crate::context::{Board, Context};
 use crate::images::{ImageError, ImageStore};
-use crate::names::Names;
-use crate::planner::{EventType, NodeCapacity, Note, Observed, admit};
-use crate::pods::PodId;
 use crate::pods::container::kept;
-use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
 use crate::stop::{self, Ending};
 use crate::streams::Streams;
 use crate::tasks::{Tasks, blocking};
 use crate::volumes::VolumeError;
-use crate::volumes::mounter::{Places, unmount_all, unmount_below};
-use crate::worker::{self, Message, Start};
+use crate::volumes::mounter::{Places, unmount_below};
 use crate::{node_object, persistent, proxy};
 
 /// What objects change a pod's variables and files.
 const REFERRED: [&str; 4] = ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
-/// The pause after the machine refused something that must work.
-const AGAIN: Duration = Duration::from_secs(1);
-
 /// What a node is made from.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -92,360 +81,6 @@ pub struct Node {
     ready: watch::Receiver<bool>,
 }
 
-/// What every pod's task shares.
-pub(crate) struct Context {
-    pub config: NodeConfig,
-    pub client: Client,
-    pub runtime: Arc<dyn Containers>,
-    pub kernel: Arc<dyn Kernel>,
-    pub images: ImageStore,
-    pub places: Places,
-    pub link: ClusterLink,
-    pub dns: ClusterDns,
-    pub pod_cidr: Ipv4Net,
-    pub allocatable: Allocatable,
-    pub addresses: Addresses,
-    pub tasks: Tasks,
-    workers: Mutex<HashMap<String, mpsc::UnboundedSender<Message>>>,
-    names: Mutex<Names>,
-    rejected: Mutex<BTreeSet<String>>,
-    shown: Mutex<HashMap<String, Shown>>,
-    persistent: Mutex<BTreeMap<String, Vec<PathBuf>>>,
-    persistent_turn: Mutex<()>,
-}
-
-/// Held until a pod that was there before the node shows what runs of it now.
-pub(crate) type FirstLook = mpsc::Sender<std::convert::Infallible>;
-
-/// What logs, exec and attach must know of a pod.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shown {
-    pub containers: BTreeMap<String, ShownContainer>,
-    pub netns: Option<PathBuf>,
-}
-
-/// The last two runs of a container.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ShownContainer {
-    pub current: Option<ShownRun>,
-    pub previous: Option<ShownRun>,
-}
-
-/// One run of a container.
-#[derive(Clone, Debug)]
-pub(crate) struct ShownRun {
-    pub id: String,
-    pub attempt: u32,
-    pub running: bool,
-}
-
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Context {
-    /// Messages to the pod's task go there from now on.
-    pub fn enlist(&self, uid: &str, worker: mpsc::UnboundedSender<Message>) {
-        locked(&self.workers).insert(uid.to_owned(), worker);
-    }
-
-    /// The pod's task has ended.
-    pub fn forget(&self, id: &PodId) {
-        let uid = &id.uid;
-        locked(&self.workers).remove(uid);
-        locked(&self.shown).remove(uid);
-        locked(&self.rejected).remove(uid);
-        self.addresses.give_back(uid);
-        self.release_name(id);
-    }
-
-    /// Whether the pod has its name for itself; if not, it is told when to ask again.
-    pub fn take_name(&self, id: &PodId) -> bool {
-        locked(&self.names).take(&id.namespace, &id.name, &id.uid)
-    }
-
-    /// What runs has its name, as long as something of it is left.
-    pub fn hold_name(&self, id: &PodId) {
-        locked(&self.names).hold(&id.namespace, &id.name, &id.uid);
-    }
-
-    /// Nothing of the pod is left: another one of its name may begin.
-    fn release_name(&self, id: &PodId) {
-        let waiting = locked(&self.names).release(&id.namespace, &id.name, &id.uid);
-        waiting.iter().for_each(|uid| self.send(uid, Message::NameReleased));
-    }
-
-    pub fn shown(&self, uid: &str) -> Option<Shown> {
-        locked(&self.shown).get(uid).cloned()
-    }
-
-    pub fn show(&self, id: &PodId, seen: &Observed, sandbox: Option<&Sandbox>) {
-        let run = |instance: &crate::planner::Instance| ShownRun {
-            id: instance.id.clone(),
-            attempt: instance.attempt,
-            running: instance.is_running(),
-        };
-        let containers = seen.containers.iter().map(|(name, seen)| {
-            let current = seen.current.as_ref().map(run);
-            let previous = seen.previous.as_ref().map(run);
-            (name.clone(), ShownContainer { current, previous })
-        });
-        let netns = sandbox.map(|sandbox| sandbox.network_namespace.clone());
-        let shown = Shown { containers: containers.collect(), netns };
-        locked(&self.shown).insert(id.uid.clone(), shown);
-    }
-
-    /// Held while persistent volumes are mounted or released, so that a volume that two pods use
-    /// one after the other is not taken from the second.
-    pub fn persistent_turn(&self) -> MutexGuard<'_, ()> {
-        locked(&self.persistent_turn)
-    }
-
-    pub fn use_persistent(&self, uid: &str, volumes: &[PathBuf]) {
-        locked(&self.persistent).insert(uid.to_owned(), volumes.to_vec());
-    }
-
-    pub fn release_persistent(&self, uid: &str) {
-        locked(&self.persistent).remove(uid);
-    }
-
-    pub fn persistent_of_others(&self, uid: &str) -> Vec<PathBuf> {
-        let all = locked(&self.persistent);
-        all.iter().filter(|(other, _)| *other != uid).flat_map(|(_, paths)| paths.clone()).collect()
-    }
-
-    fn is_ours(&self, object: &Object) -> bool {
-        object.str_at("/spec/nodeName") == Some(self.config.name.as_str())
-    }
-
-    fn send(&self, uid: &str, message: Message) {
-        let workers = locked(&self.workers);
-        if let Some(worker) = workers.get(uid) {
-            // A task that has just ended has nothing left to do for its pod.
-            worker.send(message).unwrap_or_default();
-        }
-    }
-
-    /// Hands a version of a pod to its task, which begins now if there is none.
-    fn deliver(
-        self: &Arc<Self>,
-        object: &Arc<Object>,
-        sandbox: Option<Sandbox>,
-        snapshot: &Snapshot,
-        first: Option<FirstLook>,
-    ) {
-        let uid = &object.metadata().uid;
-        if locked(&self.workers).contains_key(uid) {
-            return self.send(uid, Message::Changed(Arc::clone(object)));
-        }
-        let pod = match object.view::<Pod>() {
-            Ok(pod) => pod,
-            Err(error) => return tracing::error!(pod = %object.key(), %error, "not understood"),
-        };
-        let known = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
-        let admitted = match known || sandbox.is_some() || object.metadata().is_deleting() {
-            true => Ok(()),
-            false => self.admit(&pod, snapshot),
-        };
-        let rejection = admitted.err();
-        if let Some(rejection) = &rejection {
-            locked(&self.rejected).insert(uid.clone());
-            let message = rejection.message.clone();
-            let (event_type, field_path) = (EventType::Warning, String::new());
-            let reason = reason_word(&rejection.reason);
-            self.client.record(object, Note { event_type, reason, message, field_path });
-        }
-        let start = Start { object: Arc::clone(object), pod, sandbox, rejection, first };
-        worker::spawn(Arc::clone(self), start);
-    }
-
-    fn admit(&self, pod: &Pod, snapshot: &Snapshot) -> Result<(), crate::planner::Rejection> {
-        let (workers, rejected) = (locked(&self.workers), locked(&self.rejected));
-        let is_active = |object: &&Arc<Object>| {
-            let uid = &object.metadata().uid;
-            self.is_ours(object)
-                && workers.contains_key(uid)
-                && !rejected.contains(uid)
-                && !matches!(object.str_at("/status/phase"), Some("Succeeded" | "Failed"))
-        };
-        let others: Vec<Arc<Pod>> = snapshot
-            .list("pods", None)
-            .filter(is_active)
-            .filter_map(|object| object.view::<Pod>().ok())
-            .collect();
-        let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
-        let node = snapshot.find("nodes", "", &self.config.name);
-        let labels = node.map(|node| node.metadata().labels.clone()).unwrap_or_default();
-        admit(pod, &others, &NodeCapacity { labels, pods: self.config.max_pods })
-    }
-
-    /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start; the
-    /// tasks of the pods that were there then hold `first` until they have looked at them.
-    async fn follow_pods(
-        self: Arc<Self>,
-        mut sandboxes: HashMap<String, Sandbox>,
-        first: FirstLook,
-    ) {
-        let mut first = Some(first);
-        let store = self.client.api.store().clone();
-        let mut swept = false;
-        loop {
-            let snapshot = self.client.api.snapshot();
-            // Those that were accepted before come first: what they hold is theirs.
-            let mut pods: Vec<_> =
-                snapshot.list("pods", None).filter(|pod| self.is_ours(pod)).cloned().collect();
-            pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
-            let present: BTreeSet<String> =
-                pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
-            let orphans = sandboxes.values().filter(|it| !present.contains(&it.pod_uid));
-            orphans.for_each(|sandbox| self.hold_name(&id_of(sandbox)));
-            for pod in &pods {
-                let sandbox = sandboxes.remove(&pod.metadata().uid);
-                self.deliver(pod, sandbox, &snapshot, first.clone());
-            }
-            first = None;
-            let gone: Vec<_> = locked(&self.workers)
-                .keys()
-                .filter(|uid| !present.contains(*uid))
-                .cloned()
-                .collect();
-            gone.iter().for_each(|uid| self.send(uid, Message::Gone));
-            let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
-            for (_, sandbox) in sandboxes.drain() {
-                self.tasks.spawn(Arc::clone(&self).remove_orphan(sandbox));
-            }
-            if !std::mem::replace(&mut swept, true) {
-                let context = Arc::clone(&self);
-                blocking(move || context.sweep(&present, &running)).await;
-            }
-            let Ok(mut watch) = store.watch_resource("pods", snapshot.revision()) else {
-                continue;
-            };
-            while let Ok(event) = watch.next().await {
-                match &event.new {
-                    Some(pod) if self.is_ours(pod) => {
-                        self.deliver(pod, None, &self.client.api.snapshot(), None);
-                    }
-                    Some(_) => {}
-                    None => self.send(&event.last.metadata().uid, Message::Gone),
-                }
-            }
-        }
-    }
-
-    /// A sandbox whose pod is gone, or is another pod of the same name by now.
-    async fn remove_orphan(self: Arc<Self>, sandbox: Sandbox) {
-        tracing::info!(pod = %sandbox.name, uid = %sandbox.pod_uid, "removing what is left of it");
-        while let Err(error) = self.remove_pod(&sandbox.pod_uid).await {
-            tracing::warn!(uid = %sandbox.pod_uid, error, "not removed yet");
-            tokio::time::sleep(AGAIN).await;
-        }
-        let id = id_of(&sandbox);
-        self.remove_logs(&id);
-        self.release_name(&id);
-    }
-
-    /// The pod's logs go with its object.
-    pub fn remove_logs(&self, id: &PodId) {
-        let logs = self.places.logs(id);
-        match std::fs::remove_dir_all(&logs) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(logs = %logs.display(), %error, "logs are not removed");
-            }
-            _ => {}
-        }
-    }
-
-    /// Removes directories of pods that went while no engine ran, and left no sandbox.
-    fn sweep(&self, present: &BTreeSet<String>, running: &BTreeSet<String>) {
-        let is_kept = |uid: &str| present.contains(uid) || running.contains(uid);
-        for (parent, uid_of) in [
-            (self.places.pods(), (|name| Some(name)) as fn(&str) -> Option<&str>),
-            (self.places.all_logs(), |name| name.rsplit('_').next()),
-        ] {
-            // Neither is there before the first pod.
-            for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if uid_of(&name).is_none_or(is_kept) {
-                    continue;
-                }
-                let path = entry.path();
-                let removed =
-                    unmount_below(&path).map_err(|error| error.to_string()).and_then(|()| {
-                        std::fs::remove_dir_all(&path).map_err(|error| error.to_string())
-                    });
-                if let Err(error) = removed {
-                    tracing::warn!(path = %path.display(), error, "not removed");
-                }
-            }
-        }
-    }
-
-    pub async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
-        let (context, owned) = (Arc::clone(self), uid.to_owned());
-        let detached = blocking(move || context.kernel.detach_pod(&owned)).await;
-        self.runtime.remove_sandbox(uid).await.map_err(|error| error.to_string())?;
-        detached.map_err(|error| error.to_string())?;
-        let (context, owned) = (Arc::clone(self), uid.to_owned());
-        let unmounted = blocking(move || {
-            let _turn = context.persistent_turn();
-            let used = locked(&context.persistent).remove(&owned).unwrap_or_default();
-            let others = context.persistent_of_others(&owned);
-            unmount_all(&context.places, &owned, &used, &others)
-        });
-        unmounted.await.map_err(|error| error.to_string())?;
-        self.addresses.give_back(uid);
-        Ok(())
-    }
-
-    /// Hands what happens to containers to their pods' tasks, for ever.
-    async fn follow_runtime(self: Arc<Self>, mut events: EventReceiver) {
-        while let Some(event) = events.recv().await {
-            let uid = match &event {
-                RuntimeEvent::ContainerExited { pod_uid, .. }
-                | RuntimeEvent::SandboxLost { pod_uid } => pod_uid.clone(),
-            };
-            self.send(&uid, Message::Runtime(event));
-        }
-    }
-
-    /// Tells pods of changes of what they refer to, for ever.
-    async fn follow_referred(self: Arc<Self>, resource: &'static str) {
-        let store = self.client.api.store().clone();
-        let name: Arc<str> = resource.into();
-        loop {
-            let revision = self.client.api.snapshot().revision();
-            let Ok(mut watch) = store.watch_resource(resource, revision) else { continue };
-            while let Ok(event) = watch.next().await {
-                let snapshot = self.client.api.snapshot();
-                let namespace = &event.key.namespace;
-                for pod in snapshot.list("pods", Some(namespace)).filter(|pod| self.is_ours(pod)) {
-                    let (resource, name) = (Arc::clone(&name), Arc::clone(&event.key.name));
-                    self.send(&pod.metadata().uid, Message::Referred { resource, name });
-                }
-            }
-        }
-    }
-}
-
-fn id_of(sandbox: &Sandbox) -> PodId {
-    PodId {
-        namespace: sandbox.namespace.clone(),
-        name: sandbox.name.clone(),
-        uid: sandbox.pod_uid.clone(),
-    }
-}
-
-/// Events have reasons known at compile time.
-fn reason_word(reason: &str) -> &'static str {
-    match reason {
-        "NodePorts" => "NodePorts",
-        "NodeAffinity" => "NodeAffinity",
-        "OutOfpods" => "OutOfpods",
-        _ => "UnexpectedAdmissionError",
-    }
-}
-
 impl Node {
     /// Brings the network up, takes over what runs, and begins to run the pods that are placed on
     /// the node.
@@ -480,12 +115,7 @@ impl Node {
             allocatable: node_object::allocatable(&config.data_dir),
             addresses: Addresses::default(),
             tasks: Tasks::default(),
-            workers: Mutex::default(),
-            names: Mutex::default(),
-            rejected: Mutex::default(),
-            shown: Mutex::default(),
-            persistent: Mutex::default(),
-            persistent_turn: Mutex::default(),
+            board: Board::default(),
             config,
         });
         for sandbox in &sandboxes {

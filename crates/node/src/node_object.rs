@@ -9,7 +9,7 @@ use coracle_api::{Status, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::node::Context;
+use crate::context::Context;
 use crate::pods::fields::Allocatable;
 
 /// How often the lease is renewed, and how long it lasts.

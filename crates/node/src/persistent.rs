@@ -12,7 +12,7 @@ use coracle_api::Object;
 use coracle_controllers::volumes::DATA_FINALIZER;
 use serde_json::Value;
 
-use crate::node::Context;
+use crate::context::Context;
 use crate::tasks::blocking;
 use crate::volumes::{VolumeError, failed, sized};
 

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 
-use crate::node::Context;
+use crate::context::Context;
 use crate::tasks::blocking;
 
 const RESOURCES: [&str; 3] = ["services", "endpointslices.discovery.k8s.io", "pods"];

@@ -10,8 +10,9 @@ use coracle_store::Snapshot;
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::context::Context;
 use crate::images::ImageStore;
-use crate::node::{Context, NodeError};
+use crate::node::NodeError;
 use crate::planner::grace_seconds;
 use crate::pods;
 

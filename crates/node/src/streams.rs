@@ -13,8 +13,8 @@ use coracle_server::{ExecOptions, LogOptions, NodeStreams, Session, TerminalSize
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::context::Context;
 use crate::logs;
-use crate::node::Context;
 use crate::pods::PodId;
 use crate::tasks::blocking;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
-use crate::node::locked;
+use crate::context::locked;
 
 /// How long a step that is being taken may keep the node from stopping.
 const LAST_STEPS: Duration = Duration::from_secs(10);

@@ -21,7 +21,8 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::mpsc;
 
 use crate::client::Token;
-use crate::node::{Context, FirstLook};
+use crate::context::Context;
+use crate::follow::FirstLook;
 use crate::planner::{Note, Observed, Outcome, ProbeKind, Rejection, Step, plan, status};
 use crate::pods::PodId;
 use crate::volumes::mounter::MountedVolumes;

@@ -1,0 +1,214 @@
+//! The loops that feed the pods' tasks: with pods, with what happens to containers, with changes of
+//! what pods refer to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::Object;
+use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
+use coracle_store::Snapshot;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::mpsc;
+
+use crate::context::Context;
+use crate::planner::{EventType, NodeCapacity, Note, Rejection, admit};
+use crate::pods::PodId;
+use crate::tasks::blocking;
+use crate::volumes::mounter::unmount_below;
+use crate::worker::{self, Message, Start};
+
+/// The pause after the machine refused something that must work.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Held until a pod that was there before the node shows what runs of it now.
+pub(crate) type FirstLook = mpsc::Sender<std::convert::Infallible>;
+
+impl Context {
+    /// Hands a version of a pod to its task, which begins now if there is none.
+    fn deliver(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        sandbox: Option<Sandbox>,
+        snapshot: &Snapshot,
+        first: Option<FirstLook>,
+    ) {
+        let uid = &object.metadata().uid;
+        if self.is_enlisted(uid) {
+            return self.send(uid, Message::Changed(Arc::clone(object)));
+        }
+        let pod = match object.view::<Pod>() {
+            Ok(pod) => pod,
+            Err(error) => return tracing::error!(pod = %object.key(), %error, "not understood"),
+        };
+        let known = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        let admitted = match known || sandbox.is_some() || object.metadata().is_deleting() {
+            true => Ok(()),
+            false => self.admit(&pod, snapshot),
+        };
+        let rejection = admitted.err();
+        if let Some(rejection) = &rejection {
+            self.reject(uid);
+            let message = rejection.message.clone();
+            let (event_type, field_path) = (EventType::Warning, String::new());
+            let reason = reason_word(&rejection.reason);
+            self.client.record(object, Note { event_type, reason, message, field_path });
+        }
+        let start = Start { object: Arc::clone(object), pod, sandbox, rejection, first };
+        worker::spawn(Arc::clone(self), start);
+    }
+
+    fn admit(&self, pod: &Pod, snapshot: &Snapshot) -> Result<(), Rejection> {
+        let is_active = |object: &&Arc<Object>| {
+            let uid = &object.metadata().uid;
+            self.is_ours(object)
+                && self.is_enlisted(uid)
+                && !self.is_rejected(uid)
+                && !matches!(object.str_at("/status/phase"), Some("Succeeded" | "Failed"))
+        };
+        let others: Vec<Arc<Pod>> = snapshot
+            .list("pods", None)
+            .filter(is_active)
+            .filter_map(|object| object.view::<Pod>().ok())
+            .collect();
+        let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
+        let node = snapshot.find("nodes", "", &self.config.name);
+        let labels = node.map(|node| node.metadata().labels.clone()).unwrap_or_default();
+        admit(pod, &others, &NodeCapacity { labels, pods: self.config.max_pods })
+    }
+
+    /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start; the
+    /// tasks of the pods that were there then hold `first` until they have looked at them.
+    pub async fn follow_pods(
+        self: Arc<Self>,
+        mut sandboxes: HashMap<String, Sandbox>,
+        first: FirstLook,
+    ) {
+        let mut first = Some(first);
+        let store = self.client.api.store().clone();
+        let mut swept = false;
+        loop {
+            let snapshot = self.client.api.snapshot();
+            // Those that were accepted before come first: what they hold is theirs.
+            let mut pods: Vec<_> =
+                snapshot.list("pods", None).filter(|pod| self.is_ours(pod)).cloned().collect();
+            pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
+            let present: BTreeSet<String> =
+                pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
+            let orphans = sandboxes.values().filter(|it| !present.contains(&it.pod_uid));
+            orphans.for_each(|sandbox| self.hold_name(&id_of(sandbox)));
+            for pod in &pods {
+                let sandbox = sandboxes.remove(&pod.metadata().uid);
+                self.deliver(pod, sandbox, &snapshot, first.clone());
+            }
+            first = None;
+            let mut gone = self.enlisted();
+            gone.retain(|uid| !present.contains(uid));
+            gone.iter().for_each(|uid| self.send(uid, Message::Gone));
+            let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
+            for (_, sandbox) in sandboxes.drain() {
+                self.tasks.spawn(Arc::clone(&self).remove_orphan(sandbox));
+            }
+            if !std::mem::replace(&mut swept, true) {
+                let context = Arc::clone(&self);
+                blocking(move || context.sweep(&present, &running)).await;
+            }
+            let Ok(mut watch) = store.watch_resource("pods", snapshot.revision()) else {
+                continue;
+            };
+            while let Ok(event) = watch.next().await {
+                match &event.new {
+                    Some(pod) if self.is_ours(pod) => {
+                        self.deliver(pod, None, &self.client.api.snapshot(), None);
+                    }
+                    Some(_) => {}
+                    None => self.send(&event.last.metadata().uid, Message::Gone),
+                }
+            }
+        }
+    }
+
+    /// A sandbox whose pod is gone, or is another pod of the same name by now.
+    async fn remove_orphan(self: Arc<Self>, sandbox: Sandbox) {
+        tracing::info!(pod = %sandbox.name, uid = %sandbox.pod_uid, "removing what is left of it");
+        while let Err(error) = self.remove_pod(&sandbox.pod_uid).await {
+            tracing::warn!(uid = %sandbox.pod_uid, error, "not removed yet");
+            tokio::time::sleep(AGAIN).await;
+        }
+        let id = id_of(&sandbox);
+        self.remove_logs(&id);
+        self.release_name(&id);
+    }
+
+    /// Removes directories of pods that went while no engine ran, and left no sandbox.
+    fn sweep(&self, present: &BTreeSet<String>, running: &BTreeSet<String>) {
+        let is_kept = |uid: &str| present.contains(uid) || running.contains(uid);
+        for (parent, uid_of) in [
+            (self.places.pods(), (|name| Some(name)) as fn(&str) -> Option<&str>),
+            (self.places.all_logs(), |name| name.rsplit('_').next()),
+        ] {
+            // Neither is there before the first pod.
+            for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if uid_of(&name).is_none_or(is_kept) {
+                    continue;
+                }
+                let path = entry.path();
+                let removed =
+                    unmount_below(&path).map_err(|error| error.to_string()).and_then(|()| {
+                        std::fs::remove_dir_all(&path).map_err(|error| error.to_string())
+                    });
+                if let Err(error) = removed {
+                    tracing::warn!(path = %path.display(), error, "not removed");
+                }
+            }
+        }
+    }
+
+    /// Hands what happens to containers to their pods' tasks, for ever.
+    pub async fn follow_runtime(self: Arc<Self>, mut events: EventReceiver) {
+        while let Some(event) = events.recv().await {
+            let uid = match &event {
+                RuntimeEvent::ContainerExited { pod_uid, .. }
+                | RuntimeEvent::SandboxLost { pod_uid } => pod_uid.clone(),
+            };
+            self.send(&uid, Message::Runtime(event));
+        }
+    }
+
+    /// Tells pods of changes of what they refer to, for ever.
+    pub async fn follow_referred(self: Arc<Self>, resource: &'static str) {
+        let store = self.client.api.store().clone();
+        let name: Arc<str> = resource.into();
+        loop {
+            let revision = self.client.api.snapshot().revision();
+            let Ok(mut watch) = store.watch_resource(resource, revision) else { continue };
+            while let Ok(event) = watch.next().await {
+                let snapshot = self.client.api.snapshot();
+                let namespace = &event.key.namespace;
+                for pod in snapshot.list("pods", Some(namespace)).filter(|pod| self.is_ours(pod)) {
+                    let (resource, name) = (Arc::clone(&name), Arc::clone(&event.key.name));
+                    self.send(&pod.metadata().uid, Message::Referred { resource, name });
+                }
+            }
+        }
+    }
+}
+
+fn id_of(sandbox: &Sandbox) -> PodId {
+    PodId {
+        namespace: sandbox.namespace.clone(),
+        name: sandbox.name.clone(),
+        uid: sandbox.pod_uid.clone(),
+    }
+}
+
+/// Events have reasons known at compile time.
+fn reason_word(reason: &str) -> &'static str {
+    match reason {
+        "NodePorts" => "NodePorts",
+        "NodeAffinity" => "NodeAffinity",
+        "OutOfpods" => "OutOfpods",
+        _ => "UnexpectedAdmissionError",
+    }
+}
