@@ -327,6 +327,44 @@ fn a_service_has_its_address_in_the_answer_and_keeps_it() {
     assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
 }
 
+/// Clients change the type alone and send back what they read.
+#[test]
+fn a_service_of_another_type_loses_what_only_the_old_one_had() {
+    let api = Harness::new();
+    let types = [
+        json!({"type": "ClusterIP"}),
+        json!({"type": "ExternalName", "externalName": "example.com"}),
+    ];
+    for (name, other) in ["a", "b"].into_iter().zip(types) {
+        let spec = json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/mine",
+            "externalTrafficPolicy": "Local", "ports": [{"port": 80}]});
+        let body = json!({"metadata": {"name": name}, "spec": spec});
+        let made = api.create("services", "default", body).unwrap();
+        assert!(made["spec"]["healthCheckNodePort"].is_number(), "{made}");
+        let changed = |change: &Value| {
+            let mut body = made.clone();
+            for (field, value) in change.as_object().unwrap() {
+                body["spec"][field] = value.clone();
+            }
+            api.update("services", body)
+        };
+        // What the client sets itself is not taken from it, but refused.
+        let mut more = other.clone();
+        more["externalTrafficPolicy"] = "Cluster".into();
+        let refused = changed(&more).unwrap_err().message;
+        assert!(refused.contains("spec.externalTrafficPolicy: Invalid value"), "{refused}");
+        let changed = changed(&other).unwrap();
+        for field in [
+            "externalTrafficPolicy",
+            "healthCheckNodePort",
+            "allocateLoadBalancerNodePorts",
+            "loadBalancerClass",
+        ] {
+            assert_eq!(changed["spec"][field], Value::Null, "{changed}");
+        }
+    }
+}
+
 fn definition() -> Value {
     let schema = json!({"type": "object", "properties": {"spec": {
         "type": "object",

@@ -25,6 +25,7 @@ pub(super) fn allocate(
     let own = text(service, "/metadata/name").to_owned();
     if let Some(old) = attributes.old {
         keep_allocated(service, old.value());
+        drop_inapplicable(service, old.value());
     }
     let used = Used::by_others(attributes, &own);
     let errors: Vec<FieldError> = cluster_ip(service, &used, env)
@@ -146,6 +147,37 @@ fn keep_allocated(service: &mut Value, old: &Value) {
         {
             map_at(service, "spec").insert("healthCheckNodePort".into(), kept.into());
         }
+    }
+}
+
+/// What only the type before could have goes with it, unless the client changed it too and so means
+/// it.
+fn drop_inapplicable(service: &mut Value, old: &Value) {
+    type Applies = fn(&Value) -> bool;
+    let fields: [(&str, Applies); 4] = [
+        ("externalTrafficPolicy", is_reached_from_outside),
+        ("healthCheckNodePort", wants_health_check),
+        ("allocateLoadBalancerNodePorts", is_load_balancer),
+        ("loadBalancerClass", is_load_balancer),
+    ];
+    for (field, applies) in fields {
+        let same = service["spec"][field] == old["spec"][field];
+        if applies(old) && !applies(service) && same {
+            map_at(service, "spec").remove(field);
+        }
+    }
+}
+
+fn is_load_balancer(service: &Value) -> bool {
+    service_type(service) == "LoadBalancer"
+}
+
+fn is_reached_from_outside(service: &Value) -> bool {
+    let has_addresses = || service["spec"]["externalIPs"].as_array().is_some_and(|a| !a.is_empty());
+    match service_type(service) {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => has_addresses(),
+        _ => false,
     }
 }
 
