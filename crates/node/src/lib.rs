@@ -7,6 +7,7 @@
 mod addresses;
 mod client;
 mod context;
+mod dial;
 mod follow;
 pub mod images;
 mod logs;

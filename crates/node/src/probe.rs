@@ -9,9 +9,9 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::dial;
 use crate::planner::Outcome;
 
 /// As much of a command's output as an event shows.
@@ -41,7 +41,7 @@ pub(crate) async fn run(runtime: &dyn Containers, target: &Target, probe: &Probe
         let Some(address) = address(target, socket.host.as_deref(), &socket.port) else {
             return no_port(&socket.port);
         };
-        return match dial(address, limit).await {
+        return match dial::tcp(address, limit).await {
             Ok(_) => Outcome::Success,
             Err(why) => Outcome::Failure(why),
         };
@@ -73,24 +73,6 @@ fn address(target: &Target, host: Option<&str>, port: &IntOrString) -> Option<So
     let own = target.pod_ip.map(|ip| ip.to_string());
     let host = host.filter(|host| !host.is_empty()).map(str::to_owned).or(own)?;
     format!("{host}:{number}").parse().ok()
-}
-
-/// The error in Go's words.
-async fn dial(address: SocketAddr, limit: Duration) -> Result<TcpStream, String> {
-    match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(format!("dial tcp {address}: connect: {}", reason(&error))),
-        Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
-    }
-}
-
-fn reason(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        std::io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
-        std::io::ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 async fn command(
@@ -141,9 +123,9 @@ async fn http(target: &Target, get: &HTTPGetAction, limit: Duration) -> Outcome 
     let url = format!("{scheme}://{address}{path}");
     let late = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
     let exchange = async {
-        let stream = dial(address, limit).await?;
+        let stream = dial::tcp(address, limit).await?;
         match scheme.as_str() {
-            "https" => request(tls::connect(address, stream).await?, address, &path, get).await,
+            "https" => request(dial::tls(address, stream).await?, address, &path, get).await,
             _ => request(stream, address, &path, get).await,
         }
     };
@@ -194,80 +176,6 @@ async fn request(
         answer = answered => answer,
         // The connection ends with an error only before the answer is there.
         Err(error) = connection => Err(error.to_string()),
-    }
-}
-
-/// TLS for probes: whoever answers is alive, whatever its certificate says.
-mod tls {
-    use std::net::SocketAddr;
-    use std::sync::{Arc, LazyLock};
-
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-    use tokio::net::TcpStream;
-    use tokio_rustls::TlsConnector;
-    use tokio_rustls::client::TlsStream;
-
-    #[derive(Debug)]
-    struct Anyone(CryptoProvider);
-
-    impl ServerCertVerifier for Anyone {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            let algorithms = &self.0.signature_verification_algorithms;
-            verify_tls12_signature(message, certificate, signature, algorithms)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            let algorithms = &self.0.signature_verification_algorithms;
-            verify_tls13_signature(message, certificate, signature, algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
-    }
-
-    static CONFIG: LazyLock<Result<Arc<ClientConfig>, Error>> = LazyLock::new(|| {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = builder
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(ring::default_provider())))
-            .with_no_client_auth();
-        Ok(Arc::new(config))
-    });
-
-    pub(super) async fn connect(
-        address: SocketAddr,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, String> {
-        let config = CONFIG.as_ref().map_err(ToString::to_string)?;
-        let connector = TlsConnector::from(Arc::clone(config));
-        let name = ServerName::from(address.ip());
-        connector.connect(name, stream).await.map_err(|error| error.to_string())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Logs, exec, attach and port-forward, as the API server asks for them.
+//! Logs, exec, attach, port-forward and proxied requests, as the API server asks for them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::context::Context;
+use crate::dial;
 use crate::logs;
 use crate::pods::PodId;
 use crate::tasks::blocking;
@@ -200,6 +201,30 @@ impl NodeStreams for Streams {
         stream.set_nonblocking(true).map_err(Status::internal)?;
         let stream = tokio::net::TcpStream::from_std(stream).map_err(Status::internal)?;
         Ok(Box::new(stream))
+    }
+
+    async fn reach(
+        &self,
+        namespace: &str,
+        name: &str,
+        port: u16,
+        tls: bool,
+    ) -> Result<Box<dyn Duplex>, Status> {
+        let pod = self.pod(namespace, name)?;
+        let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
+        // A status says what somebody wrote into it.
+        let ip = ip.filter(|ip: &Ipv4Addr| self.0.pod_cidr.contains(ip));
+        let ip = ip.ok_or_else(|| Status::bad_request("address not allowed"))?;
+        let address = SocketAddr::from((ip, port));
+        let refused = |why| {
+            let why = format!("error trying to reach service: {why}");
+            Status::failure(503, "ServiceUnavailable", why)
+        };
+        let stream = dial::tcp(address, CONNECT).await.map_err(refused)?;
+        Ok(match tls {
+            true => Box::new(dial::tls(address, stream).await.map_err(refused)?),
+            false => Box::new(stream),
+        })
     }
 }
 

@@ -34,8 +34,9 @@ use crate::parse::{self, Query, ResourceRef, Route};
 use crate::render::{Rendered, Rendering};
 use crate::reply::Reply;
 use crate::request::{Body as RequestBody, Request, User};
+use crate::source::Entropy;
 use crate::streaming::{Call, NodeStreams};
-use crate::{Api, endpoints, logs, port_forward, remote_command};
+use crate::{Api, endpoints, logs, port_forward, proxy, remote_command};
 
 /// Upstream's limit of a body.
 pub(crate) const BODY_MAX: usize = 3 * 1024 * 1024;
@@ -57,8 +58,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 const WARNINGS_MAX: usize = 4096;
 const WARNING_MAX: usize = 256;
 
-/// A body of ours.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// A body of ours; one that is handed on from elsewhere may break off.
+pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 /// A response of ours.
 pub(crate) type Response = http::Response<Body>;
 
@@ -259,6 +260,11 @@ impl Server {
     ) -> Result<Response, Status> {
         let kinds = self.api.kinds();
         let (kind, verb) = resource.resolve(&kinds)?;
+        if resource.subresource == "proxy" {
+            let (node, snapshot) = (&**self.node()?, self.api.snapshot());
+            let chance = Entropy::new(self.api.source().seed()).number();
+            return proxy::serve(node, &snapshot, resource, chance, parts, body).await;
+        }
         if kind.plural == "pods" && kind.group.is_empty() {
             match resource.subresource.as_str() {
                 "log" => {
@@ -454,7 +460,8 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
 
 /// A response with a body that is there.
 pub(crate) fn full(code: u16, media_type: &str, body: impl Into<Bytes>) -> Response {
-    with_body(code, media_type, Full::new(body.into()).boxed_unsync())
+    let body = Full::new(body.into()).map_err(|never| match never {});
+    with_body(code, media_type, body.boxed_unsync())
 }
 
 /// A response with a body that comes.
@@ -462,7 +469,7 @@ pub(crate) fn streamed(
     media_type: &str,
     pieces: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
-    let frames = pieces.map(|piece| Ok::<_, Infallible>(BodyFrame::data(piece)));
+    let frames = pieces.map(|piece| Ok::<_, hyper::Error>(BodyFrame::data(piece)));
     with_body(200, media_type, StreamBody::new(frames).boxed_unsync())
 }
 

@@ -19,6 +19,7 @@ pub mod pki;
 mod pods;
 mod port_forward;
 pub mod prepare;
+mod proxy;
 mod remote_command;
 mod render;
 pub mod reply;

@@ -103,6 +103,8 @@ fn verb(method: &Method, resource: &ResourceRef, query: &Query) -> &'static str 
         Method::GET | Method::HEAD if is_watch => "watch",
         Method::GET | Method::HEAD if one => "get",
         Method::GET | Method::HEAD => "list",
+        // For whoever is behind the proxy to answer.
+        Method::OPTIONS if resource.subresource == "proxy" => "get",
         // TRACE, OPTIONS and what else there may be: nobody may, and nothing answers.
         _ => "",
     }

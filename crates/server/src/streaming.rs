@@ -50,6 +50,15 @@ pub trait NodeStreams: Send + Sync {
         pod: &str,
         port: u16,
     ) -> Result<Box<dyn Duplex>, Status>;
+
+    /// A connection to `port` on the pod's address; with `tls`, whatever certificate it shows.
+    async fn reach(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        tls: bool,
+    ) -> Result<Box<dyn Duplex>, Status>;
 }
 
 /// `v1.PodLogOptions`.

@@ -105,10 +105,18 @@ impl World {
         self.api.call(self.request(Verb::Create, plural, "", body)).await.unwrap();
     }
 
+    pub fn exists(&self, plural: &str, name: &str) -> bool {
+        self.api.snapshot().find(plural, "default", name).is_some()
+    }
+
     pub async fn phase(&self, pod: &str, phase: &str) {
+        self.status(pod, json!({"phase": phase})).await;
+    }
+
+    pub async fn status(&self, pod: &str, status: Value) {
         let snapshot = self.api.snapshot();
         let mut body = snapshot.find("pods", "default", pod).unwrap().value().clone();
-        body["status"] = json!({"phase": phase});
+        body["status"] = status;
         let mut request = self.request(Verb::Update, "pods", pod, body);
         request.subresource = "status".into();
         self.api.call(request).await.unwrap();
@@ -149,6 +157,30 @@ impl World {
         request: &str,
         headers: &[(&str, &str)],
     ) -> Result<Stream, Refusal> {
+        let (mut stream, head) = self.send(user, group, request, headers).await;
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        if code == 101 {
+            return Ok(WebSocketStream::from_raw_socket(stream, Role::Client, None).await);
+        }
+        let body = body(&mut stream, &head).await;
+        Err(Refusal { code, status: serde_json::from_slice(&body).unwrap() })
+    }
+
+    /// Sends a request as the administrator; head and body of the answer.
+    pub async fn exchange(&self, request: &str, headers: &[(&str, &str)]) -> (String, String) {
+        let (mut stream, head) = self.send("admin", "system:masters", request, headers).await;
+        let body = body(&mut stream, &head).await;
+        (head, String::from_utf8(body).unwrap())
+    }
+
+    /// Sends a request; the head of the answer, and where the rest comes.
+    async fn send(
+        &self,
+        user: &str,
+        group: &str,
+        request: &str,
+        headers: &[(&str, &str)],
+    ) -> (TlsStream<TcpStream>, String) {
         let mut stream = self.connect(user, group).await;
         let mut text = format!("{request} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in headers {
@@ -159,21 +191,20 @@ impl World {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(within(stream.read_u8()).await.unwrap());
         }
-        let head = String::from_utf8(head).unwrap();
-        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-        if code == 101 {
-            return Ok(WebSocketStream::from_raw_socket(stream, Role::Client, None).await);
-        }
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        let mut body = vec![0; length.parse().unwrap()];
-        stream.read_exact(&mut body).await.unwrap();
-        Err(Refusal { code, status: serde_json::from_slice(&body).unwrap() })
+        (stream, String::from_utf8(head).unwrap())
     }
 
     /// A WebSocket for `path` under the default namespace's pods.
     pub async fn open(&self, path: &str, protocol: &str) -> Result<Stream, Refusal> {
         self.ask(&format!("GET /api/v1/namespaces/default/pods/{path}"), &upgrade(protocol)).await
     }
+}
+
+async fn body(stream: &mut TlsStream<TcpStream>, head: &str) -> Vec<u8> {
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    within(stream.read_exact(&mut body)).await.unwrap();
+    body
 }
 
 /// What a client sends to get a WebSocket.

@@ -119,4 +119,14 @@ impl NodeStreams for LocalNode {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(refused)?;
         Ok(Box::new(stream))
     }
+
+    async fn reach(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        _tls: bool,
+    ) -> Result<Box<dyn Duplex>, Status> {
+        self.connect(namespace, pod, port).await
+    }
 }
