@@ -22,7 +22,7 @@ pub(super) fn why_not(
         .map(|reason| vec![reason.to_owned()])
         .or_else(|| Some(lacks(place, request)).filter(|lacks| !lacks.is_empty()));
     first
-        .or_else(|| volumes.why_not(place).map(|reason| vec![reason.to_owned()]))
+        .or_else(|| volumes.why_not(place, nodes).map(|reason| vec![reason.to_owned()]))
         .or_else(|| neighbours::why_not(place, nodes, pod).map(|reason| vec![reason.to_owned()]))
         .unwrap_or_default()
 }

@@ -231,6 +231,52 @@ fn a_missing_claim_is_told_before_any_node_is_asked() {
 }
 
 #[test]
+fn a_claim_for_one_pod_alone_is_given_to_no_second_one() {
+    let claim = |name: &str, mode: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "annotations": {"pv.kubernetes.io/bind-completed": "yes"},
+            },
+            "spec": {"accessModes": [mode], "volumeName": "pv"},
+        })
+    };
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {},
+    });
+    let uses = |claim: &str| {
+        let volume = json!({"name": "www", "persistentVolumeClaim": {"claimName": claim}});
+        json!({"volumes": [volume]})
+    };
+    let objects = [
+        volume,
+        claim("alone", "ReadWriteOncePod"),
+        claim("shared", "ReadWriteOnce"),
+        pod("a", uses("alone")),
+        pod("b", uses("alone")),
+        pod("c", uses("shared")),
+    ];
+    let mut world = world(&[node("node-1")], &objects);
+    world.create(pod("d", uses("shared")));
+    world.settle(CONTROLLER);
+    assert_eq!(
+        ["a", "b", "c", "d"].map(|pod| world.place(pod).is_some()),
+        [true, false, true, true]
+    );
+    assert_eq!(
+        world.told("b"),
+        "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name \
+         and ReadWriteOncePod access mode."
+    );
+    world.stopped("a");
+    world.settle(CONTROLLER);
+    assert!(world.place("b").is_some());
+}
+
+#[test]
 fn gates_and_other_schedulers_are_respected() {
     for spec in [
         json!({"schedulingGates": [{"name": "example.com/wait"}]}),

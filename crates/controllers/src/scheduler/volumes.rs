@@ -7,14 +7,17 @@ use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{NodeSelector, PersistentVolume, Pod, Volume};
 use serde_json::json;
 
-use super::nodes::Place;
+use super::nodes::{Nodes, Place};
 use super::selectors::matches_node;
 use crate::json;
 use crate::plan::Write;
 use crate::volumes::{self, SELECTED_NODE};
 
 /// The claims of a pod.
+#[derive(Default)]
 pub(super) struct Volumes {
+    /// The claims that one pod alone may use: namespace and name.
+    single: Vec<(String, String)>,
     /// Where the volumes that are bound can be reached; `None` for one that is gone.
     bound: Vec<Option<NodeSelector>>,
     /// The claims that are bound.
@@ -41,7 +44,7 @@ struct Offer {
 impl Volumes {
     /// The pod's claims, or what is wrong with them whatever the node.
     pub fn of(snapshot: &Snapshot, pod: &Pod) -> Result<Self, String> {
-        let mut volumes = Self { bound: Vec::new(), held: Vec::new(), waiting: Vec::new() };
+        let mut volumes = Self::default();
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let spec = pod.spec.as_ref();
         for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
@@ -51,6 +54,10 @@ impl Volumes {
                 .ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
             if claim.metadata().is_deleting() {
                 return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+            }
+            let modes = claim.value()["spec"]["accessModes"].as_array().into_iter().flatten();
+            if modes.into_iter().any(|mode| mode == "ReadWriteOncePod") {
+                volumes.single.push((namespace.to_owned(), name));
             }
             volumes.add(snapshot, claim)?;
         }
@@ -84,7 +91,13 @@ impl Volumes {
     }
 
     /// Why the pod's volumes cannot be had on the node.
-    pub fn why_not(&self, place: &Place) -> Option<&'static str> {
+    pub fn why_not(&self, place: &Place, nodes: &Nodes) -> Option<&'static str> {
+        if self.single.iter().any(|(namespace, name)| is_used(nodes, namespace, name)) {
+            return Some(
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod \
+                 access mode",
+            );
+        }
         let reachable = |reach: &NodeSelector| is_reachable(reach, place);
         if self.bound.iter().any(Option::is_none) {
             return Some(
@@ -134,6 +147,16 @@ impl Volumes {
         }
         writes
     }
+}
+
+/// Whether a pod on any node has the claim.
+fn is_used(nodes: &Nodes, namespace: &str, name: &str) -> bool {
+    let pods = nodes.iter().flat_map(|place| &place.pods);
+    let mut near = pods.filter(|pod| pod.metadata.namespace.as_deref() == Some(namespace));
+    near.any(|pod| {
+        let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+        volumes.into_iter().flatten().any(|it| claim_name(pod, it).is_some_and(|has| has == name))
+    })
 }
 
 fn is_reachable(reach: &NodeSelector, place: &Place) -> bool {
