@@ -40,6 +40,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::namespaced::ROOT_CAS,
     crate::endpoints::ENDPOINTS,
     crate::endpoints::ENDPOINT_SLICES,
+    crate::endpoints::ENDPOINT_MIRROR,
     crate::load_balancer::CONTROLLER,
     crate::garbage::CONTROLLER,
     crate::namespaces::CONTROLLER,

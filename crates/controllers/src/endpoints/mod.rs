@@ -1,9 +1,10 @@
 //! Endpoints and EndpointSlices: which pods answer for a Service.
 //!
-//! Both are made from one reading of the Service and its pods (`backends`). Services without a
-//! selector are left to whoever made them.
+//! Both are made from one reading of the Service and its pods (`backends`). The Endpoints of Services
+//! without a selector are left to whoever made them, and mirrored to slices.
 
 mod backends;
+mod mirror;
 mod plain;
 mod slices;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use coracle_api::{Key, Object, Selector};
 use coracle_store::{Event, Snapshot};
 use serde_json::Value;
 
+pub(crate) use self::mirror::CONTROLLER as ENDPOINT_MIRROR;
 pub(crate) use self::plain::CONTROLLER as ENDPOINTS;
 pub(crate) use self::slices::CONTROLLER as ENDPOINT_SLICES;
 
@@ -25,6 +27,11 @@ fn selector(service: &Object) -> Option<Selector> {
     let text = |(k, v): (&String, &Value)| (k.clone(), v.as_str().unwrap_or_default().to_owned());
     let labels: Vec<_> = pairs.iter().map(text).collect();
     (!labels.is_empty()).then(|| Selector::from_labels(labels.iter().map(|(k, v)| (k, v))))
+}
+
+/// Whether a Service names pods, of whatever type it is.
+fn selects(service: &Object) -> bool {
+    service.value()["spec"]["selector"].as_object().is_some_and(|pairs| !pairs.is_empty())
 }
 
 /// The Services that select the pod, or did before the write.

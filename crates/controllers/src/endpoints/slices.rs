@@ -1,6 +1,6 @@
 //! EndpointSlices: at most a hundred endpoints each, as many as it takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use coracle_api::{Key, Object};
@@ -13,12 +13,12 @@ use crate::plan::{Plan, Write};
 use crate::table::{Controller, itself};
 use crate::{Context, json};
 
-const RESOURCE: &str = "endpointslices.discovery.k8s.io";
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(super) const RESOURCE: &str = "endpointslices.discovery.k8s.io";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Endpoints in a slice.
-const ENDPOINTS_MAX: usize = 100;
+pub(super) const ENDPOINTS_MAX: usize = 100;
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
@@ -28,35 +28,53 @@ pub(crate) const CONTROLLER: Controller = Controller {
 };
 
 fn service_of(event: &Event, _: &Snapshot) -> Vec<Key> {
-    let named = event.last.metadata().labels.get(SERVICE_NAME).filter(|_| is_ours(&event.last));
-    let key = |name: &String| Key::new(SERVICES, event.key.namespace.clone(), name.as_str());
-    named.map(key).into_iter().collect()
+    let key = |name| Key::new(SERVICES, event.key.namespace.clone(), name);
+    service_name(&event.last, MANAGER).map(key).into_iter().collect()
 }
 
-fn is_ours(slice: &Object) -> bool {
-    slice.metadata().labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER)
+/// The Service of a slice that `manager` manages.
+pub(super) fn service_name<'a>(slice: &'a Object, manager: &str) -> Option<&'a str> {
+    let labels = &slice.metadata().labels;
+    let is_managed = labels.get(MANAGED_BY).is_some_and(|by| by == manager);
+    labels.get(SERVICE_NAME).map(String::as_str).filter(|_| is_managed)
 }
 
 /// Writes the slices of the Service at `key`; when it is gone, the garbage collector takes them.
 pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
-    let mut plan = Plan::default();
     let Some(service) = snapshot.get(key).filter(|service| !service.metadata().is_deleting())
     else {
-        return plan;
+        return Plan::default();
     };
-    let Some(backends) = Backends::of(snapshot, service) else { return plan };
-    let of_service = |slice: &&Arc<Object>| {
-        *slice.key().resource == *RESOURCE && is_ours(slice) && !slice.metadata().is_deleting()
+    let Some(backends) = Backends::of(snapshot, service) else { return Plan::default() };
+    let writes = reconcile(snapshot, service, MANAGER, slices(&backends));
+    Plan { writes, ..Plan::default() }
+}
+
+/// The writes that make the slices which `owner` has by `manager` the `wanted` ones.
+pub(super) fn reconcile(
+    snapshot: &Snapshot,
+    owner: &Object,
+    manager: &str,
+    wanted: Vec<Value>,
+) -> Vec<Write> {
+    let is_managed = |slice: &&Arc<Object>| {
+        *slice.key().resource == *RESOURCE
+            && service_name(slice, manager).is_some()
+            && !slice.metadata().is_deleting()
     };
-    let mut stored = snapshot.dependents(&service.metadata().uid).filter(of_service);
-    for wanted in slices(&backends) {
-        match stored.next() {
-            None => plan.writes.push(Write::Create(wanted)),
-            Some(slice) => plan.writes.extend(change(slice, &wanted)),
+    let stored = snapshot.dependents(&owner.metadata().uid).filter(is_managed);
+    let mut stored: VecDeque<_> = stored.collect();
+    let mut writes = Vec::new();
+    for wanted in wanted {
+        // The type of a slice's addresses stays what it is.
+        let alike = |slice: &&Arc<Object>| slice.value()["addressType"] == wanted["addressType"];
+        match stored.iter().position(alike).and_then(|at| stored.remove(at)) {
+            None => writes.push(Write::Create(wanted)),
+            Some(slice) => writes.extend(change(slice, &wanted)),
         }
     }
-    plan.writes.extend(stored.map(|slice| Write::delete(slice)));
-    plan
+    writes.extend(stored.into_iter().map(|slice| Write::delete(slice)));
+    writes
 }
 
 fn change(stored: &Object, wanted: &Value) -> Option<Write> {

@@ -126,6 +126,76 @@ fn endpoints_of_a_service_without_a_selector_are_left_alone() {
 }
 
 #[test]
+fn endpoints_of_a_service_without_a_selector_are_mirrored_to_slices() {
+    const ALL: &[&str] =
+        &["endpoint-slice-controller", "endpoint-slice-mirroring-controller", "garbage-collector"];
+    let mut world = World::new();
+    let endpoints = |labels: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {
+                "name": "web",
+                "namespace": "default",
+                "labels": labels,
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
+            },
+            "subsets": [{
+                "addresses": [{"ip": "192.0.2.1", "hostname": "db"}, {"ip": "2001:db8::1"}],
+                "notReadyAddresses": [{"ip": "192.0.2.2"}],
+                "ports": [{"port": 5432, "protocol": "TCP"}],
+            }],
+        })
+    };
+    world.create(endpoints(json!({"app": "db"})));
+    world.settle(ALL);
+    assert_eq!(world.names(SLICES), [""; 0], "there is no Service yet");
+    world.create(service(json!({"clusterIP": "10.96.3.4", "ports": [{"port": 5432}]})));
+    world.settle(ALL);
+    let slices: Vec<_> =
+        world.names(SLICES).iter().map(|name| world.get(SLICES, name).value().clone()).collect();
+    let of = |family: &str| slices.iter().find(|slice| slice["addressType"] == family).unwrap();
+    assert_eq!(of("IPv6")["endpoints"][0]["addresses"], json!(["2001:db8::1"]));
+    assert_eq!(
+        of("IPv4")["endpoints"],
+        json!([
+            {"addresses": ["192.0.2.1"], "conditions": {"ready": true}, "hostname": "db"},
+            {"addresses": ["192.0.2.2"], "conditions": {"ready": false}},
+        ])
+    );
+    assert_eq!(of("IPv4")["ports"], json!([{"name": "", "port": 5432, "protocol": "TCP"}]));
+    let metadata = &of("IPv4")["metadata"];
+    assert_eq!(metadata["annotations"], Value::Null);
+    assert_eq!(metadata["ownerReferences"][0]["kind"], "Endpoints");
+    assert_eq!(
+        metadata["labels"],
+        json!({
+            "app": "db",
+            "kubernetes.io/service-name": "web",
+            "endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io",
+        })
+    );
+
+    // The slices follow, and go when the Endpoints have slices of their own or are gone.
+    world.edit("endpoints", "web", |it| {
+        it["subsets"][0]["addresses"] = json!([{"ip": "192.0.2.9"}])
+    });
+    world.settle(ALL);
+    assert_eq!(slice(&world)["endpoints"][0]["addresses"], json!(["192.0.2.9"]));
+    assert_eq!(slice(&world)["addressType"], "IPv4");
+    world.edit("endpoints", "web", |it| {
+        it["metadata"]["labels"] = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
+    });
+    world.settle(ALL);
+    assert_eq!(world.names(SLICES), [""; 0]);
+    world.edit("endpoints", "web", |it| it["metadata"]["labels"] = json!({}));
+    world.settle(ALL);
+    assert_eq!(world.names(SLICES).len(), 1);
+    world.delete("endpoints", "web", None);
+    world.settle(ALL);
+    assert_eq!(world.names(SLICES), [""; 0]);
+}
+
+#[test]
 fn endpoints_go_with_their_service() {
     let mut world = world(plain());
     world.delete("services", "web", None);
