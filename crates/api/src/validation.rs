@@ -7,6 +7,7 @@ mod access;
 mod config;
 mod container;
 mod cursor;
+mod endpoints;
 mod parts;
 mod pod;
 mod probe;
@@ -22,6 +23,7 @@ pub use access::{
     priority_class_update, role, role_binding, role_binding_update,
 };
 pub use config::{config_map, config_map_update, secret, secret_update};
+pub use endpoints::{endpoint_slice, endpoint_slice_update, endpoints};
 pub use parts::{annotations, labels};
 pub use pod::{pod, pod_create, pod_template_object, pod_update};
 pub use service::{service, service_update};

@@ -51,6 +51,7 @@ fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
     Some(match (group, plural) {
         ("", "configmaps") => (v::config_map, v::config_map_update),
         ("apiextensions.k8s.io", "customresourcedefinitions") => (custom::validate, any),
+        ("", "endpoints") => (v::endpoints, any),
         ("", "events") => (v::event, any),
         ("", "namespaces") => (v::namespace, any),
         ("", "persistentvolumeclaims") => {
@@ -70,6 +71,7 @@ fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
         ("batch", "cronjobs") => (v::cron_job, any),
         ("batch", "jobs") => (v::job, v::job_update),
         ("coordination.k8s.io", "leases") => (v::lease, any),
+        ("discovery.k8s.io", "endpointslices") => (v::endpoint_slice, v::endpoint_slice_update),
         ("policy", "poddisruptionbudgets") => (v::disruption_budget, any),
         ("rbac.authorization.k8s.io", "clusterrolebindings") => {
             (v::cluster_role_binding, v::role_binding_update)

@@ -478,3 +478,92 @@ fn deployments_and_jobs_say_what_upstream_says() {
         ]
     );
 }
+
+#[test]
+fn endpoints_lead_to_addresses_that_services_may_have() {
+    let errors = |subset: Value| {
+        let mut object = json!({"metadata": {"name": "e"}, "subsets": [subset]});
+        defaults::endpoints(&mut object);
+        texts(endpoints(&object))
+    };
+    let good = json!({"addresses": [{"ip": "192.0.2.1", "hostname": "a", "nodeName": "n.b"}],
+        "ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2, "protocol": "UDP"}]});
+    assert_eq!(errors(good), [""; 0]);
+    let one = |ip: &str| json!({"notReadyAddresses": [{"ip": ip}]});
+    let valid = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    for (subset, expected) in [
+        (
+            json!({"ports": [{"port": 1}]}),
+            "subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"
+                .to_owned(),
+        ),
+        (one("a"), format!("subsets[0].notReadyAddresses[0].ip: Invalid value: \"a\": {valid}")),
+        (
+            one("127.0.0.1"),
+            "subsets[0].notReadyAddresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the \
+             loopback range (127.0.0.0/8, ::1/128)"
+                .to_owned(),
+        ),
+        (
+            json!({"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 0}]}),
+            "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"
+                .to_owned(),
+        ),
+        (
+            json!({"addresses": [{"ip": "192.0.2.1"}],
+                "ports": [{"port": 1}, {"name": "b", "port": 2}]}),
+            "subsets[0].ports[0].name: Required value".to_owned(),
+        ),
+    ] {
+        assert_eq!(errors(subset), [expected]);
+    }
+}
+
+#[test]
+fn a_slice_has_addresses_of_its_type_and_keeps_it() {
+    let made = |change: &Value| {
+        let mut object = json!({"metadata": {"name": "e"}, "addressType": "IPv4",
+            "endpoints": [{"addresses": ["192.0.2.1"]}], "ports": [{"port": 1}]});
+        object.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        defaults::endpoint_slice(&mut object);
+        object
+    };
+    let to = |address: &str| json!({"endpoints": [{"addresses": [address]}]});
+    for (change, expected) in [
+        (json!({}), None),
+        (json!({"addressType": null}), Some("addressType: Required value")),
+        (
+            json!({"addressType": "IPX"}),
+            Some(
+                "addressType: Unsupported value: \"IPX\": supported values: \"FQDN\", \"IPv4\", \
+                 \"IPv6\"",
+            ),
+        ),
+        (
+            json!({"endpoints": [{"addresses": []}]}),
+            Some("endpoints[0].addresses: Required value: must contain at least 1 address"),
+        ),
+        (
+            to("::1"),
+            Some("endpoints[0].addresses[0]: Invalid value: \"::1\": must be a valid IPv4 address"),
+        ),
+        (
+            to("169.254.169.254"),
+            Some(
+                "endpoints[0].addresses[0]: Invalid value: \"169.254.169.254\": may not be in the \
+                 link-local range (169.254.0.0/16, fe80::/10)",
+            ),
+        ),
+        (
+            json!({"ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}),
+            Some("ports[1].name: Duplicate value: \"a\""),
+        ),
+    ] {
+        assert_eq!(texts(endpoint_slice(&made(&change))), Vec::from_iter(expected), "{change}");
+    }
+    let (four, six) = (made(&json!({})), made(&json!({"addressType": "IPv6"})));
+    assert_eq!(
+        texts(endpoint_slice_update(&six, &four)),
+        ["addressType: Invalid value: \"IPv6\": field is immutable"]
+    );
+}
