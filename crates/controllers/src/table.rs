@@ -36,6 +36,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::volumes::EXPANDER,
     crate::volumes::CLAIM_PROTECTOR,
     crate::volumes::VOLUME_PROTECTOR,
+    crate::volumes::ATTRIBUTES_PROTECTOR,
     crate::namespaced::SERVICE_ACCOUNTS,
     crate::namespaced::ROOT_CAS,
     crate::endpoints::ENDPOINTS,

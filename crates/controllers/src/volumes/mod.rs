@@ -33,7 +33,9 @@ use crate::plan::Write;
 pub(crate) use self::binder::CONTROLLER as BINDER;
 pub(crate) use self::expand::CONTROLLER as EXPANDER;
 pub(crate) use self::matching::offers;
-pub(crate) use self::protection::{CLAIM_PROTECTOR, VOLUME_PROTECTION, VOLUME_PROTECTOR};
+pub(crate) use self::protection::{
+    ATTRIBUTES_PROTECTOR, CLAIM_PROTECTOR, VOLUME_PROTECTION, VOLUME_PROTECTOR,
+};
 pub(crate) use self::provisioner::CONTROLLER as PROVISIONER;
 
 /// The provisioner of the class `standard`.
@@ -53,6 +55,7 @@ const IS_DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 const CLAIMS: &str = "persistentvolumeclaims";
 const VOLUMES: &str = "persistentvolumes";
 const CLASSES: &str = "storageclasses.storage.k8s.io";
+const ATTRIBUTES_CLASSES: &str = "volumeattributesclasses.storage.k8s.io";
 
 /// Whether claim and volume have found each other; the volume may be gone since.
 pub(crate) fn is_bound(claim: &Object) -> bool {

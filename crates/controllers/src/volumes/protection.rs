@@ -1,4 +1,5 @@
-//! Claims that pods use, and volumes that claims have, stay until they are let go.
+//! Claims that pods use, volumes that claims have, and classes of attributes that either has, stay
+//! until they are let go.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::Value;
 
-use super::{CLAIMS, VOLUMES};
+use super::{ATTRIBUTES_CLASSES, CLAIMS, VOLUMES};
 use crate::plan::{Because, Plan, Write};
 use crate::table::{Controller, itself};
 use crate::{Context, json};
@@ -15,6 +16,8 @@ use crate::{Context, json};
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 /// Finalizer of volumes.
 pub(crate) const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+/// Finalizer of classes of attributes.
+const ATTRIBUTES_FINALIZER: &str = "kubernetes.io/vac-protection";
 
 /// The row of the table for claims.
 pub(crate) const CLAIM_PROTECTOR: Controller = Controller {
@@ -29,6 +32,34 @@ pub(crate) const VOLUME_PROTECTOR: Controller = Controller {
     watches: &[(VOLUMES, itself)],
     decide: decide_volume,
 };
+
+/// The row of the table for classes of attributes.
+pub(crate) const ATTRIBUTES_PROTECTOR: Controller = Controller {
+    name: "volumeattributesclass-protection-controller",
+    watches: &[
+        (ATTRIBUTES_CLASSES, itself),
+        (CLAIMS, attributes_classes_of),
+        (VOLUMES, attributes_classes_of),
+    ],
+    decide: decide_attributes_class,
+};
+
+/// The classes of attributes that a claim or a volume has or had.
+fn attributes_classes_of(event: &Event, _: &Snapshot) -> Vec<Key> {
+    let states = event.old.iter().chain([&event.last]);
+    let names = states.flat_map(|object| attributes_class_names(object));
+    names.map(|name| Key::new(ATTRIBUTES_CLASSES, "", name)).collect()
+}
+
+/// What a claim asks for, has, and is being given; what a volume has.
+fn attributes_class_names(object: &Object) -> impl Iterator<Item = &str> {
+    let places = [
+        "/spec/volumeAttributesClassName",
+        "/status/currentVolumeAttributesClassName",
+        "/status/modifyVolumeStatus/targetVolumeAttributesClassName",
+    ];
+    places.into_iter().filter_map(|place| object.str_at(place)).filter(|name| !name.is_empty())
+}
 
 /// The claims of a pod that goes or ends.
 fn claims_of_pod(event: &Event, _: &Snapshot) -> Vec<Key> {
@@ -81,6 +112,18 @@ fn decide_volume(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
         is_bound.then(|| Because::only("a claim still uses it"))
     };
     snapshot.get(key).map_or_else(Plan::default, |volume| protect(volume, VOLUME_PROTECTION, user))
+}
+
+fn decide_attributes_class(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+    let user = |class: &Object| {
+        let objects = snapshot.list(CLAIMS, None).chain(snapshot.list(VOLUMES, None));
+        let name = &*class.metadata().name;
+        let has = |object: &&Arc<Object>| attributes_class_names(object).any(|it| it == name);
+        objects.into_iter().find(has).map(|object| {
+            Because::of(object.key().clone(), format!("{} still has it", object.metadata().name))
+        })
+    };
+    snapshot.get(key).map_or_else(Plan::default, |class| protect(class, ATTRIBUTES_FINALIZER, user))
 }
 
 /// An object gets its finalizer, and keeps it until nobody uses the object that is being deleted.

@@ -150,6 +150,32 @@ fn a_claim_in_use_stays_until_its_pod_is_gone() {
     assert_eq!(world.names(CLAIMS), [""; 0]);
 }
 
+#[test]
+fn a_class_of_attributes_stays_while_a_claim_has_it() {
+    const CLASSES: &str = "volumeattributesclasses.storage.k8s.io";
+    const ALL: &[&str] = &["volumeattributesclass-protection-controller"];
+    let mut world = World::new();
+    for name in ["used", "free"] {
+        world.create(json!({
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "VolumeAttributesClass",
+            "metadata": {"name": name},
+            "driverName": "example.com/driver",
+        }));
+    }
+    let mut claim = claim(json!("standard"));
+    claim["spec"]["volumeAttributesClassName"] = json!("used");
+    world.create(claim);
+    world.settle(ALL);
+    world.delete(CLASSES, "used", None);
+    world.delete(CLASSES, "free", None);
+    world.settle(ALL);
+    assert_eq!(world.names(CLASSES), ["used"]);
+    world.edit(CLAIMS, "www", |it| it["spec"]["volumeAttributesClassName"] = Value::Null);
+    world.settle(ALL);
+    assert_eq!(world.names(CLASSES), [""; 0]);
+}
+
 /// With `Foreground`, a pod waits for the claims that it owns, and they must not wait for the pod.
 #[test]
 fn a_claim_does_not_wait_for_a_pod_that_only_a_finalizer_holds() {
