@@ -1,6 +1,6 @@
 //! A container's environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{
@@ -37,6 +37,32 @@ impl Env {
 
     /// Replaces `$(NAME)` by the variable; `$$` is one dollar, and what is not known stays.
     pub fn expand(&self, text: &str) -> String {
+        self.expanded(text, |name| {
+            self.get(name).map_or_else(|| format!("$({name})"), str::to_owned)
+        })
+    }
+
+    /// As [`Env::expand`], for a path: every variable must have a value.
+    ///
+    /// # Errors
+    /// With the names of those that have none.
+    pub fn expand_path(&self, text: &str) -> Result<String, ContainerError> {
+        let mut missing = BTreeSet::new();
+        let path = self.expanded(text, |name| {
+            let value = self.get(name).unwrap_or_default();
+            if value.is_empty() {
+                missing.insert(name.to_owned());
+            }
+            value.to_owned()
+        });
+        if missing.is_empty() {
+            return Ok(path);
+        }
+        let names = missing.into_iter().collect::<Vec<_>>().join(", ");
+        Err(ContainerError::config(format!("missing value for {names}")))
+    }
+
+    fn expanded(&self, text: &str, mut value: impl FnMut(&str) -> String) -> String {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(dollar) = rest.find('$') {
@@ -48,10 +74,7 @@ impl Env {
             } else if let Some((name, after)) =
                 after.strip_prefix('(').and_then(|after| after.split_once(')'))
             {
-                match self.get(name) {
-                    Some(value) => expanded.push_str(value),
-                    None => expanded.push_str(&format!("$({name})")),
-                }
+                expanded.push_str(&value(name));
                 after
             } else {
                 expanded.push('$');

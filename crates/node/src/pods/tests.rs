@@ -71,6 +71,16 @@ fn variables_come_from_everywhere_and_refer_to_each_other() {
 }
 
 #[test]
+fn a_path_is_made_only_of_variables_that_have_a_value() {
+    let env = json!({"env": [{"name": "POD", "value": "web-0"}, {"name": "NONE"}]});
+    let env = env_of(env, &[]).unwrap();
+    let path = |text| env.expand_path(text).map_err(|error| error.to_string());
+    assert_eq!(path("a/$(POD)/$$(B)"), Ok("a/web-0/$(B)".into()));
+    assert_eq!(path("$(NOPE)/$(NONE)/$(POD)"), Err("missing value for NONE, NOPE".into()));
+    assert_eq!(env.expand("$(NOPE)/$(POD)"), "$(NOPE)/web-0");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let key = |name: &str, key: &str| {
         json!({"env": [{"name": "X",

@@ -208,7 +208,7 @@ impl Worker {
             ContainerError::create(format!("cannot find volume \"{}\" to mount", mount.name))
         })?;
         let part = match (&mount.sub_path, &mount.sub_path_expr) {
-            (_, Some(expression)) if !expression.is_empty() => Some(env.expand(expression)),
+            (_, Some(expression)) if !expression.is_empty() => Some(env.expand_path(expression)?),
             (Some(path), _) if !path.is_empty() => Some(path.clone()),
             _ => None,
         };
