@@ -567,3 +567,19 @@ fn a_slice_has_addresses_of_its_type_and_keeps_it() {
         ["addressType: Invalid value: \"IPv6\": field is immutable"]
     );
 }
+
+#[test]
+fn a_projected_file_comes_from_one_place() {
+    let errors = |path: &str| {
+        let one = |kind: &str, path: &str| json!({kind: {"name": "s", "items": [{"key": "k", "path": path}]}});
+        let sources = json!([one("secret", "a"), one("configMap", path)]);
+        let mut spec = container(json!({}));
+        spec["volumes"] = json!([{"name": "v", "projected": {"sources": sources}}]);
+        pod_errors(spec)
+    };
+    assert_eq!(errors("b"), [""; 0]);
+    assert_eq!(
+        errors("a"),
+        ["spec.volumes[0].projected: Invalid value: \"s\": conflicting duplicate paths"]
+    );
+}

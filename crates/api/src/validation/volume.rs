@@ -1,6 +1,6 @@
 //! Volumes of pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::container::{field_reference, resource_reference};
 use super::cursor::{Errors, Field};
@@ -186,6 +186,7 @@ fn downward_file(errors: &mut Errors, file: &Field<'_>) {
 
 fn projected(errors: &mut Errors, source: &Field<'_>) {
     mode(errors, &source.child("defaultMode"));
+    let mut paths = BTreeSet::new();
     for projection in source.child("sources").items() {
         let mut found = false;
         for (name, _) in projection.members() {
@@ -205,6 +206,13 @@ fn projected(errors: &mut Errors, source: &Field<'_>) {
                 }
                 "serviceAccountToken" => token(errors, &part),
                 _ => {}
+            }
+            for path in part.child("items").items().map(|item| item.child("path")) {
+                if !path.is_empty() && !paths.insert(path.text()) {
+                    let named = part.child("name");
+                    let shown = if named.is_empty() { path.value } else { named.value };
+                    errors.invalid_as(source, shown, "conflicting duplicate paths");
+                }
             }
         }
         if !found {
