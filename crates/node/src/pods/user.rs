@@ -13,6 +13,17 @@ use super::ContainerError;
 /// A user database is not read beyond this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// The user that every container of the pod is told to run as; `None` when one is told nothing, or
+/// another.
+pub(crate) fn of_all(pod: &Pod) -> Option<u32> {
+    let of_pod = pod.spec.as_ref()?.security_context.as_ref().and_then(|it| it.run_as_user);
+    let mut users = super::containers(pod).into_iter().map(|container| {
+        container.security_context.as_ref().and_then(|it| it.run_as_user).or(of_pod)
+    });
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
+}
+
 /// The user of a container whose image has these `layers` (topmost first) and this `USER`.
 ///
 /// # Errors

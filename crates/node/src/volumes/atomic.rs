@@ -64,9 +64,9 @@ fn is_inside(path: &Path) -> bool {
 fn is_same(data: &Path, payload: &Payload) -> bool {
     let count = walk(data).map_or(usize::MAX, |files| files.len());
     count == payload.len()
-        && payload.iter().all(|(path, (content, _))| {
-            fs::read(data.join(path)).is_ok_and(|found| found == *content)
-        })
+        && payload
+            .iter()
+            .all(|(path, file)| fs::read(data.join(path)).is_ok_and(|found| found == file.content))
 }
 
 fn walk(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -83,7 +83,7 @@ fn walk(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn write_files(version: &Path, payload: &Payload, group: Option<u32>) -> Result<(), VolumeError> {
     set_mode(version, 0o755)?;
-    for (path, (content, mode)) in payload {
+    for (path, file) in payload {
         let target = version.join(path);
         let mut parent = version.to_owned();
         for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
@@ -93,11 +93,10 @@ fn write_files(version: &Path, payload: &Payload, group: Option<u32>) -> Result<
                 set_mode(&parent, 0o755)?;
             }
         }
-        fs::write(&target, content).map_err(failed("write", &target))?;
-        let mode = if group.is_some() { mode | 0o440 & (mode | 0o040) } else { *mode };
-        set_mode(&target, mode)?;
-        if group.is_some() {
-            chown(&target, None, group).map_err(failed("chown", &target))?;
+        fs::write(&target, &file.content).map_err(failed("write", &target))?;
+        set_mode(&target, if group.is_some() { file.mode | 0o040 } else { file.mode })?;
+        if group.is_some() || file.owner.is_some() {
+            chown(&target, file.owner, group).map_err(failed("chown", &target))?;
         }
     }
     Ok(())

@@ -13,10 +13,10 @@ use k8s_openapi::api::core::v1::{
 };
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::payload::{Contents, Payload, contents};
+use super::payload::{Contents, File, Payload, contents};
 use super::{VolumeError, atomic, failed, sized};
 use crate::pods::container::Mounted;
-use crate::pods::{PodId, fields};
+use crate::pods::{PodId, fields, user};
 
 /// Where things are on this machine.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ impl Mounter<'_> {
             return owned(path, group, false);
         }
         match contents(pod, volume, self.snapshot, self.allocatable)? {
-            Some(contents) => self.files(uid, volume, contents, group),
+            Some(contents) => self.files(pod, volume, contents),
             None => {
                 let why = format!("volume {} is of a type that is not supported", volume.name);
                 Err(VolumeError::Unsupported(why))
@@ -135,25 +135,35 @@ impl Mounter<'_> {
 
     fn files(
         &self,
-        uid: &str,
+        pod: &Pod,
         volume: &Volume,
         contents: Contents,
-        group: Option<u32>,
     ) -> Result<Mounted, VolumeError> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let directory = self.places.files(uid)?.join("volumes").join(&volume.name);
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
         chmod(&directory, 0o777)?;
-        atomic::write(&directory, &self.with_tokens(&volume.name, contents)?, group)?;
+        let payload = self.with_tokens(pod, &volume.name, contents)?;
+        atomic::write(&directory, &payload, fs_group(pod))?;
         Ok(Mounted { path: directory, readonly: true })
     }
 
-    fn with_tokens(&self, volume: &str, contents: Contents) -> Result<Payload, VolumeError> {
+    /// A token is for the pod's user and group alone, where they are known.
+    fn with_tokens(
+        &self,
+        pod: &Pod,
+        volume: &str,
+        contents: Contents,
+    ) -> Result<Payload, VolumeError> {
+        let owner = user::of_all(pod);
+        let is_owned = owner.is_some() || fs_group(pod).is_some();
         let mut files = contents.files;
         for token in contents.tokens {
             let value = self.tokens.get(&(volume.to_owned(), token.path.clone()));
             let missing = || VolumeError::Missing("the token is not there yet".to_owned());
             let value = value.ok_or_else(missing)?.clone();
-            files.insert(token.path, (value.into_bytes(), token.mode));
+            let mode = if is_owned { 0o600 } else { token.mode };
+            files.insert(token.path, File { content: value.into_bytes(), mode, owner });
         }
         Ok(files)
     }

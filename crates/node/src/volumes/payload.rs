@@ -14,8 +14,21 @@ use crate::pods::fields;
 /// Mode of files when nobody says otherwise.
 const DEFAULT_MODE: i32 = 0o644;
 
-/// A file: content and mode.
-pub(crate) type File = (Vec<u8>, u32);
+/// A file.
+#[derive(Debug, PartialEq)]
+pub(crate) struct File {
+    pub content: Vec<u8>,
+    pub mode: u32,
+    /// Root when nobody is named.
+    pub owner: Option<u32>,
+}
+
+impl File {
+    fn new(content: Vec<u8>, mode: i32) -> Self {
+        Self { content, mode: mode_of(mode), owner: None }
+    }
+}
+
 /// Files by relative path.
 pub(crate) type Payload = BTreeMap<String, File>;
 
@@ -142,8 +155,8 @@ impl Reader<'_> {
             } else {
                 String::new()
             };
-            let mode = mode_of(item.mode.unwrap_or(mode));
-            files.insert(item.path.clone(), (value.into_bytes(), mode));
+            let file = File::new(value.into_bytes(), item.mode.unwrap_or(mode));
+            files.insert(item.path.clone(), file);
         }
         Ok(())
     }
@@ -207,15 +220,15 @@ fn select(
     files: &mut Payload,
 ) -> Result<(), String> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        files.extend(data.into_iter().map(|(key, value)| (key, (value, mode_of(mode)))));
+        files.extend(data.into_iter().map(|(key, value)| (key, File::new(value, mode))));
         return Ok(());
     };
     for item in items {
         match data.remove(&item.key) {
             Some(value) => {
-                let mode = mode_of(item.mode.unwrap_or(mode));
                 data.insert(item.key.clone(), value.clone());
-                files.insert(item.path.clone(), (value, mode));
+                let file = File::new(value, item.mode.unwrap_or(mode));
+                files.insert(item.path.clone(), file);
             }
             None if optional => {}
             None => return Err(item.key.clone()),

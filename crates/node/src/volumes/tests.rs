@@ -14,6 +14,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use serde_json::{Value, json};
 
 use super::mounter::{MountedVolumes, Mounter, Places, persistent_directories, unmount_all};
+use super::payload::File;
 use super::{atomic, sized, subpath};
 use crate::pods::fields;
 
@@ -225,10 +226,41 @@ fn missing_objects_are_named_unless_they_are_optional() {
 }
 
 #[test]
+fn a_token_is_for_the_pods_user_and_group_alone() {
+    let token = json!({"projected": {"sources": [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+    ]}});
+    let container = |user: Value| json!({"name": "c", "securityContext": {"runAsUser": user}});
+    let mut bench = Bench::new(&[]);
+    bench.tokens.insert(("v".into(), "token".into()), "ey".into());
+    for (uid, security, containers, expected) in [
+        ("a", json!({}), json!([{"name": "c"}]), (0o644, 0, 0)),
+        ("b", json!({"runAsUser": 7}), json!([{"name": "c"}]), (0o600, 7, 0)),
+        ("c", json!({"runAsUser": 7}), json!([{"name": "c"}, container(json!(8))]), (0o644, 0, 0)),
+        ("d", json!({}), json!([container(json!(8)), {"name": "d"}]), (0o644, 0, 0)),
+        ("e", json!({"fsGroup": 9}), json!([{"name": "c"}]), (0o640, 0, 9)),
+        ("f", json!({"fsGroup": 9}), json!([container(json!(8))]), (0o640, 8, 9)),
+    ] {
+        let mut pod = pod(token.clone());
+        pod.metadata.uid = Some(uid.into());
+        let spec = pod.spec.as_mut().unwrap();
+        spec.security_context = serde_json::from_value(security).unwrap();
+        spec.containers = serde_json::from_value(containers).unwrap();
+        let path = bench.mount(&pod).unwrap()["v"].path.join("token");
+        let metadata = fs::metadata(path).unwrap();
+        let found = (metadata.mode() & 0o777, metadata.uid(), metadata.gid());
+        assert_eq!(found, expected, "{uid}");
+    }
+}
+
+#[test]
 fn files_do_not_leave_their_volume() {
     let directory = tempfile::tempdir().unwrap();
     for path in ["../x", "/x", "a/../../x", "..data"] {
-        let payload = BTreeMap::from([(path.to_owned(), (Vec::new(), 0o644))]);
+        let payload = BTreeMap::from([(
+            path.to_owned(),
+            File { content: Vec::new(), mode: 0o644, owner: None },
+        )]);
         assert!(atomic::write(directory.path(), &payload, None).is_err(), "{path}");
     }
 }
