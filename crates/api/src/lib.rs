@@ -29,6 +29,7 @@ mod selector_text;
 pub mod semantic;
 pub mod status;
 pub mod structural;
+pub mod sysctls;
 pub mod validation;
 
 pub use field::{FieldError, FieldErrorKind};

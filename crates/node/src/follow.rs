@@ -209,6 +209,7 @@ fn reason_word(reason: &str) -> &'static str {
         "NodePorts" => "NodePorts",
         "NodeAffinity" => "NodeAffinity",
         "OutOfpods" => "OutOfpods",
+        "SysctlForbidden" => "SysctlForbidden",
         _ => "UnexpectedAdmissionError",
     }
 }

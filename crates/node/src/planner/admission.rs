@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::sysctls;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::observed::Rejection;
@@ -22,6 +23,10 @@ pub struct NodeCapacity {
 /// # Errors
 /// The reason and message for the pod's status.
 pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeCapacity) -> Result<(), Rejection> {
+    if let Some(name) = forbidden_parameter(pod) {
+        let message = format!("forbidden sysctl: {name:?} not allowlisted");
+        return Err(Rejection { reason: "SysctlForbidden".to_owned(), message });
+    }
     if others.len() >= node.pods {
         let (count, pods) = (others.len(), node.pods);
         let message = format!(
@@ -42,6 +47,13 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeCapacity) -> Result<(), Reje
         ));
     }
     Ok(())
+}
+
+/// A kernel parameter that may be the whole machine's.
+fn forbidden_parameter(pod: &Pod) -> Option<String> {
+    let context = spec::spec(pod).security_context.as_ref()?;
+    let names = context.sysctls.iter().flatten().map(|sysctl| sysctl.name.replace('/', "."));
+    names.into_iter().find(|name| !sysctls::SAFE.contains(&name.as_str()))
 }
 
 fn predicate(name: &str, message: &str) -> Rejection {

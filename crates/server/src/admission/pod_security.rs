@@ -1,7 +1,7 @@
 //! PodSecurity: what pods of a namespace may ask for, by the namespace's labels
 //! (`pod-security.kubernetes.io/enforce`, `warn`). Checks and texts are upstream's.
 
-use coracle_api::Status;
+use coracle_api::{Status, sysctls::SAFE as SAFE_SYSCTLS};
 use serde_json::Value;
 
 use crate::admission::{Attributes, Operation};
@@ -22,20 +22,6 @@ const BASELINE_CAPABILITIES: &[&str] = &[
     "SETPCAP",
     "SETUID",
     "SYS_CHROOT",
-];
-const SAFE_SYSCTLS: &[&str] = &[
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_wmem",
 ];
 const RESTRICTED_VOLUMES: &[&str] = &[
     "configMap",

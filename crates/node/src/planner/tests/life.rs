@@ -361,6 +361,25 @@ fn a_pod_whose_host_port_is_taken_is_rejected() {
     assert!(plan(&mine, &seen, start_of_time()).is_empty());
 }
 
+/// It may be the machine's: a pod that sets `vm.swappiness` sets it for everybody.
+#[test]
+fn a_pod_that_sets_a_parameter_of_the_machine_is_rejected() {
+    let with = |name: &str| {
+        let sysctls = json!([{"name": "net.ipv4.tcp_syncookies", "value": "1"},
+            {"name": name, "value": "1"}]);
+        pod(json!({"containers": [], "securityContext": {"sysctls": sysctls}}))
+    };
+    let node = NodeCapacity { pods: 110, ..NodeCapacity::default() };
+    for safe in ["kernel.shm_rmid_forced", "kernel/shm_rmid_forced"] {
+        assert_eq!(admit(&with(safe), &[], &node), Ok(()));
+    }
+    for unsafe_one in ["vm.swappiness", "vm/swappiness"] {
+        let Rejection { reason, message } = admit(&with(unsafe_one), &[], &node).unwrap_err();
+        assert_eq!(reason, "SysctlForbidden");
+        assert_eq!(message, "forbidden sysctl: \"vm.swappiness\" not allowlisted");
+    }
+}
+
 #[test]
 fn nodes_take_no_more_pods_than_they_can() {
     let (mine, other) = (pod(json!({"containers": []})), pod(json!({"containers": []})));
