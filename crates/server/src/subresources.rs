@@ -42,9 +42,6 @@ pub(crate) fn binding(
         map_at(&mut value["metadata"], "annotations").insert(key.clone(), annotation.clone());
     }
     set_condition(&mut value, "PodScheduled", json!({"status": "True"}), &rfc3339(env.now));
-    if let Some(generation) = pod.metadata().generation {
-        map_at(&mut value, "metadata").insert("generation".into(), (generation + 1).into());
-    }
     let object = Object::new(&request.kind, value).map_err(Status::internal)?;
     let mut prepared = Prepared::answered(success());
     prepared.writes = vec![Write::put(object, Expect::Revision(pod.revision()))];

@@ -546,3 +546,31 @@ fn a_body_of_a_wrong_shape_is_refused_wherever_it_is_sent() {
         }
     }
 }
+
+/// A pod as a client writes it, with `more` in its spec.
+fn pod(name: &str, more: Value) -> Value {
+    let mut spec = json!({"containers": [{"name": "main", "image": "example.com/main:1"}]});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"metadata": {"name": name}, "spec": spec})
+}
+
+/// Where pods may be made.
+fn with_accounts() -> Harness {
+    let api = Harness::new();
+    api.create("serviceaccounts", "default", json!({"metadata": {"name": "default"}})).unwrap();
+    api
+}
+
+/// Conformance asks for it: a pod that runs as it was written is of generation 1.
+#[test]
+fn a_choice_of_node_is_no_new_generation() {
+    let api = with_accounts();
+    api.create("pods", "default", pod("a", json!({}))).unwrap();
+    let request = api.request(Verb::Create, "pods", "default", "a");
+    let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}});
+    let body = Body::Object(binding);
+    api.call(Request { subresource: "binding".into(), body, ..request }).unwrap();
+    let bound = api.get("pods", "a").unwrap();
+    assert_eq!(bound["spec"]["nodeName"], "n");
+    assert_eq!(bound["metadata"]["generation"], 1);
+}
