@@ -574,3 +574,37 @@ fn a_choice_of_node_is_no_new_generation() {
     assert_eq!(bound["spec"]["nodeName"], "n");
     assert_eq!(bound["metadata"]["generation"], 1);
 }
+
+#[test]
+fn a_runtime_class_says_what_its_pods_cost_and_where_they_run() {
+    let api = with_accounts();
+    let class = json!({"metadata": {"name": "own"}, "handler": "runc",
+        "overhead": {"podFixed": {"cpu": "10m"}},
+        "scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "t"}]}});
+    api.create("runtimeclasses", "", class).unwrap();
+    let made = |more: Value| api.create("pods", "default", pod("a", more));
+    let refused = |more: Value| made(more).unwrap_err().message;
+    assert_eq!(
+        refused(json!({"runtimeClassName": "none"})),
+        "pods \"a\" is forbidden: pod rejected: RuntimeClass \"none\" not found"
+    );
+    assert_eq!(
+        refused(json!({"overhead": {"cpu": "10m"}})),
+        "pods \"a\" is forbidden: pod rejected: Pod Overhead set without corresponding \
+         RuntimeClass defined Overhead"
+    );
+    assert_eq!(
+        refused(json!({"runtimeClassName": "own", "overhead": {"cpu": "20m"}})),
+        "pods \"a\" is forbidden: pod rejected: Pod's Overhead doesn't match RuntimeClass's \
+         defined Overhead"
+    );
+    assert_eq!(
+        refused(json!({"runtimeClassName": "own", "nodeSelector": {"a": "c"}})),
+        "pods \"a\" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[a] = b; \
+         pod.spec.nodeSelector[a] = c"
+    );
+    let made = made(json!({"runtimeClassName": "own", "nodeSelector": {"x": "y"}})).unwrap();
+    assert_eq!(made["spec"]["overhead"], json!({"cpu": "10m"}));
+    assert_eq!(made["spec"]["nodeSelector"], json!({"a": "b", "x": "y"}));
+    assert_eq!(made["spec"]["tolerations"].as_array().unwrap().last().unwrap()["key"], "t");
+}

@@ -72,6 +72,7 @@ fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
         ("batch", "jobs") => (v::job, v::job_update),
         ("coordination.k8s.io", "leases") => (v::lease, any),
         ("discovery.k8s.io", "endpointslices") => (v::endpoint_slice, v::endpoint_slice_update),
+        ("node.k8s.io", "runtimeclasses") => (v::runtime_class, v::runtime_class_update),
         ("policy", "poddisruptionbudgets") => (v::disruption_budget, any),
         ("rbac.authorization.k8s.io", "clusterrolebindings") => {
             (v::cluster_role_binding, v::role_binding_update)

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::cursor::{Errors, Field};
-use super::parts::{self, count_or_percentage, dns_subdomain, immutable, label_name};
+use super::parts::{self, count_or_percentage, dns_label, dns_subdomain, immutable, label_name};
+use super::scheduling;
 use crate::{FieldError, semantic};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -178,6 +179,27 @@ pub fn priority_class_update(new: &Value, old: &Value) -> Vec<FieldError> {
             errors.forbidden(&new.child("value"), "may not be changed in an update.");
         }
         immutable(errors, &new.child("preemptionPolicy"), &old.child("preemptionPolicy"));
+    })
+}
+
+/// A RuntimeClass.
+pub fn runtime_class(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let class = Field::root(object);
+        dns_label(errors, &class.child("handler"));
+        for (_, amount) in class.descend(&["overhead", "podFixed"]).members() {
+            parts::non_negative_quantity(errors, &amount);
+        }
+        let scheduling = class.child("scheduling");
+        parts::check_labels(errors, &scheduling.child("nodeSelector"));
+        scheduling::tolerations(errors, &scheduling.child("tolerations"));
+    })
+}
+
+/// A change of a RuntimeClass.
+pub fn runtime_class_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        immutable(errors, &Field::root(new).child("handler"), &Field::root(old).child("handler"));
     })
 }
 

@@ -429,6 +429,14 @@ fn budgets_bindings_and_classes_say_what_upstream_says() {
             "value: Forbidden: maximum allowed value of a user defined priority is 1000000000"
         ]
     );
+    let runtime =
+        |handler: &str| json!({"handler": handler, "overhead": {"podFixed": {"cpu": "1"}}});
+    assert_eq!(runtime_class(&runtime("runc")), []);
+    assert!(texts(runtime_class(&runtime("My_runc")))[0].starts_with("handler: Invalid value"));
+    assert_eq!(
+        texts(runtime_class_update(&runtime("a"), &runtime("b"))),
+        ["handler: Invalid value: \"a\": field is immutable"]
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub(crate) mod env;
 pub mod fields;
 pub(crate) mod files;
 pub(crate) mod resources;
+pub(crate) mod runtime_class;
 pub(crate) mod user;
 
 #[cfg(test)]

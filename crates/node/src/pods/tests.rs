@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::env::{Env, environment};
 use super::files::{ClusterDns, hosts, resolv_conf};
 use super::resources::{Qos, container_resources, oom_score_adj, qos};
-use super::{fields, user};
+use super::{fields, runtime_class, user};
 
 fn pod(spec: Value) -> Pod {
     serde_json::from_value(json!({
@@ -117,6 +117,23 @@ fn services_are_told_of_as_links() {
     ] {
         assert_eq!(env.get(name), value, "{name}");
     }
+}
+
+#[test]
+fn a_runtime_that_is_not_there_is_named() {
+    let class = |name: &str, handler: &str| {
+        ("runtimeclasses.node.k8s.io", json!({"metadata": {"name": name}, "handler": handler}))
+    };
+    let snapshot = snapshot(&[class("plain", "runc"), class("sandboxed", "runsc")]);
+    let check = |name| {
+        let pod = pod(json!({"containers": [], "runtimeClassName": name}));
+        runtime_class::check(&pod, &snapshot)
+    };
+    assert_eq!(check(Value::Null), Ok(()));
+    assert_eq!(check("plain".into()), Ok(()));
+    assert_eq!(check("gone".into()), Err("RuntimeClass \"gone\" not found".into()));
+    let why = "failed to get sandbox runtime: no runtime for \"runsc\" is configured";
+    assert_eq!(check("sandboxed".into()), Err(why.into()));
 }
 
 #[test]

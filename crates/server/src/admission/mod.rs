@@ -9,6 +9,7 @@ mod pod_security;
 mod pods;
 mod quota;
 mod rights;
+mod runtime_classes;
 mod service_accounts;
 mod services;
 mod storage;
@@ -97,6 +98,7 @@ const MUTATING: &[Mutate] = &[
     defaults::priority,
     storage::default_class,
     storage::protection,
+    runtime_classes::apply,
     defaults::ingress_class,
     services::allocate,
 ];
