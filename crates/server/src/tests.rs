@@ -608,3 +608,19 @@ fn a_runtime_class_says_what_its_pods_cost_and_where_they_run() {
     assert_eq!(made["spec"]["nodeSelector"], json!({"a": "b", "x": "y"}));
     assert_eq!(made["spec"]["tolerations"].as_array().unwrap().last().unwrap()["key"], "t");
 }
+
+#[test]
+fn the_clusters_own_priority_classes_stay() {
+    let api = Harness::new();
+    for (name, value) in [("system-node-critical", 2_000_001_000), ("own", 1)] {
+        let class = json!({"metadata": {"name": name}, "value": value});
+        api.create("priorityclasses", "", class).unwrap();
+    }
+    let delete = |name| api.call(api.request(Verb::Delete, "priorityclasses", "", name));
+    assert_eq!(
+        delete("system-node-critical").unwrap_err().message,
+        "priorityclasses.scheduling.k8s.io \"system-node-critical\" is forbidden: this is a \
+         system priority class and cannot be deleted"
+    );
+    assert!(delete("own").is_ok());
+}

@@ -10,6 +10,8 @@ use crate::{FieldError, semantic};
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// The highest priority that users may give.
 const PRIORITY_MAX: i64 = 1_000_000_000;
+/// The PriorityClasses that every cluster has.
+pub const SYSTEM_PRIORITY_CLASSES: &[&str] = &["system-cluster-critical", "system-node-critical"];
 
 /// A Role.
 pub fn role(object: &Value) -> Vec<FieldError> {
@@ -154,7 +156,7 @@ pub fn priority_class(object: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
         let class = Field::root(object);
         let (name, value) = (class.descend(&["metadata", "name"]), class.child("value"));
-        let is_ours = ["system-cluster-critical", "system-node-critical"].contains(&name.text());
+        let is_ours = SYSTEM_PRIORITY_CLASSES.contains(&name.text());
         if !is_ours && name.text().starts_with("system-") {
             errors.forbidden(
                 &name,

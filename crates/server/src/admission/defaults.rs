@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::validation::SYSTEM_PRIORITY_CLASSES;
 use coracle_api::{Object, Status};
 use serde_json::{Value, json};
 
@@ -106,6 +107,21 @@ pub(super) fn one_default_priority(
         }
         _ => Ok(()),
     }
+}
+
+/// The classes that the cluster comes with stay.
+pub(super) fn keep_system_priorities(
+    attributes: &mut Attributes<'_>,
+    _: &Value,
+) -> Result<(), Status> {
+    let name = &attributes.request.name;
+    if attributes.is(Operation::Delete, "scheduling.k8s.io", "priorityclasses")
+        && SYSTEM_PRIORITY_CLASSES.contains(&name.as_str())
+    {
+        let why = "this is a system priority class and cannot be deleted";
+        return Err(attributes.forbidden(name, why));
+    }
+    Ok(())
 }
 
 /// DefaultIngressClass.

@@ -108,6 +108,7 @@ const VALIDATING: &[Validate] = &[
     namespaces::may_be_deleted,
     limits::check,
     defaults::one_default_priority,
+    defaults::keep_system_priorities,
     storage::may_grow,
     pod_security::check,
     rights::escalate_nothing,
