@@ -52,7 +52,7 @@ pub(super) fn container(errors: &mut Errors, context: &Field<'_>, host_users: bo
 }
 
 fn id(errors: &mut Errors, field: &Field<'_>) {
-    let max = i64::from(u32::MAX);
+    let max = i64::from(i32::MAX);
     if field.is_set() && !(0..=max).contains(&field.int()) {
         errors.invalid(field, names::not_between(0, max));
     }

@@ -167,6 +167,10 @@ fn pods_say_what_upstream_says() {
             "spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
         ),
         (
+            with("securityContext", json!({"runAsUser": 2_147_483_648_i64})),
+            "spec.securityContext.runAsUser: Invalid value: 2147483648: must be between 0 and 2147483647, inclusive",
+        ),
+        (
             with("dnsPolicy", json!("None")),
             "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
         ),
