@@ -14,7 +14,18 @@ fn set_status(object: &mut Value, status: Value) {
 /// A Pod waits, and its resources decide how it is treated when memory is short.
 pub fn pod(pod: &mut Value) {
     let class = quality_of_service(pod);
-    set_status(pod, json!({"phase": "Pending", "qosClass": class}));
+    let gates = pod.pointer("/spec/schedulingGates").and_then(Value::as_array);
+    let gated = gates.is_some_and(|gates| !gates.is_empty());
+    let mut status = json!({"phase": "Pending", "qosClass": class});
+    if gated {
+        status["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    set_status(pod, status);
 }
 
 /// Sets count their replicas from zero.
@@ -101,6 +112,18 @@ fn amount(container: &Value, list: &str, resource: &str) -> Option<Quantity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gated_pod_says_why_it_is_not_scheduled() {
+        let mut gated = json!({"spec": {"schedulingGates": [{"name": "example.com/wait"}]}});
+        let mut free = json!({"spec": {"schedulingGates": []}});
+        pod(&mut gated);
+        pod(&mut free);
+        let condition = &gated["status"]["conditions"][0];
+        assert_eq!(condition["type"], "PodScheduled");
+        assert_eq!(condition["reason"], "SchedulingGated");
+        assert_eq!(free["status"].get("conditions"), None);
+    }
 
     #[test]
     fn the_quality_of_service_follows_the_resources() {
