@@ -9,7 +9,7 @@ use coracle_runtime::{
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext, VolumeMount};
 
 use super::env::Env;
-use super::{ContainerError, PodId, files, resources};
+use super::{ContainerError, PodId, resources};
 use crate::images::Image;
 
 /// Annotations under which the runtime keeps what the planner must know again after a restart.
@@ -48,7 +48,7 @@ pub(crate) struct Inputs<'a> {
 /// The sandbox of a pod.
 pub(crate) fn sandbox_spec(
     pod: &Pod,
-    domain: &str,
+    hostname: String,
     node_netns: &Path,
     log_directory: &Path,
     annotations: BTreeMap<String, String>,
@@ -58,7 +58,7 @@ pub(crate) fn sandbox_spec(
     let sysctls = spec.security_context.and_then(|it| it.sysctls).unwrap_or_default();
     let host_network = spec.host_network == Some(true);
     SandboxSpec {
-        hostname: files::shown_hostname(pod, domain),
+        hostname,
         pod_uid: id.uid,
         namespace: id.namespace,
         name: id.name,

@@ -29,29 +29,25 @@ pub(crate) fn fqdn(pod: &Pod, domain: &str) -> Option<String> {
     Some(format!("{}.{subdomain}.{namespace}.svc.{domain}", hostname(pod)))
 }
 
-/// What `hostname` prints in the pod.
-pub(crate) fn shown_hostname(pod: &Pod, domain: &str) -> String {
+/// What `hostname` prints in the pod: on the host's network, the name of the `machine`.
+pub(crate) fn shown_hostname(pod: &Pod, domain: &str, machine: &str) -> String {
+    if is_on_host(pod) {
+        return machine.trim_end().to_owned();
+    }
     let as_fqdn = pod.spec.as_ref().and_then(|spec| spec.set_hostname_as_fqdn) == Some(true);
     fqdn(pod, domain).filter(|_| as_fqdn).unwrap_or_else(|| hostname(pod))
 }
 
-/// `/etc/hosts`.
-pub(crate) fn hosts(pod: &Pod, ip: Option<Ipv4Addr>, domain: &str) -> String {
-    let mut text = "# Kubernetes-managed hosts file.\n\
-        127.0.0.1\tlocalhost\n\
-        ::1\tlocalhost ip6-localhost ip6-loopback\n\
-        fe00::0\tip6-localnet\n\
-        fe00::0\tip6-mcastprefix\n\
-        fe00::1\tip6-allnodes\n\
-        fe00::2\tip6-allrouters\n"
-        .to_owned();
-    if let Some(ip) = ip {
-        let short = hostname(pod);
-        match fqdn(pod, domain) {
-            Some(full) => text.push_str(&format!("{ip}\t{full}\t{short}\n")),
-            None => text.push_str(&format!("{ip}\t{short}\n")),
-        }
-    }
+fn is_on_host(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
+}
+
+/// `/etc/hosts`: on the host's network, the `host`'s own.
+pub(crate) fn hosts(pod: &Pod, ip: Ipv4Addr, domain: &str, host: &str) -> String {
+    let mut text = match is_on_host(pod) {
+        true => format!("# Kubernetes-managed hosts file (host network).\n{host}"),
+        false => pod_hosts(pod, ip, domain),
+    };
     let aliases = pod.spec.as_ref().and_then(|spec| spec.host_aliases.as_deref());
     let aliases = aliases.unwrap_or_default();
     if !aliases.is_empty() {
@@ -60,6 +56,23 @@ pub(crate) fn hosts(pod: &Pod, ip: Option<Ipv4Addr>, domain: &str) -> String {
     for alias in aliases {
         let names = alias.hostnames.as_deref().unwrap_or_default().join("\t");
         text.push_str(&format!("{}\t{names}\n", alias.ip));
+    }
+    text
+}
+
+fn pod_hosts(pod: &Pod, ip: Ipv4Addr, domain: &str) -> String {
+    let mut text = "# Kubernetes-managed hosts file.\n\
+        127.0.0.1\tlocalhost\n\
+        ::1\tlocalhost ip6-localhost ip6-loopback\n\
+        fe00::0\tip6-localnet\n\
+        fe00::0\tip6-mcastprefix\n\
+        fe00::1\tip6-allnodes\n\
+        fe00::2\tip6-allrouters\n"
+        .to_owned();
+    let short = hostname(pod);
+    match fqdn(pod, domain) {
+        Some(full) => text.push_str(&format!("{ip}\t{full}\t{short}\n")),
+        None => text.push_str(&format!("{ip}\t{short}\n")),
     }
     text
 }
@@ -106,10 +119,9 @@ impl Resolver {
 pub(crate) fn resolv_conf(pod: &Pod, dns: &ClusterDns, host: &str) -> String {
     let spec = pod.spec.as_ref();
     let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
-    let on_host = spec.and_then(|spec| spec.host_network) == Some(true);
     let mut resolver = match policy {
         "None" => Resolver::default(),
-        "ClusterFirst" if on_host => Resolver::parse(host),
+        "ClusterFirst" if is_on_host(pod) => Resolver::parse(host),
         "ClusterFirst" | "ClusterFirstWithHostNet" => {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             let domain = &dns.domain;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 
 use super::env::{Env, environment};
-use super::files::{ClusterDns, hosts, resolv_conf};
+use super::files::{ClusterDns, hosts, resolv_conf, shown_hostname};
 use super::resources::{Qos, container_resources, oom_score_adj, qos};
 use super::{fields, runtime_class, user};
 
@@ -140,10 +140,22 @@ fn a_runtime_that_is_not_there_is_named() {
 fn the_hosts_file_knows_the_pod_by_both_names() {
     let pod = pod(json!({"subdomain": "web", "containers": [],
         "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}));
-    let text = hosts(&pod, Some([10, 244, 0, 5].into()), "cluster.local");
+    let text = hosts(&pod, [10, 244, 0, 5].into(), "cluster.local", "");
     assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
     assert!(text.contains("\n10.244.0.5\tweb-0.web.ns.svc.cluster.local\tweb-0\n"), "{text}");
     assert!(text.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"), "{text}");
+}
+
+#[test]
+fn a_pod_on_the_hosts_network_goes_by_the_hosts_names() {
+    let pod = pod(json!({"hostNetwork": true, "containers": [],
+        "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a"]}]}));
+    assert_eq!(
+        hosts(&pod, [10, 244, 255, 253].into(), "cluster.local", "127.0.0.1 localhost\n"),
+        "# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n\n\
+         # Entries added by HostAliases.\n1.2.3.4\ta\n"
+    );
+    assert_eq!(shown_hostname(&pod, "cluster.local", "machine\n"), "machine");
 }
 
 #[test]

@@ -128,14 +128,16 @@ impl Worker {
                 .take(&self.id.uid, context.pod_cidr)
                 .ok_or("no pod address is free")?,
         };
-        self.write_files(ip).map_err(|error| error.to_string())?;
+        let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let hostname = files::shown_hostname(&self.pod, &context.dns.domain, &machine);
+        self.write_files(ip, &hostname).map_err(|error| error.to_string())?;
         let annotations = BTreeMap::from([
             (kept::IP.to_owned(), ip.to_string()),
             (kept::SANDBOX.to_owned(), number.to_string()),
         ]);
         let logs = context.places.logs(&self.id);
-        let (domain, netns) = (&context.dns.domain, &context.link.netns);
-        let spec = sandbox_spec(&self.pod, domain, netns, &logs, annotations);
+        let netns = &context.link.netns;
+        let spec = sandbox_spec(&self.pod, hostname, netns, &logs, annotations);
         let sandbox =
             context.runtime.create_sandbox(&spec).await.map_err(|error| error.to_string())?;
         if !on_host {
@@ -155,13 +157,13 @@ impl Worker {
         Ok(Some(ip))
     }
 
-    fn write_files(&self, ip: Ipv4Addr) -> Result<(), VolumeError> {
+    fn write_files(&self, ip: Ipv4Addr, hostname: &str) -> Result<(), VolumeError> {
         let directory = self.context.places.files(&self.id.uid)?;
-        let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let (dns, domain) = (&self.context.dns, &self.context.dns.domain);
-        let resolver = files::resolv_conf(&self.pod, dns, &host);
-        let hosts = files::hosts(&self.pod, Some(ip), domain);
-        let hostname = format!("{}\n", files::shown_hostname(&self.pod, domain));
+        let of_host = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let dns = &self.context.dns;
+        let resolver = files::resolv_conf(&self.pod, dns, &of_host("/etc/resolv.conf"));
+        let hosts = files::hosts(&self.pod, ip, &dns.domain, &of_host("/etc/hosts"));
+        let hostname = format!("{hostname}\n");
         for ((name, _), text) in POD_FILES.iter().zip([hosts, hostname, resolver]) {
             let file = directory.join(name);
             fs::write(&file, text).map_err(failed("write", &file))?;
