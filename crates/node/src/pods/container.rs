@@ -90,7 +90,7 @@ pub(crate) fn container_spec(inputs: Inputs<'_>) -> Result<ContainerSpec, Contai
         attempt: inputs.attempt,
         rootfs: Rootfs { layers: image.layers.clone() },
         args: arguments(container, image, env)?,
-        env: env.lines(),
+        env: env.lines_over(&image.config.config.env),
         cwd: cwd.clone(),
         user: inputs.user,
         mounts: inputs.mounts,

@@ -30,9 +30,12 @@ impl Env {
         self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// `NAME=value`.
-    pub fn lines(&self) -> Vec<String> {
-        self.values.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    /// `NAME=value`, over those of the `image`.
+    pub fn lines_over(&self, image: &[String]) -> Vec<String> {
+        let name_of = |line: &String| line.split('=').next().map(str::to_owned);
+        let stays = |line: &&String| name_of(line).is_some_and(|name| self.get(&name).is_none());
+        let own = self.values.iter().map(|(name, value)| format!("{name}={value}"));
+        image.iter().filter(stays).cloned().chain(own).collect()
     }
 
     /// Replaces `$(NAME)` by the variable; `$$` is one dollar, and what is not known stays.
@@ -86,21 +89,18 @@ impl Env {
     }
 }
 
-/// The variables of a container: the image's, then Services', then `envFrom`, then `env`.
+/// The variables that a pod gives a container: Services', then `envFrom`, then `env`. Those of the
+/// image are not among them: nothing in the pod can refer to them.
 ///
 /// # Errors
 /// When a ConfigMap, a Secret or a key is missing.
 pub(crate) fn environment(
     pod: &Pod,
     container: &Container,
-    image: &[String],
     snapshot: &Snapshot,
     allocatable: &fields::Allocatable,
 ) -> Result<Env, ContainerError> {
     let mut env = Env::default();
-    for (name, value) in image.iter().filter_map(|line| line.split_once('=')) {
-        env.set(name, value.to_owned());
-    }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links) != Some(false);
     for (name, value) in service_variables(snapshot, namespace, links) {

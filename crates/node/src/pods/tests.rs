@@ -31,8 +31,7 @@ fn env_of(container: Value, objects: &[(&str, Value)]) -> Result<Env, String> {
     full.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
     let pod = pod(json!({"nodeName": "n1", "containers": [full]}));
     let container = &pod.spec.as_ref().unwrap().containers[0];
-    let image = ["PATH=/bin".to_owned(), "A=image".to_owned()];
-    environment(&pod, container, &image, &snapshot(objects), &fields::Allocatable::default())
+    environment(&pod, container, &snapshot(objects), &fields::Allocatable::default())
         .map_err(|error| error.to_string())
 }
 
@@ -47,7 +46,7 @@ fn variables_come_from_everywhere_and_refer_to_each_other() {
             "envFrom": [{"prefix": "P_", "configMapRef": {"name": "c"}}],
             "env": [
                 {"name": "A", "value": "own"},
-                {"name": "B", "value": "$(A)-$(P_k)-$$(A)-$(NONE)"},
+                {"name": "B", "value": "$(A)-$(P_k)-$$(A)-$(PATH)"},
                 {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}},
                 {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
                 {"name": "OPT", "valueFrom": {"configMapKeyRef":
@@ -58,16 +57,19 @@ fn variables_come_from_everywhere_and_refer_to_each_other() {
     )
     .unwrap();
     for (name, value) in [
-        ("PATH", Some("/bin")),
+        ("PATH", None),
         ("A", Some("own")),
         ("P_k", Some("v")),
-        ("B", Some("own-v-$(A)-$(NONE)")),
+        ("B", Some("own-v-$(A)-$(PATH)")),
         ("PW", Some("pw")),
         ("NODE", Some("n1")),
         ("OPT", None),
     ] {
         assert_eq!(env.get(name), value, "{name}");
     }
+    let lines = env.lines_over(&["PATH=/bin".to_owned(), "A=image".to_owned()]);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("A=")).count(), 1);
+    assert!(lines.contains(&"PATH=/bin".to_owned()) && lines.contains(&"A=own".to_owned()));
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Worker {
         // `status.podIP` in variables is the sandbox's, which the API may not show yet.
         let mut pod = (*self.pod).clone();
         pod.status = Some(crate::planner::status(&pod, &self.seen, context.client.now()));
-        let env = environment(&pod, container, &run.env, &snapshot, &context.allocatable)?;
+        let env = environment(&pod, container, &snapshot, &context.allocatable)?;
         let user = user::user(&pod, container, &run.user, &image.layers)?;
         let mounts = self.mounts(container, attempt, &env)?;
         let seed = format!("{}/{}/{attempt}/{}", self.id.uid, container.name, context.client.now());
