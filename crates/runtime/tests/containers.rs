@@ -408,6 +408,25 @@ fn volumes_are_mounted_where_the_images_links_lead() {
 }
 
 #[test]
+fn a_volume_within_a_volume_is_seen_in_whatever_order_they_come() {
+    run(async |world| {
+        for name in ["outer", "inner"] {
+            fs::create_dir(world.path(name)).unwrap();
+            fs::write(world.path(name).join("name"), name).unwrap();
+        }
+        let mut spec = world.script("c", "cat /v/name /v/a/b/name");
+        let mount = |source, target: &str| Mount {
+            source: world.path(source),
+            target: target.into(),
+            ..Default::default()
+        };
+        spec.mounts = vec![mount("inner", "/v/a/b"), mount("outer", "/v")];
+        let (_, log) = world.run_to_end(spec).await;
+        assert_eq!(log, "outerinner\n");
+    });
+}
+
+#[test]
 fn limits_too_small_to_start_within_harm_nobody_else() {
     run(async |world| {
         world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();

@@ -71,7 +71,10 @@ impl Root<'_> {
         if !self.replaces("/dev") {
             self.make_devices(&tree).map_err(failed("/dev"))?;
         }
-        self.container.mounts.iter().try_for_each(|mount| bind(&tree, mount))?;
+        // A mount would hide what was mounted below its place before.
+        let mut mounts: Vec<_> = self.container.mounts.iter().collect();
+        mounts.sort_by_key(|mount| mount.target.components().count());
+        mounts.into_iter().try_for_each(|mount| bind(&tree, mount))?;
         if !self.container.privileged && !self.container.unmasked_paths {
             MASKED.iter().try_for_each(|path| mask(&tree, path).map_err(failed(path)))?;
             READ_ONLY.iter().try_for_each(|path| protect(&tree, path).map_err(failed(path)))?;
