@@ -7,7 +7,7 @@ use super::events::Note;
 use super::observed::{Instance, Observed, after};
 use super::probes::{self, ProbeKind};
 use super::spec::{self, RestartPolicy};
-use super::status::{deadline, is_past_deadline, phase_of};
+use super::status::{DEADLINE, deadline, is_past_deadline, phase_of};
 
 /// Seconds that a container of a pod which vanished from the API has at least.
 const MINIMUM_GRACE_SECONDS: i64 = 2;
@@ -116,16 +116,23 @@ fn ending(pod: &Pod, seen: &Observed, now: Timestamp) -> Option<Ending> {
         None
     } else if is_past_deadline(pod, seen, now) {
         Some(Ending::Deadline)
-    } else if matches!(phase_of(pod, seen, now), "Succeeded" | "Failed") {
+    } else if is_over(pod, seen, now) {
         Some(Ending::Over)
     } else {
         None
     }
 }
 
+fn is_over(pod: &Pod, seen: &Observed, now: Timestamp) -> bool {
+    matches!(phase_of(pod, seen, now), "Succeeded" | "Failed")
+}
+
 /// Stops what runs, then removes it; the API object goes last, when nothing of the pod is left
 /// that a successor of the same name could meet.
 fn end(pod: &Pod, seen: &Observed, ending: Ending, now: Timestamp, steps: &mut Vec<Step>) {
+    if ending == Ending::Deadline && !is_over(pod, seen, now) {
+        steps.push(Step::Note(Note::normal(DEADLINE.0, DEADLINE.1)));
+    }
     let mut any_running = false;
     for (name, _, instance) in seen.running() {
         any_running = true;

@@ -8,6 +8,10 @@ use super::container_status::{app_statuses, init_statuses};
 use super::observed::{Observed, Rejection};
 use super::spec::{self, RestartPolicy};
 
+/// Reason and message of the end by `activeDeadlineSeconds`.
+pub(super) const DEADLINE: (&str, &str) =
+    ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
+
 /// The status that the pod should show. What others wrote (conditions of readiness gates, the
 /// nominated node…) stays; a pod that has ended stays ended.
 #[must_use]
@@ -28,9 +32,8 @@ pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
     status.conditions = Some(conditions(pod, seen, phase, &init, &app, now));
     status.phase = Some(phase.to_owned());
     if is_past_deadline(pod, seen, now) && phase == "Failed" {
-        status.reason = Some("DeadlineExceeded".to_owned());
-        let message = "Pod was active on the node longer than the specified deadline";
-        status.message = Some(message.to_owned());
+        status.reason = Some(DEADLINE.0.to_owned());
+        status.message = Some(DEADLINE.1.to_owned());
     }
     status.init_container_statuses = Some(init).filter(|statuses| !statuses.is_empty());
     status.container_statuses = Some(app);

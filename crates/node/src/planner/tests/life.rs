@@ -338,6 +338,12 @@ fn a_pod_past_its_deadline_fails() {
     // Time alone ends it: somebody must look, and the worker does so at the deadline.
     assert_eq!(world.phase(), "Failed");
     assert_eq!(world.status().reason.as_deref(), Some("DeadlineExceeded"));
+    let why =
+        "event DeadlineExceeded Pod was active on the node longer than the specified deadline";
+    assert!(world.done.iter().any(|done| done == why), "{:?}", world.done);
+    world.done.clear();
+    world.run(10);
+    assert_eq!(world.done, Vec::<String>::new());
 }
 
 #[test]
