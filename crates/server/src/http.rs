@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coracle_api::print::IncludeObject;
 use coracle_api::{Kind, Status, Verb};
+use coracle_store::Snapshot;
 use futures_util::stream::{self, Stream, StreamExt};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -269,7 +270,8 @@ impl Server {
             match resource.subresource.as_str() {
                 "log" => {
                     let (now, snapshot) = (self.api.source().now(), self.api.snapshot());
-                    return logs::serve(&**self.node()?, &snapshot, resource, query, now).await;
+                    let call = self.call(&snapshot, resource)?;
+                    return logs::serve(call, query, now, parts).await;
                 }
                 "exec" | "attach" | "portforward" => {
                     return self.stream(&user, resource, query, parts);
@@ -298,12 +300,19 @@ impl Server {
         let snapshot = self.api.snapshot();
         let creates = ResourceRef { verb: "create", ..resource.clone() };
         authorize(&snapshot, user, &Action::Resource(creates))?;
-        let stopping = self.stopping.subscribe();
-        let call = Call { node: self.node()?, snapshot: &snapshot, pod: resource, stopping };
+        let call = self.call(&snapshot, resource)?;
         match resource.subresource.as_str() {
             "portforward" => port_forward::serve(call, parts),
             _ => remote_command::serve(call, query, parts),
         }
+    }
+
+    fn call<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        pod: &'a ResourceRef,
+    ) -> Result<Call<'a>, Status> {
+        Ok(Call { node: self.node()?, snapshot, pod, stopping: self.stopping.subscribe() })
     }
 
     fn node(&self) -> Result<&Arc<dyn NodeStreams>, Status> {

@@ -1,34 +1,79 @@
-//! `pods/log`: text as the container wrote it.
+//! `pods/log`: text as the container wrote it, as a body or over a WebSocket.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use coracle_api::{Status, Timestamp};
-use coracle_store::Snapshot;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
+use http::request::Parts;
 use jiff::SignedDuration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::http::{Response, streamed};
-use crate::parse::{Query, ResourceRef};
+use crate::parse::Query;
 use crate::pods;
-use crate::streaming::{LogOptions, NodeStreams};
+use crate::streaming::{Call, LogOptions};
+use crate::websocket::{self, FAREWELL, Gone, Message, Socket, goodbye, send_all};
+
+/// In messages of text, for clients that can take nothing else.
+const ENCODED: &str = "base64.binary.k8s.io";
+/// The protocols, by the names that clients ask for; the last is for those that name none.
+const PROTOCOLS: [&str; 3] = ["binary.k8s.io", ENCODED, ""];
+/// Messages that wait for the client.
+const QUEUE: usize = 8;
 
 /// Answers `pods/log`.
 ///
 /// # Errors
 /// 404 without the pod, 400 for options that do not fit, and what the node says.
 pub(crate) async fn serve(
-    node: &dyn NodeStreams,
-    snapshot: &Snapshot,
-    pod: &ResourceRef,
+    call: Call<'_>,
     query: &Query,
     now: Timestamp,
+    parts: &mut Parts,
 ) -> Result<Response, Status> {
-    let object = pods::find(snapshot, pod)?;
+    let object = pods::find(call.snapshot, call.pod)?;
     let mut options = options(query, now)?;
     options.container = pods::container(object, &options.container)?;
-    pods::placed(snapshot, pod)?;
-    let chunks = node.logs(&pod.namespace, &pod.name, options).await?;
+    pods::placed(call.snapshot, call.pod)?;
+    let chunks = call.node.logs(&call.pod.namespace, &call.pod.name, options).await?;
+    if websocket::is_asked_for(&parts.headers) {
+        return websocket::upgrade(parts, &PROTOCOLS, call.stopping, |socket, protocol| {
+            tell(socket, protocol, chunks)
+        });
+    }
     let chunks =
         stream::unfold(chunks, async |mut chunks| chunks.recv().await.map(|chunk| (chunk, chunks)));
     Ok(streamed("text/plain", chunks))
+}
+
+/// Sends `chunks` as they come. The first message is empty, as upstream's: it says that the log is
+/// there, however long it stays silent.
+async fn tell(socket: Socket, protocol: &'static str, mut chunks: mpsc::Receiver<Bytes>) {
+    let message = |chunk: Bytes| match protocol {
+        ENCODED => Message::text(STANDARD.encode(chunk)),
+        _ => Message::Binary(chunk),
+    };
+    let (sink, source) = socket.split();
+    let (frames, queue) = mpsc::channel(QUEUE);
+    let telling = async move {
+        let mut next = Some(Bytes::new());
+        while let Some(chunk) = next {
+            frames.send(message(chunk)).await.map_err(|_| Gone)?;
+            next = chunks.recv().await;
+        }
+        frames.send(goodbye()).await.map_err(|_| Gone)
+    };
+    // What a client says is of no concern, only when it goes.
+    let mut listening = source.take_while(|heard| std::future::ready(heard.is_ok())).count();
+    let said = tokio::select! {
+        _ = &mut listening => Err(Gone),
+        said = async { tokio::try_join!(send_all(sink, queue), telling) } => said,
+    };
+    if said.is_ok() && timeout(FAREWELL, listening).await.is_err() {
+        tracing::debug!("a reader of logs did not hang up");
+    }
 }
 
 fn options(query: &Query, now: Timestamp) -> Result<LogOptions, Status> {

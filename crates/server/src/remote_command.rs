@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use coracle_api::Status;
@@ -20,14 +19,12 @@ use crate::http::Response;
 use crate::parse::Query;
 use crate::pods;
 use crate::streaming::{Call, ExecOptions, NodeStreams, Session, TerminalSize};
-use crate::websocket::{self, Gone, Message, Socket, goodbye, send_all};
+use crate::websocket::{self, FAREWELL, Gone, Message, Socket, goodbye, send_all};
 
 /// Bytes of output in a message.
 const CHUNK: usize = 32 << 10;
 /// Messages that wait for the slower side; whoever makes more waits too.
 const QUEUE: usize = 8;
-/// How long a client may take to hang up once all is said.
-const FAREWELL: Duration = Duration::from_secs(30);
 
 /// Answers `pods/exec` and `pods/attach`. What goes wrong after the upgrade is said on the error
 /// channel.

@@ -34,6 +34,9 @@ const BUFFER: usize = 32 << 10;
 /// Longest time without a word from us.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// How long a client may take to hang up once all is said.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(30);
+
 /// An upgraded connection.
 pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -91,6 +94,12 @@ where
         }
     });
     Ok(response)
+}
+
+/// Whether the client would rather have a WebSocket than a body.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    has_token(headers, header::CONNECTION, "upgrade")
+        && has_token(headers, header::UPGRADE, "websocket")
 }
 
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {

@@ -1,4 +1,4 @@
-//! exec and attach as a client has them on the wire.
+//! exec, attach and logs as a client has them on the wire.
 
 #![allow(
     clippy::unwrap_used,
@@ -228,6 +228,23 @@ async fn leave_to_get_is_not_leave_to_run() {
     );
     let mut stream = world.ask_as("runner", "people", path, &upgrade(V5)).await.unwrap();
     assert_eq!(hear(&mut stream).await.stdout, b"hi\n");
+}
+
+/// Conformance (Pods, logs from websockets) reads what browsers would.
+#[tokio::test]
+async fn a_log_is_read_in_messages_by_whoever_asks_so() {
+    let world = World::new().await;
+    for (protocol, messages) in [
+        ("binary.k8s.io", ["", "one\n", "two\n"].map(|text| Message::Binary(text.into()))),
+        ("base64.binary.k8s.io", ["", "b25lCg==", "dHdvCg=="].map(Message::text)),
+    ] {
+        let mut stream = world.open("web/log", protocol).await.unwrap();
+        for message in messages {
+            assert_eq!(within(stream.next()).await.unwrap().unwrap(), message);
+        }
+        assert_eq!(hear(&mut stream).await.close, Some(1000));
+    }
+    assert_eq!(world.open("web/log", "v9.k8s.io").await.unwrap_err().code, 403);
 }
 
 #[tokio::test]
