@@ -21,6 +21,7 @@ mod quota;
 mod scheduler;
 mod statefulset;
 mod table;
+mod taints;
 pub mod volumes;
 mod why;
 

@@ -124,6 +124,13 @@ fn taint(node: &Object, now: Timestamp) -> Option<Write> {
         let fresh = || json!({"key": key, "effect": effect, "timeAdded": added});
         taints.push(there.cloned().unwrap_or_else(fresh));
     }
+    // Somebody's taint counts from when it is seen.
+    let undated =
+        |taint: &&mut Value| taint["effect"] == "NoExecute" && taint["timeAdded"].is_null();
+    taints
+        .iter_mut()
+        .filter(undated)
+        .for_each(|taint| taint["timeAdded"] = crate::rfc3339(now).into());
     let path = ["spec", "taints"];
     (taints != old).then(|| Write::Update(json::with(node, &path, Value::Array(taints))))
 }

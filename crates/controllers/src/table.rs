@@ -48,6 +48,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::disruption::CONTROLLER,
     crate::nodes::NODE_LIFECYCLE,
     crate::nodes::POD_GC,
+    crate::taints::CONTROLLER,
     crate::event_expiry::CONTROLLER,
     crate::quota::CONTROLLER,
 ];

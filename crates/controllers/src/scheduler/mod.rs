@@ -27,6 +27,8 @@ use coracle_store::{Event, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+pub(crate) use self::selectors::tolerates;
+
 use self::nodes::Nodes;
 use self::request::Request;
 use self::volumes::Volumes;
