@@ -225,6 +225,10 @@ fn a_profile_of_ones_own_is_used() {
             assert_eq!(log.lines().last(), Some("allowed"), "{log}");
             assert!(log.contains("No space left"), "{log}");
         }
+        let mut spec = world.script("c", "true");
+        spec.seccomp = Seccomp::Local(world.path("none.json"));
+        let error = world.shims.start_container("p", &spec).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Shim { .. }), "{error}");
     });
 }
 

@@ -56,11 +56,12 @@ impl Limits {
     }
 }
 
+/// A profile that is missing or broken may be mended yet: the container is not made, and was not
+/// started and lost.
 fn read_profile(path: &Path, held: &CapsHashSet) -> Result<seccomp::Profile, Failure> {
-    let text = fs::read(path).map_err(|error| {
-        setup(format!("cannot load seccomp profile {}: {error}", path.display()))
-    })?;
-    seccomp::parse_profile(&text, held).map_err(|error| setup(error.to_string()))
+    let operation = format!("load seccomp profile {}", path.display());
+    let text = fs::read(path).map_err(|error| Failure::step(&operation, error))?;
+    seccomp::parse_profile(&text, held).map_err(|error| Failure::step(&operation, error))
 }
 
 fn setup(message: String) -> Failure {
