@@ -282,7 +282,7 @@ fn unfit(
     instance: &Instance,
 ) -> Option<(i64, String)> {
     let name = &container.name;
-    if container.image.as_deref().is_some_and(|image| image != instance.image) {
+    if is_outdated(container, instance) {
         let message = format!("Container {name} definition changed, will be restarted");
         return Some((spec::grace_seconds(pod), message));
     }
@@ -294,6 +294,17 @@ fn unfit(
     };
     let message = format!("Container {name} failed {which} probe{again}");
     Some((probes::grace_after_failure(container, kind, pod), message))
+}
+
+fn is_outdated(container: &Container, instance: &Instance) -> bool {
+    container.image.as_deref().is_some_and(|image| image != instance.image)
+}
+
+/// Whether the container was stopped for another image: its policy does not matter then.
+pub(crate) fn is_replaced(container: &Container, seen: &Observed) -> bool {
+    seen.current_here(&container.name).is_some_and(|instance| {
+        instance.stopping.is_some() && !instance.is_running() && is_outdated(container, instance)
+    })
 }
 
 fn probe(
@@ -382,6 +393,9 @@ pub(crate) fn next_start(
     };
     if instance.sandbox != seen.sandbox_number && init {
         return Some((Timestamp::MIN, 0));
+    }
+    if is_replaced(container, seen) {
+        return Some(instance.next_start(exit));
     }
     let policy = spec::container_policy(pod, init);
     spec::restarts(policy, exit.code).then(|| instance.next_start(exit))

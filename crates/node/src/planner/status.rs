@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus}
 use super::conditions::conditions;
 use super::container_status::{app_statuses, init_statuses};
 use super::observed::{Observed, Rejection};
+use super::plan::is_replaced;
 use super::spec::{self, RestartPolicy};
 
 /// Reason and message of the end by `activeDeadlineSeconds`.
@@ -142,7 +143,8 @@ fn phase(
     if apps.waiting > 0 {
         return "Pending";
     }
-    if apps.running > 0 || policy == RestartPolicy::Always {
+    let replaced = spec::containers(pod).iter().any(|container| is_replaced(container, seen));
+    if apps.running > 0 || policy == RestartPolicy::Always || replaced {
         return "Running";
     }
     match policy {

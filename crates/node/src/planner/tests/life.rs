@@ -310,21 +310,26 @@ fn a_pod_that_has_ended_stays_ended() {
 }
 
 #[test]
-fn a_changed_image_restarts_the_container() {
-    let mut world = one();
-    world.run(1);
-    world.take();
-    world.pod.spec.as_mut().unwrap().containers[0].image = Some("j".into());
-    world.run(1);
-    assert_eq!(
-        world.take(),
-        [
-            "event Killing Container web definition changed, will be restarted",
-            "stop web",
-            "exit web 143",
-            "start web 1"
-        ]
-    );
+fn a_changed_image_restarts_the_container_whatever_its_policy() {
+    for policy in ["Always", "Never"] {
+        let mut world = World::new(json!({
+            "restartPolicy": policy, "containers": [{"name": "web", "image": "i"}],
+        }));
+        world.run(1);
+        world.take();
+        world.pod.spec.as_mut().unwrap().containers[0].image = Some("j".into());
+        world.run(1);
+        assert_eq!(
+            world.take(),
+            [
+                "event Killing Container web definition changed, will be restarted",
+                "stop web",
+                "exit web 143",
+                "start web 1"
+            ]
+        );
+        assert_eq!(world.phase(), "Running");
+    }
 }
 
 #[test]
