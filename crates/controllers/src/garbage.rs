@@ -5,6 +5,7 @@
 //! the dependents that block it; with `Orphan` its dependents forget it first. The finalizers
 //! `foregroundDeletion` and `orphan`, which the API sets, say which.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_api::{Key, Object, OwnerReference};
@@ -72,19 +73,46 @@ fn orphan(snapshot: &Snapshot, owner: &Object) -> Plan {
 }
 
 /// The owner goes when nothing that blocks it is left; each dependent sees to its own deletion.
+/// What waits for the owner in its turn does not block it: a circle would wait forever.
 fn wait_for_dependents(snapshot: &Snapshot, owner: &Object) -> Plan {
     let uid = &owner.metadata().uid;
-    let blocks = |dependent: &&Arc<Object>| {
-        let owners = &dependent.metadata().owner_references;
-        owners.iter().any(|o| o.uid == *uid && o.block_owner_deletion == Some(true))
-    };
-    if let Some(dependent) = snapshot.dependents(uid).find(blocks) {
+    let blocks = |dependent: &&Arc<Object>| !waits_for(snapshot, dependent, uid);
+    if let Some(dependent) = blocking(snapshot, uid).find(blocks) {
         let why = format!("{} is still there", dependent.metadata().name);
         let because = Some(Because::of(dependent.key().clone(), why));
         return Plan { because, ..Plan::default() };
     }
     let writes = vec![Write::Update(json::without_finalizer(owner, FOREGROUND))];
     Plan { writes, ..Plan::default() }
+}
+
+/// The dependents of the owner `uid` that go before it.
+fn blocking<'a>(snapshot: &'a Snapshot, uid: &'a str) -> impl Iterator<Item = &'a Arc<Object>> {
+    let blocks = move |dependent: &&Arc<Object>| {
+        let owners = &dependent.metadata().owner_references;
+        owners.iter().any(|o| o.uid == *uid && o.block_owner_deletion == Some(true))
+    };
+    snapshot.dependents(uid).filter(blocks)
+}
+
+/// Whether the object `uid` is, directly or not, among the dependents that `object` waits for.
+fn waits_for(snapshot: &Snapshot, object: &Arc<Object>, uid: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut left = vec![object];
+    while let Some(object) = left.pop() {
+        let own = &object.metadata().uid;
+        if own == uid {
+            return true;
+        }
+        if is_waiting(object) && seen.insert(own) {
+            left.extend(blocking(snapshot, own));
+        }
+    }
+    false
+}
+
+fn is_waiting(object: &Object) -> bool {
+    object.metadata().is_deleting() && has(object, FOREGROUND)
 }
 
 /// How an owner is.
@@ -104,8 +132,7 @@ fn look_up(snapshot: &Snapshot, dependent: &Object, reference: &OwnerReference) 
     if !in_reach || owner.metadata().name != reference.name || !is_of_kind(owner, reference) {
         return Owner::Absent;
     }
-    let waits = owner.metadata().is_deleting() && has(owner, FOREGROUND);
-    if waits { Owner::Waiting } else { Owner::Solid }
+    if is_waiting(owner) { Owner::Waiting } else { Owner::Solid }
 }
 
 /// The version may be another.
@@ -235,6 +262,20 @@ mod tests {
         assert_eq!(world.names("configmaps"), ["bottom", "middle", "top"]);
         assert!(world.get("configmaps", "bottom").metadata().is_deleting());
         world.edit("configmaps", "bottom", |map| map["metadata"]["finalizers"] = json!([]));
+        world.settle(CONTROLLER);
+        assert_eq!(world.names("configmaps"), [""; 0]);
+    }
+
+    #[test]
+    fn a_circle_of_owners_goes() {
+        let mut world = World::new();
+        let names = ["a", "b", "c"];
+        let all: Vec<_> = names.iter().map(|name| world.create(map(name, &[]))).collect();
+        for (name, owner) in names.iter().zip(all.iter().cycle().skip(2)) {
+            let owners = json!([json::controller_reference(owner)]);
+            world.edit("configmaps", name, |map| map["metadata"]["ownerReferences"] = owners);
+        }
+        world.delete("configmaps", "a", Some(Propagation::Foreground));
         world.settle(CONTROLLER);
         assert_eq!(world.names("configmaps"), [""; 0]);
     }
