@@ -66,7 +66,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     if covered.is_empty() {
         plan.notes.push(Note::normal(budget, "NoPods", "No matching pods found"));
     }
-    let (expected, desired) = match expected(snapshot, budget, &covered) {
+    let (expected, desired) = match expected(snapshot, budget, &covered, &mut plan.notes) {
         Ok(counts) => counts,
         Err(why) => {
             let message = format!("Failed to calculate the number of expected pods: {why}");
@@ -108,20 +108,21 @@ fn count(n: usize) -> i32 {
 /// How many pods there should be, and how many must be healthy.
 fn expected(
     snapshot: &Snapshot,
-    budget: &Object,
+    budget: &Arc<Object>,
     covered: &[(&Arc<Object>, Arc<Pod>)],
+    notes: &mut Vec<Note>,
 ) -> Result<(i32, i32), String> {
     let spec = &budget.value()["spec"];
     let field = |name: &str| spec.get(name).and_then(IntOrString::from_json);
     if let Some(unavailable) = field("maxUnavailable") {
-        let expected = scale(snapshot, covered)?;
+        let expected = scale(snapshot, budget, covered, notes)?;
         let unavailable = unavailable.scaled(expected, true).map_err(|error| error.to_string())?;
         return Ok((expected, (expected - unavailable).max(0)));
     }
     match field("minAvailable") {
         Some(IntOrString::Int(least)) => Ok((count(covered.len()), least)),
         Some(least) => {
-            let expected = scale(snapshot, covered)?;
+            let expected = scale(snapshot, budget, covered, notes)?;
             let least = least.scaled(expected, true).map_err(|error| error.to_string())?;
             Ok((expected, least))
         }
@@ -129,14 +130,28 @@ fn expected(
     }
 }
 
-/// The replicas that the pods' controllers want, each counted once.
-fn scale(snapshot: &Snapshot, covered: &[(&Arc<Object>, Arc<Pod>)]) -> Result<i32, String> {
+/// The replicas that the pods' controllers want, each counted once. Of pods without one nobody
+/// knows how many there should be.
+fn scale(
+    snapshot: &Snapshot,
+    budget: &Arc<Object>,
+    covered: &[(&Arc<Object>, Arc<Pod>)],
+    notes: &mut Vec<Note>,
+) -> Result<i32, String> {
     let mut scales: BTreeMap<String, i32> = BTreeMap::new();
+    if covered.iter().any(|(object, _)| object.metadata().controller().is_none()) {
+        let message = format!(
+            "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. \
+             As a result, the status of the PDB cannot be calculated correctly, which may result \
+             in undefined behavior. To account for these pods please set \".spec.minAvailable\" \
+             field of the PDB to an integer value.",
+            selector(budget)
+        );
+        notes.push(Note::warning(budget, "UnmanagedPods", message));
+    }
     for (object, _) in covered {
         let name = &object.metadata().name;
-        let controller = object.metadata().controller();
-        let controller =
-            controller.ok_or_else(|| format!("found no controller ref for pod \"{name}\""))?;
+        let Some(controller) = object.metadata().controller() else { continue };
         let scaled = top(snapshot, &controller.uid)
             .filter(|owner| SCALES.iter().any(|resource| *owner.key().resource == **resource));
         let owner = scaled.ok_or_else(|| format!("found no controllers for pod \"{name}\""))?;
@@ -261,6 +276,27 @@ mod tests {
         }));
         world.settle(CONTROLLER);
         world.get(BUDGETS, "web").value()["status"].clone()
+    }
+
+    #[test]
+    fn a_pod_without_a_controller_does_not_stop_the_count() {
+        let mut world = World::new();
+        world.create(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "alone", "namespace": "default", "labels": {"app": "web"}},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        }));
+        world.create(json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"minAvailable": "50%", "selector": {"matchLabels": {"app": "web"}}},
+        }));
+        world.settle(CONTROLLER);
+        let status = world.get(BUDGETS, "web").value()["status"].clone();
+        assert_eq!(status["conditions"][0]["reason"], "InsufficientPods");
+        assert_eq!(status["currentHealthy"], 1);
+        assert_eq!(status["expectedPods"], 0);
+        assert_eq!(status["observedGeneration"], 1);
     }
 
     #[test]
