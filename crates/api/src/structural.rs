@@ -85,6 +85,18 @@ pub fn decode(kind: &Kind, object: &mut Value) -> Result<Vec<String>, DecodeErro
     decode_as(schema, ty, object, kind.types.is_none())
 }
 
+/// As [`decode`], of what is applied: it says only what its author wants of the object, so that
+/// nothing of it can be missing.
+///
+/// # Errors
+/// When a value is not of its type.
+pub fn decode_configuration(kind: &Kind, object: &mut Value) -> Result<Vec<String>, DecodeError> {
+    let schema = kind.types();
+    let ty = schema.type_named(&kind.schema).unwrap_or(&Type::Any);
+    let decoder = Decoder { is_complete: false, ..Decoder::new(schema) };
+    decoder.run(ty, object, kind.types.is_none())
+}
+
 /// As [`decode`], of any type; `builtin` is false for custom resources.
 ///
 /// # Errors
@@ -95,17 +107,7 @@ pub fn decode_as(
     value: &mut Value,
     builtin: bool,
 ) -> Result<Vec<String>, DecodeError> {
-    if deeper_than(value, DEPTH_MAX) {
-        return Err(DecodeError::Depth);
-    }
-    let mut decoder = Decoder { schema, unknown: Vec::new(), at: Vec::new(), owner: None };
-    if builtin {
-        decoder.typed(ty, value)?;
-    } else {
-        decoder.custom(ty, value)?;
-    }
-    decoder.unknown.truncate(WARNINGS_MAX);
-    Ok(decoder.unknown)
+    Decoder::new(schema).run(ty, value, builtin)
 }
 
 /// Whether `value` is nested deeper than `levels`, told without going deeper than that.
@@ -131,9 +133,33 @@ struct Decoder<'a> {
     at: Vec<Step>,
     /// Name of the definition of the innermost struct.
     owner: Option<&'a str>,
+    /// Whether the value is the whole object.
+    is_complete: bool,
 }
 
 impl<'a> Decoder<'a> {
+    fn new(schema: &'a Schema) -> Self {
+        Self { schema, unknown: Vec::new(), at: Vec::new(), owner: None, is_complete: true }
+    }
+
+    fn run(
+        mut self,
+        ty: &'a Type,
+        value: &mut Value,
+        builtin: bool,
+    ) -> Result<Vec<String>, DecodeError> {
+        if deeper_than(value, DEPTH_MAX) {
+            return Err(DecodeError::Depth);
+        }
+        if builtin {
+            self.typed(ty, value)?;
+        } else {
+            self.custom(ty, value)?;
+        }
+        self.unknown.truncate(WARNINGS_MAX);
+        Ok(self.unknown)
+    }
+
     fn typed(&mut self, ty: &'a Type, value: &mut Value) -> Result<(), DecodeError> {
         let resolved = self.schema.resolve(ty);
         if value.is_null() {
@@ -209,7 +235,7 @@ impl<'a> Decoder<'a> {
             }
         }
         self.owner = outer;
-        self.demand_times(object, members)
+        if self.is_complete { self.demand_times(object, members) } else { Ok(()) }
     }
 
     /// Typed readers have no zero time, as Go has.

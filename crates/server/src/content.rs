@@ -2,7 +2,8 @@
 
 use coracle_api::patch::json::type_name;
 use coracle_api::schema::{Schema, Type};
-use coracle_api::{Kind, Object, Status, defaults, structural};
+use coracle_api::structural::{self, DecodeError};
+use coracle_api::{Kind, Object, Status, defaults};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -126,10 +127,23 @@ pub(crate) fn object(request: &Request) -> Result<Decoded, Status> {
 }
 
 /// `decoded` as an object of the request's kind, its fields checked as the client asks.
-pub(crate) fn checked(request: &Request, mut decoded: Decoded) -> Result<Decoded, Status> {
+pub(crate) fn checked(request: &Request, decoded: Decoded) -> Result<Decoded, Status> {
+    checked_by(structural::decode, request, decoded)
+}
+
+/// As [`checked`], of what is applied, which need not be a whole object.
+pub(crate) fn configuration(request: &Request, decoded: Decoded) -> Result<Decoded, Status> {
+    checked_by(structural::decode_configuration, request, decoded)
+}
+
+fn checked_by(
+    decode: fn(&Kind, &mut Value) -> Result<Vec<String>, DecodeError>,
+    request: &Request,
+    mut decoded: Decoded,
+) -> Result<Decoded, Status> {
     let kind = &*request.kind;
     check_type(kind, &mut decoded.value)?;
-    let unknown = structural::decode(kind, &mut decoded.value);
+    let unknown = decode(kind, &mut decoded.value);
     decoded.warnings.extend(unknown.map_err(|error| error.status(kind))?);
     match request.options.field_validation {
         FieldValidation::Ignore => decoded.warnings.clear(),

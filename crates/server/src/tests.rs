@@ -9,7 +9,7 @@ use coracle_store::{Expect, Store};
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
-use crate::{Answer, Api, Body, Cluster, Kinds, Options, Reply, Request, Source, User};
+use crate::{Answer, Api, Body, Cluster, Content, Kinds, Options, Reply, Request, Source, User};
 
 /// A clock that stands still, and seeds that count.
 struct Still(std::sync::atomic::AtomicU8);
@@ -267,6 +267,33 @@ fn pages_of_a_list_fit_together_whatever_happens_between_them() {
     assert_eq!(second.continue_token, "");
     let labels = Options { label_selector: "x=y".into(), ..Options::default() };
     assert!(page(labels).items.is_empty());
+}
+
+#[test]
+fn what_is_applied_need_not_say_what_the_object_has() {
+    let api = Harness::new();
+    let kind = api.api.kinds().resource("events.k8s.io", "v1", "events").cloned().unwrap();
+    let request = |verb, body| Request {
+        kind: Arc::clone(&kind),
+        body,
+        ..api.request(verb, "events", "default", "a")
+    };
+    let event = json!({"metadata": {"name": "a"}, "eventTime": "2026-01-01T00:00:00.000000Z",
+        "regarding": {"namespace": "default"}, "reportingController": "c", "type": "Normal",
+        "reportingInstance": "i", "action": "Do", "reason": "Why"});
+    api.call(request(Verb::Create, Body::Object(event))).unwrap();
+    let apply = |configuration: Value| {
+        let bytes = configuration.to_string().into_bytes().into();
+        let mut request = request(Verb::Patch, Body::Encoded(Content::ApplyPatch, bytes));
+        request.options.field_manager = "test".into();
+        api.call(request)
+    };
+    let labels = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": {"name": "a", "labels": {"x": "y"}}});
+    assert_eq!(object(apply(labels.clone()).unwrap())["metadata"]["labels"]["x"], "y");
+    api.delete("events", "a", json!({})).unwrap();
+    let refused = apply(labels).unwrap_err();
+    assert!(refused.message.contains("eventTime: Required value"), "{}", refused.message);
 }
 
 #[test]

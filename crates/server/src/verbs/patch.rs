@@ -105,7 +105,7 @@ fn applied(
         Part::Scale => as_parent(request, patch)?,
         _ => {
             check(target, &patch.value).map_err(|error| error.status())?;
-            content::checked(request, patch)?
+            content::configuration(request, patch)?
         }
     };
     let mut value = decoded.value;
@@ -121,6 +121,7 @@ fn applied(
     let merged = apply(target, live.as_ref(), &value, &options.field_manager, options.force, &now)
         .map_err(|error| error.status())?;
     let decoded = Decoded { value: merged, warnings: decoded.warnings };
+    let decoded = content::checked(request, decoded)?;
     match old {
         None => create::new_object(snapshot, request, decoded, true, env),
         Some(old) => {
