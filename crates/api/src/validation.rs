@@ -20,8 +20,9 @@ mod workload;
 
 pub use access::{
     SYSTEM_PRIORITY_CLASSES, cluster_role, cluster_role_binding, disruption_budget, event, lease,
-    namespace, priority_class, priority_class_update, role, role_binding, role_binding_update,
-    runtime_class, runtime_class_update,
+    named_event, named_event_create, named_event_update, namespace, priority_class,
+    priority_class_update, role, role_binding, role_binding_update, runtime_class,
+    runtime_class_update,
 };
 pub use config::{config_map, config_map_update, secret, secret_update};
 pub use endpoints::{endpoint_slice, endpoint_slice_update, endpoints};

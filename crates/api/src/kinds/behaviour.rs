@@ -32,6 +32,7 @@ pub(super) fn attach(kind: &mut Kind) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             strategy.prepare_update = |new, _| custom::accept(new);
         }
+        ("events.k8s.io", "events") => strategy.validate_create = validation::named_event_create,
         ("apps", "statefulsets") => {
             strategy.validate_create = validation::stateful_set_create;
             strategy.validate_status = validation::stateful_set_status;
@@ -70,6 +71,7 @@ fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
         ("apps", "statefulsets") => (v::stateful_set, v::stateful_set_update),
         ("batch", "cronjobs") => (v::cron_job, any),
         ("batch", "jobs") => (v::job, v::job_update),
+        ("events.k8s.io", "events") => (v::named_event, v::named_event_update),
         ("coordination.k8s.io", "leases") => (v::lease, any),
         ("discovery.k8s.io", "endpointslices") => (v::endpoint_slice, v::endpoint_slice_update),
         ("node.k8s.io", "runtimeclasses") => (v::runtime_class, v::runtime_class_update),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::cursor::{Errors, Field};
 use super::parts::{self, count_or_percentage, dns_label, dns_subdomain, immutable, label_name};
 use super::scheduling;
-use crate::{FieldError, semantic};
+use crate::{FieldError, names, semantic};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// The highest priority that users may give.
@@ -122,6 +122,18 @@ pub fn role_binding_update(new: &Value, old: &Value) -> Vec<FieldError> {
     })
 }
 
+/// Bytes that the words of an Event may have.
+const EVENT_WORD_MAX: usize = 128;
+/// Bytes that the sentence of an Event may have.
+const EVENT_MESSAGE_MAX: usize = 1024;
+/// Fields that Events of events.k8s.io only have for the core group's sake, and their names there.
+const DEPRECATED: [(&str, &str); 4] = [
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+    ("deprecatedSource", "source"),
+];
+
 /// A PodDisruptionBudget.
 pub fn disruption_budget(object: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
@@ -217,16 +229,99 @@ pub fn lease(object: &Value) -> Vec<FieldError> {
     })
 }
 
-/// An Event of the core group: it is where its object is.
+/// An Event of the core group, new or changed.
 pub fn event(object: &Value) -> Vec<FieldError> {
+    let event = Field::root(object);
+    let fields = [event.child("involvedObject"), event.child("reportingComponent")];
+    any_event(&event, fields, event.child("message"))
+}
+
+/// As [`event`], of the group events.k8s.io; where upstream uses the core group's names, so does
+/// this.
+pub fn named_event(object: &Value) -> Vec<FieldError> {
+    let event = Field::root(object);
+    let about = Field::at(event.child("regarding").value, "involvedObject");
+    let message = Field::at(event.child("note").value, "message");
+    any_event(&event, [about, event.child("reportingController")], message)
+}
+
+/// An Event says where its object is, or when it was and who reports what.
+fn any_event(
+    event: &Field<'_>,
+    [about, controller]: [Field<'_>; 2],
+    message: Field<'_>,
+) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let place = about.child("namespace");
+        let own = event.descend(&["metadata", "namespace"]);
+        let is_timed = event.child("eventTime").is_set();
+        let fits = match (is_timed, place.is_empty()) {
+            (true, true) => ["default", "kube-system"].contains(&own.text()),
+            (true, false) => true,
+            (false, true) => own.text() == "default",
+            (false, false) => place.text() == own.text(),
+        };
+        if !fits {
+            errors.invalid_as(&place, &place.text().into(), "does not match event.namespace");
+        }
+        if !is_timed {
+            return;
+        }
+        errors.require_text(&controller);
+        errors.all_invalid(&controller, names::qualified_name(controller.text()));
+        for field in ["reportingInstance", "action", "reason"].map(|name| event.child(name)) {
+            errors.require_text(&field);
+            at_most(errors, &field, EVENT_WORD_MAX);
+        }
+        at_most(errors, &message, EVENT_MESSAGE_MAX);
+    })
+}
+
+fn at_most(errors: &mut Errors, field: &Field<'_>, max: usize) {
+    if field.text().len() > max {
+        errors.invalid_as(field, &"".into(), &format!("can have at most {max} characters"));
+    }
+}
+
+/// A new Event of the group events.k8s.io, on top of [`named_event`].
+pub fn named_event_create(object: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
         let event = Field::root(object);
-        let about = event.descend(&["involvedObject", "namespace"]);
-        let own = event.descend(&["metadata", "namespace"]);
-        let fits = about.text() == own.text() || (about.is_empty() && own.text() == "default");
-        if !fits {
-            let shown = Value::from(about.text());
-            errors.invalid_as(&about, &shown, "does not match event.namespace");
+        event_series(errors, &event);
+        let kind = event.child("type");
+        if !["Normal", "Warning"].contains(&kind.text()) {
+            let why = format!("has invalid value: {}", kind.text());
+            errors.invalid_as(&kind, &"".into(), &why);
+        }
+        for (name, core) in DEPRECATED {
+            let field = event.child(name);
+            if !field.is_empty() && *field.value != 0 {
+                errors.invalid_as(&Field::at(field.value, core), &"".into(), "needs to be unset");
+            }
         }
     })
+}
+
+/// A change of an Event of the group events.k8s.io: only its series goes on.
+pub fn named_event_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let (new, old) = (Field::root(new), Field::root(old));
+        if new.child("series").value != old.child("series").value {
+            event_series(errors, &new);
+        }
+        let same = ["reason", "type", "eventTime", "action", "related"].map(|name| (name, name));
+        let renamed = [("regarding", "involvedObject"), ("note", "message")];
+        let reported = ["reportingController", "reportingInstance"].map(|name| (name, name));
+        for (name, core) in renamed.into_iter().chain(DEPRECATED).chain(same).chain(reported) {
+            immutable(errors, &Field::at(new.child(name).value, core), &old.child(name));
+        }
+    })
+}
+
+fn event_series(errors: &mut Errors, event: &Field<'_>) {
+    let series = event.child("series");
+    if series.is_set() && series.child("count").int() < 2 {
+        let count = Field::at(series.value, "series.count");
+        errors.invalid_as(&count, &"".into(), "should be at least 2");
+    }
 }

@@ -444,6 +444,60 @@ fn budgets_bindings_and_classes_say_what_upstream_says() {
 }
 
 #[test]
+fn events_say_where_they_are_or_who_reports_what() {
+    let core = |place: &str, more: Value| {
+        let mut event = json!({"metadata": {"namespace": "a"}});
+        event["involvedObject"] = json!({"namespace": place});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        texts(super::event(&event))
+    };
+    let elsewhere =
+        ["involvedObject.namespace: Invalid value: \"b\": does not match event.namespace"];
+    assert_eq!(core("a", json!({})), [""; 0]);
+    assert_eq!(core("b", json!({})), elsewhere);
+    let timed = json!({"eventTime": "2026-01-01T00:00:00.000000Z", "reportingComponent": "c",
+        "reportingInstance": "i", "action": "Do", "reason": "Why"});
+    assert_eq!(core("b", timed), [""; 0]);
+
+    let event = json!({"metadata": {"namespace": "a"}, "regarding": {"namespace": "a"},
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "example.com/c",
+        "reportingInstance": "i", "action": "Do", "reason": "Why", "type": "Normal", "note": "n"});
+    let changed = |field: &str, value: Value| {
+        let mut event = event.clone();
+        event[field] = value;
+        event
+    };
+    let all = |event: &Value| {
+        let errors = named_event(event).into_iter().chain(named_event_create(event));
+        texts(errors.collect())
+    };
+    assert_eq!(all(&event), [""; 0]);
+    for (field, value, error) in [
+        ("reason", json!(""), "reason: Required value"),
+        (
+            "action",
+            json!("a".repeat(129)),
+            "action: Invalid value: \"\": can have at most 128 characters",
+        ),
+        (
+            "note",
+            json!("a".repeat(1025)),
+            "message: Invalid value: \"\": can have at most 1024 characters",
+        ),
+        ("type", json!("Odd"), "type: Invalid value: \"\": has invalid value: Odd"),
+        ("series", json!({"count": 1}), "series.count: Invalid value: \"\": should be at least 2"),
+        ("deprecatedCount", json!(1), "count: Invalid value: \"\": needs to be unset"),
+    ] {
+        assert_eq!(all(&changed(field, value)), [error]);
+    }
+    assert_eq!(named_event_update(&changed("series", json!({"count": 2})), &event), []);
+    assert_eq!(
+        texts(named_event_update(&changed("note", json!("m")), &event)),
+        ["message: Invalid value: \"m\": field is immutable"]
+    );
+}
+
+#[test]
 fn volumes_have_one_source() {
     let volume = |source: Value| {
         let mut volume = json!({"spec": {"accessModes": ["ReadWriteOnce"],
