@@ -267,6 +267,17 @@ fn pages_of_a_list_fit_together_whatever_happens_between_them() {
     assert_eq!(second.continue_token, "");
     let labels = Options { label_selector: "x=y".into(), ..Options::default() };
     assert!(page(labels).items.is_empty());
+    let continue_token = first.continue_token;
+    let at = Options { continue_token, resource_version: "1".into(), ..Options::default() };
+    let refused = api.list("configmaps", at).unwrap_err();
+    assert_eq!(
+        (refused.code, &*refused.message),
+        (400, "specifying resource version is not allowed when using continue")
+    );
+    let stream = Options { send_initial_events: Some(true), ..Options::default() };
+    let refused = api.list("configmaps", stream).unwrap_err();
+    let why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
+    assert!(refused.code == 422 && refused.message.ends_with(why), "{}", refused.message);
 }
 
 #[test]

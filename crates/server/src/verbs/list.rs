@@ -23,13 +23,21 @@ pub(crate) fn list(
     now: Timestamp,
 ) -> Result<Reply, Status> {
     let options = &request.options;
+    if options.send_initial_events.is_some() {
+        return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
     let token = match options.continue_token.as_str() {
         "" => None,
         text => Some(Token::decode(text)?),
     };
+    let asked = asked_revision(options)?;
     let snapshot = match &token {
+        Some(_) if asked.is_some_and(|revision| revision > 0) => {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
         Some(token) => at_token(newest, pages, token, now)?,
-        None => at_revision(newest, pages, options, now)?,
+        None => at_revision(newest, pages, asked, options, now)?,
     };
     let page = page(&snapshot, request, token.as_ref())?;
     if !page.continue_token.is_empty() {
@@ -53,10 +61,11 @@ fn at_token(
 fn at_revision(
     newest: &Snapshot,
     pages: &Pages,
+    asked: Option<u64>,
     options: &Options,
     now: Timestamp,
 ) -> Result<Snapshot, Status> {
-    let Some(asked) = asked_revision(options)? else { return Ok(newest.clone()) };
+    let Some(asked) = asked else { return Ok(newest.clone()) };
     if asked > newest.revision() {
         return Err(too_large_revision(asked, newest.revision()));
     }
@@ -72,32 +81,37 @@ fn at_revision(
     pages.at(asked, now).ok_or_else(too_old)
 }
 
+fn invalid(field: &str, why: &str) -> Status {
+    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {why}");
+    Status::failure(422, "Invalid", message)
+}
+
+/// 422 for an option that does not go with the others.
+pub(crate) fn forbidden(field: &str, why: &str) -> Status {
+    invalid(field, &format!("Forbidden: {why}"))
+}
+
 /// The revision in the query, after checking that it goes with the rest of it.
 pub(crate) fn asked_revision(options: &Options) -> Result<Option<u64>, Status> {
-    let invalid = |field: &str, why: &str| {
-        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {why}");
-        Err(Status::failure(422, "Invalid", message))
-    };
-    let forbidden = |field: &str, why: &str| invalid(field, &format!("Forbidden: {why}"));
     let revision = options.resource_version.as_str();
     if !options.resource_version_match.is_empty() {
         if revision.is_empty() && options.send_initial_events.is_none() {
             let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-            return forbidden("resourceVersionMatch", why);
+            return Err(forbidden("resourceVersionMatch", why));
         }
         if !options.continue_token.is_empty() {
             let why = "resourceVersionMatch is forbidden when continue is provided";
-            return forbidden("resourceVersionMatch", why);
+            return Err(forbidden("resourceVersionMatch", why));
         }
         if options.resource_version_match == "Exact" && revision == "0" {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            return forbidden("resourceVersionMatch", why);
+            return Err(forbidden("resourceVersionMatch", why));
         }
         let other = options.resource_version_match.as_str();
         if !matches!(other, "Exact" | "NotOlderThan") {
             let supported = "supported values: \"Exact\", \"NotOlderThan\", \"\"";
             let why = format!("Unsupported value: \"{other}\": {supported}");
-            return invalid("resourceVersionMatch", &why);
+            return Err(invalid("resourceVersionMatch", &why));
         }
     }
     match revision {

@@ -10,7 +10,7 @@ use coracle_store::{Event, Snapshot, Store, Watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::request::Request;
-use crate::verbs::list::{asked_revision, select};
+use crate::verbs::list::{asked_revision, forbidden, select};
 use crate::verbs::selectors::Selection;
 
 /// How often a quiet watch says where it is.
@@ -149,18 +149,14 @@ fn existing(snapshot: &Snapshot, request: &Request) -> Result<VecDeque<Frame>, S
 
 fn check_initial_events(request: &Request) -> Result<(), Status> {
     let options = &request.options;
-    let invalid = |field: &str, why: &str| {
-        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: Forbidden: {why}");
-        Err(Status::failure(422, "Invalid", message))
-    };
     if options.send_initial_events.is_some() && options.resource_version_match != "NotOlderThan" {
         let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-        return invalid("resourceVersionMatch", why);
+        return Err(forbidden("resourceVersionMatch", why));
     }
     if options.send_initial_events.is_none() && !options.resource_version_match.is_empty() {
         let why =
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-        return invalid("resourceVersionMatch", why);
+        return Err(forbidden("resourceVersionMatch", why));
     }
     Ok(())
 }
