@@ -235,6 +235,12 @@ fn a_finalizer_holds_an_object_until_it_is_taken_away() {
     held["metadata"]["finalizers"] = json!([]);
     api.update("configmaps", held).unwrap();
     assert_eq!(api.get("configmaps", "a").unwrap_err().code, 404);
+    let mut body = config("b");
+    body["metadata"]["finalizers"] = json!(["orphan", "mine"]);
+    let refused = api.create("configmaps", "default", body).unwrap_err();
+    let why = "metadata.finalizers[1]: Invalid value: \"mine\": name is neither a standard \
+               finalizer name nor is it fully qualified";
+    assert!(refused.message.ends_with(why), "{}", refused.message);
 }
 
 #[test]

@@ -4,7 +4,12 @@ use coracle_api::kind::NameRule;
 use coracle_api::{FieldError, Kind, custom_validation, names, validation};
 use serde_json::{Value, json};
 
-use crate::verbs::{Part, create, text};
+use crate::verbs::{Part, create, delete, text};
+
+/// Finalizers without a domain.
+const STANDARD_FINALIZERS: &[&str] = &["kubernetes", delete::ORPHAN, delete::FOREGROUND];
+/// Groups of upstream's other servers, which take any name for a finalizer, as custom resources do.
+const EXTENSIONS: &[&str] = &["apiextensions.k8s.io", "apiregistration.k8s.io"];
 
 /// What is wrong with a new object.
 pub(crate) fn of_new(kind: &Kind, value: &Value) -> Vec<FieldError> {
@@ -45,7 +50,7 @@ fn metadata(kind: &Kind, value: &Value) -> Vec<FieldError> {
     errors.extend(validation::labels(&fields["labels"], "metadata.labels"));
     errors.extend(validation::annotations(&fields["annotations"], "metadata.annotations"));
     errors.extend(owners(&fields["ownerReferences"]));
-    errors.extend(finalizers(&fields["finalizers"]));
+    errors.extend(finalizers(kind, &fields["finalizers"]));
     errors
 }
 
@@ -109,13 +114,21 @@ fn owners(owners: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn finalizers(finalizers: &Value) -> Vec<FieldError> {
+fn finalizers(kind: &Kind, finalizers: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     let all = finalizers.as_array().into_iter().flatten().filter_map(Value::as_str);
-    let errors = |name: &str| {
+    for (at, name) in all.enumerate() {
         let wrong = |why| FieldError::invalid("metadata.finalizers", &json!(name), why);
-        names::qualified_name(name).into_iter().map(wrong).collect::<Vec<_>>()
-    };
-    all.flat_map(errors).collect()
+        errors.extend(names::qualified_name(name).into_iter().map(wrong));
+        let is_known = name.contains('/') || STANDARD_FINALIZERS.contains(&name);
+        let is_core = kind.types.is_none() && !EXTENSIONS.contains(&&*kind.group);
+        if is_core && !is_known {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            let path = format!("metadata.finalizers[{at}]");
+            errors.push(FieldError::invalid(path, &json!(name), why));
+        }
+    }
+    errors
 }
 
 /// Who is going cannot be held by anyone new.
