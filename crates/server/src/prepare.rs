@@ -130,6 +130,9 @@ pub fn prepare(
     if let Some(part) = Part::of(&request.subresource) {
         return match request.verb {
             Verb::Update | Verb::Patch if part == Part::EphemeralContainers => Err(no_debugging()),
+            Verb::Create if request.kind.plural == "bindings" => {
+                subresources::binding_of_its_own(snapshot, request, env)
+            }
             Verb::Create if part == Part::Whole => verbs::create::prepare(snapshot, request, env),
             Verb::Update => verbs::update::prepare(snapshot, request, part, env),
             Verb::Patch => verbs::patch::prepare(snapshot, request, part, env),

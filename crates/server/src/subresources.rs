@@ -14,6 +14,7 @@ use crate::source::rfc3339;
 use crate::verbs::delete::DeleteOptions;
 use crate::verbs::{delete, existing, map_at, text};
 
+const BINDING: &str = "io.k8s.api.core.v1.Binding";
 /// How many pods a budget may remember as being evicted.
 const DISRUPTED_MAX: usize = 2000;
 /// When to try an eviction again, in seconds.
@@ -29,7 +30,7 @@ pub(crate) fn binding(
     request: &Request,
     env: &WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let body = content::other(request, "io.k8s.api.core.v1.Binding")?;
+    let body = content::other(request, BINDING)?;
     let node = text(&body, "/target/name");
     if node.is_empty() {
         return Err(Status::bad_request("target.name: Required value"));
@@ -46,6 +47,24 @@ pub(crate) fn binding(
     let mut prepared = Prepared::answered(success());
     prepared.writes = vec![Write::put(object, Expect::Revision(pod.revision()))];
     Ok(prepared)
+}
+
+/// `bindings`, as schedulers once wrote it: the Binding has the name of its pod.
+pub(crate) fn binding_of_its_own(
+    snapshot: &Snapshot,
+    request: &Request,
+    env: &WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    let body = content::other(request, BINDING)?;
+    let pods = env.kinds.resource("", "v1", "pods").cloned();
+    let request = Request {
+        kind: pods.ok_or_else(Status::no_such_path)?,
+        name: text(&body, "/metadata/name").to_owned(),
+        subresource: "binding".into(),
+        body: Body::Object(body),
+        ..request.clone()
+    };
+    binding(snapshot, &request, env)
 }
 
 fn refuse_binding(request: &Request, pod: &Object, body: &Value) -> Result<(), Status> {

@@ -314,6 +314,21 @@ fn what_is_applied_need_not_say_what_the_object_has() {
 }
 
 #[test]
+fn a_binding_binds_the_pod_of_its_name() {
+    let api = Harness::new();
+    api.create("serviceaccounts", "default", json!({"metadata": {"name": "default"}})).unwrap();
+    let pod =
+        json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "i"}]}});
+    api.create("pods", "default", pod).unwrap();
+    let binding =
+        |name: &str| json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "n"}});
+    api.create("bindings", "default", binding("a")).unwrap();
+    assert_eq!(api.get("pods", "a").unwrap()["spec"]["nodeName"], "n");
+    let missing = api.create("bindings", "default", binding("b")).unwrap_err();
+    assert_eq!(missing.message, "pods \"b\" not found");
+}
+
+#[test]
 fn a_dry_run_answers_and_stores_nothing() {
     let api = Harness::new();
     let mut request = api.request(Verb::Create, "configmaps", "default", "");
