@@ -4,6 +4,7 @@
 //! Objects that come here have their types checked and their defaults set.
 
 mod access;
+mod certificate;
 mod config;
 mod container;
 mod cursor;
@@ -24,6 +25,7 @@ pub use access::{
     priority_class_update, role, role_binding, role_binding_update, runtime_class,
     runtime_class_update,
 };
+pub use certificate::{certificate_signing_request, certificate_signing_request_status};
 pub use config::{config_map, config_map_update, secret, secret_update};
 pub use endpoints::{endpoint_slice, endpoint_slice_update, endpoints};
 pub use parts::{annotations, labels};

@@ -329,6 +329,36 @@ fn a_binding_binds_the_pod_of_its_name() {
 }
 
 #[test]
+fn a_certificate_request_says_who_asks_and_keeps_what_was_decided() {
+    let api = Harness::new();
+    let csrs = "certificatesigningrequests";
+    let body = json!({"metadata": {"name": "a"}, "spec": {"request": "eA==", "username": "root",
+        "signerName": "example.com/s", "usages": ["client auth"]}});
+    let made = api.create(csrs, "", body).unwrap();
+    assert_eq!(made["spec"]["username"], "test");
+    let write = |subresource: &str, conditions: Value| {
+        let mut csr = made.clone();
+        csr["metadata"]["resourceVersion"] = Value::Null;
+        csr["spec"]["signerName"] = "example.com/other".into();
+        csr["status"] = json!({"conditions": conditions});
+        let mut request = api.request(Verb::Update, csrs, "", "a");
+        (request.subresource, request.body) = (subresource.into(), Body::Object(csr));
+        api.call(request).map(object)
+    };
+    assert_eq!(write("", Value::Null).unwrap(), made);
+    let approved = json!({"type": "Approved", "status": "True"});
+    let denied = json!({"type": "Denied", "status": "True"});
+    assert_eq!(write("status", json!([approved])).unwrap()["status"]["conditions"], Value::Null);
+    let granted = write("approval", json!([approved])).unwrap();
+    let since = &granted["status"]["conditions"][0]["lastTransitionTime"];
+    assert_eq!(since, "2026-01-01T00:00:00Z");
+    let both = write("approval", json!([approved, denied])).unwrap_err();
+    assert!(both.message.ends_with("mutually exclusive"), "{}", both.message);
+    let none = write("approval", json!([])).unwrap_err();
+    assert!(none.message.ends_with("a condition of type \"Approved\""), "{}", none.message);
+}
+
+#[test]
 fn a_dry_run_answers_and_stores_nothing() {
     let api = Harness::new();
     let mut request = api.request(Verb::Create, "configmaps", "default", "");

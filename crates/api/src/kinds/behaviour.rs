@@ -32,6 +32,9 @@ pub(super) fn attach(kind: &mut Kind) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             strategy.prepare_update = |new, _| custom::accept(new);
         }
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            strategy.validate_status = validation::certificate_signing_request_status;
+        }
         ("events.k8s.io", "events") => strategy.validate_create = validation::named_event_create,
         ("apps", "statefulsets") => {
             strategy.validate_create = validation::stateful_set_create;
@@ -72,6 +75,9 @@ fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
         ("batch", "cronjobs") => (v::cron_job, any),
         ("batch", "jobs") => (v::job, v::job_update),
         ("events.k8s.io", "events") => (v::named_event, v::named_event_update),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            (v::certificate_signing_request, any)
+        }
         ("coordination.k8s.io", "leases") => (v::lease, any),
         ("discovery.k8s.io", "endpointslices") => (v::endpoint_slice, v::endpoint_slice_update),
         ("node.k8s.io", "runtimeclasses") => (v::runtime_class, v::runtime_class_update),

@@ -1,6 +1,7 @@
 //! Admission: what the server adds to a write and what it refuses, before and after the verb.
 //! Functions in a list, each pure.
 
+mod certificates;
 mod defaults;
 mod definitions;
 mod limits;
@@ -101,6 +102,7 @@ const MUTATING: &[Mutate] = &[
     runtime_classes::apply,
     defaults::ingress_class,
     services::allocate,
+    certificates::settle,
 ];
 
 /// In upstream's order.

@@ -10,6 +10,8 @@ pub mod tokens;
 
 pub use authorize::{Action, authorize};
 
+use serde_json::{Value, json};
+
 use crate::request::User;
 
 /// May do everything, whatever the rules say.
@@ -38,6 +40,22 @@ impl User {
             groups: vec![MASTERS.into(), AUTHENTICATED.into()],
             ..Self::default()
         }
+    }
+
+    /// As `authentication.k8s.io/v1.UserInfo`.
+    #[must_use]
+    pub fn info(&self) -> Value {
+        let mut info = json!({"username": self.name});
+        if !self.uid.is_empty() {
+            info["uid"] = self.uid.clone().into();
+        }
+        if !self.groups.is_empty() {
+            info["groups"] = json!(self.groups);
+        }
+        if !self.extra.is_empty() {
+            info["extra"] = json!(self.extra);
+        }
+        info
     }
 
     /// Whether the user is in `group`.

@@ -36,7 +36,7 @@ pub(crate) fn answer(
         body["metadata"] = json!({"creationTimestamp": null});
     }
     body["status"] = match &*kind.plural {
-        "selfsubjectreviews" => json!({"userInfo": user_info(&request.user)}),
+        "selfsubjectreviews" => json!({"userInfo": request.user.info()}),
         "selfsubjectaccessreviews" => access(facts, &request.user, &body["spec"])?,
         "selfsubjectrulesreviews" => rules(facts, &request.user, text(&body, "/spec/namespace")),
         "subjectaccessreviews" => access(facts, &subject(&body["spec"])?, &body["spec"])?,
@@ -51,20 +51,6 @@ pub(crate) fn answer(
         _ => return Err(Status::no_such_path()),
     };
     Ok(body)
-}
-
-fn user_info(user: &User) -> Value {
-    let mut info = json!({"username": user.name});
-    if !user.uid.is_empty() {
-        info["uid"] = user.uid.clone().into();
-    }
-    if !user.groups.is_empty() {
-        info["groups"] = json!(user.groups);
-    }
-    if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
-    }
-    info
 }
 
 fn subject(spec: &Value) -> Result<User, Status> {
@@ -164,7 +150,7 @@ fn token(facts: &Facts<'_>, spec: &Value) -> Result<Value, Status> {
     let tokens = facts.tokens.ok_or_else(|| Status::internal("there are no tokens here"))?;
     Ok(match tokens.verify(facts.snapshot, token, &audiences, facts.now) {
         Ok((user, audiences)) => {
-            json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
+            json!({"authenticated": true, "user": user.info(), "audiences": audiences})
         }
         Err(error) => json!({"error": error.to_string(), "user": {}}),
     })

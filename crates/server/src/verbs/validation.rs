@@ -24,13 +24,15 @@ pub(crate) fn of_new(kind: &Kind, value: &Value) -> Vec<FieldError> {
 pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = new_finalizers(new, old);
     match part {
-        Part::Status => errors.extend((kind.strategy.validate_status)(new, old)),
+        Part::Status | Part::Approval => {
+            errors.extend((kind.strategy.validate_status)(new, old));
+        }
         Part::Whole | Part::Scale => {
             errors.extend((kind.strategy.validate)(new));
             errors.extend((kind.strategy.validate_update)(new, old));
         }
         Part::EphemeralContainers | Part::Resize => errors.extend((kind.strategy.validate)(new)),
-        Part::Finalize | Part::Approval => {}
+        Part::Finalize => {}
     }
     errors.extend(by_definition(kind, new));
     errors.extend(metadata(kind, new));
