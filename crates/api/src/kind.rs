@@ -327,6 +327,8 @@ pub struct Strategy {
     pub unconditional_update: bool,
     /// Whether PUT on a missing name creates.
     pub create_on_update: bool,
+    /// Whether dependents stay when a deletion does not say what becomes of them.
+    pub orphans_dependents: bool,
     /// How `metadata.name` is checked on create.
     pub name: NameRule,
 }
@@ -361,6 +363,7 @@ impl Strategy {
         grace_period: None,
         unconditional_update: true,
         create_on_update: false,
+        orphans_dependents: false,
         name: NameRule::DnsSubdomain,
     };
 }

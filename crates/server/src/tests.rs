@@ -250,6 +250,17 @@ fn propagation_becomes_a_finalizer_for_the_garbage_collector() {
     let options = json!({"propagationPolicy": "Foreground"});
     let held = object(api.delete("configmaps", "a", options).unwrap());
     assert_eq!(held["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    let labels = json!({"a": "b"});
+    let template = json!({"metadata": {"labels": labels}, "spec": {
+        "containers": [{"name": "a", "image": "i"}]}});
+    let body =
+        json!({"metadata": {"name": "a"}, "spec": {"selector": labels, "template": template}});
+    api.create("replicationcontrollers", "default", body).unwrap();
+    let held = object(api.delete("replicationcontrollers", "a", json!({})).unwrap());
+    assert_eq!(held["metadata"]["finalizers"], json!(["orphan"]));
+    let options = json!({"propagationPolicy": "Background"});
+    api.delete("replicationcontrollers", "a", options).unwrap();
+    assert_eq!(api.get("replicationcontrollers", "a").unwrap_err().code, 404);
     let uid = json!({"preconditions": {"uid": "other"}});
     assert_eq!(api.delete("configmaps", "a", uid).unwrap_err().code, 409);
 }

@@ -190,6 +190,7 @@ fn core() -> Vec<Kind> {
             .scale()
             .status()
             .counted()
+            .orphans()
             .select(&[("status.replicas", "/status/replicas")]),
         namespaced("ResourceQuota", "resourcequotas").short(&["quota"]).status(),
         namespaced("Secret", "secrets").select(&[("type", "/type")]),
@@ -298,6 +299,7 @@ fn batch() -> Vec<Kind> {
             .all()
             .status()
             .counted()
+            .orphans()
             .select(&[("status.successful", "/status/succeeded")]),
     ]
 }
@@ -495,6 +497,10 @@ trait Row: Sized {
 
     fn put_creates(self) -> Kind {
         self.edit(|kind| kind.strategy.create_on_update = true)
+    }
+
+    fn orphans(self) -> Kind {
+        self.edit(|kind| kind.strategy.orphans_dependents = true)
     }
 }
 

@@ -243,7 +243,7 @@ enum Step {
 
 fn decide(kind: &Kind, options: &DeleteOptions, old: &Object, now: coracle_api::Timestamp) -> Step {
     let grace = grace_period(kind, options, old);
-    let finalizers = finalizers_after(options, old);
+    let finalizers = finalizers_after(kind, options, old);
     let waits = grace > 0 || !finalizers.is_empty() || held_by_spec(kind, old);
     if !waits {
         return Step::Remove;
@@ -305,11 +305,13 @@ fn held_by_spec(kind: &Kind, old: &Object) -> bool {
 
 /// The finalizers that a deletion with these options leaves: the garbage collector's own come and
 /// go with the policy.
-fn finalizers_after(options: &DeleteOptions, old: &Object) -> Vec<String> {
+fn finalizers_after(kind: &Kind, options: &DeleteOptions, old: &Object) -> Vec<String> {
     let mut finalizers = old.metadata().finalizers.clone();
+    let is_told = finalizers.iter().any(|name| name == FOREGROUND || name == ORPHAN);
     let wanted = match options.propagation_policy.as_str() {
         "Foreground" => Some(FOREGROUND),
         "Orphan" => Some(ORPHAN),
+        "" if kind.strategy.orphans_dependents && !is_told => Some(ORPHAN),
         "" => return finalizers,
         _ => None,
     };
