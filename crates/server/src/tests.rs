@@ -201,6 +201,37 @@ fn a_scale_changes_the_number_of_replicas_alone() {
 }
 
 #[test]
+fn who_applies_a_scale_owns_the_number_of_replicas() {
+    let api = Harness::new();
+    let apply = |subresource: &str, manager: &str, configuration: &Value, force| {
+        let bytes = configuration.to_string().into_bytes().into();
+        let mut request = api.request(Verb::Patch, "statefulsets", "default", "a");
+        request.subresource = subresource.into();
+        request.body = Body::Encoded(Content::ApplyPatch, bytes);
+        request.options.field_manager = manager.into();
+        request.options.force = force;
+        api.call(request).map(object)
+    };
+    let mut set = stateful_set("a");
+    set["apiVersion"] = "apps/v1".into();
+    set["kind"] = "StatefulSet".into();
+    apply("", "chart", &set, false).unwrap();
+    let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
+        "metadata": {"name": "a"}, "spec": {"replicas": 3}});
+    let conflict = "conflict with \"chart\": .spec.replicas";
+    let refused = apply("scale", "scaler", &scale, false).unwrap_err();
+    assert!(refused.message.ends_with(conflict), "{}", refused.message);
+    apply("scale", "scaler", &scale, true).unwrap();
+    let refused = apply("", "chart", &set, false).unwrap_err();
+    assert!(refused.message.contains(".spec.replicas"), "{}", refused.message);
+    let entries = api.get("statefulsets", "a").unwrap()["metadata"]["managedFields"].clone();
+    let of_scale = entries.as_array().unwrap().iter().find(|entry| entry["subresource"] == "scale");
+    let of_scale = of_scale.unwrap();
+    assert_eq!((&of_scale["manager"], &of_scale["operation"]), (&json!("scaler"), &json!("Apply")));
+    assert_eq!(of_scale["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+}
+
+#[test]
 fn a_missing_namespace_and_a_taken_name_are_refused() {
     let api = Harness::new();
     let missing = api.create("configmaps", "nowhere", config("a")).unwrap_err();
