@@ -9,6 +9,7 @@ use coracle_store::{Expect, Store};
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
+use crate::request::FieldValidation;
 use crate::{Answer, Api, Body, Cluster, Content, Kinds, Options, Reply, Request, Source, User};
 
 /// A clock that stands still, and seeds that count.
@@ -353,6 +354,33 @@ fn what_is_applied_need_not_say_what_the_object_has() {
     api.delete("events", "a", json!({})).unwrap();
     let refused = apply(labels).unwrap_err();
     assert!(refused.message.contains("eventTime: Required value"), "{}", refused.message);
+}
+
+#[test]
+fn a_proxy_does_not_answer_with_the_object_it_should_reach() {
+    let api = Harness::new();
+    let service = json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
+    api.create("services", "default", service).unwrap();
+    let mut request = api.request(Verb::Get, "services", "default", "a");
+    request.subresource = "proxy".into();
+    assert_eq!(api.call(request).unwrap_err().code, 405);
+}
+
+#[test]
+fn what_a_json_patch_says_beside_its_operations_is_told() {
+    let api = Harness::new();
+    api.create("configmaps", "default", config("a")).unwrap();
+    let patch = |strictness: FieldValidation| {
+        let bytes = br#"[{"op": "add", "path": "/data/b", "value": "1", "value": "2", "to": "c"}]"#;
+        let body = Body::Encoded(Content::JsonPatch, bytes.as_slice().into());
+        let mut request = api.request(Verb::Patch, "configmaps", "default", "a");
+        request.options.field_validation = strictness;
+        api.call(Request { body, ..request })
+    };
+    let odd = ["json patch duplicate field \"[0].value\"", "json patch unknown field \"[0].to\""];
+    assert_eq!(patch(FieldValidation::Warn).unwrap().warnings, odd);
+    let refused = patch(FieldValidation::Strict).unwrap_err();
+    assert!(refused.code == 400 && refused.message.ends_with(&odd.join(", ")), "{refused:?}");
 }
 
 #[test]
@@ -704,40 +732,6 @@ fn a_choice_of_node_is_no_new_generation() {
     let bound = api.get("pods", "a").unwrap();
     assert_eq!(bound["spec"]["nodeName"], "n");
     assert_eq!(bound["metadata"]["generation"], 1);
-}
-
-#[test]
-fn a_runtime_class_says_what_its_pods_cost_and_where_they_run() {
-    let api = with_accounts();
-    let class = json!({"metadata": {"name": "own"}, "handler": "runc",
-        "overhead": {"podFixed": {"cpu": "10m"}},
-        "scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "t"}]}});
-    api.create("runtimeclasses", "", class).unwrap();
-    let made = |more: Value| api.create("pods", "default", pod("a", more));
-    let refused = |more: Value| made(more).unwrap_err().message;
-    assert_eq!(
-        refused(json!({"runtimeClassName": "none"})),
-        "pods \"a\" is forbidden: pod rejected: RuntimeClass \"none\" not found"
-    );
-    assert_eq!(
-        refused(json!({"overhead": {"cpu": "10m"}})),
-        "pods \"a\" is forbidden: pod rejected: Pod Overhead set without corresponding \
-         RuntimeClass defined Overhead"
-    );
-    assert_eq!(
-        refused(json!({"runtimeClassName": "own", "overhead": {"cpu": "20m"}})),
-        "pods \"a\" is forbidden: pod rejected: Pod's Overhead doesn't match RuntimeClass's \
-         defined Overhead"
-    );
-    assert_eq!(
-        refused(json!({"runtimeClassName": "own", "nodeSelector": {"a": "c"}})),
-        "pods \"a\" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[a] = b; \
-         pod.spec.nodeSelector[a] = c"
-    );
-    let made = made(json!({"runtimeClassName": "own", "nodeSelector": {"x": "y"}})).unwrap();
-    assert_eq!(made["spec"]["overhead"], json!({"cpu": "10m"}));
-    assert_eq!(made["spec"]["nodeSelector"], json!({"a": "b", "x": "y"}));
-    assert_eq!(made["spec"]["tolerations"].as_array().unwrap().last().unwrap()["key"], "t");
 }
 
 #[test]

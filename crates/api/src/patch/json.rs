@@ -10,6 +10,9 @@ const OPERATIONS_MAX: usize = 10_000;
 /// The most that `copy` may add, in bytes of JSON: a patch of some lines must not make gigabytes.
 const COPIED_MAX: usize = 3 * 1024 * 1024;
 
+/// What an operation has.
+const FIELDS: [&str; 4] = ["op", "from", "path", "value"];
+
 /// A list of operations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JsonPatch {
@@ -45,6 +48,18 @@ impl JsonPatch {
         }
         let operations = items.iter().map(Operation::parse).collect::<Result<_, _>>()?;
         Ok(Self { operations })
+    }
+
+    /// Fields of the operations that nobody knows, as warnings: `unknown field "[0].paths"`.
+    #[must_use]
+    pub fn unknown_fields(patch: &Value) -> Vec<String> {
+        let items = patch.as_array().into_iter().flatten().enumerate();
+        let of_item = |(at, item): (usize, &Value)| {
+            let names = item.as_object().into_iter().flat_map(|map| map.keys());
+            let unknown = names.filter(|name| !FIELDS.contains(&name.as_str()));
+            unknown.map(|name| format!("unknown field \"[{at}].{name}\"")).collect::<Vec<_>>()
+        };
+        items.flat_map(of_item).collect()
     }
 
     /// The patched `document`.

@@ -29,7 +29,11 @@ pub fn prepare(
     let Body::Encoded(content, bytes) = &request.body else {
         return Err(Status::bad_request("a patch must say of which type it is"));
     };
-    let patch = content::decode(*content, bytes)?;
+    let mut patch = content::decode(*content, bytes)?;
+    if *content == Content::JsonPatch {
+        patch.warnings.extend(JsonPatch::unknown_fields(&patch.value));
+        patch.warnings.iter_mut().for_each(|warning| warning.insert_str(0, "json patch "));
+    }
     if *content == Content::ApplyPatch {
         return applied(snapshot, request, part, patch, env);
     }
