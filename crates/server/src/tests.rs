@@ -352,8 +352,14 @@ fn what_is_applied_need_not_say_what_the_object_has() {
         "metadata": {"name": "a", "labels": {"x": "y"}}});
     assert_eq!(object(apply(labels.clone()).unwrap())["metadata"]["labels"]["x"], "y");
     api.delete("events", "a", json!({})).unwrap();
-    let refused = apply(labels).unwrap_err();
+    let refused = apply(labels.clone()).unwrap_err();
     assert!(refused.message.contains("eventTime: Required value"), "{}", refused.message);
+    let mut that = labels;
+    that["eventTime"] = "2026-01-01T00:00:00.000000Z".into();
+    that["metadata"]["uid"] = "1".into();
+    let refused = apply(that).unwrap_err();
+    assert!(refused.message.contains("uid mismatch"), "{}", refused.message);
+    assert_eq!(refused.code, 409);
 }
 
 #[test]

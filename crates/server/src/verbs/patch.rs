@@ -127,12 +127,27 @@ fn applied(
     let decoded = Decoded { value: merged, warnings: decoded.warnings };
     let decoded = content::checked(request, decoded)?;
     match old {
-        None => create::new_object(snapshot, request, decoded, true, env),
+        None => {
+            refuse_uid(request, &decoded.value)?;
+            create::new_object(snapshot, request, decoded, true, env)
+        }
         Some(old) => {
             let change = Change { decoded, is_applied: true, is_patch: true };
             update::replace(snapshot, request, part, old, change, env)
         }
     }
+}
+
+/// Who says which object is meant does not want another of its name.
+fn refuse_uid(request: &Request, value: &Value) -> Result<(), Status> {
+    let uid = text(value, "/metadata/uid");
+    if uid.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+    );
+    Err(Status::conflict(&request.kind, &request.name, why))
 }
 
 /// A Scale that is applied, as what it means for the object that it scales.
