@@ -298,7 +298,7 @@ impl Server {
         parts: &mut Parts,
     ) -> Result<Response, Status> {
         let snapshot = self.api.snapshot();
-        let creates = ResourceRef { verb: "create", ..resource.clone() };
+        let creates = ResourceRef { verb: "create".into(), ..resource.clone() };
         authorize(&snapshot, user, &Action::Resource(creates))?;
         let call = self.call(&snapshot, resource)?;
         match resource.subresource.as_str() {

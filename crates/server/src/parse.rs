@@ -2,6 +2,7 @@
 
 use std::num::{IntErrorKind, ParseIntError};
 
+use coracle_api::kind::Text;
 use coracle_api::kinds::Kinds;
 use coracle_api::{Cause, Kind, Status, Verb};
 use http::Method;
@@ -24,8 +25,9 @@ pub enum Route {
 /// A resource as a URL names it, and the verb as RBAC names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceRef {
-    /// `get`, `list`, `watch`, `create`…; empty for a method that means nothing here.
-    pub verb: &'static str,
+    /// `get`, `list`, `watch`, `create`…, or what a review asks about; empty for a method that means
+    /// nothing here.
+    pub verb: Text,
     /// Empty for core.
     pub group: String,
     /// `v1`
@@ -59,7 +61,7 @@ pub fn route(method: &Method, path: &str, query: &Query) -> Route {
     let mut resource = place(rest);
     resource.group = group.to_owned();
     resource.version = version.to_owned();
-    resource.verb = verb(method, &resource, query);
+    resource.verb = verb(method, &resource, query).into();
     Route::Resource(resource)
 }
 
@@ -425,7 +427,7 @@ mod tests {
             let (path, query) = url.split_once('?').unwrap_or((url, ""));
             let it = resource(method, path, query);
             let found =
-                [it.verb, &it.group, &it.namespace, &it.resource, &it.name, &it.subresource];
+                [&*it.verb, &it.group, &it.namespace, &it.resource, &it.name, &it.subresource];
             assert_eq!(found, expected, "{url}");
         };
         check(Method::GET, "/api/v1/pods", ["list", "", "", "pods", "", ""]);

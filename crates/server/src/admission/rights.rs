@@ -85,7 +85,7 @@ fn rules_of(attributes: &Attributes<'_>, plural: &str, role: &str) -> Vec<Policy
 
 fn may(attributes: &Attributes<'_>, verb: &'static str, (plural, name): (&str, &str)) -> bool {
     let action = Action::Resource(ResourceRef {
-        verb,
+        verb: verb.into(),
         group: "rbac.authorization.k8s.io".into(),
         version: "v1".into(),
         namespace: attributes.request.namespace.clone(),

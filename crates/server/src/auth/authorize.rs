@@ -79,14 +79,14 @@ fn node_may(snapshot: &Snapshot, user: &User, action: &Action) -> bool {
     if !user.is_in("system:nodes") {
         return false;
     }
-    let reads = matches!(resource.verb, "get" | "list" | "watch");
+    let reads = matches!(&*resource.verb, "get" | "list" | "watch");
     let of = (resource.group.as_str(), resource.resource.as_str());
     match of {
         ("", "nodes") => reads || (resource.name == node || resource.verb == "create"),
         ("", "services") | ("storage.k8s.io" | "node.k8s.io", _) => reads,
         ("coordination.k8s.io", "leases") => resource.namespace == "kube-node-lease",
         ("", "events") | ("events.k8s.io", "events") => {
-            matches!(resource.verb, "create" | "patch" | "update")
+            matches!(&*resource.verb, "create" | "patch" | "update")
         }
         ("", "pods") => may_touch_pod(snapshot, node, resource, reads),
         ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts") => {

@@ -47,7 +47,7 @@ pub(crate) fn user(snapshot: &Snapshot, user: User, headers: &HeaderMap) -> Resu
 }
 
 fn impersonation() -> ResourceRef {
-    ResourceRef { verb: "impersonate", version: "v1".into(), ..ResourceRef::default() }
+    ResourceRef { verb: "impersonate".into(), version: "v1".into(), ..ResourceRef::default() }
 }
 
 fn target(account: Option<(&str, &str)>, name: &str) -> ResourceRef {

@@ -145,7 +145,7 @@ fn has(list: Option<&[String]>, wanted: &str) -> bool {
 }
 
 fn covers(rule: &PolicyRule, action: &crate::parse::ResourceRef) -> bool {
-    has(Some(&rule.verbs), action.verb)
+    has(Some(&rule.verbs), &action.verb)
         && has(rule.api_groups.as_deref(), &action.group)
         && covers_resource(rule.resources.as_deref().unwrap_or_default(), action)
         && rule
@@ -230,7 +230,7 @@ mod tests {
         let (group, resource) = resource.split_once('/').unwrap();
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         Action::Resource(ResourceRef {
-            verb,
+            verb: verb.into(),
             group: group.into(),
             namespace: namespace.into(),
             resource: resource.into(),
