@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::{Status, Timestamp};
+use coracle_api::{FieldError, Status, Timestamp};
 use coracle_store::Snapshot;
 use serde_json::{Value, json};
 
@@ -35,17 +35,19 @@ pub(crate) fn answer(
     if !body["metadata"].is_object() {
         body["metadata"] = json!({"creationTimestamp": null});
     }
+    let errors = wrong(&kind.plural, &request.namespace, &body["spec"]);
+    if !errors.is_empty() {
+        return Err(Status::invalid(kind, "", &errors));
+    }
     body["status"] = match &*kind.plural {
         "selfsubjectreviews" => json!({"userInfo": request.user.info()}),
-        "selfsubjectaccessreviews" => access(facts, &request.user, &body["spec"])?,
-        "selfsubjectrulesreviews" => rules(facts, &request.user, text(&body, "/spec/namespace")),
-        "subjectaccessreviews" => access(facts, &subject(&body["spec"])?, &body["spec"])?,
-        "localsubjectaccessreviews" => {
-            if text(&body, "/spec/resourceAttributes/namespace") != request.namespace {
-                let why = "spec.resourceAttributes.namespace must match metadata.namespace";
-                return Err(Status::bad_request(why));
-            }
-            access(facts, &subject(&body["spec"])?, &body["spec"])?
+        "selfsubjectaccessreviews" => access(facts, &request.user, &body["spec"]),
+        "selfsubjectrulesreviews" => match text(&body, "/spec/namespace") {
+            "" => return Err(Status::bad_request("no namespace on request")),
+            namespace => rules(facts, &request.user, namespace),
+        },
+        "subjectaccessreviews" | "localsubjectaccessreviews" => {
+            access(facts, &subject(&body["spec"]), &body["spec"])
         }
         "tokenreviews" => token(facts, &body["spec"])?,
         _ => return Err(Status::no_such_path()),
@@ -53,35 +55,61 @@ pub(crate) fn answer(
     Ok(body)
 }
 
-fn subject(spec: &Value) -> Result<User, Status> {
+/// What is wrong with the question of an access review.
+fn wrong(plural: &str, namespace: &str, spec: &Value) -> Vec<FieldError> {
+    let invalid = |field: &str, value: &Value, why: &str| {
+        vec![FieldError::invalid(format!("spec.{field}"), value, why)]
+    };
+    if !plural.ends_with("subjectaccessreviews") {
+        return Vec::new();
+    }
+    let (asked, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let mut errors = match (asked.is_null(), path.is_null()) {
+        (false, false) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            invalid("nonResourceAttributes", path, why)
+        }
+        (true, true) => {
+            let why =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            invalid("resourceAttributes", path, why)
+        }
+        _ => Vec::new(),
+    };
+    let is_anybody = text(spec, "/user").is_empty() && spec["groups"].is_null();
+    if plural != "selfsubjectaccessreviews" && is_anybody {
+        let why = "at least one of user or group must be specified";
+        errors.extend(invalid("user", &json!(""), why));
+    }
+    if plural == "localsubjectaccessreviews" {
+        if !path.is_null() {
+            let why = "disallowed on this kind of request";
+            errors.extend(invalid("nonResourceAttributes", path, why));
+        } else if text(asked, "/namespace") != namespace {
+            let why = "must match metadata.namespace";
+            errors.extend(invalid("resourceAttributes.namespace", &asked["namespace"], why));
+        }
+    }
+    errors
+}
+
+fn subject(spec: &Value) -> User {
     let groups: Vec<String> = serde_json::from_value(spec["groups"].clone()).unwrap_or_default();
     let extra: BTreeMap<String, Vec<String>> =
         serde_json::from_value(spec["extra"].clone()).unwrap_or_default();
-    let name = text(spec, "/user").to_owned();
-    if name.is_empty() && groups.is_empty() {
-        return Err(Status::bad_request(
-            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
-        ));
-    }
-    Ok(User { name, uid: text(spec, "/uid").to_owned(), groups, extra })
+    User { name: text(spec, "/user").to_owned(), uid: text(spec, "/uid").to_owned(), groups, extra }
 }
 
 /// `SubjectAccessReviewStatus`.
-fn access(facts: &Facts<'_>, user: &User, spec: &Value) -> Result<Value, Status> {
+fn access(facts: &Facts<'_>, user: &User, spec: &Value) -> Value {
     let action = match (&spec["resourceAttributes"], &spec["nonResourceAttributes"]) {
-        (Value::Null, Value::Null) => {
-            return Err(Status::bad_request(
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            ));
-        }
         (Value::Null, path) => Action::Path {
             verb: text(path, "/verb").to_owned(),
             path: text(path, "/path").to_owned(),
         },
         (asked, _) => Action::Resource(resource(asked)),
     };
-    let allowed = is_allowed(facts.snapshot, user, &action);
-    Ok(json!({"allowed": allowed}))
+    json!({"allowed": is_allowed(facts.snapshot, user, &action)})
 }
 
 fn resource(asked: &Value) -> ResourceRef {
@@ -144,5 +172,40 @@ mod tests {
     fn a_verb_that_no_request_has_is_asked_about_as_it_stands() {
         let asked = resource(&json!({"verb": "sync", "group": "example.com", "resource": "boats"}));
         assert_eq!((&*asked.verb, &*asked.resource), ("sync", "boats"));
+    }
+
+    #[test]
+    fn a_question_that_is_none_is_refused_in_upstreams_words() {
+        let (pods, path) = (json!({"namespace": "a"}), json!({"path": "/"}));
+        let subject = "subjectaccessreviews";
+        for (plural, spec, errors) in [
+            (subject, json!({"user": "u", "resourceAttributes": pods}), vec![]),
+            (
+                subject,
+                json!({"resourceAttributes": pods, "nonResourceAttributes": path}),
+                vec![
+                    "spec.nonResourceAttributes: Invalid value: {\"path\":\"/\"}: cannot be specified in combination with resourceAttributes",
+                    "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+                ],
+            ),
+            (
+                "selfsubjectaccessreviews",
+                json!({}),
+                vec![
+                    "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                ],
+            ),
+            (
+                "localsubjectaccessreviews",
+                json!({"user": "u", "resourceAttributes": pods}),
+                vec![
+                    "spec.resourceAttributes.namespace: Invalid value: \"a\": must match metadata.namespace",
+                ],
+            ),
+        ] {
+            let found: Vec<String> =
+                wrong(plural, "b", &spec).iter().map(ToString::to_string).collect();
+            assert_eq!(found, errors, "{plural}");
+        }
     }
 }
