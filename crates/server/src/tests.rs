@@ -363,16 +363,6 @@ fn what_is_applied_need_not_say_what_the_object_has() {
 }
 
 #[test]
-fn a_proxy_does_not_answer_with_the_object_it_should_reach() {
-    let api = Harness::new();
-    let service = json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
-    api.create("services", "default", service).unwrap();
-    let mut request = api.request(Verb::Get, "services", "default", "a");
-    request.subresource = "proxy".into();
-    assert_eq!(api.call(request).unwrap_err().code, 405);
-}
-
-#[test]
 fn what_a_json_patch_says_beside_its_operations_is_told() {
     let api = Harness::new();
     api.create("configmaps", "default", config("a")).unwrap();
