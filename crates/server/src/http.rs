@@ -262,9 +262,9 @@ impl Server {
         let kinds = self.api.kinds();
         let (kind, verb) = resource.resolve(&kinds)?;
         if resource.subresource == "proxy" {
-            let (node, snapshot) = (&**self.node()?, self.api.snapshot());
+            let snapshot = self.api.snapshot();
             let chance = Entropy::new(self.api.source().seed()).number();
-            return proxy::serve(node, &snapshot, resource, chance, parts, body).await;
+            return proxy::serve(self.call(&snapshot, resource)?, chance, parts, body).await;
         }
         if kind.plural == "pods" && kind.group.is_empty() {
             match resource.subresource.as_str() {
@@ -310,9 +310,9 @@ impl Server {
     fn call<'a>(
         &'a self,
         snapshot: &'a Snapshot,
-        pod: &'a ResourceRef,
+        resource: &'a ResourceRef,
     ) -> Result<Call<'a>, Status> {
-        Ok(Call { node: self.node()?, snapshot, pod, stopping: self.stopping.subscribe() })
+        Ok(Call { node: self.node()?, snapshot, resource, stopping: self.stopping.subscribe() })
     }
 
     fn node(&self) -> Result<&Arc<dyn NodeStreams>, Status> {

@@ -33,11 +33,11 @@ pub(crate) async fn serve(
     now: Timestamp,
     parts: &mut Parts,
 ) -> Result<Response, Status> {
-    let object = pods::find(call.snapshot, call.pod)?;
+    let object = pods::find(call.snapshot, call.resource)?;
     let mut options = options(query, now)?;
     options.container = pods::container(object, &options.container)?;
-    pods::placed(call.snapshot, call.pod)?;
-    let chunks = call.node.logs(&call.pod.namespace, &call.pod.name, options).await?;
+    pods::placed(call.snapshot, call.resource)?;
+    let chunks = call.node.logs(&call.resource.namespace, &call.resource.name, options).await?;
     if websocket::is_asked_for(&parts.headers) {
         return websocket::upgrade(parts, &PROTOCOLS, call.stopping, |socket, protocol| {
             tell(socket, protocol, chunks)

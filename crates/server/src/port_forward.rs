@@ -37,7 +37,7 @@ const INPUT: usize = 64;
 /// # Errors
 /// 404 without the pod, 400 when it does not run or when the request is no upgrade.
 pub(crate) fn serve(call: Call<'_>, parts: &mut Parts) -> Result<Response, Status> {
-    let pod = pods::placed(call.snapshot, call.pod)?;
+    let pod = pods::placed(call.snapshot, call.resource)?;
     let phase = pod.str_at("/status/phase").unwrap_or_default();
     if phase != "Running" {
         let why = "unable to forward port because pod is not running";
@@ -45,8 +45,8 @@ pub(crate) fn serve(call: Call<'_>, parts: &mut Parts) -> Result<Response, Statu
     }
     let target = Arc::new(Target {
         node: Arc::clone(call.node),
-        namespace: call.pod.namespace.clone(),
-        pod: call.pod.name.clone(),
+        namespace: call.resource.namespace.clone(),
+        pod: call.resource.name.clone(),
         uid: pod.metadata().uid.clone(),
     });
     websocket::upgrade(parts, &[PROTOCOL], call.stopping, |socket, _| run(socket, target))

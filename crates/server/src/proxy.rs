@@ -5,18 +5,20 @@
 
 use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
+use futures_util::StreamExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, BodyStream, Empty, StreamBody};
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
 
-use crate::http::Response;
+use crate::http::{Body, Response, stopped};
 use crate::parse::ResourceRef;
 use crate::pods;
-use crate::streaming::NodeStreams;
+use crate::streaming::Call;
 
 /// Headers that are about one connection alone, or that we have answered.
 const OWN_HEADERS: &[&str] = &[
@@ -53,16 +55,15 @@ struct Target {
 /// # Errors
 /// 404 without the pod or Service, 400 for a name that is none, 503 when nothing answers there.
 pub(crate) async fn serve(
-    node: &dyn NodeStreams,
-    snapshot: &Snapshot,
-    resource: &ResourceRef,
+    call: Call<'_>,
     chance: u64,
     parts: &mut Parts,
     body: Incoming,
 ) -> Result<Response, Status> {
+    let resource = call.resource;
     let target = match resource.resource.as_str() {
-        "pods" => pod(snapshot, resource)?,
-        "services" => service(snapshot, resource, chance)?,
+        "pods" => pod(call.snapshot, resource)?,
+        "services" => service(call.snapshot, resource, chance)?,
         // A node serves nothing of its own.
         _ => return Err(Status::no_such_path()),
     };
@@ -81,7 +82,7 @@ pub(crate) async fn serve(
     let host = host(parts);
     *request.headers_mut() = forwarded(&parts.headers, &path, host.as_ref());
     let client = parts.extensions.remove::<OnUpgrade>();
-    let stream = node.reach(&resource.namespace, &target.pod, target.port, target.tls).await?;
+    let stream = call.node.reach(&resource.namespace, &target.pod, target.port, target.tls).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     tokio::spawn(async move {
@@ -104,7 +105,16 @@ pub(crate) async fn serve(
     {
         *location = here;
     }
-    Ok(response.map(BodyExt::boxed_unsync))
+    Ok(response.map(|body| until_stopped(body, call.stopping)))
+}
+
+/// A body without a known end does not keep a server from stopping.
+fn until_stopped(body: Incoming, mut stopping: watch::Receiver<bool>) -> Body {
+    if body.size_hint().exact().is_some() {
+        return body.boxed_unsync();
+    }
+    let frames = BodyStream::new(body).take_until(async move { stopped(&mut stopping).await });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 fn unreachable(error: hyper::Error) -> Status {

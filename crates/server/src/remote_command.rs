@@ -32,19 +32,19 @@ const QUEUE: usize = 8;
 /// # Errors
 /// 404 without the pod, 400 for options that do not fit or when it is no upgrade.
 pub(crate) fn serve(call: Call<'_>, query: &Query, parts: &mut Parts) -> Result<Response, Status> {
-    let object = pods::find(call.snapshot, call.pod)?;
+    let object = pods::find(call.snapshot, call.resource)?;
     let mut options = options(query);
     options.container = pods::container(object, &options.container)?;
-    pods::placed(call.snapshot, call.pod)?;
+    pods::placed(call.snapshot, call.resource)?;
     if !options.stdin && !options.stdout && !options.stderr {
         let why = "you must specify at least 1 of stdin, stdout, stderr";
         return Err(Status::bad_request(why));
     }
     let target = Target {
         node: Arc::clone(call.node),
-        namespace: call.pod.namespace.clone(),
-        pod: call.pod.name.clone(),
-        attaches: call.pod.subresource == "attach",
+        namespace: call.resource.namespace.clone(),
+        pod: call.resource.name.clone(),
+        attaches: call.resource.subresource == "attach",
         options,
     };
     websocket::upgrade(parts, &channels::PROTOCOLS, call.stopping, |socket, name| {

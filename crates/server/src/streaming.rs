@@ -124,7 +124,7 @@ pub struct Session {
 pub(crate) struct Call<'a> {
     pub(crate) node: &'a Arc<dyn NodeStreams>,
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) pod: &'a ResourceRef,
+    pub(crate) resource: &'a ResourceRef,
     /// True once the server is to stop; streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -98,6 +98,22 @@ async fn redirects_lead_back_and_the_root_has_a_slash() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_ends_what_has_no_end() {
+    let world = world().await;
+    let (port, _requests) = server("HTTP/1.1 200 OK\r\n\r\nhi").await;
+    let request = format!("GET /api/v1/namespaces/default/pods/web:{port}/proxy/");
+    let (mut stream, head) = world.send("admin", "system:masters", &request, &[]).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let mut chunk = [0; 7];
+    within(stream.read_exact(&mut chunk)).await.unwrap();
+    assert_eq!(&chunk, b"2\r\nhi\r\n");
+    world.stop().await;
+    let mut rest = String::new();
+    within(stream.read_to_string(&mut rest)).await.unwrap();
+    assert_eq!(rest, "0\r\n\r\n", "the client is told that this was all");
+}
+
+#[tokio::test]
 async fn what_cannot_be_reached_is_said() {
     let world = world().await;
     service(&world, 1).await;

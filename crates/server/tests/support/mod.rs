@@ -174,7 +174,8 @@ impl World {
     }
 
     /// Sends a request; the head of the answer, and where the rest comes.
-    async fn send(
+    /// Sends a request; what comes after the head of the answer is still to be read.
+    pub async fn send(
         &self,
         user: &str,
         group: &str,
