@@ -117,20 +117,17 @@ fn taint(node: &Object, now: Timestamp) -> Option<Write> {
         taint["effect"] == "NoSchedule"
             && [NOT_READY, UNREACHABLE, UNSCHEDULABLE].iter().any(|key| taint["key"] == *key)
     };
+    let added = json!(crate::rfc3339(now));
     let mut taints: Vec<_> = old.iter().filter(|taint| !is_ours(taint)).cloned().collect();
     for (key, effect) in wanted.iter().copied().chain(cordon) {
         let there = old.iter().find(|taint| taint["key"] == key && taint["effect"] == effect);
-        let added = crate::rfc3339(now);
         let fresh = || json!({"key": key, "effect": effect, "timeAdded": added});
         taints.push(there.cloned().unwrap_or_else(fresh));
     }
     // Somebody's taint counts from when it is seen.
     let undated =
         |taint: &&mut Value| taint["effect"] == "NoExecute" && taint["timeAdded"].is_null();
-    taints
-        .iter_mut()
-        .filter(undated)
-        .for_each(|taint| taint["timeAdded"] = crate::rfc3339(now).into());
+    taints.iter_mut().filter(undated).for_each(|taint| taint["timeAdded"] = added.clone());
     let path = ["spec", "taints"];
     (taints != old).then(|| Write::Update(json::with(node, &path, Value::Array(taints))))
 }

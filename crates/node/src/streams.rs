@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::context::Context;
 use crate::dial;
 use crate::logs;
-use crate::pods::PodId;
+use crate::pods::{PodId, is_on_host};
 use crate::tasks::blocking;
 
 /// How long a connection to a pod's port may take.
@@ -213,7 +213,8 @@ impl NodeStreams for Streams {
         let pod = self.pod(namespace, name)?;
         let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
         // A status says what somebody wrote into it.
-        let ip = ip.filter(|ip: &Ipv4Addr| self.0.pod_cidr.contains(ip));
+        let (pods, node) = (self.0.pod_cidr, self.0.link.node_ip);
+        let ip = ip.filter(|ip: &Ipv4Addr| pods.contains(ip) || is_on_host(&pod) && *ip == node);
         let ip = ip.ok_or_else(|| Status::bad_request("address not allowed"))?;
         let address = SocketAddr::from((ip, port));
         let refused = |why| {

@@ -435,6 +435,7 @@ fn a_pod_in_the_nodes_network_has_the_nodes_address() {
         let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {address} 8088");
         let (_, text) = world.exec("client", &ask).await;
         assert!(text.ends_with("hello"), "{text}");
+        world.streams().reach("default", "node-web", 8088, false).await.unwrap();
         world.delete("pods", "node-web", json!({})).await.unwrap();
         world.until_gone("pods", "node-web").await;
     });

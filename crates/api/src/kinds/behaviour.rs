@@ -74,12 +74,12 @@ fn checks_of(group: &str, plural: &str) -> Option<(Check, CheckChange)> {
         ("apps", "statefulsets") => (v::stateful_set, v::stateful_set_update),
         ("batch", "cronjobs") => (v::cron_job, any),
         ("batch", "jobs") => (v::job, v::job_update),
-        ("events.k8s.io", "events") => (v::named_event, v::named_event_update),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             (v::certificate_signing_request, any)
         }
         ("coordination.k8s.io", "leases") => (v::lease, any),
         ("discovery.k8s.io", "endpointslices") => (v::endpoint_slice, v::endpoint_slice_update),
+        ("events.k8s.io", "events") => (v::named_event, v::named_event_update),
         ("node.k8s.io", "runtimeclasses") => (v::runtime_class, v::runtime_class_update),
         ("policy", "poddisruptionbudgets") => (v::disruption_budget, any),
         ("rbac.authorization.k8s.io", "clusterrolebindings") => {

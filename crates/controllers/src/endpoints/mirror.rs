@@ -7,8 +7,8 @@ use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Map, Value, json};
 
-use super::slices::{self, ENDPOINTS_MAX, MANAGED_BY, SERVICE_NAME};
-use super::{SERVICES, selects};
+use super::slices::{self, ENDPOINTS_MAX};
+use super::{SERVICES, pairs};
 use crate::plan::Plan;
 use crate::table::{Controller, itself};
 use crate::{Context, json};
@@ -45,7 +45,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
     };
     let service = snapshot.find(SERVICES, &key.namespace, &key.name);
     let skips = endpoints.metadata().labels.get(SKIP).is_some_and(|skips| skips == "true");
-    let is_mirrored = service.is_some_and(|service| !selects(service)) && !skips;
+    let is_mirrored = service.is_some_and(|service| pairs(service).is_none()) && !skips;
     let wanted = if is_mirrored { mirrored(endpoints) } else { Vec::new() };
     Plan { writes: slices::reconcile(snapshot, endpoints, MANAGER, wanted), ..Plan::default() }
 }
@@ -85,24 +85,12 @@ fn endpoint(address: &Value, ready: bool) -> Value {
 fn slice(endpoints: &Object, family: &str, chunk: &[Value], ports: &Value) -> Value {
     let metadata = endpoints.metadata();
     let text = |(k, v): (&String, &String)| (k.clone(), json!(v));
-    let mut labels: Map<_, _> = metadata.labels.iter().map(text).collect();
-    labels.insert(SERVICE_NAME.into(), json!(metadata.name));
-    labels.insert(MANAGED_BY.into(), json!(MANAGER));
+    let labels = metadata.labels.iter().map(text).collect();
     let mut annotations: Map<_, _> = metadata.annotations.iter().map(text).collect();
     annotations.remove(LAST_APPLIED);
-    let mut slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "generateName": format!("{}-", metadata.name),
-            "namespace": metadata.namespace,
-            "labels": labels,
-            "ownerReferences": [json::controller_reference(endpoints)],
-        },
-        "addressType": family,
-        "endpoints": chunk,
-        "ports": ports.as_array().into_iter().flatten().map(named).collect::<Vec<_>>(),
-    });
+    let ports = ports.as_array().into_iter().flatten().map(named).collect();
+    let by = (endpoints, MANAGER);
+    let mut slice = slices::slice_of(by, labels, family, chunk.to_vec(), ports);
     if !annotations.is_empty() {
         slice["metadata"]["annotations"] = annotations.into();
     }

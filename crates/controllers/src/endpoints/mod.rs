@@ -12,7 +12,7 @@ mod tests;
 
 use coracle_api::{Key, Object, Selector};
 use coracle_store::{Event, Snapshot};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub(crate) use self::mirror::CONTROLLER as ENDPOINT_MIRROR;
 pub(crate) use self::plain::CONTROLLER as ENDPOINTS;
@@ -23,15 +23,15 @@ const SERVICES: &str = "services";
 /// The selector of a Service; `None` when it has none and its endpoints are somebody else's.
 fn selector(service: &Object) -> Option<Selector> {
     let is_external = service.str_at("/spec/type") == Some("ExternalName");
-    let pairs = service.value()["spec"]["selector"].as_object().filter(|_| !is_external)?;
+    let pairs = pairs(service).filter(|_| !is_external)?;
     let text = |(k, v): (&String, &Value)| (k.clone(), v.as_str().unwrap_or_default().to_owned());
     let labels: Vec<_> = pairs.iter().map(text).collect();
-    (!labels.is_empty()).then(|| Selector::from_labels(labels.iter().map(|(k, v)| (k, v))))
+    Some(Selector::from_labels(labels.iter().map(|(k, v)| (k, v))))
 }
 
-/// Whether a Service names pods, of whatever type it is.
-fn selects(service: &Object) -> bool {
-    service.value()["spec"]["selector"].as_object().is_some_and(|pairs| !pairs.is_empty())
+/// The labels by which a Service names pods, of whatever type it is; `None` when it names none.
+fn pairs(service: &Object) -> Option<&Map<String, Value>> {
+    service.value()["spec"]["selector"].as_object().filter(|pairs| !pairs.is_empty())
 }
 
 /// The Services that select the pod, or did before the write.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::backends::{Backend, Backends, Port};
 use super::{SERVICES, services_of_pod};
@@ -14,8 +14,8 @@ use crate::table::{Controller, itself};
 use crate::{Context, json};
 
 pub(super) const RESOURCE: &str = "endpointslices.discovery.k8s.io";
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Endpoints in a slice.
 pub(super) const ENDPOINTS_MAX: usize = 100;
@@ -108,11 +108,23 @@ fn slices(backends: &Backends) -> Vec<Value> {
 }
 
 fn slice(backends: &Backends, ports: &[Port], chunk: &[&Backend]) -> Value {
-    let metadata = backends.service.metadata();
-    let mut labels = backends.labels();
+    let endpoints = chunk.iter().map(|it| endpoint(it, backends.publishes_not_ready)).collect();
+    let ports = ports.iter().map(|port| port.to_json(true)).collect();
+    let by = (&*backends.service, MANAGER);
+    slice_of(by, backends.labels(), "IPv4", endpoints, ports)
+}
+
+/// A slice of the Service that has its owner's name, by `manager`.
+pub(super) fn slice_of(
+    (owner, manager): (&Object, &str),
+    mut labels: Map<String, Value>,
+    family: &str,
+    endpoints: Vec<Value>,
+    ports: Vec<Value>,
+) -> Value {
+    let metadata = owner.metadata();
     labels.insert(SERVICE_NAME.into(), json!(metadata.name));
-    labels.insert(MANAGED_BY.into(), json!(MANAGER));
-    let endpoint = |backend: &&Backend| endpoint(backend, backends.publishes_not_ready);
+    labels.insert(MANAGED_BY.into(), json!(manager));
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -120,11 +132,11 @@ fn slice(backends: &Backends, ports: &[Port], chunk: &[&Backend]) -> Value {
             "generateName": format!("{}-", metadata.name),
             "namespace": metadata.namespace,
             "labels": labels,
-            "ownerReferences": [json::controller_reference(&backends.service)],
+            "ownerReferences": [json::controller_reference(owner)],
         },
-        "addressType": "IPv4",
-        "endpoints": chunk.iter().map(endpoint).collect::<Vec<_>>(),
-        "ports": ports.iter().map(|port| port.to_json(true)).collect::<Vec<_>>(),
+        "addressType": family,
+        "endpoints": endpoints,
+        "ports": ports,
     })
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::observed::Rejection;
 use super::spec;
+use crate::pods::is_on_host;
 
 /// What the node has for pods.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +64,7 @@ fn predicate(name: &str, message: &str) -> Rejection {
 type HostPort<'a> = (i32, &'a str, &'a str);
 
 fn host_ports(pod: &Pod) -> Vec<HostPort<'_>> {
-    let on_host = spec::spec(pod).host_network == Some(true);
+    let on_host = is_on_host(pod);
     let ports = |container| ports_of(container, on_host);
     spec::containers(pod).iter().flat_map(ports).collect()
 }

@@ -9,7 +9,7 @@ use coracle_runtime::{
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext, VolumeMount};
 
 use super::env::Env;
-use super::{ContainerError, PodId, resources};
+use super::{ContainerError, PodId, is_on_host, resources};
 use crate::images::Image;
 
 /// Annotations under which the runtime keeps what the planner must know again after a restart.
@@ -56,7 +56,7 @@ pub(crate) fn sandbox_spec(
     let id = PodId::of(pod);
     let spec = pod.spec.clone().unwrap_or_default();
     let sysctls = spec.security_context.and_then(|it| it.sysctls).unwrap_or_default();
-    let host_network = spec.host_network == Some(true);
+    let host_network = is_on_host(pod);
     SandboxSpec {
         hostname,
         pod_uid: id.uid,

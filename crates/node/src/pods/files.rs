@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::is_on_host;
+
 /// Longest host name.
 const HOSTNAME_MAX: usize = 63;
 
@@ -36,10 +38,6 @@ pub(crate) fn shown_hostname(pod: &Pod, domain: &str, machine: &str) -> String {
     }
     let as_fqdn = pod.spec.as_ref().and_then(|spec| spec.set_hostname_as_fqdn) == Some(true);
     fqdn(pod, domain).filter(|_| as_fqdn).unwrap_or_else(|| hostname(pod))
-}
-
-fn is_on_host(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
 }
 
 /// `/etc/hosts`: on the host's network, the `host`'s own.

@@ -20,6 +20,11 @@ pub(crate) fn containers(pod: &Pod) -> Vec<&Container> {
     init.chain(spec.into_iter().flat_map(|spec| &spec.containers)).collect()
 }
 
+/// Whether the pod is in the node's network, not in one of its own.
+pub(crate) fn is_on_host(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
+}
+
 /// The pod's own name, namespace and UID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PodId {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{Message, Worker};
 use crate::planner::{Note, ProbeKind, Step};
 use crate::pods::container::{kept, sandbox_spec};
-use crate::pods::{files, runtime_class};
+use crate::pods::{files, is_on_host, runtime_class};
 use crate::probe;
 use crate::stop::stop_signal;
 use crate::tasks::blocking;
@@ -120,7 +120,7 @@ impl Worker {
     async fn try_sandbox(&mut self, number: u32) -> Result<Option<Ipv4Addr>, String> {
         let context = self.context.clone();
         runtime_class::check(&self.pod, &context.client.api.snapshot())?;
-        let on_host = self.pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+        let on_host = is_on_host(&self.pod);
         let ip = match on_host {
             true => context.link.node_ip,
             false => context

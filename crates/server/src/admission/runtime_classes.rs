@@ -69,8 +69,9 @@ fn merge_node_selector(pod: &mut Value, wanted: &Value) -> Result<(), String> {
 }
 
 fn merge_tolerations(pod: &mut Value, more: &Value) {
+    let Some(more) = more.as_array() else { return };
     let mut all = pod["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
-    for toleration in more.as_array().into_iter().flatten() {
+    for toleration in more {
         if !all.contains(toleration) {
             all.push(toleration.clone());
         }
