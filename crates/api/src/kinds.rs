@@ -7,6 +7,8 @@
 mod behaviour;
 mod convert;
 pub mod custom;
+pub mod discovery;
+pub mod kind;
 mod table;
 
 use std::borrow::Cow;

@@ -1,45 +1,41 @@
 //! What an object is: the table of kinds, metadata, selectors, quantities, defaults, validation,
 //! patches, printer columns, schema and wire errors. Pure: no I/O, no clock, no randomness.
+//!
+//! A folder a subject: [`kinds`] the table, [`object`] one object and how it is found, [`schema`]
+//! its shape, [`write`] what happens to it when it is written, [`text`] what its strings mean,
+//! [`print`] what `kubectl get` shows.
 
-pub mod addresses;
-pub mod custom_validation;
-pub mod defaults;
-pub mod discovery;
-pub mod field;
-pub mod field_selector;
-pub mod int_or_string;
-mod json_bytes;
-pub mod key;
-pub mod kind;
 pub mod kinds;
-pub mod managed_fields;
-pub mod metadata;
-pub mod names;
 pub mod object;
-pub mod openapi;
-pub mod patch;
 pub mod print;
-pub mod protobuf;
-pub mod quantity;
-pub mod quota;
-pub mod revision;
 pub mod schema;
-pub mod selector;
-mod selector_text;
-pub mod semantic;
 pub mod status;
-pub mod structural;
-pub mod sysctls;
-pub mod validation;
+pub mod text;
+pub mod write;
 
-pub use field::{FieldError, FieldErrorKind};
-pub use field_selector::FieldSelector;
 pub use jiff::Timestamp;
-pub use key::{Key, RESOURCE_SEPARATOR};
-pub use kind::{Kind, Scope, Stored, Strategy, Subresource, Verb};
-pub use kinds::Kinds;
-pub use metadata::{Metadata, OwnerReference};
-pub use object::{MalformedObject, Object};
-pub use quantity::Quantity;
-pub use selector::Selector;
+pub use kinds::{
+    Kinds, discovery,
+    kind::{self, Kind, Scope, Stored, Strategy, Subresource, Verb},
+};
+pub use object::{
+    MalformedObject, Object, field_selector,
+    field_selector::FieldSelector,
+    key::{self, Key, RESOURCE_SEPARATOR},
+    metadata::{self, Metadata, OwnerReference},
+    revision,
+    selector::{self, Selector},
+    semantic,
+};
+pub use schema::{custom_validation, openapi, protobuf, structural};
 pub use status::{Cause, Status};
+pub use text::{
+    addresses, int_or_string, names,
+    quantity::{self, Quantity},
+    sysctls,
+};
+pub use write::{
+    defaults,
+    field::{self, FieldError, FieldErrorKind},
+    managed_fields, patch, quota, validation,
+};

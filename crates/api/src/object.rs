@@ -1,5 +1,14 @@
 //! One version of one object: a JSON map with its metadata parsed and its bytes kept beside it.
 
+pub mod field_selector;
+mod json_bytes;
+pub mod key;
+pub mod metadata;
+pub mod revision;
+pub mod selector;
+mod selector_text;
+pub mod semantic;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +17,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Key, Kind, Metadata, json_bytes};
+use crate::{Key, Kind, Metadata};
 
 /// One immutable version of one object.
 ///

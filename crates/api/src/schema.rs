@@ -4,7 +4,11 @@
 //! those of a CustomResourceDefinition from its own schema. Both are the same types, without the
 //! descriptions: [`definitions`] has the whole text, unpacked when somebody asks for it.
 
+pub mod custom_validation;
+pub mod openapi;
+pub mod protobuf;
 mod source;
+pub mod structural;
 
 use std::collections::HashMap;
 use std::io::Read;

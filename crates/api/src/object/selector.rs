@@ -7,8 +7,8 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use serde_json::{Value, json};
 
+use super::selector_text;
 use crate::names;
-use crate::selector_text;
 
 /// What a requirement asks of a label's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
