@@ -7,7 +7,7 @@ PYTHON := .cache/venv/bin/python
 
 SIM_SEEDS ?= 0..2000
 
-.PHONY: sim build demo demo-clean test test-rust test-apps test-e2e bench lint schema tools images charts clean
+.PHONY: sim build demo demo-clean test test-rust test-apps test-e2e bench fresh lint schema tools images charts clean
 
 build: schema ## The binary, stripped and static: target/x86_64-unknown-linux-gnu/release/coracle
 	$(CARGO) build --release --locked -p coracle
@@ -42,12 +42,12 @@ test-rust: schema
 	$(CARGO) test --workspace --locked
 
 test-apps: tools schema ## app_python, both pages in a browser, both charts without a cluster
-	@scripts/apt-install busybox-static chromium chromium-driver
+	@scripts/apt-install busybox-static iproute2 chromium chromium-driver
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps tests/bench
 
 test-e2e: build tools charts
-	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
+	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs docker-registry
 	@scripts/test-images
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
@@ -78,6 +78,11 @@ bench: $(if $(filter file,$(origin CORACLE)),build) schema tools charts ## One t
 	@scripts/app-images
 	$(CARGO) build --release --locked -p coracle-bench
 	CORACLE=$(abspath $(CORACLE)) RECORD=$(RECORD) $(PYTHON) -m bench $(BENCH)
+
+# `make fresh FRESH=demo` plays a part.
+fresh: ## Plays `make demo` and `make test` of what is committed on a machine that has only what README names
+	@scripts/fresh --forwarding 0 $(FRESH)
+	@scripts/fresh --forwarding 1 $(FRESH)
 
 clean: demo-clean
 	$(CARGO) clean

@@ -43,7 +43,8 @@ def cluster(tmp_path_factory):
 def own_cluster(tmp_path):
     """An engine for one test, which may stop or kill it; on a host network of its own, which can be
     compared with what it was before."""
-    with subprocess.Popen(["unshare", "--net", "sh", "-c", "ip link set lo up; echo up; exec cat"],
+    host = "ip link set lo up; echo 0 >/proc/sys/net/ipv4/ip_forward; echo up; exec cat"
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", host],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as network:
         network.stdout.readline()
         cluster = Cluster(f"own-{os.getpid()}", tmp_path, api_port=7443,

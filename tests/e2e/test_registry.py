@@ -57,7 +57,6 @@ def push(address, name):
 @pytest.fixture
 def registries(tmp_path):
     """Two registries: one open, one with a password; gives how to stop the open one."""
-    subprocess.run([ROOT / "scripts/apt-install", "docker-registry"], check=True)
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     auth = f"auth: {{htpasswd: {{realm: here, path: {tmp_path}/htpasswd}}}}\n"
     running = [serve(OPEN, tmp_path / "open"), serve(CLOSED, tmp_path / "closed", auth)]

@@ -62,20 +62,30 @@ fn root() -> PathBuf {
 
 /// Rust files under `folder`, with their text.
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
-    let mut folders = vec![root().join(folder)];
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let rust = files(&root().join(folder)).into_iter().filter(is_rust);
+    rust.map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path, text)
+    })
+    .collect()
+}
+
+/// All files below `folder`, but for what is built.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            if !path.is_dir() {
+                found.push(path);
+            } else if !path.ends_with("target") && !path.ends_with("__pycache__") {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                files.push((path, text));
             }
         }
     }
-    files
+    found
 }
 
 /// The part of a file before its inline tests.
@@ -206,4 +216,22 @@ fn every_dependency_has_its_line() {
             assert!(reasons.contains(&row), "docs/dependencies.md says nothing about {name}");
         }
     }
+}
+
+/// Tests run on a private host without a way out: what they need is installed by `make` before.
+#[test]
+fn nothing_under_tests_installs() {
+    let installers =
+        ["apt-install", "apt-get", "pip install", "\"pip\"", "npm", "scripts/test-images"];
+    let mut found = Vec::new();
+    for path in files(&root().join("tests")) {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split('#').next().unwrap_or(line);
+            for word in installers.iter().filter(|word| code.contains(*word)) {
+                found.push(format!("{}:{}: `{word}`", shown(&path), number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "a make target installs, not a test:\n{}", found.join("\n"));
 }

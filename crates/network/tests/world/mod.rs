@@ -45,6 +45,8 @@ impl World {
         std::fs::create_dir_all("/run/netns").unwrap();
         std::os::unix::fs::symlink(&outside, "/run/netns/outside").unwrap();
         run("ip link set lo up");
+        // A new namespace forwards if the machine does, as one with Docker or a cluster does.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         run(&format!(
             "ip link add eth0 mtu {MTU} type veth peer name eth0 mtu {MTU} netns outside"
         ));
