@@ -16,10 +16,9 @@ mod show;
 mod up;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
     // A pod's shim is this same program: it must stay tiny, so nothing else is touched before.
-    if arguments.next().is_some_and(|first| first == "shim") {
-        return coracle_runtime::shim::main(arguments);
+    if std::env::args_os().nth(1).is_some_and(|first| first == "shim") {
+        return coracle_runtime::shim::main();
     }
     cli::run()
 }

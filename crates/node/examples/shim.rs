@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    coracle_runtime::shim::main(std::env::args_os().skip(2))
+    coracle_runtime::shim::main()
 }

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::process::ProcessId;
 use crate::{Container, ContainerState, Sandbox, SandboxSpec, SandboxState};
 
+/// The variable by which a shim is told its sandbox's directory.
+pub const SANDBOX_VARIABLE: &str = "CORACLE_SANDBOX";
+
 /// What the names of containers' directories begin with.
 const CONTAINER: &str = "container-";
 

@@ -145,12 +145,17 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Opens a path (`O_PATH`) below `root`, following links as if `root` were `/`.
-pub fn open_in_root(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> io::Result<OwnedFd> {
+/// Opens a path below `root`, following links as if `root` were `/`, and none of the kernel's magic
+/// ones (`/proc/PID/root`).
+pub fn open_in_root(
+    root: BorrowedFd<'_>,
+    path: &std::ffi::CStr,
+    flags: libc::c_int,
+) -> io::Result<OwnedFd> {
     // SAFETY: open_how is plain numbers, for which zero is the default.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT;
+    how.flags = (flags | libc::O_CLOEXEC) as u64;
+    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
     // SAFETY: `path` ends in a NUL and `how` lives until the call returns; its size is passed.
     let fd = check(unsafe {
         libc::syscall(

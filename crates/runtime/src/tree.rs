@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, dev_t, fstat, mkdirat};
 
 use crate::sys;
 
@@ -16,16 +16,50 @@ use crate::sys;
 pub struct Tree(OwnedFd);
 
 impl Tree {
-    /// The tree below an existing directory.
+    /// The tree below an existing directory; anything else is not opened.
     pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self(File::open(root)?.into()))
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self(open(root, flags, Mode::empty())?))
     }
 
     /// What is at `path`, as a descriptor (`O_PATH`) that only names it.
     pub fn find(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open_with(path, OFlag::O_PATH)
+    }
+
+    /// The regular file at `path`, to be read. What a container can put there is not trusted: a
+    /// FIFO would wait for a writer, and a device may do anything when it is opened.
+    pub fn read(&self, path: &Path) -> io::Result<File> {
+        let is_regular = |fd: &OwnedFd| file_type(fd).map(|kind| kind == SFlag::S_IFREG);
+        if is_regular(&self.find(path)?)? {
+            let file = self.open_with(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+            // It may be another one by now.
+            if is_regular(&file)? {
+                return Ok(file.into());
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+
+    /// The character device at `path` if it has this number, to be read and written.
+    pub fn device(&self, path: &Path, number: dev_t) -> io::Result<OwnedFd> {
+        let is_wanted = |fd: &OwnedFd| {
+            Ok::<_, io::Error>(file_type(fd)? == SFlag::S_IFCHR && fstat(fd)?.st_rdev == number)
+        };
+        if is_wanted(&self.find(path)?)? {
+            let device =
+                self.open_with(path, OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK)?;
+            if is_wanted(&device)? {
+                return Ok(device);
+            }
+        }
+        Err(nix::errno::Errno::ENODEV.into())
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let path = CString::new(Path::new("/").join(path).as_os_str().as_bytes())
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        sys::open_in_root(self.0.as_fd(), &path)
+        sys::open_in_root(self.0.as_fd(), &path, flags.bits())
     }
 
     /// The directory at `path`; it and its parents are made when missing.
@@ -69,8 +103,11 @@ impl Tree {
 
 /// Whether it is a directory.
 pub fn is_directory(fd: &OwnedFd) -> io::Result<bool> {
-    let mode = SFlag::from_bits_truncate(fstat(fd)?.st_mode);
-    Ok(mode & SFlag::S_IFMT == SFlag::S_IFDIR)
+    Ok(file_type(fd)? == SFlag::S_IFDIR)
+}
+
+fn file_type(fd: &OwnedFd) -> io::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT)
 }
 
 /// A path by which system calls reach what the descriptor names, and nothing mounted over it since.
@@ -97,5 +134,21 @@ mod tests {
         let error = tree.directory(Path::new("/c/d")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
         assert!(tree.find(Path::new("/none")).is_err());
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read_and_nothing_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        fs::write(root.path().join("file"), "text").unwrap();
+        symlink("/file", root.path().join("link")).unwrap();
+        symlink("/dev/null", root.path().join("out")).unwrap();
+        nix::unistd::mkfifo(&root.path().join("fifo"), Mode::S_IRWXU).unwrap();
+        assert_eq!(io::read_to_string(tree.read(Path::new("/link")).unwrap()).unwrap(), "text");
+        for other in ["fifo", "out", "/", "none"] {
+            assert!(tree.read(Path::new(other)).is_err(), "{other}");
+        }
+        assert!(tree.device(Path::new("fifo"), 0).is_err());
+        assert!(Tree::open(&root.path().join("fifo")).is_err());
     }
 }

@@ -412,6 +412,38 @@ fn volumes_are_mounted_where_the_images_links_lead() {
 }
 
 #[test]
+fn a_volume_lies_over_nothing_of_proc_but_the_machines_figures() {
+    run(async |world| {
+        world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();
+        let mut events = world.shims.events();
+        let (volume, figures) = (world.path("volume"), world.path("figures"));
+        fs::create_dir(&volume).unwrap();
+        fs::write(&figures, "cpu 4711\n").unwrap();
+        std::os::unix::fs::symlink("/proc/sys", world.path("image/link")).unwrap();
+        for (id, source, target, refused) in [
+            ("a", &volume, "/proc/sys", Some("it is inside /proc")),
+            ("b", &volume, "/link/kernel", Some("it is inside /proc")),
+            ("c", &figures, "/proc/self/attr/exec", Some("it is inside /proc")),
+            ("d", &volume, "/proc", Some("it is not of type proc")),
+            ("e", &figures, "/proc/stat", None),
+        ] {
+            let mut spec = world.script(id, "cat /proc/stat");
+            let (source, target) = (source.clone(), target.into());
+            spec.mounts = vec![Mount { source, target, ..Default::default() }];
+            let started = world.shims.start_container("p", &spec).await;
+            match refused {
+                Some(why) => assert!(started.unwrap_err().to_string().contains(why), "{id}"),
+                None => {
+                    started.unwrap();
+                    assert_eq!(exit_code(&ended(&mut events, id).await), 0);
+                    assert_eq!(world.log(id), "cpu 4711\n");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_volume_within_a_volume_is_seen_in_whatever_order_they_come() {
     run(async |world| {
         for name in ["outer", "inner"] {

@@ -142,6 +142,23 @@ fn commands_that_cannot_run_say_why() {
 }
 
 #[test]
+fn nothing_that_a_container_makes_of_its_files_holds_its_shim() {
+    run(async |world| {
+        world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();
+        let script = "rm /etc/passwd /dev/ptmx; mknod /etc/passwd p; mknod /dev/ptmx p; echo made; sleep 1000";
+        world.shims.start_container("p", &world.script("c", script)).await.unwrap();
+        support::until("it is made", async || world.log("c") == "made\n").await;
+        let (code, text) = world.exec("c", &["sh", "-c", "echo $HOME"]).await;
+        assert_eq!((code.unwrap(), text.as_str()), (0, "/\n"));
+        let terminal = ExecSpec { tty: true, ..command(&["true"]) };
+        let error = world.shims.exec("p", "c", &terminal).await.unwrap_err();
+        assert!(error.to_string().contains("take the streams"), "{error}");
+        let (code, _) = world.exec("c", &["true"]).await;
+        assert_eq!(code.unwrap(), 0);
+    });
+}
+
+#[test]
 fn many_commands_at_once_each_get_their_own_answer() {
     run(async |world| {
         sleeper(world).await;

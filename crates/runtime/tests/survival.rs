@@ -249,6 +249,9 @@ fn processes_can_be_shared() {
         world.shims.start_container("p", &world.script("b", "sleep 4712 & wait")).await.unwrap();
         let (_, processes) = world.exec("a", &["ps"]).await;
         assert!(processes.contains("4711") && processes.contains("4712"), "{processes}");
+        let (_, all) = world.exec("a", &["sh", "-c", "cat /proc/*/cmdline /proc/*/environ"]).await;
+        assert!(all.contains("4711"), "{all}");
+        assert!(!all.contains(world.config.state_dir.to_str().unwrap()), "{all}");
         world.shims.signal("p", "b", 9).await.unwrap();
         assert_eq!(exit_code(&ended(&mut events, "b").await), 137);
         // Its children went with it, the other container did not.

@@ -208,9 +208,10 @@ fn user_of(
 ) -> Result<(u32, u32, Vec<u32>), String> {
     let layer = tempfile::tempdir().unwrap();
     fs::create_dir(layer.path().join("etc")).unwrap();
-    let passwd = "root:x:0:0:::\napp:x:1000:1001:::\n";
+    let passwd =
+        "root:x:0:0:::\n1000:x:0:0:::\n7:x:0:0:::\napp:x:1000:1001:::\nlast:x:4294967295:1:::\n";
     fs::write(layer.path().join("etc/passwd"), passwd).unwrap();
-    fs::write(layer.path().join("etc/group"), "staff:x:50:app,x\nweb:x:60:\n").unwrap();
+    fs::write(layer.path().join("etc/group"), "8:x:0:\nstaff:x:50:app,x\nweb:x:60:\n").unwrap();
     let pod = pod(json!({"securityContext": pod_security,
         "containers": [{"name": "c", "securityContext": security}]}));
     let container = &pod.spec.as_ref().unwrap().containers[0];
@@ -234,6 +235,30 @@ fn users_by_name_and_number() {
         user_of(none(), none(), "ghost"),
         Err("unable to find user ghost: no matching entries in passwd file".into())
     );
+}
+
+#[test]
+fn a_number_is_an_id_whatever_names_an_image_has() {
+    let none = || json!({});
+    // The image's database has users of the names "1000" and "7", and a group "8", that are root's.
+    assert_eq!(user_of(none(), none(), "1000"), Ok((1000, 1001, vec![50])));
+    assert_eq!(user_of(none(), none(), "+7:8"), Ok((7, 8, vec![])));
+    assert_eq!(user_of(json!({"runAsUser": 7}), none(), "app"), Ok((7, 0, vec![])));
+    assert_eq!(user_of(json!({"runAsNonRoot": true}), none(), "7"), Ok((7, 0, vec![])));
+}
+
+#[test]
+fn ids_that_would_mean_as_it_is_to_the_kernel_are_refused() {
+    let none = || json!({});
+    for image in ["4294967295", "-1", "7:4294967295", "99999999999999999999"] {
+        let error = user_of(json!({"runAsNonRoot": true}), none(), image).unwrap_err();
+        assert!(error.starts_with("uids and gids must be in range"), "{image}: {error}");
+    }
+    // An entry of that number is none.
+    assert!(user_of(none(), none(), "last").unwrap_err().contains("no matching entries"));
+    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+        assert!(user_of(json!({field: 4_294_967_295_u32}), none(), "").is_err(), "{field}");
+    }
 }
 
 #[test]

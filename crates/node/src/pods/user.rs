@@ -13,6 +13,10 @@ use super::ContainerError;
 /// A user database is not read beyond this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// The highest ID, as upstream's. The highest number of all, `-1`, means "as it is" to the kernel: a
+/// process that is to be that user stays root.
+const ID_MAX: u32 = i32::MAX as u32;
+
 /// The user that every container of the pod is told to run as; `None` when one is told nothing, or
 /// another.
 pub(crate) fn of_all(pod: &Pod) -> Option<u32> {
@@ -40,25 +44,24 @@ pub(crate) fn user(
     let group = own.and_then(|it| it.run_as_group).or(of_pod.and_then(|it| it.run_as_group));
     let not_root = own.and_then(|it| it.run_as_non_root);
     let not_root = not_root.or(of_pod.and_then(|it| it.run_as_non_root)) == Some(true);
-    if not_root {
-        check_not_root(pod, container, wanted, image_user)?;
-    }
     let passwd = image_file(layers, "etc/passwd");
     let groups = image_file(layers, "etc/group");
     let (name, group_name) = image_user.split_once(':').unwrap_or((image_user, ""));
-    let text = wanted.map_or_else(|| name.to_owned(), |id| id.to_string());
-    let found = lookup_user(&text, &passwd)?;
-    let from_image = if group_name.is_empty() || wanted.is_some() {
-        found.gid
-    } else {
-        lookup_group(group_name, &groups)?
+    let who = wanted.map_or_else(|| Who::of_text(name), Who::of_number)?;
+    if not_root && let Some(why) = why_root(wanted, who) {
+        return Err(ContainerError::config(format!("{why} {}", whose(pod, container))));
+    }
+    let found = lookup_user(who, &passwd)?;
+    let from_image = match Who::of_text(group_name)? {
+        _ if group_name.is_empty() || wanted.is_some() => found.gid,
+        who => lookup_group(who, &groups)?,
     };
-    let gid = group.and_then(|id| u32::try_from(id).ok()).unwrap_or(from_image);
+    let gid = group.map_or(Ok(from_image), id)?;
     let more = of_pod
         .into_iter()
         .flat_map(|it| it.supplemental_groups.iter().flatten().copied().chain(it.fs_group));
     let strict = of_pod.and_then(|it| it.supplemental_groups_policy.as_deref()) == Some("Strict");
-    let mut gids: Vec<u32> = more.filter_map(|id| u32::try_from(id).ok()).collect();
+    let mut gids = more.map(id).collect::<Result<Vec<u32>, _>>()?;
     if !strict {
         gids.extend(memberships(&found.name, &groups));
     }
@@ -67,30 +70,59 @@ pub(crate) fn user(
     Ok(User { uid: found.uid, gid, additional_gids: gids })
 }
 
-fn check_not_root(
-    pod: &Pod,
-    container: &Container,
-    wanted: Option<i64>,
-    image_user: &str,
-) -> Result<(), ContainerError> {
+/// A user or group as it was asked for. A number is an ID and never a name, whatever names a database
+/// has: `1000:x:0:0::/:/bin/sh` must not make root of user 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who<'a> {
+    Id(u32),
+    Name(&'a str),
+}
+
+impl<'a> Who<'a> {
+    /// Of an image's `USER`. Nobody is root.
+    fn of_text(text: &'a str) -> Result<Self, ContainerError> {
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        if text.is_empty() {
+            Ok(Self::Id(0))
+        } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            // A number that is none of 64 bits is out of range, too.
+            Self::of_number(text.parse().unwrap_or(i64::MAX))
+        } else {
+            Ok(Self::Name(text))
+        }
+    }
+
+    fn of_number(number: i64) -> Result<Self, ContainerError> {
+        id(number).map(Self::Id)
+    }
+}
+
+fn id(number: i64) -> Result<u32, ContainerError> {
+    let found = u32::try_from(number).ok().filter(|id| *id <= ID_MAX);
+    found.ok_or_else(|| {
+        ContainerError::create(format!("uids and gids must be in range 0-{ID_MAX}, not {number}"))
+    })
+}
+
+/// Why a container that must not be root is, or may be.
+fn why_root(wanted: Option<i64>, who: Who<'_>) -> Option<String> {
+    match (wanted, who) {
+        (Some(_), Who::Id(0)) => Some("container's runAsUser breaks non-root policy".to_owned()),
+        (None, Who::Id(0)) => {
+            Some("container has runAsNonRoot and image will run as root".to_owned())
+        }
+        (_, Who::Id(_)) => None,
+        (_, Who::Name(user)) => Some(format!(
+            "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root"
+        )),
+    }
+}
+
+fn whose(pod: &Pod, container: &Container) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let whose = format!("(pod: \"{name}_{namespace}({uid})\", container: {})", container.name);
-    let user = image_user.split(':').next().unwrap_or_default();
-    let why = match (wanted, user.parse::<u32>()) {
-        (Some(0), _) => "container's runAsUser breaks non-root policy".to_owned(),
-        (Some(_), _) => return Ok(()),
-        (None, Ok(0)) => "container has runAsNonRoot and image will run as root".to_owned(),
-        (None, Ok(_)) => return Ok(()),
-        (None, Err(_)) if user.is_empty() => {
-            "container has runAsNonRoot and image will run as root".to_owned()
-        }
-        (None, Err(_)) => format!(
-            "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root"
-        ),
-    };
-    Err(ContainerError::config(format!("{why} {whose}")))
+    format!("(pod: \"{name}_{namespace}({uid})\", container: {})", container.name)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -100,52 +132,53 @@ struct Found {
     gid: u32,
 }
 
-/// A name must be in the database; a number need not. Nobody is root.
-fn lookup_user(text: &str, passwd: &str) -> Result<Found, ContainerError> {
-    let text = if text.is_empty() { "0" } else { text };
-    let number = text.parse::<u32>().ok();
+/// A name must be in the database; a number need not.
+fn lookup_user(who: Who<'_>, passwd: &str) -> Result<Found, ContainerError> {
     for line in passwd.lines() {
         let fields: Vec<_> = line.split(':').collect();
         let [name, _, uid, gid, ..] = fields[..] else { continue };
-        let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) else { continue };
-        if name == text || number == Some(uid) {
+        let (Some(uid), Some(gid)) = (id_of(uid), id_of(gid)) else { continue };
+        if who == Who::Name(name) || who == Who::Id(uid) {
             return Ok(Found { name: name.to_owned(), uid, gid });
         }
     }
-    match number {
-        Some(uid) => Ok(Found { name: String::new(), uid, gid: 0 }),
-        None => {
-            let why = format!("unable to find user {text}: no matching entries in passwd file");
+    match who {
+        Who::Id(uid) => Ok(Found { name: String::new(), uid, gid: 0 }),
+        Who::Name(name) => {
+            let why = format!("unable to find user {name}: no matching entries in passwd file");
             Err(ContainerError::create(why))
         }
     }
 }
 
-fn lookup_group(text: &str, groups: &str) -> Result<u32, ContainerError> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
+fn lookup_group(who: Who<'_>, groups: &str) -> Result<u32, ContainerError> {
+    let name = match who {
+        Who::Id(gid) => return Ok(gid),
+        Who::Name(name) => name,
+    };
     for line in groups.lines() {
         let fields: Vec<_> = line.split(':').collect();
-        if let [name, _, gid, ..] = fields[..]
-            && name == text
-            && let Ok(gid) = gid.parse()
+        if let [found, _, gid, ..] = fields[..]
+            && found == name
+            && let Some(gid) = id_of(gid)
         {
             return Ok(gid);
         }
     }
-    let why = format!("unable to find group {text}: no matching entries in group file");
+    let why = format!("unable to find group {name}: no matching entries in group file");
     Err(ContainerError::create(why))
+}
+
+/// An ID of a database.
+fn id_of(field: &str) -> Option<u32> {
+    field.parse().ok().filter(|id| *id <= ID_MAX)
 }
 
 fn memberships(user: &str, groups: &str) -> Vec<u32> {
     let member = |line: &str| {
         let fields: Vec<_> = line.split(':').collect();
         let [_, _, gid, members, ..] = fields[..] else { return None };
-        members
-            .split(',')
-            .any(|member| !user.is_empty() && member == user)
-            .then(|| gid.parse().ok())?
+        members.split(',').any(|member| !user.is_empty() && member == user).then(|| id_of(gid))?
     };
     groups.lines().filter_map(member).collect()
 }

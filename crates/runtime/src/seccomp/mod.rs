@@ -6,12 +6,13 @@
 
 mod default;
 mod file;
+mod width;
 
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
 };
 use syscalls::Sysno;
 
@@ -89,7 +90,7 @@ fn collect<'a>(rules: impl Iterator<Item = &'a Rule>) -> Result<Rules, SeccompEr
         if rule.conditions.is_empty() {
             collected.insert(number, Vec::new());
         } else if known != Some(true) {
-            let conditions = rule.conditions.iter().map(Condition::compile);
+            let conditions = rule.conditions.iter().map(|it| it.compile(rule.call));
             let conditions = conditions.collect::<Result<Vec<_>, _>>()?;
             collected.entry(number).or_default().push(SeccompRule::new(conditions)?);
         }
@@ -107,8 +108,8 @@ fn program(
 }
 
 impl Condition {
-    fn compile(&self) -> Result<SeccompCondition, SeccompError> {
-        let (operator, width) = (self.operator.clone(), SeccompCmpArgLen::Qword);
+    fn compile(&self, call: Sysno) -> Result<SeccompCondition, SeccompError> {
+        let (operator, width) = (self.operator.clone(), width::of(call, self.argument));
         Ok(SeccompCondition::new(self.argument, width, operator, self.value)?)
     }
 }
@@ -147,5 +148,51 @@ mod tests {
         assert_eq!(compile(&open).unwrap().len(), 2);
         let closed = Profile { default: SeccompAction::Errno(1), rules };
         assert_eq!(compile(&closed).unwrap().len(), 2);
+    }
+
+    /// What the kernel would answer: an interpreter of the few instructions that filters are made of.
+    fn answer(program: &BpfProgram, call: Sysno, arguments: [u64; 6]) -> u32 {
+        let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        let mut data = [call.id().cast_unsigned(), arch, 0, 0].to_vec();
+        data.extend(arguments.iter().flat_map(|it| [*it as u32, (*it >> 32) as u32]));
+        let (mut at, mut a) = (0, 0_u32);
+        loop {
+            let step = &program[at];
+            let jump = |taken| 1 + usize::from(if taken { step.jt } else { step.jf });
+            at += match step.code {
+                0x20 => (a = data[step.k as usize / 4], 1).1,
+                0x54 => (a &= step.k, 1).1,
+                0x05 => 1 + step.k as usize,
+                0x15 => jump(a == step.k),
+                0x25 => jump(a > step.k),
+                0x35 => jump(a >= step.k),
+                0x06 => return step.k,
+                other => panic!("instruction {other:#x}"),
+            };
+        }
+    }
+
+    fn is_allowed(profile: &Profile, call: Sysno, first: u64) -> bool {
+        const ALLOW: u32 = 0x7fff_0000;
+        let arguments = [first, 1, 0, 0, 0, 0];
+        compile(profile).unwrap().iter().all(|it| answer(it, call, arguments) == ALLOW)
+    }
+
+    #[test]
+    fn arguments_are_compared_as_wide_as_the_kernel_takes_them() {
+        let plain = default_profile(&caps::CapsHashSet::new());
+        let text = br#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["socket"],
+            "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 40, "op": "SCMP_CMP_EQ"}]}]}"#;
+        let own = parse_profile(text, &caps::CapsHashSet::new()).unwrap();
+        for high in [0, 1_u64 << 32, u64::from(u32::MAX) << 32] {
+            for profile in [&plain, &own] {
+                assert!(!is_allowed(profile, Sysno::socket, high | 40), "{high:#x}");
+                assert!(is_allowed(profile, Sysno::socket, high | 2), "{high:#x}");
+            }
+            assert!(is_allowed(&plain, Sysno::personality, high | 8), "{high:#x}");
+            assert!(!is_allowed(&plain, Sysno::clone, high | 0x1000_0000), "{high:#x}");
+        }
+        // A mask of 64 bits stays one.
+        assert_eq!(width::of(Sysno::mount, 3), seccompiler::SeccompCmpArgLen::Qword);
     }
 }

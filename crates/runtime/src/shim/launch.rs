@@ -6,13 +6,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::limits::Limits;
@@ -28,6 +31,13 @@ use crate::{ContainerSpec, ExecSpec, SandboxSpec, StartError, StartErrorKind, mo
 
 /// What the child says last, when all that is left is to become the program.
 const STARTED: &[u8] = b"started";
+
+/// How long a child may take to become its program. A path in a container may lead to a file system
+/// that never answers; the shim has one thread, and others wait for it. Less than an engine waits.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a killed child is waited for. One that hangs in the kernel ends later, or never.
+const DEATH: Duration = Duration::from_secs(2);
 
 /// The number of the only descriptor that a child keeps besides its streams.
 const REPORT: i32 = 3;
@@ -143,7 +153,7 @@ impl Start<'_> {
         // A process that may not be forked is the container's failure: its limits forbid it.
         let pid = forked.map_err(|error| setup(format!("fork: {error}")))?;
         drop((ends, reporter));
-        let outcome = read_report(report).and_then(|()| match terminal {
+        let outcome = read_report(report, PATIENCE).and_then(|()| match terminal {
             None => Ok(streams),
             Some(socket) => Streams::of_terminal(&socket).map_err(failed),
         });
@@ -265,10 +275,21 @@ fn report(reporter: &impl AsFd, error: &StartError) {
 }
 
 /// Waits until the program runs, which closes its end of the report.
-fn read_report(report: io::PipeReader) -> Result<(), Failure> {
-    let mut text = Vec::new();
+fn read_report(report: io::PipeReader, patience: Duration) -> Result<(), Failure> {
+    let failed = |error| Failure::step("wait for the process", error);
+    let (mut text, deadline) = (Vec::new(), Instant::now() + patience);
     let mut report = File::from(OwnedFd::from(report));
-    report.read_to_end(&mut text).map_err(|error| Failure::step("wait for the process", error))?;
+    loop {
+        if !is_readable(report.as_fd(), deadline).map_err(failed)? {
+            let seconds = patience.as_secs();
+            return Err(setup(format!("the process did not become its program in {seconds} s")));
+        }
+        let mut chunk = [0; 4096];
+        match report.read(&mut chunk).map_err(failed)? {
+            0 => break,
+            length => text.extend_from_slice(&chunk[..length]),
+        }
+    }
     if text == STARTED {
         return Ok(());
     }
@@ -282,11 +303,28 @@ fn read_report(report: io::PipeReader) -> Result<(), Failure> {
     }
 }
 
-/// Kills a child and waits for its end: until then its number is nobody else's.
-fn end(pid: i32) -> nix::Result<()> {
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
-    nix::sys::wait::waitpid(pid, None).map(drop)
+/// Waits until something can be read, or the other end is closed; false when it takes too long.
+fn is_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            Ok(0) if left > Duration::ZERO => {}
+            other => return Ok(other? > 0),
+        }
+    }
+}
+
+/// Kills a child and waits a little for its end: until it is waited for, its number is nobody
+/// else's. Who takes longer is reaped when the shim reaps whoever ends.
+fn end(pid: i32) -> io::Result<()> {
+    let process = sys::pidfd_open(pid)?;
+    sys::pidfd_signal(process.as_fd(), libc::SIGKILL)?;
+    if is_readable(process.as_fd(), Instant::now() + DEATH)? {
+        nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None)?;
+    }
+    Ok(())
 }
 
 fn start_error(message: String) -> StartError {
@@ -331,7 +369,7 @@ fn make_working_directory(rootfs: &Path, spec: &ContainerSpec) -> Result<(), Fai
     let path = Path::new(working_directory(spec));
     let failed = |error: io::Error| Failure::Start(no_directory(path)(error));
     if !path.is_absolute() {
-        return Err(failed(nix::errno::Errno::ENOENT.into()));
+        return Err(failed(Errno::ENOENT.into()));
     }
     let covering = spec.mounts.iter().filter(|mount| path.starts_with(&mount.target));
     let volume = covering.max_by_key(|mount| mount.target.components().count());
@@ -347,5 +385,27 @@ fn adjust_oom_score(score: i32) {
     let written = File::options().write(true).open("/proc/self/oom_score_adj");
     if let Err(error) = written.and_then(|mut file| file.write_all(score.to_string().as_bytes())) {
         say!("warning: cannot set oom_score_adj to {score}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_says_nothing_is_not_waited_for() {
+        let (report, reporter) = io::pipe().unwrap();
+        let failure = read_report(report, Duration::from_millis(1)).unwrap_err();
+        let Failure::Start(error) = failure else { panic!("{failure:?}") };
+        assert!(error.message.contains("did not become its program"), "{error:?}");
+        drop(reporter);
+    }
+
+    #[test]
+    fn what_a_child_said_is_read_to_its_end() {
+        let (report, mut reporter) = io::pipe().unwrap();
+        reporter.write_all(STARTED).unwrap();
+        drop(reporter);
+        read_report(report, PATIENCE).unwrap();
     }
 }

@@ -17,7 +17,6 @@ mod server;
 mod setup;
 mod streams;
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -25,18 +24,19 @@ use std::process::ExitCode;
 
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::boot::SandboxDir;
+use crate::boot::{SANDBOX_VARIABLE, SandboxDir};
 use crate::{SOCKET, sys};
 
-/// Runs `PROGRAM shim DIRECTORY`, given what follows `shim`. Must be called before any other thread
-/// is started and before anything is opened. Does not return while the pod exists.
+/// Runs `PROGRAM shim`, whatever follows, for the sandbox in the directory that the environment
+/// names. Must be called before any other thread is started and before anything is opened. Does not
+/// return while the pod exists.
 ///
 /// Once it serves it writes `ready` to its standard output; otherwise it writes what went wrong.
-pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main() -> ExitCode {
     #[allow(unsafe_code, reason = "the engine's descriptors are not the shim's")]
     // SAFETY: nothing has been opened in this process yet.
     let closed = unsafe { sys::close_from(3) };
-    let Some(dir) = arguments.next() else { return ExitCode::from(2) };
+    let Some(dir) = std::env::var_os(SANDBOX_VARIABLE) else { return ExitCode::from(2) };
     let dir = SandboxDir::new(PathBuf::from(dir));
     match closed.map_err(|error| error.to_string()).and_then(|()| begin(dir)) {
         Ok(server) => serve(server),

@@ -1,7 +1,6 @@
 //! The last steps in a process of a container, from a finished root to the program.
 
 use std::ffi::CString;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::unistd::{AccessFlags, Gid, Uid, access, setgroups, setresgid, setresuid};
 
 use super::limits::Limits;
+use crate::tree::Tree;
 use crate::{ContainerSpec, StartError, StartErrorKind, User, sys};
 
 /// What every environment starts with, as upstream's.
@@ -100,7 +100,8 @@ fn name_of(pair: &str) -> &str {
 /// As the container's own `/etc/passwd` says, else `/`.
 fn home_of(uid: u32) -> String {
     let mut text = Vec::new();
-    if let Ok(file) = File::open("/etc/passwd") {
+    let users = Tree::open(Path::new("/")).and_then(|root| root.read(Path::new("/etc/passwd")));
+    if let Ok(file) = users {
         // What could be read counts.
         drop(file.take(USERS).read_to_end(&mut text));
     }

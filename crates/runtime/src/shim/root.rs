@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, dev_t, makedev, mknodat, umask};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs, statfs};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{fchdir, pivot_root, symlinkat};
 
@@ -39,6 +40,10 @@ const MASKED: [&str; 11] = [
 /// As above, but harmless to read.
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Files of `/proc` that may be replaced, so that programs see the size of their container.
+const FIGURES: [&str; 8] =
+    ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
 
 const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
@@ -222,9 +227,10 @@ fn bind(tree: &Tree, spec: &Mount) -> Result<(), StartError> {
 }
 
 fn bind_volume(tree: &Tree, spec: &Mount) -> io::Result<()> {
-    let target =
-        if spec.source.is_dir() { tree.directory(&spec.target) } else { tree.file(&spec.target) };
-    bind_on(&spec.source, &target?, spec.recursive)?;
+    let is_directory = spec.source.is_dir();
+    let target = if is_directory { tree.directory(&spec.target) } else { tree.file(&spec.target) }?;
+    check_target(&target, spec)?;
+    bind_on(&spec.source, &target, spec.recursive)?;
     set_propagation(
         &path_of(&tree.find(&spec.target)?),
         match spec.propagation {
@@ -234,6 +240,24 @@ fn bind_volume(tree: &Tree, spec: &Mount) -> io::Result<()> {
         },
     )?;
     if spec.readonly { remount(tree, &spec.target, MsFlags::MS_RDONLY) } else { Ok(()) }
+}
+
+/// What a process reads of `/proc` about itself decides what its security module does
+/// (CVE-2019-16884, CVE-2019-19921): nothing may lie over it but the files that tell how big the
+/// machine is, and over all of it only a `/proc`.
+fn check_target(target: &OwnedFd, spec: &Mount) -> io::Result<()> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if spec.target == Path::new("/proc") {
+        return match statfs(&spec.source)?.filesystem_type() == PROC_SUPER_MAGIC {
+            true => Ok(()),
+            false => refused("cannot be mounted because it is not of type proc"),
+        };
+    }
+    let is_figure = FIGURES.iter().any(|name| spec.target == Path::new("/proc").join(name));
+    if fstatfs(target)?.filesystem_type() == PROC_SUPER_MAGIC && !is_figure {
+        return refused("cannot be mounted because it is inside /proc");
+    }
+    Ok(())
 }
 
 fn bind_on(source: &Path, target: &OwnedFd, recursive: bool) -> io::Result<()> {

@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::stat::makedev;
 
 use crate::sys;
+use crate::tree::Tree;
 
 /// The shim's ends.
 #[derive(Debug, Default)]
@@ -69,7 +72,7 @@ impl Ends {
 }
 
 fn make_terminal(socket: &UnixStream, uid: u32, console: bool) -> io::Result<[OwnedFd; 3]> {
-    let master = OwnedFd::from(File::options().read(true).write(true).open("/dev/ptmx")?);
+    let master = Tree::open(Path::new("/"))?.device(Path::new("/dev/ptmx"), makedev(5, 2))?;
     sys::unlock_terminal(master.as_fd())?;
     let terminal = sys::terminal_peer(master.as_fd())?;
     // So that the container's user may open its own terminal by name.

@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
-use crate::boot::{Boot, SandboxDir, tidy_mountpoints, write_json};
+use crate::boot::{Boot, SANDBOX_VARIABLE, SandboxDir, tidy_mountpoints, write_json};
 use crate::cgroup::Cgroup;
 use crate::protocol::{Reply, Request};
 use crate::{
@@ -188,7 +188,10 @@ impl Shims {
             OpenOptions::new().create(true).append(true).open(dir.log_file()).map_err(failed)?;
         let mut shim = Command::new(self.program.path());
         // As `ps` shows it, whatever file it is run from.
-        shim.arg0("coracle").arg("shim").arg(dir.path()).env_clear();
+        // Containers that share its process namespace see its children's arguments, never their
+        // environment: that tells where the data is.
+        shim.arg0("coracle").arg("shim").arg(format!("{}/{}", spec.namespace, spec.name));
+        shim.arg(&spec.pod_uid).env_clear().env(SANDBOX_VARIABLE, dir.path());
         shim.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = shim.spawn().map_err(failed)?;
         let mut said = String::new();

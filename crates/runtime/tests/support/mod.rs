@@ -212,12 +212,15 @@ pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// Command lines of processes that mention `text`.
+/// Command lines, and environments, of processes that mention `text`.
 pub fn processes_with(text: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    lines.filter(|line| line.contains(text)).collect()
+    let read = |entry: fs::DirEntry| {
+        let of = |name| fs::read(entry.path().join(name)).unwrap_or_default();
+        let bytes = [of("cmdline"), of("environ")].concat();
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    };
+    processes.map(read).filter(|line| line.contains(text)).collect()
 }
 
 pub fn is_alive(pid: i32) -> bool {
