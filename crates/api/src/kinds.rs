@@ -1,15 +1,14 @@
 //! The table of kinds: all that the server serves, in upstream's order.
 //!
-//! What is compiled in is one row a kind in [`table`](self); a CustomResourceDefinition appends
-//! rows of the same type with [`Kinds::with`]. A table never changes: whoever serves a new one
-//! swaps the pointer.
+//! What is compiled in is one row a kind, in a file a group under `kinds/builtin`; a
+//! CustomResourceDefinition appends rows of the same type with [`Kinds::with`]. A table never
+//! changes: whoever serves a new one swaps the pointer.
 
-mod behaviour;
-mod convert;
+mod builtin;
 pub mod custom;
 pub mod discovery;
 pub mod kind;
-mod table;
+pub mod resources;
 
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
@@ -17,7 +16,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::kind::{Kind, Text};
-use crate::print;
 
 /// All kinds, by group and version in order of priority.
 #[derive(Clone, Debug, Default)]
@@ -49,11 +47,7 @@ impl Kinds {
     #[must_use]
     pub fn builtin() -> Self {
         let mut kinds = Self::default();
-        for mut kind in table::rows() {
-            behaviour::attach(&mut kind);
-            kind.columns = Cow::Borrowed(print::of_kind(&kind.group, &kind.plural));
-            kinds.add(kind);
-        }
+        builtin::rows().into_iter().for_each(|row| kinds.add(row));
         kinds.sort_rows();
         kinds.index();
         kinds

@@ -17,6 +17,7 @@ pub use jiff::Timestamp;
 pub use kinds::{
     Kinds, discovery,
     kind::{self, Kind, Scope, Stored, Strategy, Subresource, Verb},
+    resources,
 };
 pub use object::{
     MalformedObject, Object, field_selector,

@@ -1,17 +1,17 @@
 //! What `kubectl get` shows: objects as `meta.k8s.io` Tables.
 //!
-//! A kind's columns are data (`print/columns.rs`); only cells that are more than a field of the
+//! A kind's columns are data, in its row; only cells that are more than a field of the
 //! object are functions. Texts and rules are upstream's (`pkg/printers/internalversion`).
 
-mod cluster;
-mod columns;
+pub(crate) mod cluster;
+pub(crate) mod columns;
 mod custom;
 mod duration;
 mod fields;
-mod network;
-mod pods;
-mod storage;
-mod workloads;
+pub(crate) mod network;
+pub(crate) mod pods;
+pub(crate) mod storage;
+pub(crate) mod workloads;
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::kind::{Kind, Text};
 
-pub(crate) use columns::{AGE, NAME, of_kind};
+pub(crate) use columns::{AGE, NAME};
 pub use columns::{GENERIC, SCALE};
 pub use custom::{JsonPath, custom_column};
 pub use duration::human;

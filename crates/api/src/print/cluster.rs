@@ -11,15 +11,15 @@ use super::fields::{
     text, text_or,
 };
 
-pub(super) fn age(object: &Value, now: Timestamp) -> Value {
+pub(crate) fn age(object: &Value, now: Timestamp) -> Value {
     since(object, "/metadata/creationTimestamp", now, "<unknown>").into()
 }
 
-pub(super) fn created_at(object: &Value, _: Timestamp) -> Value {
+pub(crate) fn created_at(object: &Value, _: Timestamp) -> Value {
     text(object, "/metadata/creationTimestamp").into()
 }
 
-pub(super) fn node_status(node: &Value, _: Timestamp) -> Value {
+pub(crate) fn node_status(node: &Value, _: Timestamp) -> Value {
     let ready = match condition_status(node, "Ready") {
         Some("True") => "Ready",
         Some(_) => "NotReady",
@@ -29,7 +29,7 @@ pub(super) fn node_status(node: &Value, _: Timestamp) -> Value {
     format!("{ready}{cordon}").into()
 }
 
-pub(super) fn node_roles(node: &Value, _: Timestamp) -> Value {
+pub(crate) fn node_roles(node: &Value, _: Timestamp) -> Value {
     let role = |(label, value): (&String, &Value)| match label.as_str() {
         "kubernetes.io/role" => value.as_str().map(str::to_string),
         label => label.strip_prefix("node-role.kubernetes.io/").map(str::to_string),
@@ -41,11 +41,11 @@ pub(super) fn node_roles(node: &Value, _: Timestamp) -> Value {
     or(roles.into_iter().collect::<Vec<_>>().join(","), "<none>").into()
 }
 
-pub(super) fn internal_ip(node: &Value, _: Timestamp) -> Value {
+pub(crate) fn internal_ip(node: &Value, _: Timestamp) -> Value {
     node_address(node, "InternalIP")
 }
 
-pub(super) fn external_ip(node: &Value, _: Timestamp) -> Value {
+pub(crate) fn external_ip(node: &Value, _: Timestamp) -> Value {
     node_address(node, "ExternalIP")
 }
 
@@ -55,7 +55,7 @@ fn node_address(node: &Value, ty: &str) -> Value {
     found.map_or_else(|| "<none>".into(), |address| text(address, "/address")).into()
 }
 
-pub(super) fn kernel_version(node: &Value, _: Timestamp) -> Value {
+pub(crate) fn kernel_version(node: &Value, _: Timestamp) -> Value {
     let version = text_or(node, "/status/nodeInfo/kernelVersion", "<unknown>");
     match str_at(node, "/status/nodeInfo/architecture") {
         "" => version.into(),
@@ -63,12 +63,12 @@ pub(super) fn kernel_version(node: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn event_first_seen(event: &Value, now: Timestamp) -> Value {
+pub(crate) fn event_first_seen(event: &Value, now: Timestamp) -> Value {
     let event_time = since(event, "/eventTime", now, "<unknown>");
     since(event, "/firstTimestamp", now, &event_time).into()
 }
 
-pub(super) fn event_last_seen(event: &Value, now: Timestamp) -> Value {
+pub(crate) fn event_last_seen(event: &Value, now: Timestamp) -> Value {
     if event.pointer("/series").is_some_and(|series| !series.is_null()) {
         return since(event, "/series/lastObservedTime", now, "<unknown>").into();
     }
@@ -76,7 +76,7 @@ pub(super) fn event_last_seen(event: &Value, now: Timestamp) -> Value {
     since(event, "/lastTimestamp", now, first.as_str().unwrap_or_default()).into()
 }
 
-pub(super) fn event_object(event: &Value, _: Timestamp) -> Value {
+pub(crate) fn event_object(event: &Value, _: Timestamp) -> Value {
     let kind = str_at(event, "/involvedObject/kind").to_lowercase();
     match str_at(event, "/involvedObject/name") {
         "" => kind.into(),
@@ -84,7 +84,7 @@ pub(super) fn event_object(event: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn event_source(event: &Value, _: Timestamp) -> Value {
+pub(crate) fn event_source(event: &Value, _: Timestamp) -> Value {
     let component = text_or(event, "/source/component", str_at(event, "/reportingComponent"));
     match text_or(event, "/source/host", str_at(event, "/reportingInstance")) {
         host if host.is_empty() => component.into(),
@@ -92,22 +92,22 @@ pub(super) fn event_source(event: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn event_message(event: &Value, _: Timestamp) -> Value {
+pub(crate) fn event_message(event: &Value, _: Timestamp) -> Value {
     str_at(event, "/message").trim().into()
 }
 
-pub(super) fn event_count(event: &Value, _: Timestamp) -> Value {
+pub(crate) fn event_count(event: &Value, _: Timestamp) -> Value {
     match event.pointer("/series/count").and_then(Value::as_i64) {
         Some(count) => count.into(),
         None => number(event, "/count").max(1).into(),
     }
 }
 
-pub(super) fn quota_requests(quota: &Value, _: Timestamp) -> Value {
+pub(crate) fn quota_requests(quota: &Value, _: Timestamp) -> Value {
     quota_use(quota, false)
 }
 
-pub(super) fn quota_limits(quota: &Value, _: Timestamp) -> Value {
+pub(crate) fn quota_limits(quota: &Value, _: Timestamp) -> Value {
     quota_use(quota, true)
 }
 
@@ -125,19 +125,19 @@ fn quota_use(quota: &Value, limits: bool) -> Value {
 }
 
 /// `ClusterRole/admin`.
-pub(super) fn role(binding: &Value, _: Timestamp) -> Value {
+pub(crate) fn role(binding: &Value, _: Timestamp) -> Value {
     format!("{}/{}", str_at(binding, "/roleRef/kind"), str_at(binding, "/roleRef/name")).into()
 }
 
-pub(super) fn users(binding: &Value, _: Timestamp) -> Value {
+pub(crate) fn users(binding: &Value, _: Timestamp) -> Value {
     subjects(binding, "User")
 }
 
-pub(super) fn groups(binding: &Value, _: Timestamp) -> Value {
+pub(crate) fn groups(binding: &Value, _: Timestamp) -> Value {
     subjects(binding, "Group")
 }
 
-pub(super) fn service_accounts(binding: &Value, _: Timestamp) -> Value {
+pub(crate) fn service_accounts(binding: &Value, _: Timestamp) -> Value {
     subjects(binding, "ServiceAccount")
 }
 
@@ -152,13 +152,13 @@ fn subjects(binding: &Value, kind: &str) -> Value {
     subjects.map(name).collect::<Vec<_>>().join(", ").into()
 }
 
-pub(super) fn certificate_duration(request: &Value, _: Timestamp) -> Value {
+pub(crate) fn certificate_duration(request: &Value, _: Timestamp) -> Value {
     let seconds = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64);
     seconds.map_or_else(|| "<none>".into(), human).into()
 }
 
 /// Decided or not; failed, issued.
-pub(super) fn certificate_condition(request: &Value, _: Timestamp) -> Value {
+pub(crate) fn certificate_condition(request: &Value, _: Timestamp) -> Value {
     // A condition counts whatever its status is.
     let has = |ty| condition_status(request, ty).is_some();
     let decision = match () {
@@ -172,7 +172,7 @@ pub(super) fn certificate_condition(request: &Value, _: Timestamp) -> Value {
 }
 
 /// `v1/ConfigMap`, the kind of a policy's parameters.
-pub(super) fn param_kind(policy: &Value, _: Timestamp) -> Value {
+pub(crate) fn param_kind(policy: &Value, _: Timestamp) -> Value {
     let Some(kind) = policy.pointer("/spec/paramKind").filter(|kind| !kind.is_null()) else {
         return "<unset>".into();
     };
@@ -180,7 +180,7 @@ pub(super) fn param_kind(policy: &Value, _: Timestamp) -> Value {
 }
 
 /// Which object parameterises a policy; whether it is in a namespace cannot be seen from here.
-pub(super) fn param_ref(binding: &Value, _: Timestamp) -> Value {
+pub(crate) fn param_ref(binding: &Value, _: Timestamp) -> Value {
     let Some(param) = binding.pointer("/spec/paramRef").filter(|param| !param.is_null()) else {
         return "<unset>".into();
     };
@@ -194,11 +194,11 @@ pub(super) fn param_ref(binding: &Value, _: Timestamp) -> Value {
 }
 
 /// Whether a flow schema's priority level is missing; `?` when nobody looked.
-pub(super) fn missing_level(schema: &Value, _: Timestamp) -> Value {
+pub(crate) fn missing_level(schema: &Value, _: Timestamp) -> Value {
     condition_status(schema, "Dangling").unwrap_or("?").into()
 }
 
-pub(super) fn api_service(service: &Value, _: Timestamp) -> Value {
+pub(crate) fn api_service(service: &Value, _: Timestamp) -> Value {
     match service.pointer("/spec/service").filter(|backend| !backend.is_null()) {
         Some(backend) => {
             format!("{}/{}", str_at(backend, "/namespace"), str_at(backend, "/name")).into()
@@ -207,7 +207,7 @@ pub(super) fn api_service(service: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn api_available(service: &Value, _: Timestamp) -> Value {
+pub(crate) fn api_available(service: &Value, _: Timestamp) -> Value {
     if condition(service, "Available") {
         return "True".into();
     }
@@ -221,7 +221,7 @@ pub(super) fn api_available(service: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn component_status(component: &Value, _: Timestamp) -> Value {
+pub(crate) fn component_status(component: &Value, _: Timestamp) -> Value {
     let healthy = healthy(component);
     match str_at(healthy, "/status") {
         "True" => "Healthy".into(),
@@ -230,11 +230,11 @@ pub(super) fn component_status(component: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn component_message(component: &Value, _: Timestamp) -> Value {
+pub(crate) fn component_message(component: &Value, _: Timestamp) -> Value {
     text(healthy(component), "/message").into()
 }
 
-pub(super) fn component_error(component: &Value, _: Timestamp) -> Value {
+pub(crate) fn component_error(component: &Value, _: Timestamp) -> Value {
     text(healthy(component), "/error").into()
 }
 

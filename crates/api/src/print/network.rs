@@ -10,11 +10,11 @@ use super::fields::{at_most, items, number, or, str_at, strings, text, text_or};
 /// How many addresses, ports or hosts a cell shows.
 const MAX: usize = 3;
 
-pub(super) fn cluster_ip(service: &Value, _: Timestamp) -> Value {
+pub(crate) fn cluster_ip(service: &Value, _: Timestamp) -> Value {
     text_or(service, "/spec/clusterIPs/0", "<none>").into()
 }
 
-pub(super) fn external_ip(service: &Value, _: Timestamp) -> Value {
+pub(crate) fn external_ip(service: &Value, _: Timestamp) -> Value {
     let own: Vec<&str> = strings(service, "/spec/externalIPs", "").collect();
     match str_at(service, "/spec/type") {
         "ExternalName" => text(service, "/spec/externalName").into(),
@@ -38,7 +38,7 @@ fn addresses(object: &Value) -> BTreeSet<String> {
 }
 
 /// `80/TCP` or `80:30080/TCP`.
-pub(super) fn service_ports(service: &Value, _: Timestamp) -> Value {
+pub(crate) fn service_ports(service: &Value, _: Timestamp) -> Value {
     let port = |port: &Value| {
         let protocol = str_at(port, "/protocol");
         match number(port, "/nodePort") {
@@ -51,7 +51,7 @@ pub(super) fn service_ports(service: &Value, _: Timestamp) -> Value {
 }
 
 /// Every ready address with every port.
-pub(super) fn endpoints(endpoints: &Value, _: Timestamp) -> Value {
+pub(crate) fn endpoints(endpoints: &Value, _: Timestamp) -> Value {
     let mut all = Vec::new();
     for subset in items(endpoints, "/subsets") {
         let ips = || strings(subset, "/addresses", "ip");
@@ -70,7 +70,7 @@ fn host_port(ip: &str, port: i64) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
-pub(super) fn slice_ports(slice: &Value, _: Timestamp) -> Value {
+pub(crate) fn slice_ports(slice: &Value, _: Timestamp) -> Value {
     let ports = items(slice, "/ports").iter();
     let names: Vec<String> = ports
         .map(|port| text_or(port, "/port", str_at(port, "/name")))
@@ -79,7 +79,7 @@ pub(super) fn slice_ports(slice: &Value, _: Timestamp) -> Value {
     or(at_most(MAX, &names, ","), "<unset>").into()
 }
 
-pub(super) fn slice_endpoints(slice: &Value, _: Timestamp) -> Value {
+pub(crate) fn slice_endpoints(slice: &Value, _: Timestamp) -> Value {
     let endpoints = items(slice, "/endpoints").iter();
     let all: Vec<String> = endpoints
         .flat_map(|endpoint| strings(endpoint, "/addresses", ""))
@@ -88,27 +88,27 @@ pub(super) fn slice_endpoints(slice: &Value, _: Timestamp) -> Value {
     or(at_most(MAX, &all, ","), "<unset>").into()
 }
 
-pub(super) fn ingress_hosts(ingress: &Value, _: Timestamp) -> Value {
+pub(crate) fn ingress_hosts(ingress: &Value, _: Timestamp) -> Value {
     let hosts = strings(ingress, "/spec/rules", "host").filter(|host| !host.is_empty());
     let hosts: Vec<String> = hosts.map(str::to_string).collect();
     or(at_most(MAX, &hosts, ","), "*").into()
 }
 
-pub(super) fn load_balancer_addresses(object: &Value, _: Timestamp) -> Value {
+pub(crate) fn load_balancer_addresses(object: &Value, _: Timestamp) -> Value {
     addresses(object).into_iter().collect::<Vec<_>>().join(",").into()
 }
 
-pub(super) fn ingress_ports(ingress: &Value, _: Timestamp) -> Value {
+pub(crate) fn ingress_ports(ingress: &Value, _: Timestamp) -> Value {
     if items(ingress, "/spec/tls").is_empty() { "80".into() } else { "80, 443".into() }
 }
 
-pub(super) fn ingress_class_name(class: &Value, _: Timestamp) -> Value {
+pub(crate) fn ingress_class_name(class: &Value, _: Timestamp) -> Value {
     let default = &class["metadata"]["annotations"]["ingressclass.kubernetes.io/is-default-class"];
     let mark = if default == "true" { " (default)" } else { "" };
     format!("{}{mark}", str_at(class, "/metadata/name")).into()
 }
 
-pub(super) fn ingress_class_parameters(class: &Value, _: Timestamp) -> Value {
+pub(crate) fn ingress_class_parameters(class: &Value, _: Timestamp) -> Value {
     let Some(parameters) = class.pointer("/spec/parameters").filter(|value| !value.is_null())
     else {
         return "<none>".into();
@@ -119,7 +119,7 @@ pub(super) fn ingress_class_parameters(class: &Value, _: Timestamp) -> Value {
 }
 
 /// Whose address it is: `services/default/web`.
-pub(super) fn ip_parent(address: &Value, _: Timestamp) -> Value {
+pub(crate) fn ip_parent(address: &Value, _: Timestamp) -> Value {
     let Some(parent) = address.pointer("/spec/parentRef") else { return "<none>".into() };
     let group = str_at(parent, "/group");
     let dot = if group.is_empty() { "" } else { "." };

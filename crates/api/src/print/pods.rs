@@ -17,17 +17,17 @@ struct Summary {
 }
 
 /// `READY/TOTAL` containers; sidecars count.
-pub(super) fn ready(pod: &Value, _: Timestamp) -> Value {
+pub(crate) fn ready(pod: &Value, _: Timestamp) -> Value {
     let summary = summary(pod);
     format!("{}/{}", summary.ready, summary.total).into()
 }
 
-pub(super) fn status(pod: &Value, _: Timestamp) -> Value {
+pub(crate) fn status(pod: &Value, _: Timestamp) -> Value {
     summary(pod).status.into()
 }
 
 /// `3`, or `3 (5m ago)`.
-pub(super) fn restarts(pod: &Value, now: Timestamp) -> Value {
+pub(crate) fn restarts(pod: &Value, now: Timestamp) -> Value {
     let Summary { restarts, last_restart, .. } = summary(pod);
     match last_restart {
         Some(last) if restarts != 0 => format!("{restarts} ({} ago)", ago(last, now)).into(),
@@ -35,12 +35,12 @@ pub(super) fn restarts(pod: &Value, now: Timestamp) -> Value {
     }
 }
 
-pub(super) fn ip(pod: &Value, _: Timestamp) -> Value {
+pub(crate) fn ip(pod: &Value, _: Timestamp) -> Value {
     text_or(pod, "/status/podIPs/0/ip", "<none>").into()
 }
 
 /// `TRUE/TOTAL` of the conditions that readiness also depends on.
-pub(super) fn readiness_gates(pod: &Value, _: Timestamp) -> Value {
+pub(crate) fn readiness_gates(pod: &Value, _: Timestamp) -> Value {
     let gates: Vec<&str> = strings(pod, "/spec/readinessGates", "conditionType").collect();
     if gates.is_empty() {
         return "<none>".into();
@@ -50,7 +50,7 @@ pub(super) fn readiness_gates(pod: &Value, _: Timestamp) -> Value {
 }
 
 /// Rows of pods that have ended say so, so that clients can hide them.
-pub(super) fn add_conditions(row: &mut Value, pod: &Value) {
+pub(crate) fn add_conditions(row: &mut Value, pod: &Value) {
     let (reason, message) = match str_at(pod, "/status/phase") {
         "Succeeded" => ("Succeeded", "The pod has completed successfully."),
         "Failed" => ("Failed", "The pod failed."),

@@ -13,20 +13,20 @@ const MODES: &[(&str, &str)] = &[
     ("ReadWriteOncePod", "RWOP"),
 ];
 
-pub(super) fn config_keys(map: &Value, _: Timestamp) -> Value {
+pub(crate) fn config_keys(map: &Value, _: Timestamp) -> Value {
     (count(map, "/data") + count(map, "/binaryData")).to_string().into()
 }
 
-pub(super) fn phase(volume: &Value, _: Timestamp) -> Value {
+pub(crate) fn phase(volume: &Value, _: Timestamp) -> Value {
     if is_deleting(volume) { "Terminating".into() } else { text(volume, "/status/phase").into() }
 }
 
-pub(super) fn volume_modes(volume: &Value, _: Timestamp) -> Value {
+pub(crate) fn volume_modes(volume: &Value, _: Timestamp) -> Value {
     access_modes(volume, "/spec/accessModes").into()
 }
 
 /// Empty until the claim has a volume.
-pub(super) fn claim_modes(claim: &Value, _: Timestamp) -> Value {
+pub(crate) fn claim_modes(claim: &Value, _: Timestamp) -> Value {
     if str_at(claim, "/spec/volumeName").is_empty() {
         return "".into();
     }
@@ -34,7 +34,7 @@ pub(super) fn claim_modes(claim: &Value, _: Timestamp) -> Value {
 }
 
 /// Empty until the claim has a volume.
-pub(super) fn claim_capacity(claim: &Value, _: Timestamp) -> Value {
+pub(crate) fn claim_capacity(claim: &Value, _: Timestamp) -> Value {
     if str_at(claim, "/spec/volumeName").is_empty() {
         return "".into();
     }
@@ -48,7 +48,7 @@ fn access_modes(object: &Value, pointer: &str) -> String {
 }
 
 /// `NAMESPACE/NAME`, or empty.
-pub(super) fn volume_claim(volume: &Value, _: Timestamp) -> Value {
+pub(crate) fn volume_claim(volume: &Value, _: Timestamp) -> Value {
     let claim = volume.pointer("/spec/claimRef").filter(|claim| !claim.is_null());
     claim
         .map(|claim| format!("{}/{}", str_at(claim, "/namespace"), str_at(claim, "/name")))
@@ -57,7 +57,7 @@ pub(super) fn volume_claim(volume: &Value, _: Timestamp) -> Value {
 }
 
 /// The storage class of a volume or claim.
-pub(super) fn class(volume: &Value, _: Timestamp) -> Value {
+pub(crate) fn class(volume: &Value, _: Timestamp) -> Value {
     let annotation = &volume["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"];
     annotation
         .as_str()
@@ -66,7 +66,7 @@ pub(super) fn class(volume: &Value, _: Timestamp) -> Value {
 }
 
 /// The name, marked when it is the default.
-pub(super) fn class_name(class: &Value, _: Timestamp) -> Value {
+pub(crate) fn class_name(class: &Value, _: Timestamp) -> Value {
     let annotations = &class["metadata"]["annotations"];
     let is_default = ["storageclass.kubernetes.io", "storageclass.beta.kubernetes.io"]
         .iter()
@@ -75,19 +75,19 @@ pub(super) fn class_name(class: &Value, _: Timestamp) -> Value {
     format!("{}{mark}", str_at(class, "/metadata/name")).into()
 }
 
-pub(super) fn token_audiences(driver: &Value, _: Timestamp) -> Value {
+pub(crate) fn token_audiences(driver: &Value, _: Timestamp) -> Value {
     if driver.pointer("/spec/tokenRequests").is_none_or(Value::is_null) {
         return "<unset>".into();
     }
     strings(driver, "/spec/tokenRequests", "audience").collect::<Vec<_>>().join(",").into()
 }
 
-pub(super) fn driver_modes(driver: &Value, _: Timestamp) -> Value {
+pub(crate) fn driver_modes(driver: &Value, _: Timestamp) -> Value {
     let modes: Vec<&str> = strings(driver, "/spec/volumeLifecycleModes", "").collect();
     or(modes.join(","), "<none>").into()
 }
 
-pub(super) fn resource_claim_state(claim: &Value, _: Timestamp) -> Value {
+pub(crate) fn resource_claim_state(claim: &Value, _: Timestamp) -> Value {
     let allocated = claim.pointer("/status/allocation").is_some_and(|value| !value.is_null());
     let reserved = !items(claim, "/status/reservedFor").is_empty();
     let deleted = is_deleting(claim);
@@ -102,7 +102,7 @@ pub(super) fn resource_claim_state(claim: &Value, _: Timestamp) -> Value {
     holding.join(",").into()
 }
 
-pub(super) fn slice_node(slice: &Value, _: Timestamp) -> Value {
+pub(crate) fn slice_node(slice: &Value, _: Timestamp) -> Value {
     if is_true(slice, "/spec/allNodes") {
         return "<all>".into();
     }

@@ -9,7 +9,7 @@ use super::fields::{
 };
 
 /// The owner that controls a revision: `statefulset.apps/web`.
-pub(super) fn controller(revision: &Value, _: Timestamp) -> Value {
+pub(crate) fn controller(revision: &Value, _: Timestamp) -> Value {
     let owners = items(revision, "/metadata/ownerReferences");
     let Some(owner) = owners.iter().find(|owner| is_true(owner, "/controller")) else {
         return "<none>".into();
@@ -20,7 +20,7 @@ pub(super) fn controller(revision: &Value, _: Timestamp) -> Value {
     format!("{kind}/{}", str_at(owner, "/name")).into()
 }
 
-pub(super) fn job_status(job: &Value, _: Timestamp) -> Value {
+pub(crate) fn job_status(job: &Value, _: Timestamp) -> Value {
     let status = match () {
         () if condition(job, "Complete") => "Complete",
         () if condition(job, "Failed") => "Failed",
@@ -33,7 +33,7 @@ pub(super) fn job_status(job: &Value, _: Timestamp) -> Value {
     status.into()
 }
 
-pub(super) fn job_completions(job: &Value, _: Timestamp) -> Value {
+pub(crate) fn job_completions(job: &Value, _: Timestamp) -> Value {
     let succeeded = number(job, "/status/succeeded");
     let completions = job.pointer("/spec/completions").and_then(Value::as_i64);
     let parallelism = number(job, "/spec/parallelism");
@@ -44,14 +44,14 @@ pub(super) fn job_completions(job: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn job_duration(job: &Value, now: Timestamp) -> Value {
+pub(crate) fn job_duration(job: &Value, now: Timestamp) -> Value {
     let Some(start) = time(job, "/status/startTime") else { return "".into() };
     let end = time(job, "/status/completionTime").unwrap_or(now);
     human(end.duration_since(start).as_secs()).into()
 }
 
 /// `True` or `False`, as upstream writes it although the column is a boolean.
-pub(super) fn cron_suspend(job: &Value, _: Timestamp) -> Value {
+pub(crate) fn cron_suspend(job: &Value, _: Timestamp) -> Value {
     match job.pointer("/spec/suspend").and_then(Value::as_bool) {
         Some(true) => "True".into(),
         Some(false) => "False".into(),
@@ -59,14 +59,14 @@ pub(super) fn cron_suspend(job: &Value, _: Timestamp) -> Value {
     }
 }
 
-pub(super) fn scale_target(hpa: &Value, _: Timestamp) -> Value {
+pub(crate) fn scale_target(hpa: &Value, _: Timestamp) -> Value {
     let target = "/spec/scaleTargetRef";
     format!("{}/{}", text(hpa, &format!("{target}/kind")), text(hpa, &format!("{target}/name")))
         .into()
 }
 
 /// Of each metric, what is and what should be.
-pub(super) fn metric_targets(hpa: &Value, _: Timestamp) -> Value {
+pub(crate) fn metric_targets(hpa: &Value, _: Timestamp) -> Value {
     let specs = items(hpa, "/spec/metrics");
     if specs.is_empty() {
         return "<none>".into();

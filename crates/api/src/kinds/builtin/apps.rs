@@ -1,0 +1,147 @@
+//! apps/v1.
+
+use super::row::{Row as _, namespaced, version};
+use crate::defaults::initial;
+use crate::kind::{Kind, NameRule};
+use crate::print::columns::{AGE, CONTAINERS, IMAGES, NAME, number, text, wide};
+use crate::print::{Cell, workloads};
+use crate::resources::{
+    CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS,
+};
+use crate::{defaults, validation};
+
+pub(super) fn rows() -> Vec<Kind> {
+    version(
+        "v1",
+        "io.k8s.api.apps.v1",
+        [controller_revisions(), daemon_sets(), deployments(), replica_sets(), stateful_sets()],
+    )
+}
+
+fn controller_revisions() -> Kind {
+    namespaced("ControllerRevision", CONTROLLER_REVISIONS)
+        .validate(validation::controller_revision)
+        .validate_update(validation::controller_revision_update)
+        .columns(
+            const {
+                &[
+                    NAME,
+                    text("Controller", Cell::Code(workloads::controller)),
+                    text("Revision", Cell::Number("/revision")),
+                    AGE,
+                ]
+            },
+        )
+}
+
+fn daemon_sets() -> Kind {
+    namespaced("DaemonSet", DAEMON_SETS)
+        .short(&["ds"])
+        .all()
+        .status()
+        .counted()
+        .defaults(defaults::daemon_set)
+        .prepare(initial::daemon_set)
+        .validate(validation::daemon_set)
+        .validate_update(validation::selector_update)
+        .columns(
+            const {
+                &[
+                    NAME,
+                    number("Desired", "/status/desiredNumberScheduled"),
+                    number("Current", "/status/currentNumberScheduled"),
+                    number("Ready", "/status/numberReady"),
+                    number("Up-to-date", "/status/updatedNumberScheduled"),
+                    number("Available", "/status/numberAvailable"),
+                    text("Node Selector", Cell::Labels("/spec/template/spec/nodeSelector")),
+                    AGE,
+                    wide(CONTAINERS),
+                    wide(IMAGES),
+                    wide(text("Selector", Cell::Selector("/spec/selector"))),
+                ]
+            },
+        )
+}
+
+fn deployments() -> Kind {
+    namespaced("Deployment", DEPLOYMENTS)
+        .short(&["deploy"])
+        .all()
+        .scale()
+        .status()
+        .counted()
+        .defaults(defaults::deployment)
+        .prepare(initial::empty)
+        .validate(validation::deployment)
+        .validate_update(validation::selector_update)
+        .columns(
+            const {
+                &[
+                    NAME,
+                    text("Ready", Cell::Ratio("/status/readyReplicas", "/spec/replicas")),
+                    text("Up-to-date", Cell::Number("/status/updatedReplicas")),
+                    text("Available", Cell::Number("/status/availableReplicas")),
+                    AGE,
+                    wide(CONTAINERS),
+                    wide(IMAGES),
+                    wide(text("Selector", Cell::Selector("/spec/selector"))),
+                ]
+            },
+        )
+}
+
+fn replica_sets() -> Kind {
+    namespaced("ReplicaSet", REPLICA_SETS)
+        .short(&["rs"])
+        .all()
+        .scale()
+        .status()
+        .counted()
+        .select(&[("status.replicas", "/status/replicas")])
+        .defaults(defaults::replica_set)
+        .prepare(initial::replicas)
+        .validate(validation::replica_set)
+        .validate_update(validation::selector_update)
+        .columns(
+            const {
+                &[
+                    NAME,
+                    number("Desired", "/spec/replicas"),
+                    number("Current", "/status/replicas"),
+                    number("Ready", "/status/readyReplicas"),
+                    AGE,
+                    wide(CONTAINERS),
+                    wide(IMAGES),
+                    wide(text("Selector", Cell::Selector("/spec/selector"))),
+                ]
+            },
+        )
+}
+
+fn stateful_sets() -> Kind {
+    namespaced("StatefulSet", STATEFUL_SETS)
+        .short(&["sts"])
+        .all()
+        .scale()
+        .status()
+        .counted()
+        .names(NameRule::DnsLabel)
+        .defaults(defaults::stateful_set)
+        .prepare(initial::stateful_set)
+        .validate(validation::stateful_set)
+        .validate_update(validation::stateful_set_update)
+        .validate_create(validation::stateful_set_create)
+        .validate_status(validation::stateful_set_status)
+        .warnings(validation::stateful_set_warnings)
+        .columns(
+            const {
+                &[
+                    NAME,
+                    text("Ready", Cell::Ratio("/status/readyReplicas", "/spec/replicas")),
+                    AGE,
+                    wide(CONTAINERS),
+                    wide(IMAGES),
+                ]
+            },
+        )
+}
