@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::control::{self, Ask, Pods};
+use crate::control::{self, Ask, ControlError, Pods};
 use crate::data_dir::DataDirError;
 use crate::paths::Paths;
 use crate::{down, kubeconfig, logs, show, up};
@@ -149,6 +149,9 @@ pub enum CommandError {
     /// `why` was asked about something that is not KIND/NAME.
     #[error("{0:?} is not KIND/NAME: write for example sts/web or pod/web-0")]
     NotAnObject(String),
+    /// Files that hold no image; the others are loaded.
+    #[error("not loaded: {0}")]
+    NotLoaded(String),
     /// No cluster was ever made here.
     #[error("there is no cluster in {} (make one with `coracle up`)", .0.display())]
     NoCluster(PathBuf),
@@ -232,14 +235,22 @@ fn image_command(paths: &Paths, image: Image) -> Result<(), CommandError> {
         Image::Ls => vec![Ask::ImageList],
         Image::Rm { reference } => vec![Ask::ImageRemove { reference }],
     };
+    let mut refused = Vec::new();
     for question in questions {
-        let answer = control::ask(paths.data_dir(), &question, progress)?;
+        let answer = match (control::ask(paths.data_dir(), &question, progress), &question) {
+            // The other files are none the worse for it.
+            (Err(ControlError::Refused(why)), Ask::ImageLoad { file }) => {
+                refused.push(format!("{}: {why}", file.display()));
+                continue;
+            }
+            (answer, _) => answer?,
+        };
         print(&match question {
             Ask::ImageList => show::images(&answer),
             _ => show::lines(&answer),
         });
     }
-    Ok(())
+    if refused.is_empty() { Ok(()) } else { Err(CommandError::NotLoaded(refused.join("\n"))) }
 }
 
 /// One line of progress: rewritten on a terminal, plain in a pipe.

@@ -1,12 +1,18 @@
 //! How the command line talks to the running engine: one JSON line asks, JSON lines answer, over a
 //! Unix socket in the data directory that only its owner can open.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+/// How often an engine that works on an answer says so.
+pub const STILL_AT_IT: Duration = Duration::from_secs(5);
+
+/// An engine that says nothing for so long is stuck.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// What the command line asks of the engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +53,19 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// How long an engine in good health takes at most; `None` where that is the user's own business:
+    /// an image may be as large and a pod's grace as long as it likes.
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Status | Self::Why { .. } | Self::ImageList => Some(Duration::from_secs(30)),
+            // Many files may have to go, on a busy disk.
+            Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
+            Self::ImageLoad { .. } | Self::ImagePull { .. } | Self::Stop { .. } => None,
+        }
+    }
+}
+
 /// What becomes of the pods when the engine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +82,8 @@ pub enum Pods {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
+    /// The engine is still at it; sent every [`STILL_AT_IT`].
+    Working,
     /// Something happened; shown on a terminal or as a plain line.
     Progress(String),
     /// It worked; the value depends on what was asked.
@@ -88,6 +109,20 @@ pub enum ControlError {
         /// What the socket said.
         source: Option<std::io::Error>,
     },
+    /// It is there and does not answer.
+    #[error(
+        "the engine has not answered for {} s: see {}, and end it with `kill -9 {pid}` if it is stuck \
+         (pods stay, and `coracle up` finds them again)",
+        .patience.as_secs(), .log.display()
+    )]
+    Silent {
+        /// How long it was waited for.
+        patience: Duration,
+        /// The engine's process.
+        pid: i32,
+        /// Where it writes what happened.
+        log: PathBuf,
+    },
     /// The engine says no.
     #[error("{0}")]
     Refused(String),
@@ -104,12 +139,26 @@ pub fn ask(
 ) -> Result<serde_json::Value, ControlError> {
     let broken = |source| ControlError::Broken { log: data_dir.join("engine.log"), source };
     let mut stream = connect(data_dir)?;
+    let pid = peer(&stream);
+    let silent = |patience| {
+        let log = data_dir.join("engine.log");
+        ControlError::Silent { patience, pid, log }
+    };
+    let deadline = question.patience().map(|patience| (Instant::now() + patience, patience));
     let mut line = serde_json::to_vec(question).map_err(|error| broken(Some(error.into())))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(|error| broken(Some(error)))?;
     for line in BufReader::new(stream).lines() {
-        let line = line.map_err(|error| broken(Some(error)))?;
+        let line = line.map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => silent(SILENCE),
+            _ => broken(Some(error)),
+        })?;
         match serde_json::from_str(&line).map_err(|error| broken(Some(error.into())))? {
+            Answer::Working => {
+                if let Some((_, patience)) = deadline.filter(|(at, _)| Instant::now() > *at) {
+                    return Err(silent(patience));
+                }
+            }
             Answer::Progress(text) => progress(&text),
             Answer::Done(value) => return Ok(value),
             Answer::Failed(text) => return Err(ControlError::Refused(text)),
@@ -137,10 +186,17 @@ fn connect(data_dir: &Path) -> Result<UnixStream, ControlError> {
             }
             _ => missing(),
         })?;
-    stream.set_write_timeout(Some(Duration::from_secs(10))).map_err(|error| {
+    let limited = stream.set_write_timeout(Some(Duration::from_secs(10)));
+    limited.and_then(|()| stream.set_read_timeout(Some(SILENCE))).map_err(|error| {
         ControlError::Broken { log: data_dir.join("engine.log"), source: Some(error) }
     })?;
     Ok(stream)
+}
+
+/// The process at the other end; 0 when the kernel does not tell.
+fn peer(stream: &UnixStream) -> i32 {
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+    getsockopt(stream, PeerCredentials).map_or(0, |peer| peer.pid())
 }
 
 /// The path of the engine's socket by way of the open data directory.
@@ -159,6 +215,19 @@ mod tests {
         let text = serde_json::to_string(&question).unwrap();
         assert_eq!(text, r#"{"ask":"image-load","file":"/tmp/a b.tar"}"#);
         assert_eq!(serde_json::from_str::<Ask>(&text).unwrap(), question);
+    }
+
+    #[test]
+    fn every_question_has_an_end_or_a_reason_for_none() {
+        for quick in [Ask::Status, Ask::ImageList, Ask::ImageRemove { reference: "a".into() }] {
+            assert!(quick.patience().is_some(), "{quick:?}");
+        }
+        assert_eq!(Ask::Stop { pods: Pods::Stop }.patience(), None, "a pod's grace is its own");
+        assert!(SILENCE > 2 * STILL_AT_IT);
+        let log = PathBuf::from("/x/engine.log");
+        let silent = ControlError::Silent { patience: SILENCE, pid: 7, log };
+        let text = silent.to_string();
+        assert!(text.contains("kill -9 7") && text.contains("/x/engine.log"), "{text}");
     }
 
     #[test]

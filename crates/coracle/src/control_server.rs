@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use crate::control::{Answer, Ask, socket_through};
+use crate::control::{Answer, Ask, STILL_AT_IT, socket_through};
 
 /// A question has at most so many bytes.
 const QUESTION_MAX: u64 = 64 * 1024;
@@ -80,8 +80,10 @@ async fn converse(stream: UnixStream, answering: Arc<dyn Answering>) -> io::Resu
         Ok(question) => {
             let (sender, mut progress) = mpsc::channel(16);
             let mut work = std::pin::pin!(answering.answer(question, sender));
+            let mut working = tokio::time::interval(STILL_AT_IT);
             loop {
                 tokio::select! {
+                    _ = working.tick() => say(&mut write, &Answer::Working).await?,
                     Some(text) = progress.recv() => say(&mut write, &Answer::Progress(text)).await?,
                     result = &mut work => break result,
                 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use coracle_api::{Key, Kind, Timestamp, print};
 use coracle_driver::Reasons;
 use coracle_node::Node;
-use coracle_node::images::{Credentials, Image, ImageError};
+use coracle_node::images::{Credentials, Image, ImageError, Loaded};
 use coracle_server::Api;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -101,8 +101,7 @@ impl Questions {
             Ask::ImageLoad { file } => {
                 let mut say = |text: &str| drop(progress.try_send(text.to_string()));
                 let loaded = images.load(&file, &mut say)?;
-                let names = loaded.into_iter().flat_map(|image| image.names);
-                Ok(names.map(|name| Value::from(format!("loaded {name}"))).collect())
+                Ok(loaded.iter().flat_map(loaded_lines).map(Value::from).collect())
             }
             Ask::ImageRemove { reference } => {
                 images.remove(&reference, |id| node.user_of_image(id))?;
@@ -112,6 +111,17 @@ impl Questions {
         });
         let done: Result<Value, ImageError> = done.await.map_err(|error| error.to_string())?;
         done.map_err(|error| error.to_string())
+    }
+}
+
+/// What an archive gave: its names for the image, or the ID of one that it has no name for.
+fn loaded_lines(loaded: &Loaded) -> Vec<String> {
+    match loaded.names.as_slice() {
+        [] => vec![format!(
+            "loaded {} (the archive has no name for it: pods can name it by this ID)",
+            loaded.image.id
+        )],
+        names => names.iter().map(|name| format!("loaded {name}")).collect(),
     }
 }
 

@@ -124,7 +124,7 @@ impl Client {
         };
         let token = value["status"]["token"].as_str().unwrap_or_default().to_owned();
         // Four fifths of its life, as the kubelet does.
-        let life = jiff::SignedDuration::from_secs(file.expiration_seconds * 4 / 5);
+        let life = jiff::SignedDuration::from_secs(file.expiration_seconds.saturating_mul(4) / 5);
         let refresh_at = self.now().checked_add(life).unwrap_or(Timestamp::MAX);
         Ok(Token { value: token, refresh_at })
     }

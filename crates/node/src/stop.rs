@@ -37,6 +37,10 @@ struct Doomed {
 /// Ends all pods and removes everything of them but their persistent volumes' content.
 ///
 /// # Errors
+/// No pod of a machine that goes down is waited for longer, whatever grace it asks for: a year's is as
+/// good, and no clock is beyond it.
+const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The first pod that could not be removed; the others are removed all the same.
 pub(crate) async fn stop_pods(context: &Arc<Context>, ending: Ending) -> Result<(), NodeError> {
     let sandboxes = context.runtime.list().await.map_err(NodeError::List)?;
@@ -118,7 +122,7 @@ impl Doomed {
     fn grace(&self) -> Duration {
         // A pod whose object is gone was given its time already.
         let seconds = self.pod.as_ref().map_or(0, |pod| grace_seconds(pod));
-        Duration::from_secs(seconds.unsigned_abs())
+        Duration::from_secs(seconds.try_into().unwrap_or_default()).min(GRACE_MAX)
     }
 
     /// Tells every running container to end; their IDs.

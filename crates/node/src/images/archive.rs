@@ -40,12 +40,21 @@ struct Found {
     layers: Vec<(Span, Option<String>)>,
 }
 
+/// An image of an archive, and the names that the archive gave it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// With all its names, older ones too.
+    pub image: Image,
+    /// Those of the archive; there may be none.
+    pub names: Vec<String>,
+}
+
 /// Stores every image of the archive `file`; the images in the archive's order.
 pub(crate) fn load(
     store: &ImageStore,
     file: &Path,
     progress: Progress<'_>,
-) -> Result<Vec<Image>, ImageError> {
+) -> Result<Vec<Loaded>, ImageError> {
     let failed = |source| ImageError::Store { path: file.to_owned(), source };
     // A pipe or a device could keep us for ever.
     if !std::fs::metadata(file).map_err(failed)?.is_file() {
@@ -62,7 +71,8 @@ pub(crate) fn load(
     let found = members.images()?;
     let mut images = Vec::with_capacity(found.len());
     for image in found {
-        images.push(members.store(store, image, progress)?);
+        let names = image.names.iter().map(ToString::to_string).collect();
+        images.push(Loaded { image: members.store(store, image, progress)?, names });
     }
     Ok(images)
 }
@@ -142,7 +152,15 @@ impl Members {
                 spans.insert(path, Span { offset: entry.raw_file_position(), size: entry.size() });
             }
         }
-        Ok(Self { file: archive.into_inner(), spans, links })
+        let file = archive.into_inner();
+        // A seek goes past the end without complaint; what is known already would not be read.
+        let length = file.metadata().map_err(ImageError::Read)?.len();
+        let is_cut = |span: &Span| span.offset.saturating_add(span.size) > length;
+        if let Some((path, _)) = spans.iter().find(|(_, span)| is_cut(span)) {
+            let why = format!("it is cut off within {}", path.display());
+            return Err(ImageError::NotAnImage(why));
+        }
+        Ok(Self { file, spans, links })
     }
 
     /// Old archives link equal layers to each other.
@@ -255,7 +273,8 @@ impl Members {
                 verify_stream(number, packed, self.reader(*span)?)?;
             }
             let reader = BufReader::with_capacity(1 << 16, self.reader(*span)?);
-            store.add_layer(number, digest, decompress(reader)?)?;
+            let remark = store.add_layer(number, digest, decompress(reader)?)?;
+            remark.iter().for_each(|text| progress(text));
         }
         store.add_image(&found.names, found.manifest_digest, &found.config)
     }

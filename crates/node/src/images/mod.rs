@@ -17,7 +17,7 @@ mod reference;
 mod store;
 mod unpack;
 
-pub use archive::Progress;
+pub use archive::{Loaded, Progress};
 pub use config::{ImageConfig, RunConfig};
 pub use error::ImageError;
 pub use pull::Credentials;

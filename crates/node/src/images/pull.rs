@@ -146,7 +146,8 @@ impl ImageStore {
             progress(&format!("layer {number_from_1} of {count}, {} bytes", layer.size));
             let file = self.fetch(&client, &remote, layer, &reference).await?;
             let (store, diff_id, packed) = (self.clone(), diff_id.clone(), layer.digest.clone());
-            blocking(move || store.take_in(number, &diff_id, &packed, file)).await?;
+            let remark = blocking(move || store.take_in(number, &diff_id, &packed, file)).await?;
+            remark.iter().for_each(|text| progress(text));
         }
         self.add_image(&[reference], Some(list.unwrap_or(digest)), config.as_bytes())
     }
@@ -180,7 +181,7 @@ impl ImageStore {
         diff_id: &str,
         packed: &str,
         mut file: File,
-    ) -> Result<(), ImageError> {
+    ) -> Result<Option<String>, ImageError> {
         file.seek(SeekFrom::Start(0)).map_err(ImageError::Read)?;
         verify_stream(number, packed, BufReader::with_capacity(1 << 16, &file))?;
         file.seek(SeekFrom::Start(0)).map_err(ImageError::Read)?;

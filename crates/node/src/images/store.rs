@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{self, Progress, digest_of, json, same};
+use super::archive::{self, Loaded, Progress, digest_of, json, same};
 use super::config::ImageConfig;
 use super::reference::is_digest;
 use super::unpack::{Limits, unpack};
@@ -46,7 +46,7 @@ struct Inner {
 }
 
 /// `index.json`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Index {
     /// Full name to image ID.
@@ -54,7 +54,7 @@ struct Index {
     images: BTreeMap<String, Entry>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Entry {
     pulled_as: BTreeSet<String>,
@@ -104,7 +104,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// When the archive is no image, is damaged or hostile; nothing of it is then visible.
-    pub fn load(&self, file: &Path, progress: Progress<'_>) -> Result<Vec<Image>, ImageError> {
+    pub fn load(&self, file: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>, ImageError> {
         archive::load(self, file, progress)
     }
 
@@ -143,28 +143,22 @@ impl ImageStore {
         name: &str,
         user_of: impl Fn(&str) -> Option<String>,
     ) -> Result<(), ImageError> {
-        let _layers = locked(&self.inner.layers);
-        let mut index = locked(&self.inner.index);
-        let mut next = index.clone();
-        let id = match next.by_id(name) {
-            Some(id) => {
-                next.names.retain(|_, named| *named != id);
-                id
-            }
-            None => {
-                let full = Reference::parse(name)?.to_string();
-                next.names.remove(&full).ok_or_else(|| ImageError::NotFound(name.to_owned()))?
-            }
-        };
-        if !next.names.values().any(|named| *named == id) {
-            if let Some(by) = user_of(&id) {
+        loop {
+            let before = locked(&self.inner.index).clone();
+            let (next, unnamed) = before.without(name)?;
+            // Nothing is locked while others are asked, for they look here.
+            if let Some(by) = unnamed.and_then(|id| user_of(&id)) {
                 return Err(ImageError::InUse { name: name.to_owned(), by });
             }
-            next.images.remove(&id);
+            let _layers = locked(&self.inner.layers);
+            let mut index = locked(&self.inner.index);
+            if *index == before {
+                self.write_index(&next)?;
+                *index = next.clone();
+                drop(index);
+                return self.remove_unused(&next);
+            }
         }
-        self.write_index(&next)?;
-        *index = next;
-        self.remove_unused(&index)
     }
 
     fn remove_unused(&self, index: &Index) -> Result<(), ImageError> {
@@ -258,30 +252,33 @@ impl ImageStore {
         self.layer_path(digest).with_extension("size")
     }
 
-    /// Unpacks layer `number` (counted from 0) from its uncompressed archive.
+    /// Unpacks layer `number` (counted from 0) from its uncompressed archive; what there is to say
+    /// about it.
     pub(crate) fn add_layer(
         &self,
         number: usize,
         digest: &str,
         archive: impl Read,
-    ) -> Result<(), ImageError> {
+    ) -> Result<Option<String>, ImageError> {
         let _layers = locked(&self.inner.layers);
         if self.has_layer(digest) {
-            return Ok(());
+            return Ok(None);
         }
         let scratch = self.scratch();
         let directory = tempfile::tempdir_in(&scratch).map_err(at(&scratch))?;
         let root = directory.path().join("layer");
         fs::create_dir(&root).map_err(at(&root))?;
-        let (found, size) = unpack(archive, &root, Limits::default())?;
-        same(&format!("layer {}", number + 1), digest, found)?;
+        let unpacked = unpack(archive, &root, Limits::default())?;
+        let remark = unpacked.remark();
+        same(&format!("layer {}", number + 1), digest, unpacked.digest)?;
         let target = self.layer_path(digest);
         sync(&root)?;
         if target.exists() {
             fs::remove_dir_all(&target).map_err(at(&target))?;
         }
         fs::rename(&root, &target).map_err(at(&target))?;
-        self.write(&self.size_file(digest), size.to_string().as_bytes())
+        self.write(&self.size_file(digest), unpacked.bytes.to_string().as_bytes())?;
+        Ok(remark)
     }
 
     /// Makes an image whose layers are all here visible under `names`.
@@ -331,6 +328,28 @@ impl ImageStore {
 }
 
 impl Index {
+    /// As it is without this name, or without all names of the image that it is the ID of; the image
+    /// that is then without a name, and is gone.
+    fn without(&self, name: &str) -> Result<(Self, Option<String>), ImageError> {
+        let mut next = self.clone();
+        let id = match next.by_id(name) {
+            Some(id) => {
+                next.names.retain(|_, named| *named != id);
+                id
+            }
+            None => {
+                let full = Reference::parse(name)?.to_string();
+                next.names.remove(&full).ok_or_else(|| ImageError::NotFound(name.to_owned()))?
+            }
+        };
+        let is_named = next.names.values().any(|named| *named == id);
+        let unnamed = (!is_named).then(|| id.clone());
+        if !is_named {
+            next.images.remove(&id);
+        }
+        Ok((next, unnamed))
+    }
+
     /// The image whose ID `name` is: `sha256:HEX`, HEX, or at least 12 digits of it.
     fn by_id(&self, name: &str) -> Option<String> {
         let hex = name.strip_prefix("sha256:").unwrap_or(name);

@@ -133,8 +133,6 @@ fn hostile_layers_are_refused() {
             "is a link that leads outside of the image",
             vec![Item("p", EntryType::Link, b"../../etc/passwd", 0o644)],
         ),
-        ("is a device", vec![Item("dev/sda", EntryType::Block, b"", 0o600)]),
-        ("is a device", vec![Item("dev/mem", EntryType::Char, b"", 0o600)]),
         ("leads through a file", vec![file("a", "x"), file("a/b", "x")]),
     ];
     for (why, items) in cases {
@@ -155,6 +153,23 @@ fn a_hard_link_to_a_link_stays_inside() {
     ])
     .unwrap();
     assert!(fs::symlink_metadata(root.path().join("p")).unwrap().is_symlink());
+}
+
+#[test]
+fn devices_are_left_out_with_a_line() {
+    let root = tempfile::tempdir().unwrap();
+    let items = [
+        Item("dev/", EntryType::Directory, b"", 0o755),
+        Item("dev/sda", EntryType::Block, b"", 0o600),
+        Item("dev/mem", EntryType::Char, b"", 0o600),
+        Item("dev/core", EntryType::Link, b"dev/mem", 0o600),
+        file("etc/hostname", "box"),
+    ];
+    let done = unpack(layer(&items).as_slice(), root.path(), Limits::default()).unwrap();
+    let remark = done.remark().unwrap();
+    assert_eq!(remark, "left out devices: dev/sda, dev/mem, dev/core");
+    assert_eq!(fs::read_dir(root.path().join("dev")).unwrap().count(), 0);
+    assert_eq!(fs::read_to_string(root.path().join("etc/hostname")).unwrap(), "box");
 }
 
 #[test]
@@ -206,7 +221,7 @@ impl Bench {
         Self { directory, store }
     }
 
-    fn load(&self, archive: &[u8]) -> Result<Vec<super::Image>, ImageError> {
+    fn load(&self, archive: &[u8]) -> Result<Vec<super::Loaded>, ImageError> {
         let path: PathBuf = self.directory.path().join("archive");
         fs::write(&path, archive).unwrap();
         self.store.load(&path, &mut |_| ())
@@ -223,7 +238,8 @@ fn a_saved_image_is_found_by_every_name_and_after_a_restart() {
     let bench = Bench::new();
     let layers = [layer(&[file("a", "lower")]), layer(&[file("a", "upper")])];
     let images = bench.load(&saved(&layers, |_| ())).unwrap();
-    let id = images[0].id.clone();
+    assert_eq!(images[0].names, ["docker.io/library/app:v1"]);
+    let id = images[0].image.id.clone();
     let store = ImageStore::open(&bench.directory.path().join("images")).unwrap();
     for name in ["app:v1", "docker.io/library/app:v1", id.as_str(), &id[7..], &id[7..19]] {
         let image = store.find(name).unwrap().unwrap_or_else(|| panic!("{name}"));
@@ -332,6 +348,65 @@ fn a_used_image_stays_and_an_unused_one_takes_its_layers_along() {
     assert!(bench.store.find("app:v1").unwrap().is_none());
     assert_eq!(bench.layers(), 0);
     assert!(matches!(bench.store.remove("app:v1", |_| None), Err(ImageError::NotFound(_))));
+}
+
+#[test]
+fn who_uses_an_image_is_asked_with_nothing_locked() {
+    let bench = Bench::new();
+    bench.load(&saved(&[layer(&[file("a", "x")])], |_| ())).unwrap();
+    let by = |id: &str| {
+        // As the node does, and a load beside it.
+        assert_eq!(bench.store.find("app:v1").unwrap().unwrap().id, id);
+        bench.load(&saved(&[layer(&[file("b", "y")])], |_| ())).unwrap();
+        Some("default/web-0".to_owned())
+    };
+    assert!(matches!(bench.store.remove("app:v1", by), Err(ImageError::InUse { .. })));
+    // What was loaded meanwhile has the name now: it is asked for again, and goes alone.
+    let calls = std::cell::Cell::new(0);
+    let by = |_: &str| {
+        calls.set(calls.get() + 1);
+        if calls.get() == 1 {
+            bench.load(&saved(&[layer(&[file("c", "z")])], |_| ())).unwrap();
+        }
+        None
+    };
+    bench.store.remove("app:v1", by).unwrap();
+    assert_eq!(calls.get(), 2);
+    assert!(bench.store.find("app:v1").unwrap().is_none());
+}
+
+#[test]
+fn an_archive_that_is_cut_off_is_refused_also_when_its_layers_are_known() {
+    let bench = Bench::new();
+    let whole = saved(&[layer(&[file("a", "x")])], |_| ());
+    bench.load(&whole).unwrap();
+    let mut cut = whole.clone();
+    // Within the manifest, which comes last, but for tar's padding and end mark.
+    cut.truncate(whole.len() - 1024 - 512 + 10);
+    let error = bench.load(&cut).unwrap_err().to_string();
+    assert!(error.contains("cut off within manifest.json"), "{error}");
+}
+
+#[test]
+fn an_image_without_a_name_is_told_by_its_id_alone() {
+    let bench = Bench::new();
+    let layers = [layer(&[file("a", "x")])];
+    let named = saved(&layers, |_| ());
+    bench.load(&named).unwrap();
+    let text = String::from_utf8_lossy(&named).into_owned();
+    assert!(text.contains(r#"["app:v1"]"#));
+    // The same bytes with no tag, as `docker save ID` writes them.
+    let untagged: Vec<u8> =
+        replace(&named, br#""RepoTags":["app:v1"]"#, br#""RepoTags":null      "#);
+    let loaded = bench.load(&untagged).unwrap();
+    assert_eq!((loaded.len(), loaded[0].names.len()), (1, 0));
+    assert_eq!(loaded[0].image.names, ["docker.io/library/app:v1"], "it had that name before");
+}
+
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
 }
 
 #[test]

@@ -28,6 +28,32 @@ const WHITEOUT: &[u8] = b".wh.";
 /// Entry that hides everything a lower layer has in the directory.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// So many of the entries that were left out are named.
+const NAMED_MAX: usize = 5;
+
+/// What became of a layer.
+#[derive(Debug, Default)]
+pub(crate) struct Unpacked {
+    /// Of the whole archive.
+    pub digest: String,
+    /// Of its files.
+    pub bytes: u64,
+    /// The devices that it has and the directory has not: nothing in an image may make the machine's
+    /// available, and every container gets the common ones.
+    pub left_out: Vec<PathBuf>,
+}
+
+impl Unpacked {
+    /// One line for those who wait, if something was left out.
+    pub fn remark(&self) -> Option<String> {
+        let named: Vec<_> =
+            self.left_out.iter().take(NAMED_MAX).map(|it| it.display().to_string()).collect();
+        let more = self.left_out.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!named.is_empty()).then(|| format!("left out devices: {}{more}", named.join(", ")))
+    }
+}
+
 /// How much a layer may unpack to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -41,8 +67,7 @@ impl Default for Limits {
     }
 }
 
-/// Unpacks the (uncompressed) archive into the existing, empty directory `root`; the digest of
-/// the whole archive and the bytes of its files.
+/// Unpacks the (uncompressed) archive into the existing, empty directory `root`.
 ///
 /// # Errors
 /// [`ImageError::Hostile`] when an entry does what it must not; the directory is then half filled
@@ -51,9 +76,10 @@ pub(crate) fn unpack(
     archive: impl Read,
     root: &Path,
     limits: Limits,
-) -> Result<(String, u64), ImageError> {
+) -> Result<Unpacked, ImageError> {
     let mut hashing = Hashing { inner: archive, hasher: Sha256::new() };
-    let mut unpacker = Unpacker { root, limits, bytes: 0, directories: Vec::new() };
+    let mut unpacker =
+        Unpacker { root, limits, done: Unpacked::default(), directories: Vec::new() };
     {
         let mut archive = Archive::new(&mut hashing);
         for (count, entry) in (0u64..).zip(archive.entries().map_err(ImageError::Read)?) {
@@ -67,7 +93,8 @@ pub(crate) fn unpack(
     // What follows the end mark belongs to the digest too.
     io::copy(&mut hashing, &mut io::sink()).map_err(ImageError::Read)?;
     unpacker.finish()?;
-    Ok((format!("sha256:{}", hex(&hashing.hasher.finalize())), unpacker.bytes))
+    let digest = format!("sha256:{}", hex(&hashing.hasher.finalize()));
+    Ok(Unpacked { digest, ..unpacker.done })
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -95,7 +122,7 @@ impl<R: Read> Read for Hashing<R> {
 struct Unpacker<'a> {
     root: &'a Path,
     limits: Limits,
-    bytes: u64,
+    done: Unpacked,
     /// Directories and their times, set last: filling a directory changes them.
     directories: Vec<(PathBuf, u64)>,
 }
@@ -140,7 +167,7 @@ impl Unpacker<'_> {
             }
             return whiteout(&parent.join(OsStr::from_bytes(hidden))).map_err(failed);
         }
-        self.place(entry, &parent.join(OsStr::from_bytes(name)))
+        self.place(entry, &parent.join(OsStr::from_bytes(name)), path)
     }
 
     /// The entry's directory, made where missing. A link on the way could lead anywhere.
@@ -168,6 +195,7 @@ impl Unpacker<'_> {
         &mut self,
         entry: &mut Entry<'_, R>,
         target: &Path,
+        own: PathBuf,
     ) -> Result<(), ImageError> {
         let path = text(entry);
         let failed = |source| ImageError::Unpack { path: path.clone(), source };
@@ -193,6 +221,10 @@ impl Unpacker<'_> {
                     PathBuf::from(OsStr::from_bytes(&entry.link_name_bytes().unwrap_or_default()));
                 let outside = || hostile(entry, "is a link that leads outside of the image");
                 let link = relative(&link).ok_or_else(outside)?;
+                if self.done.left_out.contains(&link) {
+                    self.done.left_out.push(own);
+                    return Ok(());
+                }
                 let directory = self.parent(entry, link.parent().unwrap_or(Path::new("")))?;
                 let source = directory.join(link.file_name().ok_or_else(outside)?);
                 return fs::hard_link(source, target).map_err(failed);
@@ -201,7 +233,10 @@ impl Unpacker<'_> {
                 let mode = Mode::RUSR | Mode::WUSR;
                 mknodat(CWD, target, FileType::Fifo, mode, 0).map_err(|e| failed(e.into()))?;
             }
-            EntryType::Char | EntryType::Block => return Err(hostile(entry, "is a device")),
+            EntryType::Char | EntryType::Block => {
+                self.done.left_out.push(own);
+                return Ok(());
+            }
             // Global headers and the like describe others.
             _ => return Ok(()),
         }
@@ -211,8 +246,8 @@ impl Unpacker<'_> {
     fn file<R: Read>(&mut self, entry: &mut Entry<'_, R>, target: &Path) -> Result<(), ImageError> {
         let path = text(entry);
         let failed = |source| ImageError::Unpack { path: path.clone(), source };
-        self.bytes = self.bytes.saturating_add(entry.size());
-        if self.bytes > self.limits.bytes {
+        self.done.bytes = self.done.bytes.saturating_add(entry.size());
+        if self.done.bytes > self.limits.bytes {
             return Err(hostile(entry, "the layer is too large"));
         }
         let mut file =
