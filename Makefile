@@ -12,13 +12,14 @@ SIM_SEEDS ?= 0..2000
 build: schema ## The binary, stripped and static: target/x86_64-unknown-linux-gnu/release/coracle
 	$(CARGO) build --release --locked -p coracle
 
-schema: ## Upstream's definitions, which the build compresses into the binary
-	@scripts/fetch-schema
+# What comes through pip comes through the venv's: a Debian with python3-venv has no other.
+schema: .cache/venv/done ## Upstream's definitions, which the build compresses into the binary
+	@$(PYTHON) scripts/fetch-schema
 
 tools: .cache/venv/done ## Pinned kubectl and helm, and what the tests are written with
-	@scripts/fetch-tools
+	@$(PYTHON) scripts/fetch-tools
 
-images: ## Images that the end-to-end tests and the demo run
+images: .cache/venv/done ## Images that the end-to-end tests and the demo run
 	@scripts/apt-install busybox-static
 	@scripts/test-images
 	@scripts/app-images
