@@ -107,8 +107,10 @@ enum Image {
         reference: String,
     },
     /// List the images
+    #[command(visible_alias = "list")]
     Ls,
     /// Remove an image
+    #[command(visible_alias = "remove")]
     Rm {
         /// As in a pod: redis:7
         reference: String,

@@ -167,11 +167,6 @@ pub fn ask(
     Err(broken(None))
 }
 
-/// Whether an engine answers in `data_dir`.
-pub fn is_running(data_dir: &Path) -> bool {
-    connect(data_dir).is_ok()
-}
-
 fn connect(data_dir: &Path) -> Result<UnixStream, ControlError> {
     let missing = || ControlError::NotRunning(data_dir.to_path_buf());
     // A socket's path may have 108 bytes at most, a data directory's more: go through a descriptor.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use crate::cli::{Cluster, print, progress};
 use crate::control::{self, Ask, ControlError, Pods};
 use crate::data_dir::{self, DataDirError};
-use crate::{engine, kubeconfig};
+use crate::engine;
+use crate::kubeconfig::{self, Access, KubeconfigError};
+use crate::paths::Paths;
 
 /// Why the cluster was not stopped or deleted.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +21,7 @@ pub enum DownError {
     CleanUp(#[from] engine::EngineError),
     /// The user's kubeconfig could not be changed.
     #[error("the cluster is down, but {0}")]
-    Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    Kubeconfig(#[from] KubeconfigError),
     /// The user did not say yes.
     #[error("nothing was deleted")]
     NotConfirmed,
@@ -65,8 +67,20 @@ pub fn down(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
         }
         Err(error) => return Err(error.into()),
     }
-    kubeconfig::remove(&kubeconfig::user_file()?, &name)?;
+    leave_kubeconfigs(&paths)?;
     Ok(())
+}
+
+/// Takes the cluster out of the files to which `up` added it, and of no other.
+fn leave_kubeconfigs(paths: &Paths) -> Result<(), KubeconfigError> {
+    let list = paths.kubeconfigs_of_users();
+    let files = kubeconfig::remembered(&list)?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    let access = Access::read(&paths.kubeconfig())?;
+    files.iter().try_for_each(|file| kubeconfig::remove(file, &access))?;
+    std::fs::remove_file(&list).map_err(|source| KubeconfigError::Write { path: list, source })
 }
 
 /// Stop the cluster and delete its data directory, volumes included. Pods are killed: what they

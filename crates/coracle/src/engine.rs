@@ -27,8 +27,6 @@ use crate::up::UpArgs;
 
 /// Name of the only node.
 pub const NODE: &str = "node-1";
-/// As many pods as a kubelet takes by default.
-const MAX_PODS: usize = 110;
 /// The API's ports when none is asked for: the first that is free.
 const FIRST_PORT: u16 = 6443;
 const LAST_PORT: u16 = 6499;
@@ -213,7 +211,7 @@ impl Engine {
         let driving = drive(driver, &api, &events, &stopping);
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
         let containers = Arc::clone(&shims) as Arc<dyn Containers>;
-        let node_config = node_config(&paths, config);
+        let node_config = node_config(&paths, config, arguments.max_pods);
         let node = Node::start(node_config, api.clone(), events, containers, Arc::clone(&kernel));
         let node = Arc::new(node.await?);
         server.set_node(node.streams());
@@ -403,9 +401,9 @@ fn decision_config(
     }
 }
 
-fn node_config(paths: &Paths, network: NetworkConfig) -> NodeConfig {
+fn node_config(paths: &Paths, network: NetworkConfig, max_pods: u16) -> NodeConfig {
     let data_dir = paths.data_dir().to_path_buf();
-    NodeConfig { name: NODE.into(), data_dir, network, max_pods: MAX_PODS }
+    NodeConfig { name: NODE.into(), data_dir, network, max_pods: max_pods.into() }
 }
 
 fn runtime_config(paths: &Paths, name: &str) -> coracle_runtime::Config {

@@ -88,6 +88,14 @@ impl Access {
         self.cluster["server"].as_str()?.rsplit(':').next()?.parse().ok()
     }
 
+    /// Whether `config` has this cluster under its name: the same authority.
+    fn is_in(&self, config: &Map<String, Value>) -> bool {
+        let authority = "certificate-authority-data";
+        let clusters = config.get("clusters").and_then(Value::as_array).into_iter().flatten();
+        let mut named = clusters.filter(|entry| entry["name"] == self.context.as_str());
+        named.any(|entry| entry["cluster"][authority] == self.cluster[authority])
+    }
+
     /// Write a kubeconfig that holds nothing else.
     ///
     /// # Errors
@@ -145,18 +153,49 @@ pub fn add(path: &Path, access: &Access) -> Result<(), KubeconfigError> {
     write(path, &to_yaml(&config))
 }
 
-/// Take cluster, user and context called `context` out of the file at `path`.
+/// Take the entries of `access` out of the file at `path`, if they are that cluster's: another one
+/// may have taken the name since.
 ///
 /// # Errors
 /// As [`add`]. A file that does not exist is no error.
-pub fn remove(path: &Path, context: &str) -> Result<(), KubeconfigError> {
+pub fn remove(path: &Path, access: &Access) -> Result<(), KubeconfigError> {
     let Some(mut config) = read(path)? else { return Ok(()) };
-    let before = config.clone();
+    let context = access.context.as_str();
+    if !access.is_in(&config) {
+        return Ok(());
+    }
     remove_entries(&mut config, context);
     if config.get("current-context").and_then(Value::as_str) == Some(context) {
         config.insert("current-context".into(), json!(""));
     }
-    if config == before { Ok(()) } else { write(path, &to_yaml(&config)) }
+    write(path, &to_yaml(&config))
+}
+
+/// Adds `path` to the list of files in `list`, once.
+///
+/// # Errors
+/// When the list cannot be read or written.
+pub fn remember(list: &Path, path: &Path) -> Result<(), KubeconfigError> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut known = remembered(list)?;
+    if known.contains(&path) {
+        return Ok(());
+    }
+    known.push(path);
+    let lines: String = known.iter().map(|path| format!("{}\n", path.display())).collect();
+    write(list, &lines)
+}
+
+/// The files in `list`; none, when there is no list.
+///
+/// # Errors
+/// When the list cannot be read.
+pub fn remembered(list: &Path) -> Result<Vec<PathBuf>, KubeconfigError> {
+    match std::fs::read_to_string(list) {
+        Ok(text) => Ok(text.lines().map(PathBuf::from).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(KubeconfigError::Read { path: list.into(), source }),
+    }
 }
 
 fn empty() -> Map<String, Value> {
@@ -265,11 +304,34 @@ mod tests {
         assert_eq!(config["current-context"], "coracle");
         assert_eq!(config["clusters"].as_array().unwrap().len(), 2);
         assert_eq!(config["clusters"][0]["cluster"]["extra"][0], 1);
-        remove(&path, "coracle").unwrap();
+        remove(&path, &access("coracle")).unwrap();
         let config = read(&path).unwrap().unwrap();
         assert_eq!(config["clusters"].as_array().unwrap().len(), 1);
         assert_eq!(config["users"].as_array().unwrap().len(), 0);
         assert_eq!(config["current-context"], "");
+    }
+
+    #[test]
+    fn a_context_of_another_cluster_with_the_same_name_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let other =
+            Access::new("coracle".into(), "https://127.0.0.1:7443".into(), "CA 2", "CERT", "KEY");
+        add(&path, &other).unwrap();
+        let before = std::fs::read_to_string(&path).unwrap();
+        remove(&path, &access("coracle")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn files_are_remembered_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        assert_eq!(remembered(&list).unwrap(), Vec::<PathBuf>::new());
+        for file in ["/a/config", "/b", "/a/config"] {
+            remember(&list, Path::new(file)).unwrap();
+        }
+        assert_eq!(remembered(&list).unwrap(), ["/a/config", "/b"].map(PathBuf::from));
     }
 
     #[test]
@@ -284,7 +346,7 @@ mod tests {
             assert_eq!((metadata.uid(), metadata.gid()), (1234, 4321), "{}", path.display());
         }
         chown(&path, Some(1235), None).unwrap();
-        remove(&path, "coracle").unwrap();
+        remove(&path, &access("coracle")).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().uid(), 1235, "an owner stays");
     }
 

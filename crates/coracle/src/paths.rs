@@ -40,6 +40,11 @@ impl Paths {
         self.data_dir.join("admin.kubeconfig")
     }
 
+    /// The kubeconfigs of users to which `up` added the cluster, a path a line.
+    pub fn kubeconfigs_of_users(&self) -> PathBuf {
+        self.data_dir.join("kubeconfigs")
+    }
+
     /// Where the engine listens for the command line.
     pub fn socket(&self) -> PathBuf {
         self.data_dir.join("engine.sock")

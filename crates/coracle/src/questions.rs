@@ -46,11 +46,12 @@ impl Questions {
             "state": "up",
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
-            "up for": since(self.since),
-            "pods": format!("{running} of {} running", pods.len()),
-            "statefulsets": count("statefulsets.apps"),
+            "startTime": format!("{:.0}", self.since),
+            "uptimeSeconds": Timestamp::now().duration_since(self.since).as_secs(),
+            "pods": {"total": pods.len(), "running": running},
+            "statefulSets": count("statefulsets.apps"),
             "services": count("services"),
-            "volumes": count("persistentvolumes"),
+            "persistentVolumes": count("persistentvolumes"),
             "revision": snapshot.revision(),
         })
     }

@@ -1,12 +1,26 @@
 //! Answers of the engine as text for people.
 
+use coracle_api::print;
 use serde_json::Value;
 
-/// `coracle status`: one line a fact.
+/// `coracle status`: one line a fact, in the words of a sentence where JSON has numbers.
 pub fn status(status: &Value) -> String {
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let pods = format!("{} of {} running", number("/pods/running"), number("/pods/total"));
+    let facts = [
+        ("state", plain(&status["state"])),
+        ("up for", print::human(number("/uptimeSeconds"))),
+        ("pid", plain(&status["pid"])),
+        ("version", plain(&status["version"])),
+        ("pods", pods),
+        ("stateful sets", plain(&status["statefulSets"])),
+        ("services", plain(&status["services"])),
+        ("volumes", plain(&status["persistentVolumes"])),
+        ("revision", plain(&status["revision"])),
+    ];
     let mut text = String::new();
-    for (name, value) in status.as_object().into_iter().flatten() {
-        line(&mut text, name, &plain(value));
+    for (name, value) in facts {
+        line(&mut text, name, &value);
     }
     text
 }
@@ -48,7 +62,7 @@ pub fn lines(answer: &Value) -> String {
 }
 
 fn line(text: &mut String, name: &str, value: &str) {
-    push(text, format_args!("{:<14}{value}\n", format!("{name}:")));
+    push(text, format_args!("{:<15}{value}\n", format!("{name}:")));
 }
 
 fn plain(value: &Value) -> String {
@@ -88,6 +102,18 @@ fn human_bytes(bytes: u64) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn status_is_numbers_for_programs_and_words_for_people() {
+        let answer = json!({
+            "state": "up", "pid": 7, "version": "0.1.0", "uptimeSeconds": 200,
+            "startTime": "2026-01-01T00:00:00Z", "pods": {"total": 2, "running": 1},
+            "statefulSets": 1, "services": 3, "persistentVolumes": 2, "revision": 99,
+        });
+        let text = status(&answer);
+        assert!(text.contains("up for:        3m20s\n"), "{text}");
+        assert!(text.contains("pods:          1 of 2 running\n"), "{text}");
+    }
 
     #[test]
     fn reasons_are_indented_under_what_they_explain() {

@@ -11,9 +11,10 @@ use clap::Args;
 use ipnet::Ipv4Net;
 
 use crate::cli::{Cluster, print};
+use crate::control::{self, Ask};
 use crate::data_dir::{self, DataDirError};
 use crate::engine::{self, EngineError};
-use crate::{control, kubeconfig};
+use crate::kubeconfig;
 
 /// Arguments of `up`.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +31,9 @@ pub struct UpArgs {
     /// Range of load balancer addresses [default: the first of a few that is free]
     #[arg(long, value_name = "CIDR", value_parser = range)]
     pub lb_range: Option<Ipv4Net>,
+    /// How many pods the node takes
+    #[arg(long, value_name = "N", default_value_t = 110, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_pods: u16,
     /// Further addresses of this host on which the API listens
     #[arg(long, value_name = "IP")]
     pub api_address: Vec<IpAddr>,
@@ -96,7 +100,9 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     if arguments.foreground {
         return Ok(engine::run(cluster, arguments)?);
     }
-    let came_up = if control::is_running(paths.data_dir()) {
+    // One that was just killed still takes connections, but answers no more.
+    let answers = control::ask(paths.data_dir(), &Ask::Status, |_| ()).is_ok();
+    let came_up = if answers {
         is_already_up(arguments, engine::access(cluster)?.port())
     } else {
         start(cluster, arguments)?
@@ -105,6 +111,7 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     print(&format!("{name} {came_up}\n"));
     if !arguments.no_kubeconfig {
         let file = kubeconfig::user_file()?;
+        kubeconfig::remember(&paths.kubeconfigs_of_users(), &file)?;
         kubeconfig::add(&file, &engine::access(cluster)?)?;
         print(&format!("kubectl's current context is \"{name}\" (in {})\n", file.display()));
     }
@@ -171,6 +178,7 @@ fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
     for (flag, range) in arguments.ranges() {
         command.args(range.iter().flat_map(|range| [flag.to_owned(), range.to_string()]));
     }
+    command.args(["--max-pods", &arguments.max_pods.to_string()]);
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);
     }
