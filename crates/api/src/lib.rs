@@ -22,11 +22,12 @@ pub use kinds::{
 pub use object::{
     MalformedObject, Object, field_selector,
     field_selector::FieldSelector,
+    index::{self, Index},
     key::{self, Key, RESOURCE_SEPARATOR},
     metadata::{self, Metadata, OwnerReference},
     revision,
     selector::{self, Selector},
-    semantic,
+    selectors, semantic,
 };
 pub use schema::{custom_validation, openapi, protobuf, structural};
 pub use status::{Cause, Status};

@@ -1,17 +1,19 @@
 //! One version of one object: a JSON map with its metadata parsed and its bytes kept beside it.
 
 pub mod field_selector;
+pub mod index;
 mod json_bytes;
 pub mod key;
 pub mod metadata;
 pub mod revision;
 pub mod selector;
 mod selector_text;
+pub mod selectors;
 pub mod semantic;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -27,10 +29,13 @@ use crate::{Key, Kind, Metadata};
 pub struct Object {
     key: Key,
     value: OnceLock<Value>,
-    metadata: Metadata,
+    metadata: Arc<Metadata>,
     bytes: Bytes,
-    view: OnceLock<Arc<dyn Any + Send + Sync>>,
+    memos: Mutex<Vec<Memo>>,
 }
+
+/// What was made of a version, and of which type it is.
+type Memo = (TypeId, Arc<dyn Any + Send + Sync>);
 
 /// Why a JSON value is no object.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +74,7 @@ impl Object {
         let metadata = parse_metadata(&value)?;
         let key = Key::new(resource, metadata.namespace.as_str(), metadata.name.as_str());
         let bytes = serde_json::to_vec(&value).map_err(MalformedObject::Json)?.into();
-        Ok(Self { key, value: value.into(), metadata, bytes, view: OnceLock::new() })
+        Ok(Self::made(key, value.into(), Arc::new(metadata), bytes))
     }
 
     /// The object that `bytes` (JSON) hold, as read back from the disk.
@@ -85,7 +90,24 @@ impl Object {
         }
         let metadata = json_bytes::metadata(&bytes).map_err(MalformedObject::Json)?;
         let key = Key::new(resource, metadata.namespace.as_str(), metadata.name.as_str());
-        Ok(Self { key, value: OnceLock::new(), metadata, bytes, view: OnceLock::new() })
+        Ok(Self::made(key, OnceLock::new(), Arc::new(metadata), bytes))
+    }
+
+    fn made(key: Key, value: OnceLock<Value>, metadata: Arc<Metadata>, bytes: Bytes) -> Self {
+        Self { key, value, metadata, bytes, memos: Mutex::default() }
+    }
+
+    /// The same version with nothing but its bytes and metadata, which it shares: what is kept of
+    /// one that nobody looks at any more.
+    #[must_use]
+    pub fn cold(&self) -> Self {
+        let metadata = Arc::clone(&self.metadata);
+        Self::made(self.key.clone(), OnceLock::new(), metadata, self.bytes.clone())
+    }
+
+    /// Whether more than bytes and metadata is kept of it.
+    pub fn is_warm(&self) -> bool {
+        self.value.get().is_some() || !self.memos().is_empty()
     }
 
     /// The same object with `metadata.resourceVersion` set to `revision`: what a commit stores.
@@ -97,13 +119,8 @@ impl Object {
             return self.stamped_in_tree(revision);
         };
         let resource_version = revision.to_string();
-        Ok(Self {
-            key: self.key.clone(),
-            value: OnceLock::new(),
-            metadata: Metadata { resource_version, ..self.metadata.clone() },
-            bytes: bytes.into(),
-            view: OnceLock::new(),
-        })
+        let metadata = Metadata { resource_version, ..Metadata::clone(&self.metadata) };
+        Ok(Self::made(self.key.clone(), OnceLock::new(), Arc::new(metadata), bytes.into()))
     }
 
     /// As [`Object::stamped`], for JSON that has no `metadata` or is not compact.
@@ -152,6 +169,15 @@ impl Object {
         self.value().pointer(pointer).and_then(Value::as_str)
     }
 
+    /// What `look` finds in the object, whose tree is not kept for it.
+    pub fn peek<R>(&self, look: impl FnOnce(&Value) -> R) -> R {
+        #[allow(clippy::expect_used, reason = "the bytes were parsed or written by us before")]
+        match self.value.get() {
+            Some(value) => look(value),
+            None => look(&serde_json::from_slice(&self.bytes).expect("sound JSON")),
+        }
+    }
+
     /// A typed view (`k8s_openapi::api::core::v1::Pod`), parsed once per object version.
     ///
     /// # Errors
@@ -161,16 +187,39 @@ impl Object {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        if let Some(view) = self.view.get()
-            && let Ok(view) = Arc::clone(view).downcast::<T>()
-        {
+        if let Some(view) = self.remembered::<T>() {
             return Ok(view);
         }
-        let view = Arc::new(T::deserialize(self.value()).map_err(MalformedObject::Json)?);
-        // Another thread may have been first, or the kind is also read as another type: both are
-        // only a matter of speed.
-        self.view.get_or_init(|| Arc::clone(&view) as Arc<dyn Any + Send + Sync>);
-        Ok(view)
+        let view = match self.value.get() {
+            Some(value) => T::deserialize(value),
+            // A tree that only serves to be read once is several times the view.
+            None => serde_json::from_slice(&self.bytes),
+        };
+        Ok(self.remember(view.map_err(MalformedObject::Json)?))
+    }
+
+    /// What `make` makes of this version, once; there is one memo of each type.
+    pub fn memo<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.remembered().unwrap_or_else(|| self.remember(make()))
+    }
+
+    fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let wanted = TypeId::of::<T>();
+        let memo = self.memos().iter().find(|(of, _)| *of == wanted).map(|(_, it)| Arc::clone(it));
+        memo?.downcast().ok()
+    }
+
+    /// Keeps `made`; of two threads that were at it, both are right.
+    fn remember<T: Send + Sync + 'static>(&self, made: T) -> Arc<T> {
+        let made = Arc::new(made);
+        let mut memos = self.memos();
+        memos.reserve_exact(1);
+        memos.push((TypeId::of::<T>(), Arc::clone(&made) as _));
+        made
+    }
+
+    fn memos(&self) -> std::sync::MutexGuard<'_, Vec<Memo>> {
+        self.memos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use coracle_api::addresses::next_load_balancer_ip;
-use coracle_api::{Key, Object};
+use coracle_api::{Index, Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
@@ -25,8 +25,7 @@ pub(crate) const CONTROLLER: Controller =
 fn it_and_those_without(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     let mut keys = vec![event.key.clone()];
     if event.old.as_ref().is_some_and(|old| address(old).is_some()) {
-        let waits = |service: &&Arc<Object>| is_balanced(service) && address(service).is_none();
-        let waiting = snapshot.list(SERVICES, None).filter(waits);
+        let waiting = snapshot.indexed(Index::WaitingForAddress, "", SERVICES, None);
         keys.extend(waiting.map(|service| service.key().clone()));
     }
     keys
@@ -59,10 +58,8 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     if has.is_some() && wished.is_none_or(|ip| Some(ip) == has) {
         return Plan::default();
     }
-    let used = |ip: Ipv4Addr| {
-        let others = snapshot.list(SERVICES, None).filter(|other| other.key() != key);
-        others.into_iter().any(|other| address(other) == Some(ip))
-    };
+    // Two that choose the same at once do not both get it: the store refuses the second.
+    let used = |ip: Ipv4Addr| snapshot.is_taken(Index::LoadBalancerAddress, &ip.to_string(), key);
     let found = match wished {
         Some(ip) if !range.contains(&ip) => Err(format!("{ip} is not in the range {range}")),
         Some(ip) if used(ip) => Err(format!("{ip} is in use")),

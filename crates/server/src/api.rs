@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use coracle_api::kinds::custom;
-use coracle_api::{Key, Object, Status, Timestamp, Verb};
+use coracle_api::{FieldError, Index, Key, Object, Status, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use ipnet::Ipv4Net;
+use serde_json::json;
 
 use crate::Kinds;
 use crate::auth::reviews;
@@ -59,9 +60,6 @@ struct Inner {
     cluster: Cluster,
     source: Arc<dyn Source>,
     pages: Pages,
-    /// Held while a Service is written: what is free is seen in a snapshot, and two Services
-    /// that are prepared at once would be given the same address.
-    services: tokio::sync::Mutex<()>,
     tokens: OnceLock<Arc<Tokens>>,
     /// Held while the table of kinds is made anew, so that the newest is the one that stays.
     defining: Mutex<()>,
@@ -71,9 +69,8 @@ impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
         let (builtin, kinds) = (kinds, ArcSwap::default());
-        let (pages, services, tokens, defining) = Default::default();
-        let inner =
-            Inner { store, builtin, kinds, cluster, source, pages, services, tokens, defining };
+        let (pages, tokens, defining) = Default::default();
+        let inner = Inner { store, builtin, kinds, cluster, source, pages, tokens, defining };
         let api = Self { inner: Arc::new(inner) };
         api.serve_definitions();
         api
@@ -161,11 +158,6 @@ impl Api {
         requests: Vec<Request>,
         requires: Vec<(Key, Expect)>,
     ) -> Result<Vec<Reply>, Status> {
-        let allocates = requests.iter().any(|r| r.kind.plural == "services");
-        let _turn = match allocates {
-            true => Some(self.inner.services.lock().await),
-            false => None,
-        };
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
@@ -181,6 +173,15 @@ impl Api {
                     return self.replies(plan.prepared, &committed);
                 }
                 Err(CommitError::Precondition { key, .. }) => last = Some(key),
+                // Chosen on a snapshot that did not show the holder yet: another is chosen now.
+                Err(CommitError::Taken { key, index, term, .. })
+                    if !snapshot.is_taken(index, &term, &key) =>
+                {
+                    last = Some(key);
+                }
+                Err(CommitError::Taken { key, index, term, .. }) => {
+                    return Err(taken(&self.kinds(), &key, index, &term));
+                }
                 Err(error) => return Err(Status::internal(error)),
             }
         }
@@ -262,7 +263,12 @@ impl Api {
                 continue;
             }
             if requests.len() > 1 {
-                provisional = provisional.with(&prepared.writes).map_err(Status::internal)?;
+                provisional = match provisional.with(&prepared.writes) {
+                    Err(CommitError::Taken { key, index, term, .. }) => {
+                        return Err(taken(&kinds, &key, index, &term));
+                    }
+                    provisional => provisional.map_err(Status::internal)?,
+                };
             }
             let fresh = prepared.requires.iter().filter(|(key, _)| !written.contains(key));
             transaction.requires.extend(fresh.cloned());
@@ -318,6 +324,19 @@ fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> 
         }
     }
     Ok(())
+}
+
+/// What a write is told that asks for what another object has.
+fn taken(kinds: &Kinds, key: &Key, index: Index, term: &str) -> Status {
+    let (Some(kind), Some(unique)) = (kinds.stored(&key.resource), index.unique()) else {
+        return Status::internal(format!("{key}: {index:?} {term:?} is taken"));
+    };
+    if unique.is_asked_for {
+        let error = FieldError::invalid(unique.field, &json!(term), unique.message);
+        return Status::invalid(kind, &key.name, &[error]);
+    }
+    let message = format!("Operation cannot be fulfilled: {key}: {term}: {}", unique.message);
+    Status::failure(409, "Conflict", message)
 }
 
 fn contended(requests: &[Request], key: Option<Key>) -> Status {

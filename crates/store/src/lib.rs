@@ -71,6 +71,7 @@
 mod disk;
 mod durable;
 mod faulty_disk;
+mod indexed;
 mod lock;
 mod snapshot;
 mod store;
@@ -79,6 +80,8 @@ mod watch;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod index_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -1,13 +1,18 @@
 //! The state of all objects at one revision: an immutable value, shared by pointer.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
-use coracle_api::{Key, Object};
+use coracle_api::selector::{Operator, Requirement};
+use coracle_api::{Index, Key, Object, Selector, index};
 use equivalent::{Comparable, Equivalent};
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 
+use crate::indexed::{self, Indexed, Terms};
 use crate::transaction::{CommitError, Committed, Expect, Transaction, Write};
 use crate::watch::Event;
 
@@ -15,11 +20,13 @@ use crate::watch::Event;
 #[derive(Clone, Default)]
 pub struct Snapshot {
     state: Arc<State>,
+    /// How often an object was looked at, where somebody counts.
+    visits: Option<Arc<AtomicUsize>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(state: Arc<State>) -> Self {
-        Self { state }
+        Self { state, visits: None }
     }
 
     /// The revision of the last write that this snapshot holds; 0 when nothing was ever written.
@@ -39,13 +46,16 @@ impl Snapshot {
 
     /// The object at `key`.
     pub fn get(&self, key: &Key) -> Option<&Arc<Object>> {
-        self.state.objects.get(key)
+        self.visited();
+        self.state.objects.get(key).map(|stored| &stored.object)
     }
 
     /// The object `name` of `resource` (`statefulsets.apps`) in `namespace`, empty for cluster
     /// scope.
     pub fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<&Arc<Object>> {
-        self.state.objects.get(&Place(resource, namespace, name))
+        self.visited();
+        let place = Place(resource, namespace, name);
+        self.state.objects.get(&place).map(|stored| &stored.object)
     }
 
     /// The objects of `resource` in `namespace` (`None`: in all), by namespace, then name.
@@ -84,17 +94,52 @@ impl Snapshot {
         self.state
             .objects
             .range::<_, Place<'_>>((from, Bound::Unbounded))
-            .map(|(_, object)| object)
-            .take_while(move |object| {
-                let key = object.key();
-                *key.resource == *resource
-                    && namespace.as_deref().is_none_or(|n| *key.namespace == *n)
-            })
+            .map(|(_, stored)| &stored.object)
+            .take_while(move |object| is_in(object.key(), &resource, namespace.as_deref()))
+            .inspect(|_| self.visited())
     }
 
     /// Every object of every resource, by key.
     pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.state.objects.values()
+        self.state.objects.values().map(|stored| &stored.object).inspect(|_| self.visited())
+    }
+
+    /// The objects of `resource` in `namespace` (`None`: in all) that have `term`, by key.
+    pub fn indexed<'a>(
+        &'a self,
+        index: Index,
+        term: &str,
+        resource: &str,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let (resource, namespace) = (resource.to_owned(), namespace.map(str::to_owned));
+        self.state
+            .indexed
+            .keys(index, term, &resource, namespace.as_deref().unwrap_or_default())
+            .take_while(move |key| is_in(key, &resource, namespace.as_deref()))
+            .filter_map(|key| self.get(key))
+    }
+
+    /// Whether an object other than the one at `own` has `term`.
+    pub fn is_taken(&self, index: Index, term: &str, own: &Key) -> bool {
+        self.state.indexed.keys(index, term, "", "").any(|holder| holder != own)
+    }
+
+    /// The objects of every resource that have `term`, by key.
+    pub fn with_term<'a>(
+        &'a self,
+        index: Index,
+        term: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        self.state.indexed.keys(index, term, "", "").filter_map(|key| self.get(key))
+    }
+
+    /// The objects of every resource in `namespace`, by key.
+    pub fn in_namespace<'a>(
+        &'a self,
+        namespace: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        self.with_term(Index::Namespace, namespace)
     }
 
     /// The objects that name `owner_uid` in their `ownerReferences`, by key.
@@ -102,23 +147,100 @@ impl Snapshot {
         &'a self,
         owner_uid: &str,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        let owner: Arc<str> = owner_uid.into();
-        let first = (Arc::clone(&owner), Key::new("", "", ""));
-        self.state
-            .owners
-            .range::<_, (Arc<str>, Key)>((Bound::Included(&first), Bound::Unbounded))
-            .take_while(move |(uid, _)| *uid == owner)
-            .filter_map(|(_, key)| self.state.objects.get(key))
+        self.with_term(Index::Owner, owner_uid)
     }
 
     /// The object with this `metadata.uid`.
     pub fn by_uid(&self, uid: &str) -> Option<&Arc<Object>> {
-        self.get(self.state.uids.get(uid)?)
+        if uid.is_empty() { None } else { self.with_term(Index::Uid, uid).next() }
     }
 
     /// Whether an object with this `metadata.uid` exists.
     pub fn contains_uid(&self, uid: &str) -> bool {
-        self.state.uids.contains_key(uid)
+        self.by_uid(uid).is_some()
+    }
+
+    /// The objects of `resource` in `namespace` (`None`: in all) that `selector` selects, by key.
+    /// No more are looked at than have the rarest label that it demands.
+    pub fn selected<'a>(
+        &'a self,
+        resource: &str,
+        namespace: Option<&str>,
+        selector: &Selector,
+    ) -> Vec<&'a Arc<Object>> {
+        let matches = |object: &&Arc<Object>| selector.matches(&object.metadata().labels);
+        let Some(requirements) = selector.demands() else { return Vec::new() };
+        let alternatives = requirements.iter().filter_map(label_terms);
+        match self.rarest(alternatives.collect(), resource, namespace) {
+            None => self.list(resource, namespace).filter(matches).collect(),
+            Some(terms) => {
+                let found = terms.iter().flat_map(|term| {
+                    self.indexed(Index::Label, term, resource, namespace).filter(matches)
+                });
+                let mut found: Vec<_> = found.collect();
+                if terms.len() > 1 {
+                    found.sort_unstable_by(|a, b| a.key().cmp(b.key()));
+                }
+                found
+            }
+        }
+    }
+
+    /// Of several sets of labels the one that the fewest objects have: all are counted at once,
+    /// until the first comes to its end.
+    fn rarest(
+        &self,
+        mut sets: Vec<Vec<String>>,
+        resource: &str,
+        namespace: Option<&str>,
+    ) -> Option<Vec<String>> {
+        if sets.len() < 2 {
+            return sets.pop();
+        }
+        let keys = |term: &String| {
+            let from = namespace.unwrap_or_default();
+            self.state
+                .indexed
+                .keys(Index::Label, term, resource, from)
+                .take_while(|key| is_in(key, resource, namespace))
+        };
+        let mut counts: Vec<_> = sets.iter().map(|set| set.iter().flat_map(keys)).collect();
+        let first = loop {
+            if let Some(ended) = counts.iter_mut().position(|keys| keys.next().is_none()) {
+                break ended;
+            }
+        };
+        drop(counts);
+        Some(sets.swap_remove(first))
+    }
+
+    /// The objects of `resource` in `namespace` whose own selector selects what has `labels`: the
+    /// Services, sets, budgets or policies of a pod.
+    pub fn selecting<'a>(
+        &'a self,
+        resource: &str,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<&'a Arc<Object>> {
+        let terms = index::demands_on(labels);
+        let found = terms
+            .flat_map(|term| self.indexed(Index::Demand, &term, resource, Some(namespace)))
+            .filter(|object| object.selector().matches(labels));
+        let mut found: Vec<_> = found.collect();
+        found.sort_unstable_by(|a, b| a.key().cmp(b.key()));
+        found
+    }
+
+    /// The same state, which counts how often one of its objects is looked at.
+    pub fn counted(&self) -> (Self, Arc<AtomicUsize>) {
+        let visits = Arc::new(AtomicUsize::new(0));
+        (Self { state: Arc::clone(&self.state), visits: Some(Arc::clone(&visits)) }, visits)
+    }
+
+    fn visited(&self) {
+        if let Some(visits) = &self.visits {
+            visits.fetch_add(1, Relaxed);
+        }
     }
 
     /// The state as if `writes` had been committed now, with revisions that a commit may give to
@@ -129,7 +251,7 @@ impl Snapshot {
     pub fn with(&self, writes: &[Write]) -> Result<Self, CommitError> {
         let mut state = State::clone(&self.state);
         state.apply(&Transaction::of(writes.iter().cloned()))?;
-        Ok(Self::new(Arc::new(state)))
+        Ok(Self { state: Arc::new(state), visits: self.visits.clone() })
     }
 
     /// A snapshot of exactly these objects: what tests of pure decisions start from.
@@ -149,14 +271,34 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
+fn is_in(key: &Key, resource: &str, namespace: Option<&str>) -> bool {
+    *key.resource == *resource && namespace.is_none_or(|namespace| *key.namespace == *namespace)
+}
+
+/// The labels of which an object that fulfils the requirement has one.
+fn label_terms(requirement: &Requirement) -> Option<Vec<String>> {
+    let Requirement { key, operator, values } = requirement;
+    match operator {
+        Operator::Equals | Operator::DoubleEquals | Operator::In => {
+            Some(values.iter().map(|value| index::label(key, value)).collect())
+        }
+        operator => operator.is_positive().then(|| vec![key.clone()]),
+    }
+}
+
 /// What a snapshot points to, and what the committer changes a copy of.
 #[derive(Clone, Default)]
 pub(crate) struct State {
     pub(crate) revision: u64,
-    objects: OrdMap<Key, Arc<Object>>,
-    /// Owner's UID and dependent's key.
-    owners: OrdSet<(Arc<str>, Key)>,
-    uids: OrdMap<Arc<str>, Key>,
+    objects: OrdMap<Key, Stored>,
+    indexed: Indexed,
+}
+
+/// An object, and what it is found by.
+#[derive(Clone)]
+struct Stored {
+    object: Arc<Object>,
+    terms: Terms,
 }
 
 impl State {
@@ -165,7 +307,8 @@ impl State {
         let mut state = Self { revision, ..Self::default() };
         for object in objects {
             let key = object.key().clone();
-            state.replace(&key, Some(object));
+            let terms = indexed::terms(&object, None);
+            state.replace(&key, Some(Stored { object, terms }));
         }
         state
     }
@@ -192,7 +335,7 @@ impl State {
     }
 
     fn check(&self, key: &Key, expected: Expect) -> Result<(), CommitError> {
-        let found = self.objects.get(key).map(|object| object.revision());
+        let found = self.objects.get(key).map(|stored| stored.object.revision());
         if expected.holds(found) {
             return Ok(());
         }
@@ -202,7 +345,8 @@ impl State {
     /// One write; `None` when it deletes what is not there.
     fn write(&mut self, write: &Write) -> Result<Option<Arc<Event>>, CommitError> {
         self.check(&write.key, write.expect)?;
-        let old = self.objects.get(&write.key).cloned();
+        let before = self.objects.get(&write.key).cloned();
+        let (old, terms) = before.map(|it| (it.object, it.terms)).unzip();
         let Some(object) = write.object.as_ref().or(old.as_ref()) else { return Ok(None) };
         if *object.key() != write.key {
             return Err(CommitError::WrongKey {
@@ -216,46 +360,36 @@ impl State {
             source: Arc::new(source),
         })?;
         let last = Arc::new(last);
-        let new = write.object.is_some().then(|| Arc::clone(&last));
+        // Of the version that was written, whose tree is still there, and not of the stamped one.
+        let new = write.object.as_deref().map(|object| indexed::terms(object, terms.as_ref()));
+        if let Some(new) = &new {
+            self.check_unique(&write.key, terms.as_ref(), new)?;
+        }
         self.revision = revision;
-        self.replace(&write.key, new.clone());
+        self.replace(&write.key, new.map(|terms| Stored { object: Arc::clone(&last), terms }));
+        let new = write.object.is_some().then(|| Arc::clone(&last));
         Ok(Some(Arc::new(Event { revision, key: write.key.clone(), old, new, last })))
     }
 
-    /// Puts or removes an object and keeps the indexes right.
-    fn replace(&mut self, key: &Key, new: Option<Arc<Object>>) {
-        let old = match &new {
-            Some(object) => self.objects.insert(key.clone(), Arc::clone(object)),
-            None => self.objects.remove(key),
-        };
-        let (old, new) = (old.as_deref(), new.as_deref());
-        if uid(old) != uid(new) {
-            if let Some(uid) = uid(old) {
-                self.uids.remove(uid);
-            }
-            if let Some(uid) = uid(new) {
-                self.uids.insert(uid.into(), key.clone());
-            }
-        }
-        if !owners(old).eq(owners(new)) {
-            for owner in owners(old) {
-                self.owners.remove(&(owner.into(), key.clone()));
-            }
-            for owner in owners(new) {
-                self.owners.insert((owner.into(), key.clone()));
+    fn check_unique(&self, key: &Key, old: Option<&Terms>, new: &Terms) -> Result<(), CommitError> {
+        match self.indexed.holder(key, old, new) {
+            None => Ok(()),
+            Some((index, term, holder)) => {
+                Err(CommitError::Taken { key: key.clone(), index, term, holder })
             }
         }
     }
-}
 
-fn uid(object: Option<&Object>) -> Option<&str> {
-    object.map(|object| object.metadata().uid.as_str()).filter(|uid| !uid.is_empty())
-}
-
-fn owners(object: Option<&Object>) -> impl Iterator<Item = &str> {
-    object.into_iter().flat_map(|object| {
-        object.metadata().owner_references.iter().map(|owner| owner.uid.as_str())
-    })
+    /// Puts or removes an object and keeps the indexes right.
+    fn replace(&mut self, key: &Key, new: Option<Stored>) {
+        let new_terms = new.as_ref().map(|stored| Arc::clone(&stored.terms));
+        let old = match new {
+            Some(stored) => self.objects.insert(key.clone(), stored),
+            None => self.objects.remove(key),
+        };
+        let old_terms = old.as_ref().map(|stored| &stored.terms);
+        self.indexed.replace(key, old_terms, new_terms.as_ref());
+    }
 }
 
 /// A key that borrows: resource, namespace, name, in a key's order.

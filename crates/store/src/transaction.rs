@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, MalformedObject, Object};
+use coracle_api::{Index, Key, MalformedObject, Object};
 
 use crate::durable::DiskError;
 
@@ -93,6 +93,18 @@ pub enum CommitError {
         expected: Expect,
         /// The revision that is there; `None` when nothing is.
         found: Option<u64>,
+    },
+    /// Another object has what only one may have.
+    #[error("{key}: {index:?} {term:?} is taken by {holder}")]
+    Taken {
+        /// Which object asked for it.
+        key: Key,
+        /// What it is.
+        index: Index,
+        /// Which: an address, a port.
+        term: Arc<str>,
+        /// Who has it.
+        holder: Key,
     },
     /// `Write::key` is not the key of `Write::object`.
     #[error("the object {object} cannot be stored as {key}")]

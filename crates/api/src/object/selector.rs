@@ -70,6 +70,13 @@ pub enum SelectorError {
     Shape(String),
 }
 
+impl Operator {
+    /// Whether only objects that have the label can fulfil it.
+    pub fn is_positive(self) -> bool {
+        !matches!(self, Self::NotEquals | Self::NotIn | Self::DoesNotExist)
+    }
+}
+
 impl Requirement {
     /// A requirement whose key and values have been checked.
     ///
@@ -240,6 +247,11 @@ impl Selector {
     /// Whether it selects everything.
     pub fn is_everything(&self) -> bool {
         self.requirements.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// The requirements, sorted by key; `None` for the selector of nothing.
+    pub fn demands(&self) -> Option<&[Requirement]> {
+        self.requirements.as_deref()
     }
 
     /// The requirements, sorted by key; none for the selector of nothing.

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use coracle_api::addresses::{NODE_PORTS, next_node_port, next_service_ip};
-use coracle_api::{FieldError, Status};
+use coracle_api::index::node_port;
+use coracle_api::resources::SERVICES;
+use coracle_api::{FieldError, Index, Key, Status};
+use coracle_store::Snapshot;
 use serde_json::{Map, Value, json};
 
 use crate::admission::{Attributes, Operation};
@@ -27,7 +30,8 @@ pub(super) fn allocate(
         keep_allocated(service, old.value());
         drop_inapplicable(service, old.value());
     }
-    let used = Used::by_others(attributes, &own);
+    let key = Key::new(SERVICES, attributes.request.namespace.as_str(), own.as_str());
+    let used = Used { snapshot: attributes.snapshot, key };
     let errors: Vec<FieldError> = cluster_ip(service, &used, env)
         .into_iter()
         .chain(node_ports(service, &used, env))
@@ -38,47 +42,24 @@ pub(super) fn allocate(
     Err(Status::invalid(&attributes.request.kind, &own, &errors))
 }
 
-/// What other Services have.
-#[derive(Default)]
-struct Used {
-    addresses: HashSet<String>,
-    ports: HashSet<(String, u16)>,
+/// What other Services have. Should one of them get it meanwhile, the commit is refused and
+/// another is chosen.
+struct Used<'a> {
+    snapshot: &'a Snapshot,
+    key: Key,
 }
 
-impl Used {
-    fn by_others(attributes: &Attributes<'_>, own: &str) -> Self {
-        let mut used = Self::default();
-        let namespace = &attributes.request.namespace;
-        for service in attributes.snapshot.list("services", None) {
-            let key = service.key();
-            if *key.namespace != **namespace || *key.name != *own {
-                used.add(service.value());
-            }
-        }
-        used
+impl Used<'_> {
+    fn address(&self, address: &str) -> bool {
+        self.snapshot.is_taken(Index::ClusterAddress, address, &self.key)
     }
 
-    fn add(&mut self, service: &Value) {
-        self.addresses.extend(
-            service["spec"]["clusterIPs"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(str::to_owned),
-        );
-        for port in service["spec"]["ports"].as_array().into_iter().flatten() {
-            if let Some(number) = number(&port["nodePort"]) {
-                self.ports.insert((protocol(port), number));
-            }
-        }
-        if let Some(number) = number(&service["spec"]["healthCheckNodePort"]) {
-            self.ports.insert(("TCP".into(), number));
-        }
+    fn port(&self, protocol: &str, number: u16) -> bool {
+        self.snapshot.is_taken(Index::NodePort, &node_port(protocol, number), &self.key)
     }
 
-    fn has_port(&self, number: u16) -> bool {
-        ["TCP", "UDP", "SCTP"].iter().any(|p| self.ports.contains(&((*p).to_owned(), number)))
+    fn any_port(&self, number: u16) -> bool {
+        ["TCP", "UDP", "SCTP"].iter().any(|protocol| self.port(protocol, number))
     }
 }
 
@@ -190,7 +171,7 @@ fn wants_health_check(service: &Value) -> bool {
         && text(service, "/spec/externalTrafficPolicy") == "Local"
 }
 
-fn cluster_ip(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Option<FieldError> {
+fn cluster_ip(service: &mut Value, used: &Used<'_>, env: &mut WriteEnv<'_>) -> Option<FieldError> {
     if service_type(service) == "ExternalName" {
         let spec = map_at(service, "spec");
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -207,7 +188,7 @@ fn cluster_ip(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Optio
     let address = match asked.as_str() {
         "None" => asked,
         "" => {
-            let taken = |ip: Ipv4Addr| used.addresses.contains(&ip.to_string());
+            let taken = |ip: Ipv4Addr| used.address(&ip.to_string());
             match next_service_ip(taken, range, env.entropy.number()) {
                 Some(ip) => ip.to_string(),
                 None => return Some(no_address(service, "range is full")),
@@ -234,7 +215,7 @@ fn default(spec: &mut Map<String, Value>, field: &str, value: Value) {
     }
 }
 
-fn check_asked(asked: &str, used: &Used, env: &WriteEnv<'_>) -> Result<(), String> {
+fn check_asked(asked: &str, used: &Used<'_>, env: &WriteEnv<'_>) -> Result<(), String> {
     let range = env.cluster.services;
     let inside = asked
         .parse::<Ipv4Addr>()
@@ -244,7 +225,7 @@ fn check_asked(asked: &str, used: &Used, env: &WriteEnv<'_>) -> Result<(), Strin
             "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}"
         ));
     }
-    if used.addresses.contains(asked) {
+    if used.address(asked) {
         return Err("provided IP is already allocated".into());
     }
     Ok(())
@@ -258,7 +239,7 @@ fn no_address(service: &Value, why: &str) -> FieldError {
     FieldError::invalid("spec.clusterIPs", &asked, why)
 }
 
-fn node_ports(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Vec<FieldError> {
+fn node_ports(service: &mut Value, used: &Used<'_>, env: &mut WriteEnv<'_>) -> Vec<FieldError> {
     if !has_node_ports(service) {
         // A client that turns a Service into a ClusterIP need not take its node ports out.
         if service_type(service) == "ClusterIP" || service_type(service) == "ExternalName" {
@@ -288,7 +269,7 @@ fn node_ports(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Vec<F
             },
             None => {
                 let free = |n: u16| !own.contains(&(protocol.clone(), n));
-                let taken = |n: u16| used.has_port(n) || own.iter().any(|(_, other)| *other == n);
+                let taken = |n: u16| used.any_port(n) || own.iter().any(|(_, other)| *other == n);
                 let again = shared.filter(|n| free(*n));
                 match again.or_else(|| next_node_port(taken, env.entropy.number())) {
                     Some(chosen) => chosen,
@@ -306,7 +287,7 @@ fn node_ports(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Vec<F
         own.insert((protocol, chosen));
     }
     if wants_health_check(service) && number(&service["spec"]["healthCheckNodePort"]).is_none() {
-        let taken = |n: u16| used.has_port(n) || own.iter().any(|(_, other)| *other == n);
+        let taken = |n: u16| used.any_port(n) || own.iter().any(|(_, other)| *other == n);
         if let Some(chosen) = next_node_port(taken, env.entropy.number()) {
             map_at(service, "spec").insert("healthCheckNodePort".into(), chosen.into());
         }
@@ -317,7 +298,7 @@ fn node_ports(service: &mut Value, used: &Used, env: &mut WriteEnv<'_>) -> Vec<F
 fn check_port(
     asked: u16,
     protocol: &str,
-    used: &Used,
+    used: &Used<'_>,
     own: &HashSet<(String, u16)>,
 ) -> Result<(), String> {
     if !NODE_PORTS.contains(&asked) {
@@ -326,8 +307,7 @@ fn check_port(
             "provided port is not in the valid range. The range of valid ports is {low}-{high}"
         ));
     }
-    let key = (protocol.to_owned(), asked);
-    if used.ports.contains(&key) || own.contains(&key) {
+    if used.port(protocol, asked) || own.contains(&(protocol.to_owned(), asked)) {
         return Err("provided port is already allocated".into());
     }
     Ok(())
