@@ -124,7 +124,8 @@ impl Api {
 
     fn review(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
         let snapshot = self.snapshot();
-        let body = content::object(request)?.value;
+        let mut body = content::object(request)?.value;
+        verbs::create::settle_namespace(request, &mut body)?;
         let tokens = self.inner.tokens.get().map(AsRef::as_ref);
         let facts = reviews::Facts { snapshot: &snapshot, tokens, now };
         Ok(Reply::created(Answer::Value(reviews::answer(&facts, request, body)?)))

@@ -91,7 +91,26 @@ pub(crate) fn other(request: &Request, definition: &str) -> Result<Value, Status
         let message = format!("{said} in the body of the request cannot be handled as a {wanted}");
         return Err(Status::bad_request(message));
     }
+    let namespace = text(&value, "/metadata/namespace");
+    if request.kind.is_namespaced() && !namespace.is_empty() && namespace != request.namespace {
+        return Err(other_namespace());
+    }
     as_definition(value, definition)
+}
+
+/// 400: the body is of another namespace than the URL, and rights were asked for the URL's.
+pub(crate) fn other_namespace() -> Status {
+    Status::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    )
+}
+
+/// 400 unless `body`, what is done to the object that the URL names, names it too.
+pub(crate) fn of_this_name(request: &Request, body: &Value, kind: &str) -> Result<(), Status> {
+    if text(body, "/metadata/name") == request.name {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("name in URL does not match name in {kind} object")))
 }
 
 /// `value` as `definition` has it; unknown fields are dropped.

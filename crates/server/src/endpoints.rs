@@ -40,7 +40,12 @@ pub(crate) async fn get(facts: &Facts<'_>, path: &str) -> Result<Response, Statu
     let kinds = facts.kinds;
     match segments.as_slice() {
         ["version"] => Ok(full(200, JSON, version().to_string())),
-        ["healthz" | "livez" | "readyz", ..] => Ok(health(facts, &segments)),
+        ["healthz" | "livez" | "readyz"] | ["healthz" | "livez" | "readyz", "ping"] => {
+            Ok(health(facts, &segments))
+        }
+        ["healthz" | "livez" | "readyz", ..] => {
+            Ok(full(404, "text/plain; charset=utf-8", "404 page not found\n"))
+        }
         ["api"] | ["apis"] if wants_aggregated(facts.headers) => {
             Ok(document(facts, AGGREGATED, discovery::aggregated(kinds, segments == ["api"])))
         }

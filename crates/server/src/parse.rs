@@ -42,6 +42,9 @@ pub struct ResourceRef {
     pub subresource: String,
     /// What follows the subresource: a path that is proxied.
     pub rest: String,
+    /// Whether the path goes through a namespace to get there. `namespaces/NAME` does not, though its
+    /// rights are looked for in the namespace that it is.
+    pub within: bool,
 }
 
 /// What `method` on `path` with `query` is about.
@@ -58,29 +61,34 @@ pub fn route(method: &Method, path: &str, query: &Query) -> Route {
     if rest.is_empty() {
         return Route::Path(path.to_owned());
     }
-    let mut resource = place(rest);
+    let mut resource = match rest {
+        ["namespaces", name] | ["namespaces", name, "status" | "finalize"] if group.is_empty() => {
+            namespace(name, rest.get(2).copied().unwrap_or_default())
+        }
+        rest => place(rest),
+    };
     resource.group = group.to_owned();
     resource.version = version.to_owned();
     resource.verb = verb(method, &resource, query).into();
     Route::Resource(resource)
 }
 
-/// The part of the path after the version. `namespaces/NAME` is a namespace, and so are its own
-/// subresources; anything else under it is in it.
+/// A namespace, or a part of one: whoever has rights in a namespace has them over it.
+fn namespace(name: &str, subresource: &str) -> ResourceRef {
+    ResourceRef {
+        namespace: name.to_owned(),
+        resource: "namespaces".to_owned(),
+        name: name.to_owned(),
+        subresource: subresource.to_owned(),
+        ..ResourceRef::default()
+    }
+}
+
+/// The part of the path after the version, of anything but a namespace of the core group.
 fn place(segments: &[&str]) -> ResourceRef {
-    let (namespace, segments) = match segments {
-        ["namespaces", name, "status" | "finalize"] => {
-            return ResourceRef {
-                resource: "namespaces".into(),
-                name: (*name).to_owned(),
-                namespace: (*name).to_owned(),
-                subresource: segments.last().map(ToString::to_string).unwrap_or_default(),
-                ..ResourceRef::default()
-            };
-        }
-        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
-        ["namespaces", name] => (*name, segments),
-        _ => ("", segments),
+    let (namespace, within, segments) = match segments {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, true, rest),
+        _ => ("", false, segments),
     };
     let at = |index: usize| segments.get(index).copied().unwrap_or_default().to_owned();
     ResourceRef {
@@ -89,6 +97,7 @@ fn place(segments: &[&str]) -> ResourceRef {
         name: at(1),
         subresource: at(2),
         rest: segments.get(3..).unwrap_or_default().join("/"),
+        within,
         ..ResourceRef::default()
     }
 }
@@ -132,9 +141,10 @@ impl ResourceRef {
         };
         // A collection across namespaces can be read, not written; an object needs its namespace.
         let across = kind.is_namespaced() && self.namespace.is_empty();
-        let misplaced =
-            !kind.is_namespaced() && !self.namespace.is_empty() && kind.plural != "namespaces";
-        if misplaced || (across && !self.name.is_empty()) {
+        // What is authorised is what is touched: rights in a namespace reach nothing outside it.
+        let misplaced = self.within && !kind.is_namespaced();
+        let goes_on = !self.rest.is_empty() && self.subresource != "proxy";
+        if misplaced || goes_on || (across && !self.name.is_empty()) {
             return Err(Status::no_such_path());
         }
         let reads_collection = matches!(verb, Verb::List | Verb::Watch);
@@ -228,7 +238,7 @@ fn plus(text: &str) -> String {
 }
 
 /// `%2F` → `/`; what is no escape stays.
-fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -259,7 +269,7 @@ pub fn options(
         |key: &str| Ok::<_, Status>(query.number(key)?.and_then(|n| u64::try_from(n).ok()));
     Ok(Options {
         field_manager: field_manager(query, verb, is_apply, agent)?,
-        dry_run: dry_run(query, verb)?,
+        dry_run: dry_run(&query.all("dryRun").collect::<Vec<_>>(), verb)?,
         field_validation: field_validation(query, verb)?,
         force: force(query, verb, is_apply)?,
         label_selector: query.get("labelSelector").to_owned(),
@@ -327,14 +337,17 @@ fn field_manager(query: &Query, verb: Verb, is_apply: bool, agent: &str) -> Resu
     Ok(given.to_owned())
 }
 
-fn dry_run(query: &Query, verb: Verb) -> Result<bool, Status> {
-    match query.all("dryRun").find(|value| *value != "All") {
-        None => Ok(query.has("dryRun")),
-        Some(other) => {
-            let why = format!("Unsupported value: {other:?}: supported values: \"All\"");
-            Err(invalid(verb, "dryRun", &why))
-        }
+/// Whether `values` ask for a dry run: `All` is the only one there is.
+///
+/// # Errors
+/// 422 for any other value.
+pub(crate) fn dry_run(values: &[&str], verb: Verb) -> Result<bool, Status> {
+    if values.iter().all(|value| *value == "All") {
+        return Ok(!values.is_empty());
     }
+    let shown = Value::from(values.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let why = format!("Unsupported value: {shown}: supported values: \"All\"");
+    Err(invalid(verb, "dryRun", &why))
 }
 
 fn field_validation(query: &Query, verb: Verb) -> Result<FieldValidation, Status> {

@@ -31,10 +31,8 @@ pub(crate) fn binding(
     env: &WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
     let body = content::other(request, BINDING)?;
-    let node = text(&body, "/target/name");
-    if node.is_empty() {
-        return Err(Status::bad_request("target.name: Required value"));
-    }
+    content::of_this_name(request, &body, "Binding")?;
+    let node = target(&body)?;
     let pod = existing(snapshot, request)?;
     refuse_binding(request, pod, &body)?;
     let mut value = pod.value().clone();
@@ -49,6 +47,18 @@ pub(crate) fn binding(
     Ok(prepared)
 }
 
+/// The node that a Binding names. Upstream answers one that is none with a 500 without a reason.
+fn target(binding: &Value) -> Result<&str, Status> {
+    let wrong = |why: &str| Err(Status::failure(500, "", why));
+    match (text(binding, "/target/kind"), text(binding, "/target/name")) {
+        ("" | "Node", "") => wrong("target.name: Required value"),
+        ("" | "Node", node) => Ok(node),
+        (kind, _) => wrong(&format!(
+            "target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""
+        )),
+    }
+}
+
 /// `bindings`, as schedulers once wrote it: the Binding has the name of its pod.
 pub(crate) fn binding_of_its_own(
     snapshot: &Snapshot,
@@ -56,6 +66,7 @@ pub(crate) fn binding_of_its_own(
     env: &WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
     let body = content::other(request, BINDING)?;
+    target(&body)?;
     let pods = env.kinds.resource("", "v1", "pods").cloned();
     let request = Request {
         kind: pods.ok_or_else(Status::no_such_path)?,
@@ -122,11 +133,8 @@ pub(crate) fn eviction(
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
     let body = content::other(request, "io.k8s.api.policy.v1.Eviction")?;
+    content::of_this_name(request, &body, "Eviction")?;
     let pod = existing(snapshot, request)?;
-    let name = text(&body, "/metadata/name");
-    if !name.is_empty() && name != request.name {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
-    }
     let as_delete =
         Request { body: Body::Object(body["deleteOptions"].clone()), ..request.clone() };
     let options = match &body["deleteOptions"] {

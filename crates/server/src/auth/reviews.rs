@@ -122,7 +122,7 @@ fn resource(asked: &Value) -> ResourceRef {
         resource: at("resource"),
         name: at("name"),
         subresource: at("subresource"),
-        rest: String::new(),
+        ..ResourceRef::default()
     }
 }
 

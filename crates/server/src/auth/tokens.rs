@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use coracle_api::{FieldError, Object, Status, Timestamp};
+use coracle_api::{FieldError, Kind, Object, Status, Timestamp};
 use coracle_store::Snapshot;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -156,16 +156,11 @@ impl Tokens {
         now: Timestamp,
         entropy: &mut Entropy,
     ) -> Result<Value, Status> {
+        check_name(request, &body)?;
         let account = existing(snapshot, request)?;
         let errors = errors(&body["spec"]);
         if !errors.is_empty() {
-            let message: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            let message = format!(
-                "TokenRequest.authentication.k8s.io \"{}\" is invalid: {}",
-                request.name,
-                message.join(", ")
-            );
-            return Err(Status::failure(422, "Invalid", message));
+            return Err(Status::invalid(&token_request(request), "", &errors));
         }
         let lifetime = body["spec"]["expirationSeconds"].as_i64().unwrap_or(LIFETIME_SECONDS);
         let audiences = match &body["spec"]["audiences"] {
@@ -203,6 +198,23 @@ impl Tokens {
     }
 }
 
+/// The kind that errors speak of: the row is that of the account.
+fn token_request(request: &Request) -> Kind {
+    let (group, kind) = ("authentication.k8s.io".into(), "TokenRequest".into());
+    Kind { group, kind, ..(*request.kind).clone() }
+}
+
+/// A token is asked for in the name of the account in the URL, or in no name.
+fn check_name(request: &Request, body: &Value) -> Result<(), Status> {
+    let name = text(body, "/metadata/name");
+    if name.is_empty() || name == request.name {
+        return Ok(());
+    }
+    let why = "must match the service account name if specified";
+    let error = FieldError::invalid("metadata.name", &body["metadata"]["name"], why);
+    Err(Status::invalid(&token_request(request), &request.name, &[error]))
+}
+
 fn errors(spec: &Value) -> Vec<FieldError> {
     let seconds = &spec["expirationSeconds"];
     let why = match seconds.as_i64() {
@@ -231,11 +243,18 @@ fn bind(
         "Secret" => ("secrets", request.namespace.as_str(), "secret"),
         "Node" => ("nodes", "", "node"),
         _ => {
-            let message = format!("cannot bind token to object of type {kind}");
+            let version = text(reference, "/apiVersion");
+            let message = format!("cannot bind token to object of type /{version}, Kind={kind}");
             return Err(Status::bad_request(message));
         }
     };
-    let missing = || Status::failure(404, "NotFound", format!("{resource} \"{name}\" not found"));
+    let missing = || {
+        let message = format!("{resource} \"{name}\" not found");
+        Status::failure(404, "NotFound", message).with_details(|details| {
+            details.name = name.to_owned();
+            details.kind = resource.to_owned();
+        })
+    };
     let object = snapshot.find(resource, namespace, name).ok_or_else(missing)?;
     let (wanted, uid) = (text(reference, "/uid"), &object.metadata().uid);
     if !wanted.is_empty() && wanted != uid {
@@ -276,7 +295,10 @@ fn bound_user(snapshot: &Snapshot, claims: &Value) -> Option<User> {
         extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
     };
     note(&mut extra, "credential-id", format!("JTI={}", text(claims, "/jti")));
-    for (resource, claim) in [("pods", "pod"), ("secrets", "secret")] {
+    // A token bound to a pod names the pod's node too, and that may go before the pod does.
+    let by_node = bound["pod"].is_null().then_some(("nodes", "", "node"));
+    let others = [("pods", namespace, "pod"), ("secrets", namespace, "secret")];
+    for (resource, namespace, claim) in others.into_iter().chain(by_node) {
         if there(resource, namespace, &bound[claim]) == Some(false) {
             return None;
         }

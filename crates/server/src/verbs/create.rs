@@ -83,9 +83,7 @@ pub(crate) fn settle_namespace(request: &Request, value: &mut Value) -> Result<(
         return Ok(());
     }
     if !said.is_empty() && said != request.namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
+        return Err(content::other_namespace());
     }
     if request.namespace.is_empty() {
         return Err(Status::bad_request("an empty namespace may not be set during creation"));

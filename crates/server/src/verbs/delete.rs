@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use coracle_api::{FieldError, Kind, Object, Status};
+use coracle_api::{FieldError, Kind, Object, Status, Verb};
 use coracle_store::{Expect, Snapshot, Write};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::admission::{self, Attributes, Operation};
 use crate::content;
+use crate::parse;
 use crate::prepare::{Pending, Prepared, WriteEnv};
 use crate::reply::{Answer, Deleted, Reply};
 use crate::request::Request;
@@ -63,7 +64,7 @@ impl DeleteOptions {
             propagation_policy: text(&body, "/propagationPolicy").to_owned(),
             uid: body["preconditions"]["uid"].as_str().map(str::to_owned),
             resource_version: body["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
-            dry_run: body["dryRun"].as_array().is_some_and(|all| all.contains(&json!("All"))),
+            dry_run: dry_run(&body["dryRun"])?,
         };
         options.with_legacy_orphan(body["orphanDependents"].as_bool())
     }
@@ -92,6 +93,12 @@ impl DeleteOptions {
             Some(error) => Err(invalid_options(&error)),
         }
     }
+}
+
+/// `dryRun` of a body. Whoever misspells it does not want a deletion.
+fn dry_run(value: &Value) -> Result<bool, Status> {
+    let all: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    parse::dry_run(&all, Verb::Delete)
 }
 
 fn invalid_options(error: &FieldError) -> Status {
