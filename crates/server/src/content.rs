@@ -3,7 +3,7 @@
 use coracle_api::patch::json::type_name;
 use coracle_api::schema::{Schema, Type};
 use coracle_api::structural::{self, DecodeError};
-use coracle_api::{Kind, Object, Status, defaults};
+use coracle_api::{Cause, FieldError, Kind, Object, Status, defaults};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -145,34 +145,78 @@ pub(crate) fn object(request: &Request) -> Result<Decoded, Status> {
     checked(request, decoded)
 }
 
+/// Why a value that was read is no object of a kind.
+pub(crate) enum Unfit {
+    /// What the client gets whatever it sent.
+    Status(Status),
+    /// What is wrong with a field: where the value came from decides on the answer.
+    Fields(String),
+}
+
+impl Unfit {
+    /// The answer to a body that is the object.
+    fn of_body(self, kind: &Kind) -> Status {
+        let (name, version) = (&kind.kind, &kind.version);
+        match self {
+            Self::Status(status) => status,
+            Self::Fields(why) => Status::bad_request(format!(
+                "{name} in version \"{version}\" cannot be handled as a {name}: {why}"
+            )),
+        }
+    }
+
+    /// The answer to a patch that made the object; `shown` is what upstream shows of it.
+    pub(crate) fn of_patch(self, shown: &str) -> Status {
+        match self {
+            Self::Status(status) => status,
+            Self::Fields(why) => {
+                let error = FieldError::invalid("patch", &Value::from(shown), why);
+                let message = format!(" \"\" is invalid: {error}");
+                Status::failure(422, "Invalid", message).with_details(|details| {
+                    details.causes = vec![Cause {
+                        reason: error.reason().into(),
+                        message: error.message(),
+                        field: error.field.clone(),
+                    }];
+                })
+            }
+        }
+    }
+}
+
 /// `decoded` as an object of the request's kind, its fields checked as the client asks.
 pub(crate) fn checked(request: &Request, decoded: Decoded) -> Result<Decoded, Status> {
+    patched(request, decoded).map_err(|unfit| unfit.of_body(&request.kind))
+}
+
+/// As [`checked`], of what a patch made.
+pub(crate) fn patched(request: &Request, decoded: Decoded) -> Result<Decoded, Unfit> {
     checked_by(structural::decode, request, decoded)
 }
 
 /// As [`checked`], of what is applied, which need not be a whole object.
 pub(crate) fn configuration(request: &Request, decoded: Decoded) -> Result<Decoded, Status> {
     checked_by(structural::decode_configuration, request, decoded)
+        .map_err(|unfit| unfit.of_body(&request.kind))
 }
 
 fn checked_by(
     decode: fn(&Kind, &mut Value) -> Result<Vec<String>, DecodeError>,
     request: &Request,
     mut decoded: Decoded,
-) -> Result<Decoded, Status> {
+) -> Result<Decoded, Unfit> {
     let kind = &*request.kind;
-    check_type(kind, &mut decoded.value)?;
-    let unknown = decode(kind, &mut decoded.value);
-    decoded.warnings.extend(unknown.map_err(|error| error.status(kind))?);
+    check_type(kind, &mut decoded.value).map_err(Unfit::Status)?;
+    let unknown = decode(kind, &mut decoded.value).map_err(|error| match error {
+        DecodeError::Required(_) => Unfit::Status(error.status(kind)),
+        error => Unfit::Fields(error.to_string()),
+    })?;
+    decoded.warnings.extend(unknown);
     match request.options.field_validation {
         FieldValidation::Ignore => decoded.warnings.clear(),
         FieldValidation::Strict if !decoded.warnings.is_empty() => {
-            let (name, version) = (&kind.kind, &kind.version);
-            return Err(Status::bad_request(format!(
-                "{name} in version \"{version}\" cannot be handled as a {name}: strict decoding \
-                 error: {}",
-                decoded.warnings.join(", ")
-            )));
+            let warnings = decoded.warnings.join(", ");
+            return Err(Unfit::Fields(format!("strict decoding error: {warnings}")));
         }
         _ => {}
     }

@@ -425,6 +425,8 @@ pub fn content(header: &str, verb: Verb) -> Result<Content, Status> {
 
 #[cfg(test)]
 mod tests {
+    use coracle_api::Scope;
+
     use super::*;
 
     fn resource(method: Method, path: &str, query: &str) -> ResourceRef {
@@ -492,5 +494,93 @@ mod tests {
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required \
              for apply patch"
         );
+    }
+
+    /// Every path form of a row: with and without namespace, with name, subresource and more.
+    fn forms(kind: &Kind) -> Vec<String> {
+        let root = match kind.group.is_empty() {
+            true => format!("/api/{}", kind.version),
+            false => format!("/apis/{}/{}", kind.group, kind.version),
+        };
+        let subs = kind.subresources.iter().map(|sub| sub.name.to_string());
+        let subs: Vec<String> = subs.chain(["status".into(), "finalize".into()]).collect();
+        let mut forms = Vec::new();
+        for place in ["", "/namespaces/x", "/namespaces/x/namespaces/x", "/namespaces"] {
+            let collection = format!("{root}{place}/{}", kind.plural);
+            for name in ["", "/x", "/y"] {
+                forms.push(format!("{collection}{name}"));
+                for sub in &subs {
+                    forms.push(format!("{collection}{name}/{sub}"));
+                    forms.push(format!("{collection}{name}/{sub}/z"));
+                }
+            }
+        }
+        forms
+    }
+
+    /// Rights in one namespace were rights over every cluster-scoped object whose path was written
+    /// below that namespace.
+    #[test]
+    fn what_is_authorised_is_what_is_touched() {
+        let builtin = Kinds::builtin();
+        let custom = |plural: &'static str, scope| {
+            let kind = Kind::new("example.com", "v1", "Odd", plural, scope);
+            Kind {
+                subresources: builtin
+                    .resource("", "v1", "namespaces")
+                    .unwrap()
+                    .subresources
+                    .clone(),
+                ..kind
+            }
+        };
+        let kinds = builtin
+            .with(vec![custom("namespaces", Scope::Cluster), custom("status", Scope::Namespaced)]);
+        let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let mut touched = 0;
+        for kind in kinds.iter() {
+            for (form, method) in
+                forms(kind).iter().flat_map(|form| methods.iter().map(move |m| (form, m)))
+            {
+                let asked = resource(method.clone(), form, "");
+                let Ok((found, verb)) = asked.resolve(&kinds) else { continue };
+                touched += 1;
+                let (said, shown) = (&asked, format!("{method} {form}"));
+                assert_eq!(
+                    (&*found.group, &*found.plural),
+                    (&*said.group, &*said.resource),
+                    "{shown}"
+                );
+                assert_eq!(verb.as_str(), said.verb, "{shown}");
+                let of_namespaces = found.group.is_empty() && found.plural == "namespaces";
+                match found.scope {
+                    Scope::Namespaced => assert_eq!(said.object_namespace(&found), said.namespace),
+                    // Rights over a namespace are looked for in that namespace and in no other.
+                    Scope::Cluster if of_namespaces => {
+                        assert_eq!(said.namespace, said.name, "{shown}")
+                    }
+                    Scope::Cluster => assert_eq!(said.namespace, "", "{shown}"),
+                }
+                assert!(said.rest.is_empty() || said.subresource == "proxy", "{shown}");
+            }
+        }
+        assert!(touched > 1000, "{touched}");
+    }
+
+    #[test]
+    fn a_cluster_scoped_object_has_no_path_in_a_namespace() {
+        let kinds = Kinds::builtin();
+        for path in [
+            "/api/v1/namespaces/x/namespaces",
+            "/api/v1/namespaces/x/namespaces/x",
+            "/api/v1/namespaces/x/namespaces/y",
+            "/api/v1/namespaces/x/namespaces/y/status",
+            "/api/v1/namespaces/x/nodes/n",
+            "/api/v1/namespaces/y/status/x",
+            "/api/v1/namespaces/x/pods/p/status/x",
+        ] {
+            let refused = resource(Method::GET, path, "").resolve(&kinds).unwrap_err();
+            assert_eq!(refused.code, 404, "{path}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The pipeline over a store in memory, as in-process callers see it.
 
+mod refusals;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -376,7 +378,7 @@ fn what_a_json_patch_says_beside_its_operations_is_told() {
     let odd = ["json patch duplicate field \"[0].value\"", "json patch unknown field \"[0].to\""];
     assert_eq!(patch(FieldValidation::Warn).unwrap().warnings, odd);
     let refused = patch(FieldValidation::Strict).unwrap_err();
-    assert!(refused.code == 400 && refused.message.ends_with(&odd.join(", ")), "{refused:?}");
+    assert!(refused.code == 422 && refused.message.ends_with(&odd.join(", ")), "{refused:?}");
 }
 
 #[test]

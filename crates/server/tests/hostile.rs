@@ -139,7 +139,7 @@ async fn a_patch_that_is_none_or_grows_is_refused() {
         (JSON_PATCH, json!(many).to_string(), 413),
         (merge, "[]".into(), 400),
         (merge, String::new(), 400),
-        (merge, json!({"data": {"a": 5}}).to_string(), 400),
+        (merge, json!({"data": {"a": 5}}).to_string(), 422),
         (strategic, "[]".into(), 400),
         (strategic, json!({"data": {"$patch": "frob"}}).to_string(), 500),
         ("application/apply-patch+yaml", "a: b".into(), 422),
@@ -177,7 +177,7 @@ async fn patches_cannot_nest_deeper_than_bodies() {
         format!("[{{\"op\": \"add\", \"path\": \"{place}/not\", \"value\": {}}}]", deep(60));
     let one = format!("{path}/foos.example.com");
     let (code, message) = send(&server, "PATCH", &one, JSON_PATCH, patch).await;
-    assert_eq!((code, message.contains("exceeded max depth")), (400, true), "{message}");
+    assert_eq!((code, message.contains("exceeded max depth")), (422, true), "{message}");
 }
 
 #[tokio::test]

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use coracle_api::managed_fields::{Target, apply, check};
-use coracle_api::patch::{JsonPatch, PatchError, merge, strategic};
+use coracle_api::patch::{JsonPatch, PatchError, go_text, merge, strategic};
 use coracle_api::schema::{Schema, Type};
-use coracle_api::{Object, Status};
+use coracle_api::{Object, Status, structural};
 use coracle_store::Snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::content::{self, Decoded};
+use crate::content::{self, Decoded, Unfit};
 use crate::prepare::{Prepared, WriteEnv};
-use crate::request::{Body, Content, Request};
+use crate::request::{Body, Content, FieldValidation, Request};
 use crate::source::rfc3339;
 use crate::verbs::update::{self, Change};
 use crate::verbs::{Part, create, existing, metadata, scale, text};
@@ -29,27 +29,57 @@ pub fn prepare(
     let Body::Encoded(content, bytes) = &request.body else {
         return Err(Status::bad_request("a patch must say of which type it is"));
     };
-    let mut patch = content::decode(*content, bytes)?;
-    if *content == Content::JsonPatch {
-        patch.warnings.extend(JsonPatch::unknown_fields(&patch.value));
-        patch.warnings.iter_mut().for_each(|warning| warning.insert_str(0, "json patch "));
-    }
     if *content == Content::ApplyPatch {
+        let patch = content::decode(*content, bytes)?;
         return applied(snapshot, request, part, patch, env);
     }
     let old = existing(snapshot, request)?;
-    let value = patched(request, part, *content, &readable(request, part, old), &patch.value)?;
-    let decoded = Decoded { value, warnings: patch.warnings };
-    let decoded = match part {
-        Part::Scale => {
-            let value = content::as_definition(decoded.value, scale::DEFINITION)?;
-            Decoded { value, warnings: decoded.warnings }
-        }
-        _ => content::checked(request, decoded)?,
+    let patch = decoded(*content, bytes)?;
+    let document = readable(request, part, old);
+    let apply = || patched(request, part, *content, &document, &patch.value);
+    let made = Decoded { value: apply()?, warnings: patch.warnings.clone() };
+    let fitting = match part {
+        Part::Scale => scale(request, made),
+        _ => content::patched(request, made),
     };
+    let decoded = fitting.map_err(|unfit| {
+        let shown = match content {
+            Content::StrategicMergePatch => go_text(&patch.value),
+            _ => apply().unwrap_or_default().to_string(),
+        };
+        unfit.of_patch(&shown)
+    })?;
     update::check_name(request, &decoded.value)?;
     let change = Change { decoded, is_applied: false, is_patch: true };
     update::replace(snapshot, request, part, old, change, env)
+}
+
+/// A patch as its media type has it; `null` changes nothing, as in Go.
+fn decoded(content: Content, bytes: &[u8]) -> Result<Decoded, Status> {
+    let mut patch = content::decode(content, bytes)?;
+    if patch.value.is_null() && content == Content::JsonPatch {
+        patch.value = json!([]);
+    }
+    if patch.value.is_null() && content == Content::StrategicMergePatch {
+        patch.value = json!({});
+    }
+    if content == Content::JsonPatch {
+        patch.warnings.extend(JsonPatch::unknown_fields(&patch.value));
+        patch.warnings.iter_mut().for_each(|warning| warning.insert_str(0, "json patch "));
+    }
+    Ok(patch)
+}
+
+/// What a patch made of a Scale.
+fn scale(request: &Request, mut made: Decoded) -> Result<Decoded, Unfit> {
+    let ty = Schema::builtin().type_named(scale::DEFINITION).unwrap_or(&Type::Any);
+    let unknown = structural::decode_as(Schema::builtin(), ty, &mut made.value, true)
+        .map_err(|error| Unfit::Fields(error.to_string()))?;
+    if request.options.field_validation == FieldValidation::Strict && !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        return Err(Unfit::Fields(format!("strict decoding error: {unknown}")));
+    }
+    Ok(made)
 }
 
 fn readable(request: &Request, part: Part, old: &Object) -> Value {
@@ -69,7 +99,12 @@ fn patched(
     let patched = match content {
         Content::JsonPatch => JsonPatch::parse(patch).and_then(|patch| patch.apply(document)),
         Content::MergePatch => merge::apply(document, patch),
-        _ => strategically(request, part, document, patch)?,
+        _ => strategically(request, part, document, patch)?.map(|mut value| {
+            // Upstream merges into the object itself, whose type no patch can change.
+            value["apiVersion"] = document["apiVersion"].clone();
+            value["kind"] = document["kind"].clone();
+            value
+        }),
     };
     patched.map_err(|error| error.status())
 }

@@ -68,6 +68,7 @@ pub(crate) fn replace(
         parts::check_scale(kind, old, &value)?;
     }
     let old_value = content::readable(kind, old);
+    let fixed = unchangeable(&value, &old_value);
     let mut value = match part {
         Part::Scale => parts::merge(part, kind, value, &old_value),
         _ => value,
@@ -89,7 +90,8 @@ pub(crate) fn replace(
         (kind.strategy.prepare_update)(&mut value, &old_value);
     }
     count_generation(kind, &mut value, &old_value);
-    let errors = validation::of_change(kind, part, &value, &old_value);
+    let mut errors = fixed;
+    errors.extend(validation::of_change(kind, part, &value, &old_value));
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &request.name, &errors));
     }
@@ -129,8 +131,10 @@ fn write(
 pub(crate) fn check_name(request: &Request, value: &Value) -> Result<(), Status> {
     let name = text(value, "/metadata/name");
     if name.is_empty() {
-        let error = FieldError::required("metadata.name", "name is required");
-        return Err(Status::invalid(&request.kind, "", &[error]));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            request.name
+        )));
     }
     if name != request.name {
         return Err(Status::bad_request(format!(
@@ -149,7 +153,8 @@ fn check_preconditions(
 ) -> Result<(), Status> {
     let (uid, revision) = (text(value, "/metadata/uid"), text(value, "/metadata/resourceVersion"));
     let was = old.metadata();
-    if !uid.is_empty() && uid != was.uid {
+    // A patch says what the object is to become; in whole objects a UID says which is meant.
+    if !uid.is_empty() && uid != was.uid && !is_patch {
         let why = format!(
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             was.uid
@@ -161,10 +166,36 @@ fn check_preconditions(
         let error = FieldError::invalid("metadata.resourceVersion", &json!(0), why);
         return Err(Status::invalid(kind, &was.name, &[error]));
     }
+    if !revision.is_empty() && revision.parse::<u64>().is_err() {
+        // Upstream takes this for a failure of its own.
+        let why = format!("strconv.ParseUint: parsing {revision:?}: invalid syntax");
+        return Err(Status::failure(500, "", why));
+    }
     if !revision.is_empty() && revision != "0" && revision != was.resource_version {
         return Err(Status::modified(kind, &was.name));
     }
     Ok(())
+}
+
+/// What of the metadata no update may say otherwise; what the server keeps anyway is no error.
+fn unchangeable(value: &Value, old: &Value) -> Vec<FieldError> {
+    let (new, old) = (&value["metadata"], &old["metadata"]);
+    let is_other = |field: &str| !new[field].is_null() && new[field] != old[field];
+    let error =
+        |field: &str, why| FieldError::invalid(format!("metadata.{field}"), &new[field], why);
+    let mut errors = Vec::new();
+    if is_other("uid") && new["uid"] != "" {
+        errors.push(error("uid", "field is immutable"));
+    }
+    // One that is set stays, whatever the client says.
+    if is_other("deletionTimestamp") && old["deletionTimestamp"].is_null() {
+        errors.push(error("deletionTimestamp", "field is immutable"));
+    }
+    if is_other("deletionGracePeriodSeconds") {
+        let why = "field is immutable; may only be changed via deletion";
+        errors.push(error("deletionGracePeriodSeconds", why));
+    }
+    errors
 }
 
 /// What only the server says of an object stays as it was.

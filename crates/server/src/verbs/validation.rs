@@ -31,8 +31,9 @@ pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Ve
             errors.extend((kind.strategy.validate)(new));
             errors.extend((kind.strategy.validate_update)(new, old));
         }
-        Part::EphemeralContainers | Part::Resize => errors.extend((kind.strategy.validate)(new)),
-        Part::Finalize => {}
+        Part::EphemeralContainers | Part::Resize | Part::Finalize => {
+            errors.extend((kind.strategy.validate)(new));
+        }
     }
     errors.extend(by_definition(kind, new));
     errors.extend(metadata(kind, new));

@@ -105,6 +105,7 @@ fn namespaces() -> Kind {
         .select(&[("status.phase", "/status/phase")])
         .defaults(defaults::namespace)
         .prepare(initial::namespace)
+        .prepare_update(initial::namespace_update)
         .validate(validation::namespace)
         .columns(const { &[NAME, at("Status", "/status/phase"), AGE] })
 }

@@ -83,6 +83,17 @@ pub fn namespace(object: &mut Value) {
     }
 }
 
+/// What an update of a Namespace keeps: its finalizers, which only `/finalize` takes away, so that
+/// its content goes before it does.
+pub fn namespace_update(object: &mut Value, old: &Value) {
+    let kept = &old["spec"]["finalizers"];
+    let Some(Value::Object(spec)) = ensure(object, "spec") else { return };
+    match kept {
+        Value::Null => spec.remove("finalizers"),
+        kept => spec.insert("finalizers".into(), kept.clone()),
+    };
+}
+
 /// `Guaranteed`, `Burstable` or `BestEffort`: by requests and limits of CPU and memory.
 pub fn quality_of_service(pod: &Value) -> &'static str {
     let lists = ["containers", "initContainers"].map(|list| pod.pointer(&format!("/spec/{list}")));

@@ -8,6 +8,8 @@ use super::scheduling;
 use crate::{FieldError, names, semantic};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
+/// Finalizers without a domain.
+pub const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 /// The highest priority that users may give.
 const PRIORITY_MAX: i64 = 1_000_000_000;
 /// The PriorityClasses that every cluster has.
@@ -159,6 +161,11 @@ pub fn namespace(object: &Value) -> Vec<FieldError> {
         let finalizers = Field::root(object).descend(&["spec", "finalizers"]);
         for finalizer in finalizers.items() {
             label_name(errors, &Field::at(finalizer.value, "spec.finalizers"));
+            let name = finalizer.text();
+            if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+                let why = "name is neither a standard finalizer name nor is it fully qualified";
+                errors.invalid(&finalizer, why);
+            }
         }
     })
 }

@@ -1,0 +1,104 @@
+//! Requests that were carried out and should not have been.
+
+use super::*;
+
+/// The body says one object and the URL another: rights were asked for the URL's.
+#[test]
+fn what_is_done_to_an_object_names_it_too() {
+    let api = with_accounts();
+    api.create("pods", "default", pod("a", json!({}))).unwrap();
+    let post = |plural: &str, name: &str, subresource: &str, body: Value| {
+        let mut request = api.request(Verb::Create, plural, "default", name);
+        request.subresource = subresource.into();
+        let said = api.call(Request { body: Body::Object(body), ..request });
+        said.map_err(|status| (status.code, status.message)).map(|_| ())
+    };
+    let other_name =
+        |kind: &str| Err((400, format!("name in URL does not match name in {kind} object")));
+    let other_namespace = Err((
+        400,
+        "the namespace of the provided object does not match the namespace sent on the request"
+            .to_owned(),
+    ));
+    let node = json!({"kind": "Node", "name": "n"});
+    assert_eq!(post("pods", "a", "eviction", json!({})), other_name("Eviction"));
+    let elsewhere = json!({"name": "a", "namespace": "zz"});
+    assert_eq!(post("pods", "a", "eviction", json!({"metadata": elsewhere})), other_namespace);
+    let binding = json!({"metadata": {"name": "b"}, "target": node});
+    assert_eq!(post("pods", "a", "binding", binding), other_name("Binding"));
+    let to_a_pod = json!({"metadata": {"name": "a"}, "target": {"kind": "Pod", "name": "n"}});
+    assert_eq!(post("pods", "a", "binding", to_a_pod).unwrap_err().0, 500);
+    let token = |metadata: Value| post("serviceaccounts", "default", "token", metadata);
+    assert_eq!(token(json!({"metadata": {"namespace": "zz"}})), other_namespace);
+    let question = json!({"metadata": {"namespace": "zz"}, "spec": {"user": "u",
+        "resourceAttributes": {"namespace": "default"}}});
+    assert_eq!(post("localsubjectaccessreviews", "", "", question), other_namespace);
+    assert!(api.get("pods", "a").is_ok());
+}
+
+#[test]
+fn a_misspelt_dry_run_deletes_nothing() {
+    let api = Harness::new();
+    api.create("configmaps", "default", config("a")).unwrap();
+    let refused = api.delete("configmaps", "a", json!({"dryRun": ["X"]})).unwrap_err();
+    assert_eq!(
+        refused.message,
+        "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"X\"]: supported \
+         values: \"All\""
+    );
+    assert!(api.delete("configmaps", "a", json!({"dryRun": ["All"]})).is_ok());
+    assert!(api.get("configmaps", "a").is_ok());
+}
+
+/// `kubectl replace` of a Namespace without a spec took its finalizer, and its content stayed for
+/// ever in a namespace that was not there.
+#[test]
+fn a_namespace_loses_its_finalizer_through_finalize_only() {
+    let api = Harness::new();
+    let put = |subresource: &str, body: Value| {
+        let mut request = api.request(Verb::Update, "namespaces", "", "default");
+        request.subresource = subresource.into();
+        api.call(Request { body: Body::Object(body), ..request }).map(object)
+    };
+    let bare = json!({"metadata": {"name": "default"}});
+    assert_eq!(put("", bare.clone()).unwrap()["spec"]["finalizers"], json!(["kubernetes"]));
+    let with = |finalizers: Value| json!({"metadata": {"name": "default"}, "spec": {"finalizers": finalizers}});
+    assert_eq!(
+        put("", with(json!(["a.b/c"]))).unwrap()["spec"]["finalizers"],
+        json!(["kubernetes"])
+    );
+    let refused = put("finalize", with(json!(["bad"]))).unwrap_err();
+    assert_eq!(
+        refused.message,
+        "Namespace \"default\" is invalid: spec.finalizers[0]: Invalid value: \"bad\": name is \
+         neither a standard finalizer name nor is it fully qualified"
+    );
+    let kept = put("finalize", with(json!(["a.b/c"]))).unwrap();
+    assert_eq!(kept["spec"]["finalizers"], json!(["a.b/c"]));
+}
+
+#[test]
+fn a_patch_does_not_say_when_an_object_was_deleted_nor_who_it_is() {
+    let api = Harness::new();
+    api.create("configmaps", "default", config("a")).unwrap();
+    let patch = |metadata: Value| {
+        let body =
+            Body::Encoded(Content::MergePatch, json!({"metadata": metadata}).to_string().into());
+        let request = api.request(Verb::Patch, "configmaps", "default", "a");
+        api.call(Request { body, ..request }).map(object)
+    };
+    for (field, value) in [("deletionTimestamp", "2024-01-01T00:00:00Z"), ("uid", "zz")] {
+        let refused = patch(json!({field: value})).unwrap_err();
+        let why = format!(
+            "ConfigMap \"a\" is invalid: metadata.{field}: Invalid value: \"{value}\": field is immutable"
+        );
+        assert_eq!((refused.code, refused.message), (422, why));
+    }
+    let nameless = patch(Value::Null).unwrap_err();
+    assert_eq!(
+        (nameless.code, &*nameless.message),
+        (400, "the name of the object (a based on URL) was undeterminable: name must be provided")
+    );
+    let wrong = patch(json!({"labels": {"z": 5}})).unwrap_err();
+    assert_eq!((wrong.code, wrong.reason), (422, "Invalid"));
+}
