@@ -46,7 +46,6 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
         uid: first("impersonate-uid"),
         groups: all("impersonate-group"),
         extra,
-        ..User::default()
     };
     if !wanted.name.is_empty() {
         return Ok(Some(wanted));
