@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use coracle_api::Timestamp;
+use coracle_api::{Quantity, Timestamp};
 use ipnet::Ipv4Net;
 
 /// What the engine was configured with, as far as decisions need it. Never changes while it runs.
@@ -20,11 +20,28 @@ pub struct Config {
     pub services: Ipv4Net,
     /// What Services of type LoadBalancer get their addresses from.
     pub load_balancers: Ipv4Net,
-    /// Absolute directory under which the node keeps the volumes of the class `standard`.
-    pub volumes_dir: String,
+    /// How many bytes a volume of the class `standard` may have, with all that its file system
+    /// needs: the largest file that the data directory can hold.
+    pub largest_volume: u64,
 }
 
 impl Config {
+    /// Whether there can be a volume of this size.
+    ///
+    /// # Errors
+    /// Why not, as a sentence.
+    pub(crate) fn can_hold(&self, size: Quantity) -> Result<(), String> {
+        match u64::try_from(size.value()) {
+            Ok(bytes) if bytes <= self.largest_volume => Ok(()),
+            _ => {
+                let most = self.largest_volume >> 30;
+                Err(format!(
+                    "a volume of {size} cannot be made: the data directory holds files of at most {most}Gi"
+                ))
+            }
+        }
+    }
+
     /// The ClusterIP of the Service `kubernetes`: the first of the range.
     pub fn api_service_ip(&self) -> Ipv4Addr {
         self.nth_service_ip(1)

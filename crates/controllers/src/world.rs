@@ -43,7 +43,7 @@ pub(crate) fn config() -> Config {
         dns_address: [10, 244, 255, 253].into(),
         services: "10.96.0.0/12".parse().unwrap(),
         load_balancers: "10.112.0.0/24".parse().unwrap(),
-        volumes_dir: "/var/lib/coracle/volumes".into(),
+        largest_volume: 16 << 40,
     }
 }
 

@@ -112,7 +112,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
             continue;
         }
         match entry.file_type()?.is_dir() {
-            true => std::fs::remove_dir_all(entry.path())?,
+            true => coracle_runtime::remove_all(&entry.path())?,
             false => std::fs::remove_file(entry.path())?,
         }
     }

@@ -397,7 +397,7 @@ fn decision_config(
         dns_address: config.dns_ip(),
         services: config.service_cidr,
         load_balancers: link.lb_range,
-        volumes_dir: paths.data_dir().join("volumes").display().to_string(),
+        largest_volume: coracle_node::largest_volume(paths.data_dir()),
     }
 }
 

@@ -20,7 +20,8 @@ use crate::pods::PodId;
 use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
 use crate::tasks::{Tasks, blocking};
-use crate::volumes::mounter::{Places, unmount_all};
+use crate::volumes::Places;
+use crate::volumes::mounter::unmount_all;
 use crate::worker::Message;
 
 /// What every pod's task shares.
@@ -47,8 +48,6 @@ pub(crate) struct Board {
     names: Mutex<Names>,
     rejected: Mutex<BTreeSet<String>>,
     shown: Mutex<HashMap<String, Shown>>,
-    persistent: Mutex<BTreeMap<String, Vec<PathBuf>>>,
-    persistent_turn: Mutex<()>,
 }
 
 /// What logs, exec and attach must know of a pod.
@@ -147,25 +146,6 @@ impl Context {
         locked(&self.board.shown).insert(id.uid.clone(), shown);
     }
 
-    /// Held while persistent volumes are mounted or released, so that a volume that two pods use
-    /// one after the other is not taken from the second.
-    pub fn persistent_turn(&self) -> MutexGuard<'_, ()> {
-        locked(&self.board.persistent_turn)
-    }
-
-    pub fn use_persistent(&self, uid: &str, volumes: &[PathBuf]) {
-        locked(&self.board.persistent).insert(uid.to_owned(), volumes.to_vec());
-    }
-
-    pub fn release_persistent(&self, uid: &str) {
-        locked(&self.board.persistent).remove(uid);
-    }
-
-    pub fn persistent_of_others(&self, uid: &str) -> Vec<PathBuf> {
-        let all = locked(&self.board.persistent);
-        all.iter().filter(|(other, _)| *other != uid).flat_map(|(_, paths)| paths.clone()).collect()
-    }
-
     pub fn is_ours(&self, object: &Object) -> bool {
         object.str_at("/spec/nodeName") == Some(self.config.name.as_str())
     }
@@ -196,13 +176,8 @@ impl Context {
         self.runtime.remove_sandbox(uid).await.map_err(|error| error.to_string())?;
         detached.map_err(|error| error.to_string())?;
         let (context, owned) = (Arc::clone(self), uid.to_owned());
-        let unmounted = blocking(move || {
-            let _turn = context.persistent_turn();
-            let used = locked(&context.board.persistent).remove(&owned).unwrap_or_default();
-            let others = context.persistent_of_others(&owned);
-            unmount_all(&context.places, &owned, &used, &others)
-        });
-        unmounted.await.map_err(|error| error.to_string())?;
+        let unmounted = blocking(move || unmount_all(&context.places, &owned)).await;
+        unmounted.map_err(|error| error.to_string())?;
         self.addresses.give_back(uid);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! what pods refer to.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::context::Context;
 use crate::planner::{EventType, NodeCapacity, Note, Rejection, admit};
 use crate::pods::PodId;
 use crate::tasks::blocking;
-use crate::volumes::mounter::unmount_below;
+use crate::volumes::mounter::unmount_all;
 use crate::worker::{self, Message, Start};
 
 /// The pause after the machine refused something that must work.
@@ -142,25 +143,21 @@ impl Context {
 
     /// Removes directories of pods that went while no engine ran, and left no sandbox.
     fn sweep(&self, present: &BTreeSet<String>, running: &BTreeSet<String>) {
-        let is_kept = |uid: &str| present.contains(uid) || running.contains(uid);
-        for (parent, uid_of) in [
-            (self.places.pods(), (|name| Some(name)) as fn(&str) -> Option<&str>),
-            (self.places.all_logs(), |name| name.rsplit('_').next()),
-        ] {
-            // Neither is there before the first pod.
-            for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if uid_of(&name).is_none_or(is_kept) {
-                    continue;
-                }
-                let path = entry.path();
-                let removed =
-                    unmount_below(&path).map_err(|error| error.to_string()).and_then(|()| {
-                        std::fs::remove_dir_all(&path).map_err(|error| error.to_string())
-                    });
-                if let Err(error) = removed {
-                    tracing::warn!(path = %path.display(), error, "not removed");
-                }
+        let is_gone = |uid: &str| !present.contains(uid) && !running.contains(uid);
+        // Neither directory is there before the first pod.
+        let names = |parent: &Path| {
+            let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        for uid in names(&self.places.pods()).filter(|uid| is_gone(uid)) {
+            if let Err(error) = unmount_all(&self.places, &uid) {
+                tracing::warn!(uid, %error, "what is left of a pod is not removed");
+            }
+        }
+        let logs = self.places.all_logs();
+        for name in names(&logs).filter(|name| name.rsplit('_').next().is_some_and(is_gone)) {
+            if let Err(error) = coracle_runtime::remove_all(&logs.join(&name)) {
+                tracing::warn!(name, %error, "the logs of a pod are not removed");
             }
         }
     }

@@ -9,6 +9,7 @@ mod client;
 mod context;
 mod dial;
 mod follow;
+mod growth;
 pub mod images;
 mod logs;
 pub mod names;
@@ -28,3 +29,9 @@ mod worker;
 pub use node::{Node, NodeConfig, NodeError, clean_up};
 pub use stop::Ending;
 pub use volumes::VolumeError;
+
+/// The largest volume of the class `standard`, in bytes, that the data directory can hold.
+#[must_use]
+pub fn largest_volume(data_dir: &std::path::Path) -> u64 {
+    volumes::image::largest(data_dir)
+}

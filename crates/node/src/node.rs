@@ -22,9 +22,9 @@ use crate::pods::files::ClusterDns;
 use crate::stop::{self, Ending};
 use crate::streams::Streams;
 use crate::tasks::{Tasks, blocking};
-use crate::volumes::VolumeError;
-use crate::volumes::mounter::{Places, unmount_below};
-use crate::{node_object, persistent, proxy};
+use crate::volumes::mount_table::unmount_below;
+use crate::volumes::{Places, VolumeError};
+use crate::{growth, node_object, persistent, proxy};
 
 /// What objects change a pod's variables and files.
 const REFERRED: [&str; 4] = ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
@@ -136,6 +136,7 @@ impl Node {
             tasks.spawn(Arc::clone(&context).follow_referred(resource));
         }
         tasks.spawn(persistent::run(Arc::clone(&context)));
+        tasks.spawn(growth::run(Arc::clone(&context)));
         let (told, ready) = watch::channel(false);
         let shared = Arc::clone(&context);
         tasks.spawn(async move {

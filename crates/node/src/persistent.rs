@@ -3,18 +3,19 @@
 //! A volume of the class `standard` keeps a finalizer until its node has removed the data; that is
 //! done here, when nothing but this finalizer holds the object any more.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Object;
-use coracle_controllers::volumes::DATA_FINALIZER;
+use coracle_controllers::volumes::{DATA_FINALIZER, local_name};
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::tasks::blocking;
-use crate::volumes::{VolumeError, failed, sized};
+use crate::volumes::sized::Sized;
+use crate::volumes::uses::Turn;
+use crate::volumes::{VolumeError, failed};
 
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -47,36 +48,24 @@ fn is_ours_alone(object: &Object) -> bool {
 }
 
 async fn remove(context: &Arc<Context>, object: &Arc<Object>) -> Result<(), String> {
-    let path = object.str_at("/spec/hostPath/path").or_else(|| object.str_at("/spec/local/path"));
-    if let Some(path) = path.map(Path::new)
-        && path.parent() == Some(&context.places.persistent())
-    {
-        let (context, path) = (Arc::clone(context), path.to_owned());
-        blocking(move || {
-            let _turn = context.persistent_turn();
-            remove_data(&path)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
+    if let Some(name) = local_name(object).map(str::to_owned) {
+        let context = Arc::clone(context);
+        let removed = blocking(move || remove_data(&context.places.persistent(&name))).await;
+        removed.map_err(|error| error.to_string())?;
     }
     let mut body = object.value().clone();
     if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
         metadata.remove("finalizers");
     }
-    context
-        .client
-        .update("persistentvolumes", "", body)
-        .await
-        .map(drop)
-        .map_err(|error| error.to_string())
+    let updated = context.client.update("persistentvolumes", "", body).await;
+    updated.map(drop).map_err(|error| error.to_string())
 }
 
-fn remove_data(path: &Path) -> Result<(), VolumeError> {
-    sized::release(path)?;
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(failed("remove", path)(error))
-        }
-        _ => Ok(()),
+fn remove_data(directory: &Path) -> Result<(), VolumeError> {
+    if !directory.exists() {
+        return Ok(());
     }
+    let _turn = Turn::of(directory)?;
+    Sized::of(directory).release()?;
+    coracle_runtime::remove_all(directory).map_err(failed("remove", directory))
 }

@@ -20,6 +20,7 @@ mod loop_device;
 mod mounts;
 mod process;
 mod protocol;
+mod removal;
 mod seccomp;
 mod session;
 pub mod shim;
@@ -31,7 +32,8 @@ mod tree;
 
 pub use error::{RuntimeError, StartError, StartErrorKind};
 pub use events::{EventReceiver, EventSender, RuntimeEvent};
-pub use loop_device::LoopDevice;
+pub use loop_device::{LoopDevice, resize_ext4};
+pub use removal::{remove_all, remove_all_in};
 pub use session::{ExitResult, Session, TerminalSize};
 pub use shims::Shims;
 pub use spec::{

@@ -1,9 +1,10 @@
 //! Files as block devices: how a volume gets a filesystem of its own size.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::sys;
 
@@ -11,31 +12,75 @@ use crate::sys;
 const TRIES: u32 = 100;
 
 /// A block device whose content is a file's. It goes once nothing uses it: neither this handle nor
-/// a mount.
+/// a mount, in whatever mount namespace.
 #[derive(Debug)]
 pub struct LoopDevice {
     /// `/dev/loop7`
     pub path: PathBuf,
-    _device: File,
+    device: File,
 }
 
 impl LoopDevice {
-    /// The content of `file`, which must be open for reading and writing.
+    /// A new device with the content of `file`, which must be open for reading and writing. Two
+    /// devices of one file are two disks to the kernel, and two file systems on them destroy each
+    /// other: look for one with [`Self::showing`] first.
     ///
     /// # Errors
     /// When the machine has no loop devices (`/dev/loop-control`), or no free one.
     pub fn of(file: &File) -> io::Result<Self> {
-        let open = |path: &PathBuf| OpenOptions::new().read(true).write(true).open(path);
-        let control = open(&PathBuf::from("/dev/loop-control"))?;
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
+        let control = open(Path::new("/dev/loop-control"))?;
         for _ in 0..TRIES {
             let path = PathBuf::from(format!("/dev/loop{}", sys::free_loop(control.as_fd())?));
             let device = open(&path)?;
             match sys::configure_loop(device.as_fd(), file.as_fd()) {
-                Ok(()) => return Ok(Self { path, _device: device }),
+                Ok(()) => return Ok(Self { path, device }),
                 Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(io::Error::from(io::ErrorKind::ResourceBusy))
     }
+
+    /// The device that has the content of `file` already, whoever made it and whoever uses it.
+    ///
+    /// # Errors
+    /// When the machine's devices cannot be looked at.
+    pub fn showing(file: &File) -> io::Result<Option<Self>> {
+        let wanted = file.metadata()?;
+        for entry in fs::read_dir("/sys/block")? {
+            let entry = entry?;
+            // A device without a file has no such directory.
+            if !entry.file_name().as_encoded_bytes().starts_with(b"loop")
+                || !entry.path().join("loop").exists()
+            {
+                continue;
+            }
+            let path = Path::new("/dev").join(entry.file_name());
+            // It may have gone since, or this machine's /dev has no such node: then it was made by
+            // somebody else, who would have had to use the same file.
+            let Ok(device) = File::open(&path) else { continue };
+            if sys::file_of_loop(device.as_fd()).is_ok_and(|it| it == (wanted.dev(), wanted.ino()))
+            {
+                return Ok(Some(Self { path, device }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes note that the file has another size.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn resize(&self) -> io::Result<()> {
+        sys::resize_loop(self.device.as_fd())
+    }
+}
+
+/// Makes the mounted ext4 that `directory` is in `blocks` long, while it is used.
+///
+/// # Errors
+/// `PermissionDenied` without `CAP_SYS_RESOURCE`, which many machines withhold.
+pub fn resize_ext4(directory: &File, blocks: u64) -> io::Result<()> {
+    sys::resize_ext4(directory.as_fd(), blocks)
 }

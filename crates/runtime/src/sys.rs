@@ -268,3 +268,36 @@ pub fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Resul
     check(unsafe { libc::ioctl(device.as_raw_fd(), CONFIGURE, &raw const configuration) }.into())
         .map(drop)
 }
+
+/// Device and inode of the file that a loop device shows.
+pub fn file_of_loop(device: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    const GET_STATUS: libc::Ioctl = 0x4c05;
+
+    /// The kernel's `loop_info64`: device and inode, and what nobody here asks.
+    #[repr(C)]
+    struct Status {
+        device: u64,
+        inode: u64,
+        rest: [u64; 27],
+    }
+    let mut status = Status { device: 0, inode: 0, rest: [0; 27] };
+    // SAFETY: the kernel writes 232 bytes, which is the structure's size, before the call returns.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), GET_STATUS, &raw mut status) }.into())?;
+    Ok((status.device, status.inode))
+}
+
+/// Makes a loop device as large as its file.
+pub fn resize_loop(device: BorrowedFd<'_>) -> io::Result<()> {
+    const SET_CAPACITY: libc::Ioctl = 0x4c07;
+    // SAFETY: the request takes no argument.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), SET_CAPACITY) }.into()).map(drop)
+}
+
+/// Makes a mounted ext4 `blocks` long.
+pub fn resize_ext4(directory: BorrowedFd<'_>, blocks: u64) -> io::Result<()> {
+    /// `_IOW('f', 16, __u64)`
+    const RESIZE_FS: libc::Ioctl = 0x4008_6610;
+    // SAFETY: the kernel reads one number, which lives until the call returns.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), RESIZE_FS, &raw const blocks) }.into())
+        .map(drop)
+}

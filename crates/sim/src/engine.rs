@@ -144,6 +144,6 @@ fn config() -> Config {
         dns_address: [10, 244, 255, 1].into(),
         services,
         load_balancers: services,
-        volumes_dir: "/volumes".to_owned(),
+        largest_volume: 16 << 40,
     }
 }

@@ -1,50 +1,98 @@
 //! Claims that ask for more: the volume grows with them, where its class allows it.
 //!
-//! A volume of the class `standard` is a directory whose size is a limit; the node enforces
-//! whatever the volume's capacity says, so a larger volume needs no more than a larger number.
+//! Two hands are needed. This decision makes the volume's capacity what the claim asks for, and
+//! says `FileSystemResizePending` of the claim; the node makes the file system as large, and only
+//! then is the claim's capacity what it is ([`grown`]).
 
-use coracle_api::Key;
+use coracle_api::{Key, Object, Quantity, Timestamp};
 use coracle_store::Snapshot;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::matching::{size, wanted_size};
-use super::{CLAIMS, PROVISIONED_BY, PROVISIONER_NAME, VOLUMES, class_of, is_bound, is_kept_for};
-use crate::plan::{Note, Plan, Write};
+use super::{CLAIMS, VOLUMES, class_of, is_bound, is_kept_for, local_name};
+use crate::plan::{Because, Note, Plan, Write};
 use crate::table::{Controller, itself};
 use crate::{Context, json};
+
+/// Condition of a claim whose volume has grown, and the file system on it not yet.
+pub const RESIZE_PENDING: &str = "FileSystemResizePending";
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller =
     Controller { name: "volume-expand", watches: &[(CLAIMS, itself)], decide };
 
 /// Grows the volume of the claim at `key` to what the claim asks for.
-pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
     let Some(claim) = snapshot.get(key).filter(|claim| is_bound(claim)) else { return plan };
     let name = claim.str_at("/spec/volumeName").unwrap_or_default();
     let Some(volume) = snapshot.find(VOLUMES, "", name).filter(|v| is_kept_for(v, claim)) else {
         return plan;
     };
-    let by = volume.metadata().annotations.get(PROVISIONED_BY);
-    let ours = by.is_some_and(|by| by == PROVISIONER_NAME);
     let allowed = class_of(snapshot, claim).is_some_and(|class| class.allows_expansion());
     let bound = claim.str_at("/status/phase") == Some("Bound");
-    if !ours || !allowed || !bound {
+    if local_name(volume).is_none() || !allowed || !bound {
         return plan;
     }
     let asked = &claim.value()["spec"]["resources"]["requests"]["storage"];
-    if wanted_size(claim) > size(volume) {
+    let grows = wanted_size(claim) > size(volume);
+    if grows && let Err(why) = context.config.can_hold(wanted_size(claim)) {
+        plan.notes.push(Note::warning(claim, "VolumeResizeFailed", why.as_str()));
+        plan.because = Some(Because::only(why));
+        return plan;
+    }
+    if grows {
         let value = json::with(volume, &["spec", "capacity", "storage"], asked.clone());
         plan.writes.push(Write::Update(value));
     }
-    let told = &claim.value()["status"]["capacity"]["storage"];
-    let larger = wanted_size(claim).max(size(volume));
-    if told.as_str().is_none_or(|told| coracle_api::Quantity::parse(told) != Ok(larger)) {
-        let capacity = json!({"storage": larger.to_string()});
-        let value = json::with(claim, &["status", "capacity"], capacity);
-        plan.writes.push(Write::status(value));
-        let message = "MountVolume.NodeExpandVolume succeeded";
-        plan.notes.push(Note::normal(claim, "FileSystemResizeSuccessful", message));
+    if told(claim) < wanted_size(claim).max(size(volume)) {
+        if !is_pending(claim) {
+            plan.writes.push(Write::status(pending(claim, context.now)));
+        }
+        plan.because = Some(Because::only("its node has not resized the file system yet"));
     }
     plan
+}
+
+/// The size that the claim's status tells.
+fn told(claim: &Object) -> Quantity {
+    let told = claim.value().pointer("/status/capacity/storage");
+    told.and_then(|told| Quantity::from_json(told).ok()).unwrap_or(Quantity::ZERO)
+}
+
+fn is_pending(claim: &Object) -> bool {
+    conditions(claim).iter().any(|condition| condition["type"] == RESIZE_PENDING)
+}
+
+fn conditions(claim: &Object) -> &[Value] {
+    claim.value()["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn pending(claim: &Object, now: Timestamp) -> Value {
+    let mut conditions = conditions(claim).to_vec();
+    conditions.push(json!({
+        "type": RESIZE_PENDING,
+        "status": "True",
+        "lastTransitionTime": crate::rfc3339(now),
+        "message":
+            "Waiting for user to (re-)start a pod to finish file system resize of volume on node.",
+    }));
+    json::with(claim, &["status", "conditions"], conditions.into())
+}
+
+/// The volume whose file system the claim waits for, if it waits for one.
+pub fn waits_for_resize<'a>(snapshot: &'a Snapshot, claim: &Object) -> Option<&'a Object> {
+    let name = claim.str_at("/spec/volumeName").filter(|_| is_pending(claim))?;
+    let volume = snapshot.find(VOLUMES, "", name).filter(|volume| is_kept_for(volume, claim))?;
+    local_name(volume).map(|_| &**volume)
+}
+
+/// The claim once the file system on its volume is as large as the volume.
+pub fn grown(claim: &Object, volume: &Object) -> Value {
+    let capacity = volume.value()["spec"]["capacity"]["storage"].clone();
+    let mut value = json::with(claim, &["status", "capacity", "storage"], capacity);
+    let others = conditions(claim).iter().filter(|it| it["type"] != RESIZE_PENDING);
+    let others: Vec<Value> = others.cloned().collect();
+    json::set(&mut value, &["status", "conditions"], others.into());
+    value
 }

@@ -13,6 +13,7 @@
 mod binder;
 mod claim;
 mod expand;
+mod local;
 mod matching;
 mod protection;
 mod provisioner;
@@ -32,6 +33,8 @@ use crate::plan::Write;
 
 pub(crate) use self::binder::CONTROLLER as BINDER;
 pub(crate) use self::expand::CONTROLLER as EXPANDER;
+pub use self::expand::{RESIZE_PENDING, grown, waits_for_resize};
+pub use self::local::local_name;
 pub(crate) use self::matching::offers;
 pub(crate) use self::protection::{
     ATTRIBUTES_PROTECTOR, CLAIM_PROTECTOR, VOLUME_PROTECTION, VOLUME_PROTECTOR,

@@ -6,9 +6,10 @@ use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
+use super::matching::wanted_size;
 use super::{
     CLAIMS, CLASSES, Class, DATA_FINALIZER, PROVISIONED_BY, PROVISIONER_NAME, SELECTED_NODE,
-    VOLUME_PROTECTION, bind, claim_reference, class_name, class_of, is_bound, offers,
+    VOLUME_PROTECTION, bind, claim_reference, class_name, class_of, is_bound, local, offers,
 };
 use crate::plan::{Because, Note, Plan, Write};
 use crate::table::{Controller, itself};
@@ -43,14 +44,14 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         Ok(_) => return Plan::default(),
         Err(why) => return failed(claim, why),
     };
-    if let Some(why) = impossible(claim) {
-        return failed(claim, why.to_owned());
+    if let Err(why) = possible(claim, context.config) {
+        return failed(claim, why);
     }
     let name = format!("pvc-{}", claim.metadata().uid);
     let of = format!("{}/{}", claim.metadata().namespace, claim.metadata().name);
     let started = format!("External provisioner is provisioning volume for claim \"{of}\"");
     let done = format!("Successfully provisioned volume {name}");
-    let volume = new_volume(claim, &name, &class, node, context.config);
+    let volume = new_volume(claim, &name, &class, node);
     Plan {
         writes: vec![Write::Create(volume), bind(claim, &name)],
         rests_on: vec![Arc::clone(node)],
@@ -88,12 +89,14 @@ fn node<'a>(
     }
 }
 
-fn impossible(claim: &Object) -> Option<&'static str> {
+fn possible(claim: &Object, config: &Config) -> Result<(), String> {
     if claim.str_at("/spec/volumeMode") == Some("Block") {
-        return Some("block volumes are not supported by this provisioner");
+        return Err("block volumes are not supported by this provisioner".to_owned());
     }
-    let selects = !claim.value()["spec"]["selector"].is_null();
-    selects.then_some("claim Selector is not supported by this provisioner")
+    if !claim.value()["spec"]["selector"].is_null() {
+        return Err("claim Selector is not supported by this provisioner".to_owned());
+    }
+    config.can_hold(wanted_size(claim))
 }
 
 fn failed(claim: &Arc<Object>, why: String) -> Plan {
@@ -103,7 +106,7 @@ fn failed(claim: &Arc<Object>, why: String) -> Plan {
     Plan { notes, because: Some(Because::only(message)), ..Plan::default() }
 }
 
-fn new_volume(claim: &Object, name: &str, class: &Class, node: &Object, config: &Config) -> Value {
+fn new_volume(claim: &Object, name: &str, class: &Class, node: &Object) -> Value {
     let spec = &claim.value()["spec"];
     let metadata = node.metadata();
     let hostname = metadata.labels.get(HOSTNAME).unwrap_or(&metadata.name);
@@ -122,10 +125,7 @@ fn new_volume(claim: &Object, name: &str, class: &Class, node: &Object, config: 
             "storageClassName": class_name(claim),
             "volumeMode": "Filesystem",
             "claimRef": claim_reference(claim),
-            "hostPath": {
-                "path": format!("{}/{name}", config.volumes_dir),
-                "type": "DirectoryOrCreate",
-            },
+            "csi": local::source(name),
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
                 {"key": HOSTNAME, "operator": "In", "values": [hostname]},
             ]}]}},

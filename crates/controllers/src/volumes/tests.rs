@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::{grown, waits_for_resize};
 use crate::plan::Propagation;
 use crate::world::World;
 
@@ -110,7 +111,8 @@ fn a_claim_waits_for_its_first_pod_and_gets_a_volume_on_its_node() {
     let volume = world.get(VOLUMES, &format!("pvc-{uid}"));
     let spec = &volume.value()["spec"];
     assert_eq!(spec["capacity"]["storage"], "1Gi");
-    assert_eq!(spec["hostPath"]["path"], format!("/var/lib/coracle/volumes/pvc-{uid}"));
+    let source = json!({"driver": "coracle.dev/local", "volumeHandle": format!("pvc-{uid}")});
+    assert_eq!((&spec["csi"], &spec["hostPath"]), (&source, &Value::Null));
     assert_eq!(spec["persistentVolumeReclaimPolicy"], "Delete");
     assert_eq!(spec["claimRef"]["uid"], *uid);
     assert_eq!(volume.str_at("/status/phase"), Some("Bound"));
@@ -265,7 +267,44 @@ fn a_claim_that_asks_for_more_grows() {
     world.settle(ALL);
     let name = world.names(VOLUMES).remove(0);
     assert_eq!(world.get(VOLUMES, &name).value()["spec"]["capacity"]["storage"], "2Gi");
-    assert_eq!(world.get(CLAIMS, "www").value()["status"]["capacity"]["storage"], "2Gi");
+    let claim = world.get(CLAIMS, "www");
+    assert_eq!(claim.value()["status"]["capacity"]["storage"], "1Gi", "not before it is so");
+    let pending = &claim.value()["status"]["conditions"][0];
+    assert_eq!(
+        (&pending["type"], &pending["status"]),
+        (&json!("FileSystemResizePending"), &json!("True"))
+    );
+
+    let snapshot = world.store.snapshot();
+    let volume = waits_for_resize(&snapshot, &claim).unwrap();
+    let status = grown(&claim, volume)["status"].clone();
+    world.edit(CLAIMS, "www", |claim| claim["status"] = status);
+    world.settle(ALL);
+    let claim = world.get(CLAIMS, "www");
+    assert_eq!(claim.value()["status"]["capacity"]["storage"], "2Gi");
+    assert_eq!(claim.value()["status"]["conditions"], Value::Null);
+    assert!(waits_for_resize(&world.store.snapshot(), &claim).is_none());
+}
+
+#[test]
+fn what_no_file_can_hold_is_not_promised() {
+    let mut world = world("eager");
+    let mut huge = claim(json!("eager"));
+    huge["metadata"]["name"] = json!("huge");
+    huge["spec"]["resources"]["requests"]["storage"] = json!("500Ti");
+    world.create(huge);
+    world.edit(CLAIMS, "www", |claim| {
+        claim["spec"]["resources"]["requests"]["storage"] = json!("1e30");
+    });
+    world.settle(ALL);
+    assert_eq!(world.phase_of(CLAIMS, "huge"), "Pending");
+    let why = "a volume of 500Ti cannot be made: the data directory holds files of at most 16384Gi";
+    let told = |reason: &str, why: &str| {
+        world.notes.iter().any(|note| note.starts_with(reason) && note.ends_with(why))
+    };
+    assert!(told("ProvisioningFailed ", why), "{:?}", world.notes);
+    assert!(told("VolumeResizeFailed ", "at most 16384Gi"), "{:?}", world.notes);
+    assert_eq!(world.get(CLAIMS, "www").value()["status"]["capacity"]["storage"], "1Gi");
 }
 
 #[test]

@@ -4,12 +4,15 @@
 //! it that is replaced in one step, and what a container opens are links through `..data`.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
-use super::payload::Payload;
+use rustix::fs::FileType;
+
+use super::inside::{Inside, path_of};
+use super::payload::{File, Payload};
 use super::{VolumeError, failed};
 
 const DATA: &str = "..data";
@@ -31,28 +34,8 @@ pub(crate) fn write(
             return Err(VolumeError::Unsupported(why));
         }
     }
-    let data = directory.join(DATA);
-    if data.exists() && is_same(&data, payload) {
-        return Ok(false);
-    }
-    let old = fs::read_link(&data).ok();
-    let version = tempfile::Builder::new()
-        .prefix("..")
-        .tempdir_in(directory)
-        .map_err(failed("create", directory))?
-        .keep();
-    write_files(&version, payload, group)?;
-    let name = PathBuf::from(version.file_name().unwrap_or_default());
-    let new = directory.join(NEW_DATA);
-    remove_file(&new)?;
-    symlink(&name, &new).map_err(failed("link", &new))?;
-    fs::rename(&new, &data).map_err(failed("rename", &new))?;
-    link_up(directory, payload)?;
-    if let Some(old) = old {
-        let old = directory.join(old);
-        fs::remove_dir_all(&old).map_err(failed("remove", &old))?;
-    }
-    Ok(true)
+    let replaced = Inside::of(directory).and_then(|inside| replace(&inside, payload, group));
+    replaced.map_err(failed("write the files of", directory))
 }
 
 fn is_inside(path: &Path) -> bool {
@@ -61,75 +44,102 @@ fn is_inside(path: &Path) -> bool {
         && !path.to_string_lossy().starts_with("..")
 }
 
-fn is_same(data: &Path, payload: &Payload) -> bool {
-    let count = walk(data).map_or(usize::MAX, |files| files.len());
-    count == payload.len()
-        && payload
-            .iter()
-            .all(|(path, file)| fs::read(data.join(path)).is_ok_and(|found| found == file.content))
+fn replace(inside: &Inside, payload: &Payload, group: Option<u32>) -> io::Result<bool> {
+    let old = inside.read_link(OsStr::new(DATA)).unwrap_or_default();
+    let old = Some(OsStr::from_bytes(&old)).filter(|name| is_version(name));
+    if old.is_some_and(|old| is_same(inside, Path::new(old), payload)) {
+        return Ok(false);
+    }
+    let name = new_version(inside)?;
+    write_files(&inside.directory(Path::new(&name))?, payload, group)?;
+    inside.unlink(Path::new(NEW_DATA))?;
+    inside.link(Path::new(&name), Path::new(NEW_DATA))?;
+    inside.rename(Path::new(NEW_DATA), Path::new(DATA))?;
+    link_up(inside, payload)?;
+    if let Some(old) = old {
+        inside.remove(old)?;
+    }
+    Ok(true)
 }
 
-fn walk(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        match path.is_dir() {
-            true => files.extend(walk(&path)?),
-            false => files.push(path),
+/// Whether the link `..data` leads to a directory of ours, beside it.
+fn is_version(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    bytes.starts_with(b"..") && bytes.len() > 2 && !bytes.contains(&b'/')
+}
+
+/// A directory that was not there.
+fn new_version(inside: &Inside) -> io::Result<String> {
+    let mut number = 0_u64;
+    loop {
+        number += 1;
+        let name = format!("..{number}");
+        match inside.make_alike(Path::new(&name), 0o755) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| name),
         }
+    }
+}
+
+fn is_same(inside: &Inside, version: &Path, payload: &Payload) -> bool {
+    let content = |path: &String| inside.read(&version.join(path)).ok();
+    count(inside, version).is_ok_and(|count| count == payload.len())
+        && payload.iter().all(|(path, file)| content(path).as_ref() == Some(&file.content))
+}
+
+/// How many files there are below `path`.
+fn count(inside: &Inside, path: &Path) -> io::Result<usize> {
+    let directory = inside.directory(path)?;
+    let mut files = 0;
+    for name in directory.names()? {
+        let name = name?;
+        files += match directory.find(path_of(&name))?.kind() {
+            FileType::Directory => count(inside, &path.join(path_of(&name)))?,
+            _ => 1,
+        };
     }
     Ok(files)
 }
 
-fn write_files(version: &Path, payload: &Payload, group: Option<u32>) -> Result<(), VolumeError> {
-    set_mode(version, 0o755)?;
+fn write_files(version: &Inside, payload: &Payload, group: Option<u32>) -> io::Result<()> {
     for (path, file) in payload {
-        let target = version.join(path);
-        let mut parent = version.to_owned();
-        for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
-            parent.push(part);
-            if !parent.exists() {
-                fs::create_dir(&parent).map_err(failed("create", &parent))?;
-                set_mode(&parent, 0o755)?;
-            }
-        }
-        fs::write(&target, &file.content).map_err(failed("write", &target))?;
-        set_mode(&target, if group.is_some() { file.mode | 0o040 } else { file.mode })?;
-        if group.is_some() || file.owner.is_some() {
-            chown(&target, file.owner, group).map_err(failed("chown", &target))?;
-        }
+        let path = Path::new(path);
+        let directory = version.make(path.parent().unwrap_or(Path::new("")))?;
+        let name = path.file_name().unwrap_or_default();
+        write_file(&directory, Path::new(name), file, group)?;
     }
     Ok(())
 }
 
-fn set_mode(path: &Path, mode: u32) -> Result<(), VolumeError> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("chmod", path))
+fn write_file(directory: &Inside, name: &Path, file: &File, group: Option<u32>) -> io::Result<()> {
+    let written = directory.write(name, &file.content)?;
+    if group.is_some() || file.owner.is_some() {
+        written.set_owner(file.owner, group)?;
+    }
+    written.set_mode(if group.is_some() { file.mode | 0o440 } else { file.mode })
 }
 
 /// The visible names: a link for every first part of a path, none for what is gone.
-fn link_up(directory: &Path, payload: &Payload) -> Result<(), VolumeError> {
+fn link_up(inside: &Inside, payload: &Payload) -> io::Result<()> {
     let wanted: BTreeSet<&str> = payload.keys().filter_map(|path| path.split('/').next()).collect();
     for name in &wanted {
-        let link = directory.join(name);
         let target = Path::new(DATA).join(name);
-        if fs::read_link(&link).is_ok_and(|found| found == target) {
-            continue;
+        match inside.read_link(OsStr::new(name)) {
+            Ok(found) if found == target.as_os_str().as_bytes() => {}
+            Ok(_) => {
+                inside.unlink(Path::new(name))?;
+                inside.link(&target, Path::new(name))?;
+            }
+            Err(_) => inside.link(&target, Path::new(name))?,
         }
-        symlink(&target, &link).map_err(failed("link", &link))?;
     }
-    for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
-        let name = entry.map_err(failed("read", directory))?.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with("..") && !wanted.contains(&*name) {
-            remove_file(&directory.join(&*name))?;
+    for name in inside.names()? {
+        let name = name?;
+        let bytes = name.to_bytes();
+        let is_wanted = std::str::from_utf8(bytes).is_ok_and(|name| wanted.contains(name));
+        if !bytes.starts_with(b"..") && !is_wanted {
+            inside.unlink(path_of(&name))?;
         }
     }
     Ok(())
-}
-
-fn remove_file(path: &Path) -> Result<(), VolumeError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        _ => Ok(()),
-    }
 }

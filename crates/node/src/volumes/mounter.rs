@@ -2,70 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use coracle_api::Quantity;
 use coracle_store::Snapshot;
-use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod,
-    Volume,
-};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 
+use super::claims::{self, Source};
 use super::payload::{Contents, File, Payload, contents};
-use super::{VolumeError, atomic, failed, sized};
+use super::places::mount_tmpfs;
+use super::sized::Sized;
+use super::{Places, VolumeError, atomic, failed, host_path, mount_table, own, uses};
 use crate::pods::container::Mounted;
-use crate::pods::{PodId, fields, user};
-
-/// Where things are on this machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Places {
-    /// The cluster's data directory.
-    pub data: PathBuf,
-}
-
-impl Places {
-    pub fn pods(&self) -> PathBuf {
-        self.data.join("pods")
-    }
-
-    pub fn pod(&self, uid: &str) -> PathBuf {
-        self.pods().join(uid)
-    }
-
-    pub fn all_logs(&self) -> PathBuf {
-        self.data.join("logs")
-    }
-
-    pub fn logs(&self, id: &PodId) -> PathBuf {
-        let name = format!("{}_{}_{}", id.namespace, id.name, id.uid);
-        self.all_logs().join(name)
-    }
-
-    pub fn persistent(&self) -> PathBuf {
-        self.data.join("volumes")
-    }
-
-    /// What a container writes its last words to.
-    pub fn termination_log(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
-        self.pod(uid).join(format!("termination-log-{container}-{attempt}"))
-    }
-
-    /// The pod's files, in memory: those that every container gets, and volumes made of objects.
-    /// Secrets and tokens never reach a disk, and a disk takes longer to make many small files.
-    ///
-    /// # Errors
-    /// When the file system for them cannot be mounted.
-    pub fn files(&self, uid: &str) -> Result<PathBuf, VolumeError> {
-        let directory = self.pod(uid).join("files");
-        fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
-        if !sized::is_mounted(&directory)? {
-            mount_tmpfs(&directory, "mode=755")?;
-        }
-        Ok(directory)
-    }
-}
+use crate::pods::{fields, user};
 
 /// Volumes in place, by name.
 pub(crate) type MountedVolumes = BTreeMap<String, Mounted>;
@@ -85,67 +35,93 @@ pub(crate) struct Mounter<'a> {
     pub allocatable: &'a fields::Allocatable,
     /// Tokens that were asked for already, by volume and path.
     pub tokens: &'a BTreeMap<(String, String), String>,
+    /// The pod ran before: what it has is its own by now.
+    pub is_running: bool,
+}
+
+/// A volume whose content is the pod's, and whose group may be.
+struct Filled {
+    path: PathBuf,
+    /// Others work in it: another pod, or this one since before.
+    is_used: bool,
+    readonly: bool,
+    /// Kept over pods: `fsGroupChangePolicy` counts.
+    is_persistent: bool,
 }
 
 impl Mounter<'_> {
-    /// Puts all volumes of the pod in place; doing it again changes only what is new. Blocks.
+    /// Puts all volumes of the pod in place; doing it again changes only what is new, and nothing of
+    /// who owns them. Blocks.
     ///
     /// # Errors
     /// The first volume that cannot be there yet; those before it are in `mounted`.
     pub fn mount(&self, pod: &Pod, mounted: &mut MountedVolumes) -> Result<(), MountError> {
+        self.each(pod, mounted, |volume| self.mount_one(pod, volume).map(Some))
+    }
+
+    /// Writes the files anew that are made from objects, where those have changed. Nothing else of a
+    /// pod that runs is touched. Blocks.
+    ///
+    /// # Errors
+    /// As [`Self::mount`].
+    pub fn refresh(&self, pod: &Pod, mounted: &mut MountedVolumes) -> Result<(), MountError> {
+        self.each(pod, mounted, |volume| self.files(pod, volume))
+    }
+
+    fn each(
+        &self,
+        pod: &Pod,
+        mounted: &mut MountedVolumes,
+        place: impl Fn(&Volume) -> Result<Option<Mounted>, VolumeError>,
+    ) -> Result<(), MountError> {
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             let name = volume.name.clone();
-            let done = self.mount_one(pod, volume);
+            let done = place(volume);
             let done = done.map_err(|source| MountError { volume: name.clone(), source })?;
-            mounted.insert(name, done);
+            mounted.extend(done.map(|done| (name, done)));
         }
         Ok(())
     }
 
     fn mount_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, VolumeError> {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let group = fs_group(pod);
+        let uid = uid(pod);
         if let Some(source) = &volume.empty_dir {
             let directory = self.places.pod(uid).join("empty-dir").join(&volume.name);
+            let was_there = is_in_place(&directory, source)?;
             let path = empty_dir(&directory, source)?;
-            return owned(path, group, false);
+            let is_used = self.is_running && was_there;
+            let filled = Filled { path, is_used, readonly: false, is_persistent: false };
+            return self.owned(pod, volume, filled);
         }
         if let Some(source) = &volume.host_path {
-            return host_path(source);
+            return Ok(Mounted { path: host_path::check(source)?, readonly: false });
         }
         if let Some(source) = &volume.persistent_volume_claim {
-            let readonly = source.read_only == Some(true);
-            let path = self.claimed(pod, &source.claim_name)?;
-            return owned(path, group, readonly);
+            return self.claimed(pod, volume, &source.claim_name, source.read_only == Some(true));
         }
         if volume.ephemeral.is_some() {
             // The claim has the pod's name in front.
             let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-            let path = self.claimed(pod, &format!("{pod_name}-{}", volume.name))?;
-            return owned(path, group, false);
+            return self.claimed(pod, volume, &format!("{pod_name}-{}", volume.name), false);
         }
-        match contents(pod, volume, self.snapshot, self.allocatable)? {
-            Some(contents) => self.files(pod, volume, contents),
-            None => {
-                let why = format!("volume {} is of a type that is not supported", volume.name);
-                Err(VolumeError::Unsupported(why))
-            }
-        }
+        self.files(pod, volume)?.ok_or_else(|| {
+            let why = format!("volume {} is of a type that is not supported", volume.name);
+            VolumeError::Unsupported(why)
+        })
     }
 
-    fn files(
-        &self,
-        pod: &Pod,
-        volume: &Volume,
-        contents: Contents,
-    ) -> Result<Mounted, VolumeError> {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let directory = self.places.files(uid)?.join("volumes").join(&volume.name);
-        fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
-        chmod(&directory, 0o777)?;
+    /// A volume that is made from objects; `None` when this one is not.
+    fn files(&self, pod: &Pod, volume: &Volume) -> Result<Option<Mounted>, VolumeError> {
+        let Some(contents) = contents(pod, volume, self.snapshot, self.allocatable)? else {
+            return Ok(None);
+        };
+        let directory = self.places.files(uid(pod))?.join("volumes").join(&volume.name);
+        if !directory.exists() {
+            make_open(&directory)?;
+        }
         let payload = self.with_tokens(pod, &volume.name, contents)?;
         atomic::write(&directory, &payload, fs_group(pod))?;
-        Ok(Mounted { path: directory, readonly: true })
+        Ok(Some(Mounted { path: directory, readonly: true }))
     }
 
     /// A token is for the pod's user and group alone, where they are known.
@@ -168,45 +144,56 @@ impl Mounter<'_> {
         Ok(files)
     }
 
-    fn claimed(&self, pod: &Pod, claim: &str) -> Result<PathBuf, VolumeError> {
+    fn claimed(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        claim: &str,
+        readonly: bool,
+    ) -> Result<Mounted, VolumeError> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let missing = |what: String| VolumeError::Missing(what);
-        let object = self.snapshot.find("persistentvolumeclaims", namespace, claim);
-        let object = object.and_then(|object| object.view::<PersistentVolumeClaim>().ok());
-        let object = object
-            .ok_or_else(|| missing(format!("persistentvolumeclaim \"{claim}\" not found")))?;
-        let volume = object.spec.as_ref().and_then(|spec| spec.volume_name.clone());
-        let bound = object.status.as_ref().and_then(|status| status.phase.as_deref());
-        let volume = volume.filter(|_| bound == Some("Bound"));
-        let volume = volume.ok_or_else(|| VolumeError::Unbound(claim.to_owned()))?;
-        let persistent = self.snapshot.find("persistentvolumes", "", &volume);
-        let persistent = persistent.and_then(|object| object.view::<PersistentVolume>().ok());
-        let persistent = persistent
-            .ok_or_else(|| missing(format!("persistentvolume \"{volume}\" not found")))?;
-        persistent_volume(&persistent, self.places)
+        let (name, bytes) = match claims::source(self.snapshot, namespace, claim)? {
+            Source::Ours(name, bytes) => (name, bytes),
+            Source::Host(source) => {
+                let path = host_path::check(&source)?;
+                let is_used = self.is_running;
+                let filled = Filled { path, is_used, readonly, is_persistent: true };
+                return self.owned(pod, volume, filled);
+            }
+        };
+        let directory = self.places.persistent(&name);
+        let _turn = uses::Turn::of(&directory)?;
+        uses::begin(self.places, uid(pod), &name)?;
+        let sized = Sized::of(&directory);
+        let is_used =
+            uses::users(self.places, &name)?.len() > 1 || self.is_running && sized.is_mounted()?;
+        let path = sized.mount(bytes)?;
+        self.owned(pod, volume, Filled { path, is_used, readonly, is_persistent: true })
+    }
+
+    /// With `fsGroup`, the volume belongs to the group from the moment it is mounted for the pod:
+    /// once, and not when another pod is at work in it. The mark is lost with the mounts.
+    fn owned(&self, pod: &Pod, volume: &Volume, filled: Filled) -> Result<Mounted, VolumeError> {
+        let Filled { path, is_used, readonly, is_persistent } = filled;
+        if let Some(group) = fs_group(pod).filter(|_| !readonly) {
+            let marks = self.places.files(uid(pod))?.join("owned");
+            let mark = marks.join(&volume.name);
+            if !mark.exists() {
+                let only_on_mismatch = is_persistent && changes_on_mismatch(pod);
+                let is_given = || only_on_mismatch && own::is_given(&path, group).unwrap_or(false);
+                if !is_used && !is_given() {
+                    own::give(&path, group).map_err(failed("apply fsGroup to", &path))?;
+                }
+                fs::create_dir_all(&marks).map_err(failed("create", &marks))?;
+                fs::write(&mark, []).map_err(failed("create", &mark))?;
+            }
+        }
+        Ok(Mounted { path, readonly })
     }
 }
 
-/// A volume of ours has a size that holds; another's directory is taken as it is.
-fn persistent_volume(volume: &PersistentVolume, places: &Places) -> Result<PathBuf, VolumeError> {
-    let name = volume.metadata.name.as_deref().unwrap_or_default();
-    let spec = volume.spec.clone().unwrap_or_default();
-    let local = spec.local.map(|local| local.path);
-    let path = local.or_else(|| spec.host_path.as_ref().map(|host| host.path.clone()));
-    let Some(path) = path.map(PathBuf::from) else {
-        let why = format!("volume {name} is of a type that is not supported");
-        return Err(VolumeError::Unsupported(why));
-    };
-    if path.parent() != Some(&places.persistent()) {
-        let source = spec.host_path.unwrap_or_else(|| HostPathVolumeSource {
-            path: path.display().to_string(),
-            type_: Some("Directory".to_owned()),
-        });
-        return host_path(&source).map(|mounted| mounted.path);
-    }
-    let capacity = spec.capacity.and_then(|capacity| capacity.get("storage").cloned());
-    let bytes = capacity.and_then(|amount| Quantity::parse(&amount.0).ok()).map(Quantity::value);
-    sized::mount(&path, bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
+fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
 }
 
 fn fs_group(pod: &Pod) -> Option<u32> {
@@ -214,144 +201,61 @@ fn fs_group(pod: &Pod) -> Option<u32> {
     u32::try_from(security.fs_group?).ok()
 }
 
-/// With `fsGroup`, the whole volume belongs to the group, and new files do as well.
-fn owned(path: PathBuf, group: Option<u32>, readonly: bool) -> Result<Mounted, VolumeError> {
-    if let Some(group) = group.filter(|_| !readonly) {
-        own(&path, group)?;
-    }
-    Ok(Mounted { path, readonly })
+fn changes_on_mismatch(pod: &Pod) -> bool {
+    let security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let policy = security.and_then(|security| security.fs_group_change_policy.as_deref());
+    policy == Some("OnRootMismatch")
 }
 
-fn own(path: &Path, group: u32) -> Result<(), VolumeError> {
-    let metadata = fs::symlink_metadata(path).map_err(failed("read", path))?;
-    if metadata.is_symlink() {
-        return std::os::unix::fs::lchown(path, None, Some(group)).map_err(failed("chown", path));
-    }
-    chown(path, None, Some(group)).map_err(failed("chown", path))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if !metadata.is_dir() {
-        return chmod(path, mode | 0o660);
-    }
-    chmod(path, mode | 0o2770)?;
-    for entry in fs::read_dir(path).map_err(failed("read", path))? {
-        own(&entry.map_err(failed("read", path))?.path(), group)?;
-    }
-    Ok(())
+/// A directory that everybody may write to, until somebody says otherwise.
+fn make_open(directory: &Path) -> Result<(), VolumeError> {
+    fs::create_dir_all(directory).map_err(failed("create", directory))?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o777))
+        .map_err(failed("chmod", directory))
 }
 
-fn chmod(path: &Path, mode: u32) -> Result<(), VolumeError> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("chmod", path))
+fn is_in_place(directory: &Path, source: &EmptyDirVolumeSource) -> Result<bool, VolumeError> {
+    match (source.medium.as_deref(), &source.size_limit) {
+        (Some("Memory"), _) => mount_table::is_mounted(directory),
+        (_, Some(_)) => Sized::of(directory).is_mounted(),
+        _ => Ok(directory.exists()),
+    }
 }
 
 fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource) -> Result<PathBuf, VolumeError> {
-    fs::create_dir_all(directory).map_err(failed("create", directory))?;
     let limit = source.size_limit.as_ref().and_then(|limit| Quantity::parse(&limit.0).ok());
     let limit = limit.and_then(|limit| u64::try_from(limit.value()).ok()).filter(|it| *it > 0);
-    match (source.medium.as_deref(), limit) {
-        (Some("Memory"), limit) if !sized::is_mounted(directory)? => {
-            let options = limit.map(|bytes| format!("size={bytes}")).unwrap_or_default();
-            mount_tmpfs(directory, &options)?;
-        }
-        (Some("Memory"), _) => {}
-        (_, Some(limit)) => return sized::mount(directory, limit),
-        _ => {}
+    let in_memory = source.medium.as_deref() == Some("Memory");
+    if let (Some(limit), false) = (limit, in_memory) {
+        return Sized::of(directory).mount(limit);
     }
-    chmod(directory, 0o777)?;
+    let is_new = !directory.exists();
+    if is_new {
+        fs::create_dir_all(directory).map_err(failed("create", directory))?;
+    }
+    if in_memory && !mount_table::is_mounted(directory)? {
+        let size = limit.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+        mount_tmpfs(directory, &format!("mode=777{size}"))?;
+    } else if is_new {
+        make_open(directory)?;
+    }
     Ok(directory.to_owned())
 }
 
-fn mount_tmpfs(directory: &Path, options: &str) -> Result<(), VolumeError> {
-    let options = std::ffi::CString::new(options).unwrap_or_default();
-    mount("tmpfs", directory, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, options.as_c_str())
-        .map_err(|error| failed("mount", directory)(error.into()))
-}
-
-fn host_path(source: &HostPathVolumeSource) -> Result<Mounted, VolumeError> {
-    let path = PathBuf::from(&source.path);
-    let kind = source.type_.as_deref().unwrap_or_default();
-    if kind == "DirectoryOrCreate" && !path.exists() {
-        fs::create_dir_all(&path).map_err(failed("create", &path))?;
-        chmod(&path, 0o755)?;
-    }
-    if kind == "FileOrCreate" && !path.exists() {
-        fs::write(&path, []).map_err(failed("create", &path))?;
-        chmod(&path, 0o644)?;
-    }
-    let found = fs::metadata(&path).map(|metadata| metadata.file_type());
-    let fits = |wanted: fn(&fs::FileType) -> bool| found.as_ref().is_ok_and(wanted);
-    let (ok, wanted) = match kind {
-        // A directory is made where there is nothing, as runtimes have always done.
-        "" => {
-            if found.is_err() {
-                fs::create_dir_all(&path).map_err(failed("create", &path))?;
-            }
-            (true, "")
-        }
-        "Directory" | "DirectoryOrCreate" => (fits(fs::FileType::is_dir), "a directory"),
-        "File" | "FileOrCreate" => (fits(fs::FileType::is_file), "a file"),
-        "Socket" => (fits(fs::FileType::is_socket), "a socket file"),
-        "CharDevice" => (fits(fs::FileType::is_char_device), "a character device"),
-        "BlockDevice" => (fits(fs::FileType::is_block_device), "a block device"),
-        other => {
-            let why = format!("{other} is an invalid volume type");
-            return Err(VolumeError::Unsupported(why));
-        }
-    };
-    if !ok {
-        let why = format!("hostPath type check failed: {} is not {wanted}", path.display());
-        return Err(VolumeError::Unsupported(why));
-    }
-    Ok(Mounted { path, readonly: false })
-}
-
-/// Unmounts everything below `directory`, the innermost first.
+/// Takes the pod's volumes away, with everything in them but what is persistent. A persistent volume
+/// that no other pod uses is unmounted. It may be done again from wherever it failed. Blocks.
 ///
 /// # Errors
 /// When something still uses one of them.
-pub(crate) fn unmount_below(directory: &Path) -> Result<(), VolumeError> {
-    let mut below: Vec<_> = sized::mounts()?
-        .into_iter()
-        .map(|(path, _)| path)
-        .filter(|path| path.starts_with(directory))
-        .collect();
-    below.sort();
-    for path in below.iter().rev() {
-        unmount(path, UnmountFlags::empty())
-            .map_err(|error| failed("unmount", path)(error.into()))?;
-    }
-    Ok(())
-}
-
-/// Takes the pod's volumes away, with everything in them but what is persistent. `others` are the
-/// persistent volumes' directories that other pods still use.
-///
-/// # Errors
-/// When something still uses one of them.
-pub(crate) fn unmount_all(
-    places: &Places,
-    uid: &str,
-    persistent: &[PathBuf],
-    others: &[PathBuf],
-) -> Result<(), VolumeError> {
+pub(crate) fn unmount_all(places: &Places, uid: &str) -> Result<(), VolumeError> {
     let directory = places.pod(uid);
-    unmount_below(&directory)?;
-    for volume in persistent.iter().filter(|volume| !others.contains(volume)) {
-        sized::release(volume)?;
-    }
-    match fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(failed("remove", &directory)(error))
+    mount_table::unmount_below(&directory)?;
+    for volume in uses::volumes(places, uid)? {
+        let persistent = places.persistent(&volume);
+        let _turn = uses::Turn::of(&persistent)?;
+        if !uses::end(places, uid, &volume)? {
+            Sized::of(&persistent).release()?;
         }
-        _ => Ok(()),
     }
-}
-
-/// The directories of the pod's persistent volumes that are ours: `DIR` of `DIR/mount/data`.
-pub(crate) fn persistent_directories(places: &Places, mounted: &MountedVolumes) -> Vec<PathBuf> {
-    let parent = places.persistent();
-    let ours = |volume: &Mounted| {
-        let directory = volume.path.parent()?.parent()?;
-        (directory.parent() == Some(&parent)).then(|| directory.to_owned())
-    };
-    mounted.values().filter_map(ours).collect()
+    coracle_runtime::remove_all(&directory).map_err(failed("remove", &directory))
 }

@@ -2,22 +2,29 @@
 //!
 //! Project quotas would be lighter, but need a filesystem that was made and mounted for them. The
 //! file takes as much of the disk as is written to it, and never more than the volume's size.
+//!
+//! What `fsync` acknowledged must be there:
+//!
+//! - A file has one loop device, whoever holds it: another mount namespace may have kept a mount
+//!   that is gone here, and a second file system on the same blocks would destroy both.
+//! - Blocks are allocated when they are written to (`nodelalloc`), and are what was written from
+//!   then on. With delayed allocation, a full disk below leaves extents marked as unwritten, and
+//!   what is synced to them later reads as zeros.
+//! - The first error of its own blocks ends all writing (`errors=remount-ro`). What refuses writes
+//!   is repaired before it is mounted anew, and only when nobody has it mounted.
 
-use std::ffi::CStr;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
-use coracle_runtime::LoopDevice;
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
+use coracle_runtime::{LoopDevice, resize_ext4};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, unmount};
+use rustix::mount::MountFlags;
 
-use super::{VolumeError, failed};
+use super::image::Image;
+use super::{VolumeError, failed, mount_table};
 
-/// The smallest filesystem that is worth making.
-const BYTES_MIN: u64 = 2 << 20;
 /// The file with the filesystem, in the volume's directory.
 const IMAGE: &str = "volume.img";
 /// Where it is mounted, beside it.
@@ -25,160 +32,195 @@ const MOUNT: &str = "mount";
 /// What containers get: not the root, which has ext4's `lost+found`.
 const DATA: &str = "data";
 
-/// Makes the volume of `bytes` in `directory`, or mounts the one that is there; where its content
-/// is. One that is smaller is enlarged before it is mounted: growing a mounted filesystem takes a
-/// capability (`CAP_SYS_RESOURCE`) that many machines withhold.
-///
-/// # Errors
-/// When the disk is full, or the machine lacks `mkfs.ext4` or loop devices.
-pub(crate) fn mount(directory: &Path, bytes: u64) -> Result<PathBuf, VolumeError> {
-    let (image, target) = (directory.join(IMAGE), directory.join(MOUNT));
-    fs::create_dir_all(&target).map_err(failed("create", &target))?;
-    let bytes = bytes.max(BYTES_MIN);
-    if !image.exists() {
-        make(&image, bytes)?;
+const OPTIONS: &std::ffi::CStr = c"nodelalloc,noinit_itable,errors=remount-ro";
+
+/// How often, and after which pauses, a filesystem is looked at that is still on its way out: the
+/// kernel ends a dead container's mounts a little after its processes.
+const LOOKS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A volume's directory.
+pub(crate) struct Sized {
+    image: Image,
+    target: PathBuf,
+}
+
+impl Sized {
+    pub fn of(directory: &Path) -> Self {
+        Self { image: Image { path: directory.join(IMAGE) }, target: directory.join(MOUNT) }
     }
-    let present = fs::metadata(&image).map_err(failed("read", &image))?.len();
-    if is_stuck(&target)? {
-        release(directory)?;
-        check(&image)?;
-    }
-    if !is_mounted(&target)? {
-        if present < bytes {
-            enlarge(&image, bytes)?;
-            check(&image)?;
-            run("resize2fs", &[], &image)?;
+
+    /// Makes the volume of `bytes`, or mounts the one that is there; where its content is. One that
+    /// is smaller is enlarged, and one that is damaged is repaired, before it is mounted.
+    ///
+    /// # Errors
+    /// When the disk is full, when the machine lacks `mkfs.ext4` or loop devices, or when it must be
+    /// repaired and somebody still has it mounted.
+    pub fn mount(&self, bytes: u64) -> Result<PathBuf, VolumeError> {
+        fs::create_dir_all(&self.target).map_err(failed("create", &self.target))?;
+        if !self.image.path.exists() {
+            self.image.make(bytes)?;
         }
-        loop_mount(&image, &target)?;
+        let is_stuck = self.is_stuck()?;
+        if is_stuck {
+            self.release()?;
+        }
+        if !mount_table::is_mounted(&self.target)? {
+            self.attach(bytes, is_stuck)?;
+        }
+        let data = self.target.join(DATA);
+        if !data.exists() {
+            fs::create_dir(&data).map_err(failed("create", &data))?;
+            fs::set_permissions(&data, fs::Permissions::from_mode(0o777))
+                .map_err(failed("chmod", &data))?;
+        }
+        Ok(data)
     }
-    let data = target.join(DATA);
-    if !data.exists() {
-        fs::create_dir(&data).map_err(failed("create", &data))?;
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o777))
-            .map_err(failed("chmod", &data))?;
+
+    fn attach(&self, bytes: u64, was_stuck: bool) -> Result<(), VolumeError> {
+        let is_damaged = was_stuck || self.image.is_damaged()?;
+        let is_short = self.image.is_short(bytes)?;
+        let needs_rest = is_damaged || is_short || self.image.has_room()?;
+        let file = self.image.open()?;
+        match self.device(&file, needs_rest)? {
+            None => {}
+            Some(device) => {
+                self.mount_device(&device)?;
+                if !self.is_stuck()? {
+                    return Ok(());
+                }
+                // Repairing it now would repair it under whoever has it.
+                self.release()?;
+                return Err(VolumeError::Held(self.holders(&device)));
+            }
+        }
+        if is_damaged {
+            self.image.check()?;
+        }
+        if is_short {
+            self.image.lengthen(bytes)?;
+        }
+        if self.image.has_room()? {
+            self.image.grow()?;
+        }
+        let device = LoopDevice::of(&file);
+        self.mount_device(&device.map_err(failed("attach a loop device to", &self.image.path))?)
     }
-    Ok(data)
+
+    /// The device that shows the image already. If the image needs rest, one that is on its way out
+    /// is waited for.
+    fn device(&self, file: &File, needs_rest: bool) -> Result<Option<LoopDevice>, VolumeError> {
+        let looks = if needs_rest { LOOKS } else { 1 };
+        for look in 1.. {
+            let device = LoopDevice::showing(file);
+            let device = device.map_err(failed("find the device of", &self.image.path))?;
+            if device.is_none() || look >= looks {
+                return Ok(device);
+            }
+            // The handle itself would keep the device.
+            drop(device);
+            std::thread::sleep(PAUSE);
+        }
+        Ok(None)
+    }
+
+    fn mount_device(&self, device: &LoopDevice) -> Result<(), VolumeError> {
+        let flags = MountFlags::NOATIME;
+        rustix::mount::mount(&device.path, &self.target, "ext4", flags, OPTIONS)
+            .map_err(|error| failed("mount", &self.target)(error.into()))
+    }
+
+    /// Unmounts the volume; its content stays. No error when it is not mounted.
+    ///
+    /// # Errors
+    /// When a process still uses it.
+    pub fn release(&self) -> Result<(), VolumeError> {
+        while let Some(mount) = mount_table::at(&self.target)? {
+            mount_table::unmount_device(&mount.device)?;
+        }
+        Ok(())
+    }
+
+    pub fn is_mounted(&self) -> Result<bool, VolumeError> {
+        mount_table::is_mounted(&self.target)
+    }
+
+    /// Whether it refuses writes since the disk under it failed.
+    pub fn is_stuck(&self) -> Result<bool, VolumeError> {
+        Ok(mount_table::at(&self.target)?.is_some_and(|mount| mount.readonly))
+    }
+
+    /// Makes the filesystem hold `bytes`, in use or not.
+    ///
+    /// # Errors
+    /// When the disk or the kernel refuses.
+    pub fn grow(&self, bytes: u64) -> Result<Grown, VolumeError> {
+        if !self.image.path.exists() {
+            // It will be made as large as that.
+            return Ok(Grown::Done);
+        }
+        if self.image.is_short(bytes)? {
+            self.image.lengthen(bytes)?;
+        }
+        let file = self.image.open()?;
+        match self.device(&file, false)? {
+            None if self.image.has_room()? => self.image.grow().map(|()| Grown::Done),
+            None => Ok(Grown::Done),
+            Some(device) => self.grow_mounted(&device, &file),
+        }
+    }
+
+    fn grow_mounted(&self, device: &LoopDevice, file: &File) -> Result<Grown, VolumeError> {
+        if !mount_table::is_mounted(&self.target)? {
+            return Ok(Grown::AtNextMount);
+        }
+        let enlarge = failed("enlarge", &self.target);
+        let root = File::open(&self.target).map_err(failed("open", &self.target))?;
+        let statistics = rustix::fs::statvfs(&self.target).map_err(|error| error.into());
+        let block =
+            statistics.map(|it| it.f_frsize.max(1)).map_err(failed("read", &self.target))?;
+        let length = file.metadata().map_err(failed("read", &self.image.path))?.len();
+        device.resize().map_err(failed("enlarge", &device.path))?;
+        match resize_ext4(&root, length / block) {
+            Ok(()) => Ok(Grown::Done),
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                Ok(Grown::AtNextMount)
+            }
+            Err(error) => Err(enlarge(error)),
+        }
+    }
+
+    /// Who has the device mounted elsewhere, for a message.
+    fn holders(&self, device: &LoopDevice) -> String {
+        let number = fs::metadata(&device.path).map(|it| it.rdev()).unwrap_or_default();
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        let holders = mount_table::holders(&format!("{major}:{minor}"));
+        match holders.is_empty() {
+            true => format!("something holds {}", device.path.display()),
+            false => format!("{} in a mount namespace of its own", holders.join(", ")),
+        }
+    }
 }
 
-/// Unmounts the volume; its content stays. No error when it is not mounted.
+/// Whether one of the volumes whose content is at `paths` refuses writes since its disk failed.
 ///
 /// # Errors
-/// When a process still uses it.
-pub(crate) fn release(directory: &Path) -> Result<(), VolumeError> {
-    let target = directory.join(MOUNT);
-    while is_mounted(&target)? {
-        unmount(&target, UnmountFlags::empty())
-            .map_err(|error| failed("unmount", &target)(error.into()))?;
-    }
-    Ok(())
-}
-
-/// Whether something is mounted at exactly `target`.
-pub(crate) fn is_mounted(target: &Path) -> Result<bool, VolumeError> {
-    let (flags, nothing) = (AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
-    match rustix::fs::statx(rustix::fs::CWD, target, flags, nothing) {
-        Ok(found) => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
-        Err(Errno::NOENT) => Ok(false),
-        Err(error) => Err(failed("read", target)(error.into())),
-    }
+/// When the machine's mounts cannot be read.
+pub(crate) fn any_is_stuck(paths: &[PathBuf]) -> Result<bool, VolumeError> {
+    let targets: Vec<_> = paths.iter().filter_map(|data| target_of(data)).collect();
+    let is_ours = |mount: &mount_table::Mount| targets.contains(&&*mount.target);
+    Ok(!targets.is_empty() && mount_table::all()?.iter().any(|it| it.readonly && is_ours(it)))
 }
 
 /// Where the volume is mounted whose content is at `data`, if it is one of a size that holds.
-pub(crate) fn mount_point(data: &Path) -> Option<&Path> {
+fn target_of(data: &Path) -> Option<&Path> {
     data.parent().filter(|target| data.ends_with(DATA) && target.ends_with(MOUNT))
 }
 
-/// Whether a volume at one of `targets` refuses writes since the disk under it failed.
-pub(crate) fn any_is_stuck(targets: &[PathBuf]) -> Result<bool, VolumeError> {
-    Ok(stuck()?.iter().any(|target| targets.contains(target)))
-}
-
-fn is_stuck(target: &Path) -> Result<bool, VolumeError> {
-    Ok(stuck()?.iter().any(|stuck| stuck == target))
-}
-
-/// Where ext4 gave up on its disk, full or broken: it takes no writes until it is mounted anew.
-fn stuck() -> Result<Vec<PathBuf>, VolumeError> {
-    let gave_up = |options: &str| options.split(',').any(|it| matches!(it, "ro" | "emergency_ro"));
-    let parse = |line: &str| {
-        let mut words = line.split(' ').skip(1);
-        let (target, kind, options) = (words.next()?, words.next()?, words.next()?);
-        let is_ours = kind == "ext4" && Path::new(target).ends_with(MOUNT);
-        (is_ours && gave_up(options)).then(|| PathBuf::from(unescape(target)))
-    };
-    Ok(mount_table()?.lines().filter_map(parse).collect())
-}
-
-fn mount_table() -> Result<String, VolumeError> {
-    // The calling thread's: a test may have given itself mounts of its own.
-    let table = Path::new("/proc/thread-self/mounts");
-    fs::read_to_string(table).map_err(failed("read", table))
-}
-
-/// Mount points and their sources.
-pub(crate) fn mounts() -> Result<Vec<(PathBuf, PathBuf)>, VolumeError> {
-    let text = mount_table()?;
-    let parse = |line: &str| {
-        let mut words = line.split(' ');
-        let source = unescape(words.next()?);
-        Some((PathBuf::from(unescape(words.next()?)), PathBuf::from(source)))
-    };
-    Ok(text.lines().filter_map(parse).collect())
-}
-
-/// The kernel writes blanks in paths as octal numbers.
-fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
-}
-
-/// Under another name until it is complete: what a killed engine left half made is not used.
-fn make(image: &Path, bytes: u64) -> Result<(), VolumeError> {
-    let unfinished = image.with_extension("new");
-    let file = File::create(&unfinished).map_err(failed("create", &unfinished))?;
-    file.set_len(bytes).map_err(failed("create", &unfinished))?;
-    // Tables are zero already in a new file; nothing is reserved for root, it is all the pod's.
-    let options = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
-    run("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", options], &unfinished)?;
-    file.sync_all().map_err(failed("sync", &unfinished))?;
-    fs::rename(&unfinished, image).map_err(failed("rename", &unfinished))
-}
-
-fn enlarge(image: &Path, bytes: u64) -> Result<(), VolumeError> {
-    let file = File::options().write(true).open(image).map_err(failed("open", image))?;
-    file.set_len(bytes).map_err(failed("enlarge", image))
-}
-
-fn loop_mount(image: &Path, target: &Path) -> Result<(), VolumeError> {
-    let file = File::options().read(true).write(true).open(image).map_err(failed("open", image))?;
-    let device = LoopDevice::of(&file).map_err(failed("attach a loop device to", image))?;
-    rustix::mount::mount(&device.path, target, "ext4", MountFlags::NOATIME, None::<&CStr>)
-        .map_err(|error| failed("mount", target)(error.into()))
-}
-
-/// Repairs what can be repaired without asking.
-fn check(image: &Path) -> Result<(), VolumeError> {
-    const REPAIRED: i32 = 1;
-    let mut command = Command::new("e2fsck");
-    command.args(["-f", "-p"]).arg(image);
-    finish("e2fsck", command, &[REPAIRED])
-}
-
-fn run(tool: &'static str, arguments: &[&str], path: &Path) -> Result<(), VolumeError> {
-    let mut command = Command::new(tool);
-    command.args(arguments).arg(path);
-    finish(tool, command, &[])
-}
-
-/// Runs `command`; besides 0, the exit codes in `fine` are no failure.
-fn finish(tool: &'static str, mut command: Command, fine: &[i32]) -> Result<(), VolumeError> {
-    // Such tools live where an ordinary user's PATH does not lead.
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
-    let output =
-        command.output().map_err(|error| VolumeError::Tool { tool, message: error.to_string() })?;
-    if output.status.success() || output.status.code().is_some_and(|code| fine.contains(&code)) {
-        return Ok(());
-    }
-    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(VolumeError::Tool { tool, message })
+/// What came of growing a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grown {
+    Done,
+    /// The machine does not let a filesystem grow while it is used (no `CAP_SYS_RESOURCE`).
+    AtNextMount,
 }

@@ -11,7 +11,6 @@ mod steps;
 mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +61,6 @@ pub(crate) struct Worker {
     seen: Observed,
     sandbox: Option<Sandbox>,
     volumes: MountedVolumes,
-    persistent: Vec<PathBuf>,
     tokens: BTreeMap<(String, String), Token>,
     noted: HashMap<(String, &'static str), String>,
     /// The status that was written last, and the revision that has it.
@@ -106,7 +104,6 @@ pub(crate) fn spawn(context: Arc<Context>, start: Start) {
         seen,
         sandbox: None,
         volumes: MountedVolumes::new(),
-        persistent: Vec::new(),
         tokens: BTreeMap::new(),
         noted: HashMap::new(),
         written: None,
@@ -165,7 +162,7 @@ impl Worker {
         if self.sandbox.is_some() {
             let context = Arc::clone(&self.context);
             let _step = context.tasks.step().await;
-            self.mount().await;
+            self.mount_anew().await;
             self.seen.volumes_mounted();
         }
     }

@@ -26,7 +26,10 @@ impl Worker {
     pub(super) async fn start_container(&mut self, name: &str, attempt: u32, backoff: u32) {
         let Some((_, container)) = self.spec_of(name) else { return };
         let now = self.context.client.now();
-        self.heal_volumes(name).await;
+        if let Err(why) = self.heal_volumes(name).await {
+            self.note_of(name, Note::warning("Failed", format!("Error: {why}")));
+            return self.seen.start_failed(name, "CreateContainerError", why, now);
+        }
         let (spec, image) = match self.prepare(&container, attempt, backoff).await {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -84,21 +87,17 @@ impl Worker {
         }
     }
 
-    /// A volume whose disk was full refuses writes until it is mounted anew, which nobody can do
-    /// while a container has it.
-    async fn heal_volumes(&mut self, name: &str) {
-        let volumes = self.volumes.values().filter_map(|it| sized::mount_point(&it.path));
-        let targets: Vec<_> = volumes.map(PathBuf::from).collect();
-        if targets.is_empty() {
-            return;
-        }
-        match blocking(move || sized::any_is_stuck(&targets)).await {
-            Ok(false) => {}
+    /// A volume whose disk was full refuses writes until it is repaired and mounted anew, which
+    /// nobody can do while a container has it.
+    async fn heal_volumes(&mut self, name: &str) -> Result<(), String> {
+        let paths: Vec<_> = self.volumes.values().map(|volume| volume.path.clone()).collect();
+        match blocking(move || sized::any_is_stuck(&paths)).await {
+            Ok(false) => Ok(()),
             Ok(true) => {
                 self.tidy(name).await;
-                self.mount().await;
+                self.mount_all().await.map_err(|failure| failure.message)
             }
-            Err(error) => tracing::warn!(pod = %self.object.key(), %error, "look at its volumes"),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -215,8 +214,7 @@ impl Worker {
         let Some(part) = part else {
             return Ok(container::mount(mount, volume, volume.path.clone()));
         };
-        let places = self.context.places.pod(&self.id.uid).join("subpaths");
-        let place = places.join(&container.name).join(index.to_string());
+        let place = self.context.places.sub_path(&self.id.uid, &container.name, index);
         subpath::bind(&volume.path, &part, &place).map_err(|error| {
             let name = &mount.name;
             ContainerError::config(format!(

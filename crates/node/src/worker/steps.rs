@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use coracle_network::PodLink;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{Message, Worker};
 use crate::planner::{Note, ProbeKind, Step};
@@ -14,7 +15,7 @@ use crate::pods::{files, is_on_host, runtime_class};
 use crate::probe;
 use crate::stop::stop_signal;
 use crate::tasks::blocking;
-use crate::volumes::mounter::{MountedVolumes, Mounter, persistent_directories, unmount_all};
+use crate::volumes::mounter::{MountError, MountedVolumes, Mounter, unmount_all};
 use crate::volumes::{VolumeError, failed};
 
 /// Names of the pod's files, and where containers find them.
@@ -23,9 +24,12 @@ pub(super) const POD_FILES: [(&str, &str); 3] =
 
 const SIGKILL: i32 = 9;
 
+/// How a [`Mounter`] is used.
+type Mount = fn(Mounter<'_>, &Pod, &mut MountedVolumes) -> Result<(), MountError>;
+
 /// A volume that is not in place.
-struct Failure {
-    message: String,
+pub(super) struct Failure {
+    pub message: String,
     /// It will be, most probably, and in a moment.
     expected: bool,
 }
@@ -69,14 +73,31 @@ impl Worker {
         }
     }
 
-    /// Mounts anew for the sake of changed files; what runs does not suffer when it fails.
-    pub(super) async fn mount(&mut self) {
-        if let Err(failure) = self.mount_all().await {
+    /// Puts in place what an earlier engine or the machine's end took; what runs does not suffer
+    /// when it fails.
+    pub(super) async fn mount_anew(&mut self) {
+        self.mount_quietly(|mounter, pod, mounted| {
+            Mounter { is_running: true, ..mounter }.mount(pod, mounted)
+        })
+        .await;
+    }
+
+    /// Writes the files anew that are made from objects.
+    pub(super) async fn write_files_anew(&mut self) {
+        self.mount_quietly(|mounter, pod, mounted| mounter.refresh(pod, mounted)).await;
+    }
+
+    async fn mount_quietly(&mut self, mount: Mount) {
+        if let Err(failure) = self.mount_with(mount).await {
             self.note(Note::warning("FailedMount", failure.message));
         }
     }
 
-    async fn mount_all(&mut self) -> Result<(), Failure> {
+    pub(super) async fn mount_all(&mut self) -> Result<(), Failure> {
+        self.mount_with(|mounter, pod, mounted| mounter.mount(pod, mounted)).await
+    }
+
+    async fn mount_with(&mut self, mount: Mount) -> Result<(), Failure> {
         let denied = |message| Failure { message, expected: false };
         self.ask_for_tokens().await.map_err(denied)?;
         let (context, pod) = (self.context.clone(), self.pod.clone());
@@ -89,18 +110,16 @@ impl Worker {
                 snapshot: &snapshot,
                 allocatable: &context.allocatable,
                 tokens: &tokens,
+                is_running: false,
             };
-            let _turn = context.persistent_turn();
             let mut mounted = MountedVolumes::new();
-            let done = mounter.mount(&pod, &mut mounted).map_err(|error| Failure {
+            let done = mount(mounter, &pod, &mut mounted).map_err(|error| Failure {
                 message: error.to_string(),
                 expected: matches!(error.source, VolumeError::Unbound(_)),
             });
             (mounted, done)
         })
         .await;
-        self.persistent = persistent_directories(&self.context.places, &mounted);
-        self.context.use_persistent(&self.id.uid, &self.persistent);
         self.volumes.extend(mounted);
         done
     }
@@ -227,16 +246,7 @@ impl Worker {
 
     async fn unmount_volumes(&mut self) {
         let (context, uid) = (self.context.clone(), self.id.uid.clone());
-        let persistent = std::mem::take(&mut self.persistent);
-        let kept = persistent.clone();
-        let done = blocking(move || {
-            let _turn = context.persistent_turn();
-            let others = context.persistent_of_others(&uid);
-            unmount_all(&context.places, &uid, &persistent, &others)?;
-            context.release_persistent(&uid);
-            Ok::<(), VolumeError>(())
-        })
-        .await;
+        let done = blocking(move || unmount_all(&context.places, &uid)).await;
         match done {
             Ok(()) => {
                 self.volumes.clear();
@@ -246,7 +256,6 @@ impl Worker {
             }
             Err(error) => {
                 tracing::warn!(pod = %self.object.key(), %error, "a volume is not taken away");
-                self.persistent = kept;
                 tokio::time::sleep(super::API_AGAIN).await;
             }
         }

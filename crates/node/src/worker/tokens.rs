@@ -110,7 +110,7 @@ impl Worker {
     /// Writes the files of volumes that are in place anew; containers see them change at once.
     pub(super) async fn refresh_files(&mut self) {
         if self.seen.volumes_ready && self.seen.sandbox.is_some() {
-            self.mount().await;
+            self.write_files_anew().await;
         }
     }
 }

@@ -146,7 +146,7 @@ impl World {
             dns_address: self.network.dns_ip(),
             services: self.network.service_cidr,
             load_balancers: link.lb_range,
-            volumes_dir: self.path("volumes").display().to_string(),
+            largest_volume: 16 << 40,
         };
         coracle_driver::bootstrap(&self.api, &config).await.unwrap();
         let driver = Loop::new(CONTROLLERS, config, self.events.clone());

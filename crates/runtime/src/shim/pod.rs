@@ -16,6 +16,7 @@ use super::streams::Streams;
 use crate::boot::{Boot, SandboxDir};
 use crate::cgroup::Cgroup;
 use crate::protocol::{Failure, Reply};
+use crate::removal::remove_all;
 use crate::{
     AttachSpec, Container, ContainerSpec, ContainerState, ExecSpec, Sandbox, SandboxState, mounts,
     sys,
@@ -185,9 +186,9 @@ impl Pod {
         mounts::unmount_below(&dir)?;
         group.remove()?;
         if all {
-            return remove_dir(&dir);
+            return remove_all(&dir);
         }
-        ["upper", "work"].iter().try_for_each(|part| remove_dir(&dir.join(part)))
+        ["upper", "work"].iter().try_for_each(|part| remove_all(&dir.join(part)))
     }
 
     /// Runs a command for the client of a connection.
@@ -405,13 +406,6 @@ fn describe(spec: &ContainerSpec) -> Container {
         log_path: spec.log_path.clone(),
         labels: spec.labels.clone(),
         annotations: spec.annotations.clone(),
-    }
-}
-
-fn remove_dir(dir: &std::path::Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is done when a sandbox goes, and when its shim went before: the same.
 
-use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::boot::SandboxDir;
 use crate::cgroup::Cgroup;
+use crate::removal::remove_all;
 use crate::{RuntimeError, mounts};
 
 /// How long processes may take to die once killed.
@@ -23,10 +23,7 @@ pub fn remove(dir: &SandboxDir, cgroup: &str) -> Result<(), RuntimeError> {
     cgroup.kill_all(DEATH).map_err(step("processes"))?;
     mounts::unmount_below(dir.path()).map_err(step("mounts"))?;
     cgroup.remove().map_err(step("the control group"))?;
-    match fs::remove_dir_all(dir.path()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(step("the directory")(error)),
-        _ => Ok(()),
-    }
+    remove_all(dir.path()).map_err(step("the directory"))
 }
 
 /// Kills the shim and waits for its end. Blocks.

@@ -1,5 +1,8 @@
 //! Volumes with real mounts, below a directory of their own.
 
+mod disks;
+mod owners;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -13,9 +16,9 @@ use rustix::fs::statfs;
 use rustix::mount::{UnmountFlags, unmount};
 use serde_json::{Value, json};
 
-use super::mounter::{MountedVolumes, Mounter, Places, persistent_directories, unmount_all};
+use super::mounter::{MountedVolumes, Mounter, unmount_all};
 use super::payload::File;
-use super::{atomic, sized, subpath};
+use super::{Places, atomic, image, mount_table, subpath};
 use crate::pods::fields;
 
 /// A data directory that leaves no mounts behind, even when a test fails.
@@ -27,11 +30,10 @@ struct Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        let mut mounts: Vec<_> =
-            sized::mounts().unwrap().into_iter().map(|(path, _)| path).collect();
-        mounts.sort();
-        for path in mounts.iter().rev().filter(|path| path.starts_with(self.directory.path())) {
-            unmount(path, UnmountFlags::DETACH).unwrap_or_default();
+        for mount in mount_table::all().unwrap().iter().rev() {
+            if mount.target.starts_with(self.directory.path()) {
+                unmount(&mount.target, UnmountFlags::DETACH).unwrap_or_default();
+            }
         }
     }
 }
@@ -47,21 +49,39 @@ impl Bench {
     }
 
     fn mount(&self, pod: &Pod) -> Result<MountedVolumes, String> {
+        self.with(|mounter| {
+            let mut mounted = MountedVolumes::new();
+            mounter.mount(pod, &mut mounted).map_err(|error| error.to_string())?;
+            Ok(mounted)
+        })
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(Mounter<'_>) -> T) -> T {
         let objects = self
             .objects
             .iter()
             .map(|(resource, value)| Object::with_resource(*resource, value.clone()).unwrap());
         let snapshot = Snapshot::of(objects).unwrap();
-        let mounter = Mounter {
+        use_it(Mounter {
             places: &self.places(),
             snapshot: &snapshot,
             allocatable: &fields::Allocatable::default(),
             tokens: &self.tokens,
-        };
-        let mut mounted = MountedVolumes::new();
-        mounter.mount(pod, &mut mounted).map_err(|error| error.to_string())?;
-        Ok(mounted)
+            is_running: false,
+        })
     }
+}
+
+/// A pod that uses the claim `c`.
+fn claimant(uid: &str) -> Pod {
+    let mut pod = pod(json!({"persistentVolumeClaim": {"claimName": "c"}}));
+    pod.metadata.uid = Some(uid.to_owned());
+    pod
+}
+
+fn with_group(mut pod: Pod, security: Value) -> Pod {
+    pod.spec.as_mut().unwrap().security_context = serde_json::from_value(security).unwrap();
+    pod
 }
 
 fn pod(volume: Value) -> Pod {
@@ -81,7 +101,8 @@ fn fill(directory: &Path, megabytes: usize) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn claim(size: &str, path: &Path) -> Vec<(&'static str, Value)> {
+/// The claim `c`, which is bound to a volume of ours.
+fn claim(size: &str) -> Vec<(&'static str, Value)> {
     vec![
         (
             "persistentvolumeclaims",
@@ -91,37 +112,10 @@ fn claim(size: &str, path: &Path) -> Vec<(&'static str, Value)> {
         (
             "persistentvolumes",
             json!({"metadata": {"name": "pv1"}, "spec": {
-            "capacity": {"storage": size}, "hostPath": {"path": path}}}),
+            "capacity": {"storage": size},
+            "csi": {"driver": "coracle.dev/local", "volumeHandle": "pv1"}}}),
         ),
     ]
-}
-
-#[test]
-fn a_persistent_volume_holds_its_size_and_keeps_its_content() {
-    let mut bench = Bench::new(&[]);
-    let path = bench.places().persistent().join("pv1");
-    bench.objects = claim("16Mi", &path);
-    let pod = pod(json!({"persistentVolumeClaim": {"claimName": "c"}}));
-    let volumes = bench.mount(&pod).unwrap();
-    let data = &volumes["v"].path;
-    fs::write(data.join("visits.txt"), "74").unwrap();
-    assert_eq!(fs::read_dir(data).unwrap().count(), 1);
-    let error = fill(data, 32).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-    fs::remove_file(data.join("big")).unwrap();
-
-    let used = persistent_directories(&bench.places(), &volumes);
-    assert_eq!(used, std::slice::from_ref(&path));
-    unmount_all(&bench.places(), "u1", &used, &used).unwrap();
-    assert!(data.exists(), "another pod still uses it");
-    unmount_all(&bench.places(), "u1", &used, &[]).unwrap();
-    assert!(!data.exists());
-
-    bench.objects = claim("40Mi", &path);
-    let volumes = bench.mount(&pod).unwrap();
-    let data = &volumes["v"].path;
-    assert_eq!(fs::read_to_string(data.join("visits.txt")).unwrap(), "74");
-    fill(data, 24).unwrap();
 }
 
 #[test]
@@ -150,20 +144,9 @@ fn empty_directories_of_all_sorts() {
         if let Some(too_much) = too_much {
             assert!(fill(path, too_much).is_err());
         }
-        unmount_all(&bench.places(), "u1", &[], &[]).unwrap();
+        unmount_all(&bench.places(), "u1").unwrap();
         assert!(!path.exists());
     }
-}
-
-#[test]
-fn a_group_owns_the_volume() {
-    let bench = Bench::new(&[]);
-    let mut pod = pod(json!({"emptyDir": {}}));
-    pod.spec.as_mut().unwrap().security_context =
-        serde_json::from_value(json!({"fsGroup": 4242})).unwrap();
-    let path = bench.mount(&pod).unwrap()["v"].path.clone();
-    let metadata = fs::metadata(&path).unwrap();
-    assert_eq!((metadata.gid(), metadata.mode() & 0o2070), (4242, 0o2070));
 }
 
 #[test]
@@ -300,4 +283,39 @@ fn a_part_of_a_volume_stays_inside_of_it() {
         assert!(bound(sub, "3").is_err(), "{sub}");
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+#[test]
+fn a_part_that_is_made_is_as_open_as_its_volume() {
+    let bench = Bench::new(&[]);
+    let (root, place) = (bench.directory.path().join("v"), bench.directory.path().join("p"));
+    fs::create_dir(&root).unwrap();
+    for (number, mode, group) in [(1, 0o777, 0), (2, 0o2770, 4242), (3, 0o755, 0)] {
+        std::os::unix::fs::chown(&root, None, Some(group)).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();
+        subpath::bind(&root, &format!("a{number}/b"), &place).unwrap();
+        for path in [root.join(format!("a{number}")), place.clone()] {
+            let found = fs::metadata(path).unwrap();
+            assert_eq!((found.mode() & 0o7777, found.gid()), (mode, group));
+        }
+    }
+}
+
+#[test]
+fn a_part_of_changed_files_is_the_new_one() {
+    let map = |value: &str| {
+        ("configmaps", json!({"metadata": {"name": "c", "namespace": "ns"}, "data": {"a": value}}))
+    };
+    let mut bench = Bench::new(&[map("1")]);
+    let pod = pod(json!({"configMap": {"name": "c"}}));
+    let root = bench.mount(&pod).unwrap()["v"].path.clone();
+    let place = bench.places().sub_path("u1", "main", 0);
+    subpath::bind(&root, "a", &place).unwrap();
+    let before = fs::File::open(&place).unwrap();
+    bench.objects = vec![map("2")];
+    bench.with(|mounter| mounter.refresh(&pod, &mut MountedVolumes::new())).unwrap();
+    subpath::bind(&root, "a", &place).unwrap();
+    assert_eq!(fs::read_to_string(&place).unwrap(), "2");
+    drop(before);
+    unmount_all(&bench.places(), "u1").unwrap();
 }
