@@ -9,9 +9,9 @@ use coracle_controllers::volumes::{grown, local_name, waits_for_resize};
 use crate::context::Context;
 use crate::planner::Note;
 use crate::tasks::blocking;
+use crate::volumes::claims;
 use crate::volumes::sized::{Grown, Sized};
 use crate::volumes::uses::Turn;
-use crate::volumes::{VolumeError, claims};
 
 const CLAIMS: &str = "persistentvolumeclaims";
 const AGAIN: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ async fn grow(context: &Arc<Context>, claim: &Arc<Object>, volume: &Object) -> b
     let done = blocking(move || {
         let directory = shared.places.persistent(&name);
         let _turn = Turn::of(&directory)?;
-        Ok::<_, VolumeError>(Sized::of(&directory).grow(bytes)?)
+        Sized::of(&directory).grow(bytes)
     });
     match done.await {
         Ok(Grown::AtNextMount) => return false,
