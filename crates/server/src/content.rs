@@ -6,10 +6,10 @@ use coracle_api::structural::{self, DecodeError};
 use coracle_api::{Cause, FieldError, Kind, Object, Status, defaults};
 use serde_json::{Map, Value};
 
-use crate::json;
 use crate::request::{Body, Content, FieldValidation, Request};
 use crate::unreadable;
 use crate::verbs::text;
+use crate::{json, yaml};
 
 /// What Go says of a body without a byte.
 const NO_OBJECT: &str = "couldn't get version/kind; json parse error: unexpected end of JSON input";
@@ -53,7 +53,9 @@ fn read(content: Content, bytes: &[u8]) -> Result<Decoded, Unreadable> {
             let value = coracle_api::protobuf::decode(bytes)?;
             return Ok(Decoded { value, warnings: Vec::new() });
         }
-        Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => yaml(bytes)?,
+        Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => {
+            yaml::parse(bytes).map_err(Unreadable::Yaml)?
+        }
         _ => {
             json::parse(bytes).map_err(|error| Unreadable::Json(unreadable::json(bytes, &error)))?
         }
@@ -63,15 +65,6 @@ fn read(content: Content, bytes: &[u8]) -> Result<Decoded, Unreadable> {
 
 fn starts_as_json(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
-}
-
-fn yaml(bytes: &[u8]) -> Result<json::Parsed, Unreadable> {
-    json::from_deserializer(serde_norway::Deserializer::from_slice(bytes)).map_err(|error| {
-        let text = error.to_string();
-        // What is nested too deep has a path as long as it is deep.
-        let from = text.find(json::TOO_DEEP).unwrap_or(0);
-        Unreadable::Yaml(text[from..].to_owned())
-    })
 }
 
 fn duplicates(paths: &[String]) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,15 +21,15 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, authorize, certificate, impersonate};
+use crate::connections::{self, Activity, Held, Place, Places};
 use crate::gathered::Gathered;
 use crate::negotiate::{Form, Shape, form};
 use crate::parse::{self, Query, ResourceRef, Route};
@@ -50,9 +51,10 @@ const REST_MAX: usize = 64 * 1024 * 1024;
 const REST: Duration = Duration::from_secs(5);
 /// How long open requests may take after the server was told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Connections that are served at once; more wait until one of them ends. Each is an open file, and
-/// pods need some too.
-const CONNECTIONS_MAX: usize = 4096;
+/// From here on a body is large: it is read and carried out beside the threads that serve everybody,
+/// and so many of them at once.
+const LARGE: usize = 64 * 1024;
+const LARGE_AT_ONCE: usize = 2;
 /// Pause after a failure to accept a connection, which is one of too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Upstream's limits of the `Warning` headers.
@@ -69,8 +71,9 @@ pub struct Server {
     api: Api,
     tokens: Arc<Tokens>,
     node: OnceLock<Arc<dyn NodeStreams>>,
-    /// What connections take one of.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// What requests with large bodies take one of.
+    large: Arc<Semaphore>,
     /// True once the server is to stop; watches end then.
     stopping: watch::Sender<bool>,
 }
@@ -80,8 +83,8 @@ impl Server {
     #[must_use]
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
         let (node, stopping) = (OnceLock::new(), watch::Sender::new(false));
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Arc::new(Self { api, tokens, node, places, stopping })
+        let (places, large) = (Arc::default(), Arc::new(Semaphore::new(LARGE_AT_ONCE)));
+        Arc::new(Self { api, tokens, node, places, large, stopping })
     }
 
     /// Sets where logs, exec and ports are asked for; done once.
@@ -119,16 +122,22 @@ impl Server {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor) {
-        let (open, mut stopping) = (Arc::new(GracefulShutdown::new()), self.stopping.subscribe());
+        let mut stopping = self.stopping.subscribe();
+        // Each connection holds a clone; the last one that ends closes the channel.
+        let (open, mut closed) = mpsc::channel::<Infallible>(1);
         loop {
             tokio::select! {
-                accepted = self.next_connection(&listener) => match accepted {
-                    Ok((stream, place)) => {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let Some(place) = self.places.take(peer.ip()) else {
+                            tracing::debug!(%peer, "one connection too many");
+                            continue;
+                        };
                         let (server, acceptor) = (Arc::clone(&self), acceptor.clone());
-                        let open = Arc::clone(&open);
+                        let open = open.clone();
                         tokio::spawn(async move {
-                            server.connection(stream, acceptor, open).await;
-                            drop(place);
+                            server.connection(stream, acceptor, Arc::new(place)).await;
+                            drop(open);
                         });
                     }
                     Err(error) => {
@@ -139,28 +148,17 @@ impl Server {
                 () = stopped(&mut stopping) => break,
             }
         }
-        drop(listener);
-        let Some(open) = Arc::into_inner(open) else { return };
-        if timeout(FAREWELL, open.shutdown()).await.is_err() {
+        drop((listener, open));
+        if timeout(FAREWELL, closed.recv()).await.is_err() {
             tracing::info!("some requests were still open when the server stopped");
         }
-    }
-
-    /// The next connection, once there is a place for it.
-    async fn next_connection(
-        &self,
-        listener: &TcpListener,
-    ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, place))
     }
 
     async fn connection(
         self: Arc<Self>,
         stream: TcpStream,
         acceptor: TlsAcceptor,
-        open: Arc<GracefulShutdown>,
+        place: Arc<Place>,
     ) {
         // Answers are small and wanted at once.
         if let Err(error) = stream.set_nodelay(true) {
@@ -168,33 +166,39 @@ impl Server {
         }
         let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
-            Err(_) => return tracing::debug!("TLS handshake took too long"),
+            Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
+            Err(_) => return tracing::debug!("a handshake took too long"),
         };
-        let session = stream.get_ref().1;
+        let (_, session) = stream.get_ref();
         let is_shared = session.alpn_protocol() == Some(b"h2");
         let certificates = session.peer_certificates();
         let peer = certificates.and_then(|all| all.first()).and_then(|c| certificate::user(c));
-        let service = service_fn(move |request| {
-            let (server, peer) = (Arc::clone(&self), peer.clone());
-            async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
+        let (activity, stopping) = (Activity::new(), self.stopping.subscribe());
+        let counted = Arc::clone(&activity);
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            let (server, peer, busy) = (Arc::clone(&self), peer.clone(), counted.begin());
+            request.extensions_mut().insert(Arc::clone(&place));
+            async move {
+                let response = server.handle(peer, request).await;
+                Ok::<_, Infallible>(response.map(|body| Held::new(body, busy)))
+            }
         });
-        // Whoever stops waits until no connection holds `open` any more.
-        let watcher = open.watcher();
-        drop(open);
         let ended = if is_shared {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.timer(TokioTimer::new()).keep_alive_interval(HEADERS);
-            let serve = |stream| builder.serve_connection(TokioIo::new(stream), service);
-            let ended = Gathered::new(stream).serve(|stream| watcher.watch(serve(stream))).await;
-            ended.map_err(Into::into)
+            let serve = |stream| {
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                connections::serve(connection, |it| it.graceful_shutdown(), &activity, stopping)
+            };
+            Gathered::new(stream).serve(serve).await.map(|ended| ended.map_err(Into::into))
         } else {
             let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
             builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-            watcher.watch(connection.into_owned()).await
+            let close = |it: Pin<&mut _>| auto::UpgradeableConnection::graceful_shutdown(it);
+            connections::serve(connection.into_owned(), close, &activity, stopping).await
         };
-        if let Err(error) = ended {
+        if let Some(Err(error)) = ended {
             tracing::debug!(%error, "a connection ended");
         }
     }
@@ -284,8 +288,23 @@ impl Server {
         if verb == Verb::Watch {
             return watched(&self.api, request, &rendering, self.stopping.subscribe());
         }
-        let reply = self.api.call(request).await?;
+        let reply = self.carry_out(request).await?;
         respond(&rendering, &reply)
+    }
+
+    /// Carries a request out. To read and check a large body takes long, and nobody else is to wait
+    /// for that.
+    async fn carry_out(&self, request: Request) -> Result<Reply, Status> {
+        if !matches!(&request.body, RequestBody::Encoded(_, bytes) if bytes.len() >= LARGE) {
+            return self.api.call(request).await;
+        }
+        let turn = Arc::clone(&self.large).acquire_owned().await.map_err(Status::internal)?;
+        let (api, runtime) = (self.api.clone(), tokio::runtime::Handle::current());
+        let carried = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            runtime.block_on(api.call(request))
+        });
+        carried.await.map_err(Status::internal)?
     }
 
     /// Answers with an upgrade. Whoever asks by GET, as WebSockets do, needs leave to create too:

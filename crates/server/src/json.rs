@@ -1,5 +1,5 @@
-//! JSON as clients write it: parsed with an eye on keys that occur twice, and on what grows beyond
-//! its text, as YAML does whose aliases repeat aliases.
+//! JSON as clients write it: parsed with an eye on keys that occur twice, and on what is nested too
+//! deep.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,7 +12,9 @@ use serde_json::{Map, Number, Value};
 pub(crate) const TOO_DEEP: &str = "nested deeper than";
 /// The most that a body may hold: a byte for every character of its strings and one for each value.
 /// A text without aliases holds no more than its own length.
-const SIZE_MAX: usize = crate::http::BODY_MAX;
+pub(crate) const SIZE_MAX: usize = crate::http::BODY_MAX;
+/// What is kept of the paths of keys that stood twice: one of a long path can stand there often.
+const DUPLICATES_MAX: usize = 64 << 10;
 
 /// A value and the paths of keys that stood twice (`spec.replicas`); the last one counts.
 pub(crate) struct Parsed {
@@ -28,13 +30,34 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     Ok(parsed)
 }
 
+/// Paths of keys that stood twice, as long as there are not too many.
+#[derive(Default)]
+pub(crate) struct Duplicates {
+    paths: Vec<String>,
+    size: usize,
+}
+
+impl Duplicates {
+    /// Notes a path; the first is kept however long it is.
+    pub(crate) fn push(&mut self, path: impl FnOnce() -> String) {
+        if self.size < DUPLICATES_MAX {
+            let path = path();
+            let path = path.strip_prefix('.').unwrap_or(&path);
+            self.size += path.len().max(1);
+            self.paths.push(path.to_owned());
+        }
+    }
+
+    pub(crate) fn into_paths(self) -> Vec<String> {
+        self.paths
+    }
+}
+
 /// Reads a value from any self-describing format.
-pub(crate) fn from_deserializer<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Parsed, D::Error> {
+fn from_deserializer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parsed, D::Error> {
     let seen = Seen { size: Cell::new(0), duplicates: RefCell::default() };
     let value = Reader { path: &Path::Root, depth: 0, seen: &seen }.deserialize(deserializer)?;
-    Ok(Parsed { value, duplicates: seen.duplicates.into_inner() })
+    Ok(Parsed { value, duplicates: seen.duplicates.into_inner().into_paths() })
 }
 
 /// Where the reader is, written out only when there is something to say.
@@ -58,7 +81,7 @@ impl fmt::Display for Path<'_> {
 /// What was read so far.
 struct Seen {
     size: Cell<usize>,
-    duplicates: RefCell<Vec<String>>,
+    duplicates: RefCell<Duplicates>,
 }
 
 struct Reader<'a> {
@@ -163,7 +186,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             let path = Path::Key(self.path, &key);
             let value = map.next_value_seed(self.below(&path))?;
             if fields.contains_key(&key) {
-                self.seen.duplicates.borrow_mut().push(path.to_string());
+                self.seen.duplicates.borrow_mut().push(|| path.to_string());
             }
             fields.insert(key, value);
         }
@@ -181,6 +204,16 @@ mod tests {
         let parsed = parse(text).unwrap();
         assert_eq!(parsed.value["spec"]["replicas"], 2);
         assert_eq!(parsed.duplicates, ["spec.list[0].a", "spec.replicas"]);
+    }
+
+    /// A key of a megabyte with a hundred thousand duplicates below it was a path each.
+    #[test]
+    fn duplicates_are_named_while_there_is_room() {
+        let text =
+            format!("{{\"{}\": {{{}\"a\": 1}}}}", "k".repeat(1 << 20), "\"a\":1,".repeat(10_000));
+        assert_eq!(parse(text.as_bytes()).unwrap().duplicates.len(), 1);
+        let text = format!("{{{}\"a\": 1}}", "\"a\":1,".repeat(100_000));
+        assert_eq!(parse(text.as_bytes()).unwrap().duplicates.len(), DUPLICATES_MAX);
     }
 
     #[test]

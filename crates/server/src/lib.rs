@@ -5,6 +5,7 @@ pub mod api;
 pub mod auth;
 pub mod bootstrap;
 mod channels;
+mod connections;
 pub mod content;
 mod endpoints;
 mod gathered;
@@ -31,6 +32,7 @@ mod subresources;
 mod unreadable;
 pub mod verbs;
 mod websocket;
+mod yaml;
 
 pub use api::{Api, Cluster};
 pub use coracle_api::kinds::Kinds;

@@ -3,6 +3,8 @@
 //! Whoever asks is known by the time a request comes here, so what it proved itself with goes no
 //! further. Redirects within the pod lead back through here; links in its pages are not changed.
 
+use std::sync::Arc;
+
 use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
 use futures_util::StreamExt;
@@ -15,6 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
+use crate::connections::Place;
 use crate::http::{Body, Response, stopped};
 use crate::parse::ResourceRef;
 use crate::pods;
@@ -81,7 +84,7 @@ pub(crate) async fn serve(
         .map_err(|error: http::uri::InvalidUri| Status::bad_request(error.to_string()))?;
     let host = host(parts);
     *request.headers_mut() = forwarded(&parts.headers, &path, host.as_ref());
-    let client = parts.extensions.remove::<OnUpgrade>();
+    let (client, place) = (parts.extensions.remove::<OnUpgrade>(), parts.extensions.remove());
     let stream = call.node.reach(&resource.namespace, &target.pod, target.port, target.tls).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
@@ -93,7 +96,7 @@ pub(crate) async fn serve(
     let mut response = sender.send_request(request).await.map_err(unreachable)?;
     let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then_some(client);
     if let Some(client) = upgraded.flatten() {
-        join(client, hyper::upgrade::on(&mut response));
+        join(client, hyper::upgrade::on(&mut response), place);
         return Ok(response.map(BodyExt::boxed_unsync));
     }
     let headers = response.headers_mut();
@@ -291,7 +294,7 @@ fn back(location: &str, here: &str, host: Option<&HeaderValue>) -> Option<String
 }
 
 /// Carries bytes both ways once both ends have changed the protocol.
-fn join(client: OnUpgrade, pod: OnUpgrade) {
+fn join(client: OnUpgrade, pod: OnUpgrade, place: Option<Arc<Place>>) {
     tokio::spawn(async move {
         let both = tokio::try_join!(client, pod);
         let (client, pod) = match both {
@@ -302,6 +305,7 @@ fn join(client: OnUpgrade, pod: OnUpgrade) {
         if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut pod).await {
             tracing::debug!(%error, "a proxied connection ended");
         }
+        drop(place);
     });
 }
 

@@ -411,6 +411,7 @@ fn a_certificate_request_says_who_asks_and_keeps_what_was_decided() {
         csr["status"] = json!({"conditions": conditions});
         let mut request = api.request(Verb::Update, csrs, "", "a");
         (request.subresource, request.body) = (subresource.into(), Body::Object(csr));
+        request.user = User::system("approver");
         api.call(request).map(object)
     };
     assert_eq!(write("", Value::Null).unwrap(), made);

@@ -1,6 +1,7 @@
 //! Upgrades to WebSocket (RFC 6455): the handshake, and the connection that comes of it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -21,6 +22,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
+use crate::connections::Place;
 use crate::http::{Response, stopped};
 
 pub(crate) use tokio_tungstenite::tungstenite::Message;
@@ -68,6 +70,7 @@ where
     if !has_token(&parts.headers, header::UPGRADE, "websocket") {
         return Err(Status::bad_request("Upgrade request required"));
     }
+    let place = parts.extensions.remove::<Arc<Place>>();
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let on_upgrade = on_upgrade.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
     if !has_token(&parts.headers, header::SEC_WEBSOCKET_VERSION, "13") {
@@ -92,6 +95,7 @@ where
             () = serve(socket, protocol) => {}
             () = stopped(&mut stopping) => {}
         }
+        drop(place);
     });
     Ok(response)
 }

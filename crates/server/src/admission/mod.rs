@@ -114,6 +114,7 @@ const VALIDATING: &[Validate] = &[
     storage::may_grow,
     pod_security::check,
     rights::escalate_nothing,
+    certificates::may_grant,
     // Last, for it counts what is written.
     quota::check,
 ];

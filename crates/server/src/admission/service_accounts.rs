@@ -21,8 +21,11 @@ pub(super) fn mutate(
     pod: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    if !attributes.is(Operation::Create, "", "pods") || is_mirror(pod) {
+    if !attributes.is(Operation::Create, "", "pods") {
         return Ok(());
+    }
+    if is_mirror(pod) {
+        return check_mirror(attributes, pod);
     }
     let spec = map_at(pod, "spec");
     let name = match spec.get("serviceAccountName").and_then(Value::as_str) {
@@ -47,6 +50,32 @@ pub(super) fn mutate(
 
 fn is_mirror(pod: &Value) -> bool {
     pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some()
+}
+
+/// A mirror of what a node runs by itself has no account, and nothing that an account gives.
+fn check_mirror(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    let name = shown_name(pod);
+    let refuse =
+        |what: &str| Err(attributes.forbidden(&name, format!("a mirror pod may not {what}")));
+    let spec = &pod["spec"];
+    if !text(spec, "/serviceAccountName").is_empty() {
+        return refuse("reference service accounts");
+    }
+    let volumes = || spec["volumes"].as_array().into_iter().flatten();
+    let sources =
+        || volumes().flat_map(|it| it["projected"]["sources"].as_array().into_iter().flatten());
+    let mut has_secrets = volumes().any(|volume| !volume["secret"].is_null())
+        || sources().any(|source| !source["secret"].is_null());
+    if sources().any(|source| !source["serviceAccountToken"].is_null()) {
+        return refuse("use ServiceAccountToken volume projections");
+    }
+    each_container(pod, |container| {
+        let all = container["env"].as_array().into_iter().flatten();
+        has_secrets |= all.into_iter().any(|env| !env["valueFrom"]["secretKeyRef"].is_null());
+        let all = container["envFrom"].as_array().into_iter().flatten();
+        has_secrets |= all.into_iter().any(|env| !env["secretRef"].is_null());
+    });
+    if has_secrets { refuse("reference secrets") } else { Ok(()) }
 }
 
 fn shown_name(pod: &mut Value) -> String {

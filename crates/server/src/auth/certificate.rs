@@ -29,6 +29,16 @@ pub fn user(der: &[u8]) -> Option<User> {
     (!user.name.is_empty()).then_some(user)
 }
 
+/// The groups that a DER-encoded certificate request (RFC 2986) asks for:
+/// `CertificationRequest { CertificationRequestInfo { version, subject … } … }`.
+#[must_use]
+pub fn requested_groups(der: &[u8]) -> Option<Vec<String>> {
+    let request = read(der)?.value;
+    let subject = Elements(read(request)?.value).nth(1)?;
+    let all = attributes(&subject)?.into_iter().filter(|(oid, _)| *oid == ORGANIZATION);
+    Some(all.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect())
+}
+
 /// Attribute types and values of the subject:
 /// `Certificate { TBSCertificate { [0] version, serial, algorithm, issuer, validity, subject … } … }`.
 fn subject(der: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
@@ -38,7 +48,10 @@ fn subject(der: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     if first.tag == VERSION {
         fields.next()?;
     }
-    let subject = fields.nth(3)?;
+    attributes(&fields.nth(3)?)
+}
+
+fn attributes<'a>(subject: &Element<'a>) -> Option<Vec<(&'a [u8], &'a [u8])>> {
     if subject.tag != SEQUENCE {
         return None;
     }
@@ -107,9 +120,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_names_the_groups_it_asks_for() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "eve");
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+        let request = params.serialize_request(&key).unwrap();
+        assert_eq!(requested_groups(request.der()).unwrap(), ["system:masters"]);
+    }
+
+    #[test]
     fn bytes_that_are_no_certificate_name_nobody() {
         for end in 0..64 {
             assert_eq!(user(&vec![0x30; end]), None);
+            assert_eq!(requested_groups(&vec![0x30; end]), None);
         }
         assert_eq!(user(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }

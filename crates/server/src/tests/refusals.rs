@@ -102,3 +102,87 @@ fn a_patch_does_not_say_when_an_object_was_deleted_nor_who_it_is() {
     let wrong = patch(json!({"labels": {"z": 5}})).unwrap_err();
     assert_eq!((wrong.code, wrong.reason), (422, "Invalid"));
 }
+
+fn named(name: &str, groups: &[&str]) -> User {
+    let groups = groups.iter().map(ToString::to_string).collect();
+    User { name: name.into(), groups, ..User::default() }
+}
+
+/// Whoever may write requests could approve them, and ask for the group that no rule limits.
+#[test]
+fn a_signer_s_name_is_a_right_of_its_own() {
+    use base64::Engine;
+    let api = Harness::new();
+    let rule = json!({"verbs": ["approve"], "apiGroups": ["certificates.k8s.io"],
+        "resources": ["signers"], "resourceNames": ["example.com/*"]});
+    let admin = |plural: &str, body: Value| {
+        let request = api.request(Verb::Create, plural, "", "");
+        let user = User::system("test");
+        api.call(Request { user, body: Body::Object(body), ..request }).unwrap();
+    };
+    admin("clusterroles", json!({"metadata": {"name": "approver"}, "rules": [rule]}));
+    admin(
+        "clusterrolebindings",
+        json!({"metadata": {"name": "approver"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "approver"},
+        "subjects": [{"kind": "User", "name": "ann"}]}),
+    );
+    let csr = |group: &str, signer: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        let request = base64::engine::general_purpose::STANDARD.encode(pem);
+        json!({"metadata": {"name": "a"}, "spec": {"request": request, "signerName": signer,
+            "usages": ["client auth"]}})
+    };
+    let client = "kubernetes.io/kube-apiserver-client";
+    let plural = "certificatesigningrequests";
+    let masters = api.create(plural, "", csr("system:masters", client)).unwrap_err();
+    assert_eq!(
+        masters.message,
+        "certificatesigningrequests.certificates.k8s.io \"a\" is forbidden: use of \
+         kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"
+    );
+    let made = api.create(plural, "", csr("staff", "example.com/x")).unwrap();
+    let update = |user: &str, subresource: &str, status: Value| {
+        let mut body = made.clone();
+        body["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        body["status"] = status;
+        let request = api.request(Verb::Update, plural, "", "a");
+        let (user, subresource) = (named(user, &[]), subresource.to_owned());
+        let body = Body::Object(body);
+        api.call(Request { user, subresource, body, ..request }).map_err(|status| status.message)
+    };
+    let approved = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "x"}]});
+    let refused = update("bob", "approval", approved.clone()).unwrap_err();
+    assert!(
+        refused
+            .ends_with("user not permitted to approve requests with signerName \"example.com/x\"")
+    );
+    assert!(update("ann", "approval", approved).is_ok());
+    let refused = update("ann", "status", json!({"certificate": "YQ=="})).unwrap_err();
+    assert!(refused.contains("user not permitted to sign requests"), "{refused}");
+}
+
+/// With the annotation of a mirror, nothing looked at the pod's account.
+#[test]
+fn a_mirror_pod_has_no_account_and_no_secrets() {
+    let api = with_accounts();
+    let mirror = |more: Value| {
+        let mut pod = pod("a", more);
+        pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        pod["spec"]["nodeName"] = "n".into();
+        api.create("pods", "default", pod).map_err(|status| status.message)
+    };
+    let token =
+        json!({"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}, "name": "v"});
+    for (more, why) in [
+        (json!({"serviceAccountName": "none"}), "reference service accounts"),
+        (json!({"volumes": [token]}), "use ServiceAccountToken volume projections"),
+        (json!({"volumes": [{"name": "v", "secret": {"secretName": "s"}}]}), "reference secrets"),
+    ] {
+        let refused = mirror(more).unwrap_err();
+        assert_eq!(refused, format!("pods \"a\" is forbidden: a mirror pod may not {why}"));
+    }
+}
