@@ -120,6 +120,9 @@ fn stateful_set(name: &str) -> Value {
     }})
 }
 
+/// A request for a certificate, as far as its form goes.
+const REQUEST_IN_PEM: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KQUE9PQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
+
 #[test]
 fn an_object_is_created_read_changed_and_deleted() {
     let api = Harness::new();
@@ -400,7 +403,7 @@ fn a_binding_binds_the_pod_of_its_name() {
 fn a_certificate_request_says_who_asks_and_keeps_what_was_decided() {
     let api = Harness::new();
     let csrs = "certificatesigningrequests";
-    let body = json!({"metadata": {"name": "a"}, "spec": {"request": "eA==", "username": "root",
+    let body = json!({"metadata": {"name": "a"}, "spec": {"request": REQUEST_IN_PEM, "username": "root",
         "signerName": "example.com/s", "usages": ["client auth"]}});
     let made = api.create(csrs, "", body).unwrap();
     assert_eq!(made["spec"]["username"], "test");

@@ -340,10 +340,10 @@ pub enum NameRule {
     DnsSubdomain,
     /// DNS-1123 label, at most 63 characters.
     DnsLabel,
-    /// DNS-1035 label (Services).
-    Dns1035Label,
     /// Anything that is a path segment (RBAC).
     PathSegment,
+    /// An IP address, in its shortest form.
+    Address,
 }
 
 impl Strategy {

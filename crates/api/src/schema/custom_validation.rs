@@ -109,7 +109,7 @@ fn one_of(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError
     errors.push(FieldError {
         field: path.to_owned(),
         kind: FieldErrorKind::NotSupported {
-            value: shown(value),
+            value: value.to_string(),
             supported: allowed.iter().map(shown).collect(),
         },
         detail: String::new(),

@@ -10,6 +10,11 @@ pub fn too_long(max: usize) -> String {
     format!("must be no more than {max} characters")
 }
 
+/// `must be no more than N bytes`
+pub fn too_many_bytes(max: usize) -> String {
+    format!("must be no more than {max} bytes")
+}
+
 /// `must be between LOW and HIGH, inclusive`
 pub fn not_between(low: i64, high: i64) -> String {
     format!("must be between {low} and {high}, inclusive")
@@ -108,6 +113,55 @@ pub fn dns1035_label(value: &str) -> Vec<String> {
     errors
 }
 
+/// Whether `value` is a subdomain whose first label is `*`.
+pub fn wildcard_subdomain(value: &str) -> Vec<String> {
+    if value.len() <= 253 && value.strip_prefix("*.").is_some_and(is_subdomain) {
+        return Vec::new();
+    }
+    vec![unlike(
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+        &format!("\\*\\.{LABEL_FORMAT}(\\.{LABEL_FORMAT})*"),
+        &["*.example.com"],
+    )]
+}
+
+/// Whether `value` is a domain with a path behind it: `acme.io/foo`.
+pub fn domain_prefixed_path(value: &str) -> Vec<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.~!$&'()*+,;=:/@%".contains(c);
+    match value.split_once('/') {
+        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
+            let mut errors = dns1123_subdomain(domain);
+            if !path.chars().all(fits) {
+                errors.push(unlike("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]));
+            }
+            errors
+        }
+        _ => vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_string()],
+    }
+}
+
+/// Whether `value` is an identifier of C.
+pub fn c_identifier(value: &str) -> Vec<String> {
+    let mut bytes = value.bytes();
+    let starts = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    if starts && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Vec::new();
+    }
+    vec![unlike(
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
+        "[A-Za-z_][A-Za-z0-9_]*",
+        &["my_name", "MY_NAME", "MyName"],
+    )]
+}
+
+/// Whether `value` is a range of addresses.
+pub fn cidr(value: &str) -> Vec<String> {
+    if value.parse::<ipnet::IpNet>().is_ok() {
+        return Vec::new();
+    }
+    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_string()]
+}
+
 /// Whether `value` can be one segment of a URL's path, as RBAC's names are. `prefix` says that a
 /// suffix will be added.
 pub fn path_segment(value: &str, prefix: bool) -> Vec<String> {
@@ -148,7 +202,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     if name.is_empty() {
         errors.push("name part must be non-empty".to_string());
     } else if name.len() > 63 {
-        errors.push(format!("name part {}", too_long(63)));
+        errors.push(format!("name part {}", too_many_bytes(63)));
     }
     if !is_qualified(name) {
         errors.push(format!("name part {}", unlike(WHAT, QUALIFIED_FORMAT, &EXAMPLES)));
@@ -160,7 +214,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 pub fn label_value(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > 63 {
-        errors.push(too_long(63));
+        errors.push(too_many_bytes(63));
     }
     if !value.is_empty() && !is_qualified(value) {
         errors.push(unlike(
@@ -262,6 +316,15 @@ pub fn http_header_name(value: &str) -> Vec<String> {
         "[-A-Za-z0-9]+",
         &["X-Header-Name"],
     )]
+}
+
+/// Whether `value` is an IP address in the one form that Kubernetes names it by.
+pub fn canonical_address(value: &str) -> Vec<String> {
+    match value.parse::<std::net::IpAddr>() {
+        Ok(address) if address.to_string() == value => Vec::new(),
+        Ok(address) => vec![format!("must be in canonical form (\"{address}\")")],
+        Err(_) => ip_address(value),
+    }
 }
 
 /// Whether `value` is an IP address.

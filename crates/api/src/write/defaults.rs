@@ -5,6 +5,7 @@
 mod core;
 pub mod initial;
 mod pod;
+mod policy;
 mod schema;
 mod workloads;
 
@@ -17,6 +18,10 @@ pub use self::core::{
     persistent_volume_claim, priority_class, role_binding, secret, service, storage_class,
 };
 pub use pod::{pod, pod_template_object};
+pub use policy::{
+    admission_binding, admission_policy, api_service, csi_driver, flow_schema, ingress_class,
+    priority_level, resource_claim, resource_claim_template, webhook_configuration,
+};
 pub use schema::of_schema;
 pub use workloads::{
     autoscaler, cron_job, daemon_set, deployment, job, replica_set, replication_controller,

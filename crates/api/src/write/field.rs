@@ -12,7 +12,7 @@ pub enum FieldErrorKind {
     Invalid(String),
     /// The value is not one of those supported.
     NotSupported {
-        /// The value as the client wrote it.
+        /// The value, rendered as JSON.
         value: String,
         /// What would have been accepted, in upstream's order.
         supported: Vec<String>,
@@ -73,6 +73,15 @@ impl FieldError {
 
     /// `FIELD: Unsupported value: VALUE: supported values: "A", "B"`
     pub fn not_supported(field: impl Into<String>, value: &str, supported: &[&str]) -> Self {
+        Self::not_supported_json(field, &value.into(), supported)
+    }
+
+    /// As [`FieldError::not_supported`], of a value that is no text.
+    pub fn not_supported_json(
+        field: impl Into<String>,
+        value: &serde_json::Value,
+        supported: &[&str],
+    ) -> Self {
         let supported = supported.iter().map(|s| (*s).to_string()).collect();
         let kind = FieldErrorKind::NotSupported { value: value.to_string(), supported };
         Self { field: field.into(), kind, detail: String::new() }
@@ -85,7 +94,7 @@ impl FieldError {
             FieldErrorKind::Invalid(value) => format!("Invalid value: {value}"),
             FieldErrorKind::NotSupported { value, supported } => {
                 let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-                format!("Unsupported value: {value:?}: supported values: {}", list.join(", "))
+                format!("Unsupported value: {value}: supported values: {}", list.join(", "))
             }
             FieldErrorKind::Forbidden => "Forbidden".to_string(),
             FieldErrorKind::Duplicate(value) => format!("Duplicate value: {value}"),

@@ -4,11 +4,20 @@
 //! Objects that come here have their types checked and their defaults set.
 
 mod access;
+mod admission;
+mod admission_policy;
+mod autoscaling;
 mod certificate;
+mod cluster;
 mod config;
 mod container;
+mod csi;
 mod cursor;
+mod devices;
 mod endpoints;
+mod flow_control;
+mod jobs;
+mod networking;
 mod parts;
 mod pod;
 mod probe;
@@ -25,9 +34,30 @@ pub use access::{
     priority_class_update, role, role_binding, role_binding_update, runtime_class,
     runtime_class_update,
 };
+pub use admission::webhook_configuration;
+pub use admission_policy::{
+    mutating_binding, mutating_policy, validating_binding, validating_policy,
+};
+pub use autoscaling::{autoscaler, autoscaler_status, autoscaler_v1};
 pub use certificate::{certificate_signing_request, certificate_signing_request_status};
+pub use cluster::{api_service, limit_range, node, node_update, resource_quota};
 pub use config::{config_map, config_map_update, secret, secret_update};
+pub use csi::{
+    csi_driver, csi_driver_update, csi_node, csi_node_update, csi_storage_capacity,
+    csi_storage_capacity_update, volume_attachment, volume_attachment_update,
+    volume_attributes_class, volume_attributes_class_update,
+};
+pub use devices::{
+    device_class, resource_claim_create, resource_claim_status, resource_claim_template,
+    resource_claim_template_update, resource_claim_update, resource_slice, resource_slice_update,
+};
 pub use endpoints::{endpoint_slice, endpoint_slice_update, endpoints};
+pub use flow_control::{flow_schema, priority_level};
+pub use jobs::{JOB_LABELS, cron_job, cron_job_create, job, job_update};
+pub use networking::{
+    ingress, ingress_class, ingress_class_update, ingress_create, ingress_status, ip_address,
+    ip_address_update, network_policy, service_cidr_create, service_cidr_update,
+};
 pub use parts::{annotations, labels};
 pub use pod::{pod, pod_create, pod_template_object, pod_update};
 pub use service::{service, service_update};
@@ -36,9 +66,9 @@ pub use storage::{
     persistent_volume_update, storage_class, storage_class_update,
 };
 pub use workload::{
-    controller_revision, controller_revision_update, cron_job, daemon_set, deployment, job,
-    job_update, replica_set, replication_controller, selector_update, stateful_set,
-    stateful_set_create, stateful_set_status, stateful_set_update, stateful_set_warnings,
+    controller_revision, controller_revision_update, daemon_set, deployment, replica_set,
+    replication_controller, selector_update, stateful_set, stateful_set_create,
+    stateful_set_status, stateful_set_update, stateful_set_warnings,
 };
 
 #[cfg(test)]

@@ -81,8 +81,8 @@ fn unlike_name(kind: &Kind, name: &str) -> Vec<String> {
     match kind.strategy.name {
         NameRule::DnsSubdomain => names::dns1123_subdomain(name),
         NameRule::DnsLabel => names::dns1123_label(name),
-        NameRule::Dns1035Label => names::dns1035_label(name),
         NameRule::PathSegment => names::path_segment(name, false),
+        NameRule::Address => names::canonical_address(name),
     }
 }
 
@@ -102,6 +102,10 @@ fn owners(owners: &Value) -> Vec<FieldError> {
                 errors.push(FieldError::invalid(path, &json!(""), why));
             }
         }
+        if text(owner, "/apiVersion") == "v1" && text(owner, "/kind") == "Event" {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid("metadata.ownerReferences", owner, why));
+        }
         if owner["controller"] == true {
             controllers.push(text(owner, "/kind"));
         }
@@ -119,8 +123,8 @@ fn owners(owners: &Value) -> Vec<FieldError> {
 
 fn finalizers(kind: &Kind, finalizers: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let all = finalizers.as_array().into_iter().flatten().filter_map(Value::as_str);
-    for (at, name) in all.enumerate() {
+    let all = || finalizers.as_array().into_iter().flatten().filter_map(Value::as_str);
+    for (at, name) in all().enumerate() {
         let wrong = |why| FieldError::invalid("metadata.finalizers", &json!(name), why);
         errors.extend(names::qualified_name(name).into_iter().map(wrong));
         let is_known = name.contains('/') || STANDARD_FINALIZERS.contains(&name);
@@ -130,6 +134,11 @@ fn finalizers(kind: &Kind, finalizers: &Value) -> Vec<FieldError> {
             let path = format!("metadata.finalizers[{at}]");
             errors.push(FieldError::invalid(path, &json!(name), why));
         }
+    }
+    // Dependents cannot both stay and go first.
+    if [delete::ORPHAN, delete::FOREGROUND].iter().all(|both| all().any(|name| name == *both)) {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid("metadata.finalizers", finalizers, why));
     }
     errors
 }

@@ -1,6 +1,7 @@
 //! admissionregistration.k8s.io/v1.
 
 use super::row::{Row as _, cluster, version};
+use crate::defaults;
 use crate::kind::Kind;
 use crate::print::columns::{AGE, NAME, at, count, text};
 use crate::print::{Cell, cluster};
@@ -9,6 +10,7 @@ use crate::resources::{
     MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_ADMISSION_POLICIES,
     VALIDATING_ADMISSION_POLICY_BINDINGS, VALIDATING_WEBHOOK_CONFIGURATIONS,
 };
+use crate::validation;
 
 pub(super) fn rows() -> Vec<Kind> {
     version(
@@ -27,6 +29,8 @@ pub(super) fn rows() -> Vec<Kind> {
 
 fn mutating_admission_policies() -> Kind {
     cluster("MutatingAdmissionPolicy", MUTATING_ADMISSION_POLICIES)
+        .defaults(defaults::admission_policy)
+        .validate(validation::mutating_policy)
         .extends_api()
         .counted()
         .guarded()
@@ -44,6 +48,8 @@ fn mutating_admission_policies() -> Kind {
 
 fn mutating_admission_policy_bindings() -> Kind {
     cluster("MutatingAdmissionPolicyBinding", MUTATING_ADMISSION_POLICY_BINDINGS)
+        .defaults(defaults::admission_binding)
+        .validate(validation::mutating_binding)
         .extends_api()
         .counted()
         .guarded()
@@ -61,6 +67,8 @@ fn mutating_admission_policy_bindings() -> Kind {
 
 fn mutating_webhook_configurations() -> Kind {
     cluster("MutatingWebhookConfiguration", MUTATING_WEBHOOK_CONFIGURATIONS)
+        .defaults(defaults::webhook_configuration)
+        .validate(validation::webhook_configuration)
         .extends_api()
         .counted()
         .guarded()
@@ -69,6 +77,8 @@ fn mutating_webhook_configurations() -> Kind {
 
 fn validating_admission_policies() -> Kind {
     cluster("ValidatingAdmissionPolicy", VALIDATING_ADMISSION_POLICIES)
+        .defaults(defaults::admission_policy)
+        .validate(validation::validating_policy)
         .status()
         .extends_api()
         .counted()
@@ -87,6 +97,8 @@ fn validating_admission_policies() -> Kind {
 
 fn validating_admission_policy_bindings() -> Kind {
     cluster("ValidatingAdmissionPolicyBinding", VALIDATING_ADMISSION_POLICY_BINDINGS)
+        .defaults(defaults::admission_binding)
+        .validate(validation::validating_binding)
         .extends_api()
         .counted()
         .guarded()
@@ -104,6 +116,8 @@ fn validating_admission_policy_bindings() -> Kind {
 
 fn validating_webhook_configurations() -> Kind {
     cluster("ValidatingWebhookConfiguration", VALIDATING_WEBHOOK_CONFIGURATIONS)
+        .defaults(defaults::webhook_configuration)
+        .validate(validation::webhook_configuration)
         .extends_api()
         .counted()
         .guarded()

@@ -2,14 +2,17 @@
 
 use super::convert;
 use super::row::{Row as _, namespaced, version};
-use crate::defaults;
+use crate::defaults::initial;
 use crate::kind::Kind;
 use crate::print::columns::{AGE, NAME, text};
 use crate::print::{Cell, workloads};
 use crate::resources::HORIZONTAL_POD_AUTOSCALERS;
+use crate::{defaults, validation};
 
 pub(super) fn rows() -> Vec<Kind> {
-    let v1 = horizontal_pod_autoscalers().stored(convert::autoscalers());
+    let v1 = horizontal_pod_autoscalers()
+        .validate(validation::autoscaler_v1)
+        .stored(convert::autoscalers());
     let v2 = version("v2", "io.k8s.api.autoscaling.v2", [horizontal_pod_autoscalers()]);
     [v2, version("v1", "io.k8s.api.autoscaling.v1", [v1])].concat()
 }
@@ -20,6 +23,9 @@ fn horizontal_pod_autoscalers() -> Kind {
         .all()
         .status()
         .defaults(defaults::autoscaler)
+        .prepare(initial::empty)
+        .validate(validation::autoscaler)
+        .validate_status(validation::autoscaler_status)
         .columns(
             const {
                 &[

@@ -14,6 +14,7 @@ pub(super) fn rows() -> Vec<Kind> {
 
 fn cron_jobs() -> Kind {
     namespaced("CronJob", CRON_JOBS)
+        .validate_create(validation::cron_job_create)
         .short(&["cj"])
         .all()
         .status()
@@ -53,7 +54,7 @@ fn jobs() -> Kind {
         .orphans()
         .select(&[("status.successful", "/status/succeeded")])
         .defaults(defaults::job)
-        .prepare(initial::empty)
+        .prepare(initial::job)
         .validate(validation::job)
         .validate_update(validation::job_update)
         .columns(

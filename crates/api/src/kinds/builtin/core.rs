@@ -90,6 +90,7 @@ fn events() -> Kind {
 
 fn limit_ranges() -> Kind {
     namespaced("LimitRange", LIMIT_RANGES)
+        .validate(validation::limit_range)
         .short(&["limits"])
         .put_creates()
         .defaults(defaults::limit_range)
@@ -112,6 +113,8 @@ fn namespaces() -> Kind {
 
 fn nodes() -> Kind {
     cluster("Node", NODES)
+        .validate(validation::node)
+        .validate_update(validation::node_update)
         .short(&["no"])
         .sub_of("proxy", ("", "v1", "NodeProxyOptions"), PROXY)
         .status()
@@ -292,6 +295,7 @@ fn replication_controllers() -> Kind {
 
 fn resource_quotas() -> Kind {
     namespaced("ResourceQuota", RESOURCE_QUOTAS)
+        .validate(validation::resource_quota)
         .short(&["quota"])
         .status()
         .prepare(initial::empty)
@@ -330,7 +334,7 @@ fn services() -> Kind {
         .sub_of("proxy", ("", "v1", "ServiceProxyOptions"), PROXY)
         .status()
         .put_creates()
-        .names(NameRule::Dns1035Label)
+        .names(NameRule::DnsLabel)
         .select(&[("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")])
         .defaults(defaults::service)
         .prepare(initial::service)

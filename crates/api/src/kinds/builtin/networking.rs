@@ -3,10 +3,11 @@
 use super::row::{Row as _, cluster, namespaced, version};
 use crate::defaults;
 use crate::defaults::initial;
-use crate::kind::Kind;
+use crate::kind::{Kind, NameRule};
 use crate::print::columns::{AGE, NAME, at, formatted, text};
 use crate::print::{Cell, network};
 use crate::resources::{INGRESS_CLASSES, INGRESSES, IP_ADDRESSES, NETWORK_POLICIES, SERVICE_CIDRS};
+use crate::validation;
 
 pub(super) fn rows() -> Vec<Kind> {
     version(
@@ -17,20 +18,28 @@ pub(super) fn rows() -> Vec<Kind> {
 }
 
 fn ingress_classes() -> Kind {
-    cluster("IngressClass", INGRESS_CLASSES).counted().columns(
-        const {
-            &[
-                formatted("Name", "string", "name", Cell::Code(network::ingress_class_name)),
-                at("Controller", "/spec/controller"),
-                text("Parameters", Cell::Code(network::ingress_class_parameters)),
-                AGE,
-            ]
-        },
-    )
+    cluster("IngressClass", INGRESS_CLASSES)
+        .defaults(defaults::ingress_class)
+        .validate(validation::ingress_class)
+        .validate_update(validation::ingress_class_update)
+        .counted()
+        .columns(
+            const {
+                &[
+                    formatted("Name", "string", "name", Cell::Code(network::ingress_class_name)),
+                    at("Controller", "/spec/controller"),
+                    text("Parameters", Cell::Code(network::ingress_class_parameters)),
+                    AGE,
+                ]
+            },
+        )
 }
 
 fn ingresses() -> Kind {
     namespaced("Ingress", INGRESSES)
+        .validate(validation::ingress)
+        .validate_create(validation::ingress_create)
+        .validate_status(validation::ingress_status)
         .short(&["ing"])
         .status()
         .counted()
@@ -51,12 +60,16 @@ fn ingresses() -> Kind {
 
 fn ip_addresses() -> Kind {
     cluster("IPAddress", IP_ADDRESSES)
+        .names(NameRule::Address)
+        .validate(validation::ip_address)
+        .validate_update(validation::ip_address_update)
         .short(&["ip"])
         .columns(const { &[NAME, text("ParentRef", Cell::Code(network::ip_parent))] })
 }
 
 fn network_policies() -> Kind {
     namespaced("NetworkPolicy", NETWORK_POLICIES)
+        .validate(validation::network_policy)
         .short(&["netpol"])
         .counted()
         .defaults(defaults::network_policy)
@@ -65,6 +78,8 @@ fn network_policies() -> Kind {
 
 fn service_cidrs() -> Kind {
     cluster("ServiceCIDR", SERVICE_CIDRS)
+        .validate_create(validation::service_cidr_create)
+        .validate_update(validation::service_cidr_update)
         .status()
         .columns(const { &[NAME, text("CIDRs", Cell::Each("/spec/cidrs", "")), AGE] })
 }

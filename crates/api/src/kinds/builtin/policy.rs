@@ -2,7 +2,7 @@
 
 use super::row::{Row as _, namespaced, version};
 use crate::defaults::initial;
-use crate::kind::Kind;
+use crate::kind::{Kind, NameRule};
 use crate::print::Cell;
 use crate::print::columns::{AGE, NAME, number, text};
 use crate::resources::POD_DISRUPTION_BUDGETS;
@@ -14,6 +14,7 @@ pub(super) fn rows() -> Vec<Kind> {
 
 fn pod_disruption_budgets() -> Kind {
     namespaced("PodDisruptionBudget", POD_DISRUPTION_BUDGETS)
+        .names(NameRule::PathSegment)
         .short(&["pdb"])
         .status()
         .counted()

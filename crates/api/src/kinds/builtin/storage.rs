@@ -26,30 +26,38 @@ pub(super) fn rows() -> Vec<Kind> {
 }
 
 fn csi_drivers() -> Kind {
-    cluster("CSIDriver", CSI_DRIVERS).guarded().columns(
-        const {
-            &[
-                NAME,
-                flag("AttachRequired", "/spec/attachRequired", true),
-                flag("PodInfoOnMount", "/spec/podInfoOnMount", false),
-                flag("StorageCapacity", "/spec/storageCapacity", false),
-                text("TokenRequests", Cell::Code(storage::token_audiences)),
-                flag("RequiresRepublish", "/spec/requiresRepublish", false),
-                text("Modes", Cell::Code(storage::driver_modes)),
-                AGE,
-            ]
-        },
-    )
+    cluster("CSIDriver", CSI_DRIVERS)
+        .counted()
+        .defaults(defaults::csi_driver)
+        .validate(validation::csi_driver)
+        .validate_update(validation::csi_driver_update)
+        .guarded()
+        .columns(
+            const {
+                &[
+                    NAME,
+                    flag("AttachRequired", "/spec/attachRequired", true),
+                    flag("PodInfoOnMount", "/spec/podInfoOnMount", false),
+                    flag("StorageCapacity", "/spec/storageCapacity", false),
+                    text("TokenRequests", Cell::Code(storage::token_audiences)),
+                    flag("RequiresRepublish", "/spec/requiresRepublish", false),
+                    text("Modes", Cell::Code(storage::driver_modes)),
+                    AGE,
+                ]
+            },
+        )
 }
 
 fn csi_nodes() -> Kind {
     cluster("CSINode", CSI_NODES)
+        .validate(validation::csi_node)
+        .validate_update(validation::csi_node_update)
         .guarded()
         .columns(const { &[NAME, count("Drivers", "/spec/drivers"), AGE] })
 }
 
 fn csi_storage_capacities() -> Kind {
-    namespaced("CSIStorageCapacity", CSI_STORAGE_CAPACITIES).guarded().columns(
+    namespaced("CSIStorageCapacity", CSI_STORAGE_CAPACITIES).validate(validation::csi_storage_capacity).validate_update(validation::csi_storage_capacity_update).guarded().columns(
         const { &[NAME, at("StorageClassName", "/storageClassName"), at("Capacity", "/capacity")] },
     )
 }
@@ -75,28 +83,37 @@ fn storage_classes() -> Kind {
 }
 
 fn volume_attachments() -> Kind {
-    cluster("VolumeAttachment", VOLUME_ATTACHMENTS).status().guarded().columns(
-        const {
-            &[
-                NAME,
-                formatted("Attacher", "string", "name", Cell::Text("/spec/attacher", "")),
-                at("PV", "/spec/source/persistentVolumeName"),
-                at("Node", "/spec/nodeName"),
-                flag("Attached", "/status/attached", false),
-                AGE,
-            ]
-        },
-    )
+    cluster("VolumeAttachment", VOLUME_ATTACHMENTS)
+        .validate(validation::volume_attachment)
+        .validate_update(validation::volume_attachment_update)
+        .status()
+        .guarded()
+        .columns(
+            const {
+                &[
+                    NAME,
+                    formatted("Attacher", "string", "name", Cell::Text("/spec/attacher", "")),
+                    at("PV", "/spec/source/persistentVolumeName"),
+                    at("Node", "/spec/nodeName"),
+                    flag("Attached", "/status/attached", false),
+                    AGE,
+                ]
+            },
+        )
 }
 
 fn volume_attributes_classes() -> Kind {
-    cluster("VolumeAttributesClass", VOLUME_ATTRIBUTES_CLASSES).short(&["vac"]).columns(
-        const {
-            &[
-                formatted("Name", "string", "name", Cell::Code(storage::class_name)),
-                at("DriverName", "/driverName"),
-                AGE,
-            ]
-        },
-    )
+    cluster("VolumeAttributesClass", VOLUME_ATTRIBUTES_CLASSES)
+        .validate(validation::volume_attributes_class)
+        .validate_update(validation::volume_attributes_class_update)
+        .short(&["vac"])
+        .columns(
+            const {
+                &[
+                    formatted("Name", "string", "name", Cell::Code(storage::class_name)),
+                    at("DriverName", "/driverName"),
+                    AGE,
+                ]
+            },
+        )
 }

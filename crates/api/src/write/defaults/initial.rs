@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::ensure;
 use crate::Quantity;
+use crate::validation::JOB_LABELS;
 
 fn set_status(object: &mut Value, status: Value) {
     if let Value::Object(map) = object {
@@ -45,6 +46,32 @@ pub fn daemon_set(object: &mut Value) {
         json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0,
             "numberReady": 0}),
     );
+}
+
+/// A Job: unless its selector is written by hand, its pods are told by labels of its own.
+pub fn job(object: &mut Value) {
+    empty(object);
+    let manual = object.pointer("/spec/manualSelector") == Some(&Value::Bool(true));
+    let metadata = |name: &str| object.pointer(&format!("/metadata/{name}")).cloned();
+    let (uid, name) = (metadata("uid"), metadata("name"));
+    let Some(spec) = object.get_mut("spec").filter(|_| !manual) else { return };
+    let labels = ensure(spec, "template")
+        .and_then(|template| ensure(template, "metadata"))
+        .and_then(|metadata| ensure(metadata, "labels"));
+    let values = [uid.clone(), name];
+    if let Some(Value::Object(labels)) = labels {
+        for ((label, old), value) in JOB_LABELS.into_iter().zip(values) {
+            for label in [label, old] {
+                let value = value.clone().unwrap_or_default();
+                labels.entry(label).or_insert(value);
+            }
+        }
+    }
+    let selected = ensure(spec, "selector").and_then(|selector| ensure(selector, "matchLabels"));
+    if let (Some(Value::Object(selected)), Some(uid)) = (selected, uid) {
+        let [(label, _), _] = JOB_LABELS;
+        selected.entry(label).or_insert(uid);
+    }
 }
 
 /// A PodDisruptionBudget.

@@ -141,10 +141,27 @@ pub fn autoscaler(object: &mut Value) {
     if is_v1 {
         return;
     }
-    set(
-        spec,
-        "metrics",
-        json!([{"type": "Resource", "resource":
-            {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]),
-    );
+    if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        && let Value::Object(spec) = spec
+    {
+        let cpu = json!([{"type": "Resource", "resource":
+            {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
+        spec.insert("metrics".into(), cpu);
+    }
+    within(spec, "behavior", behavior);
+}
+
+/// Where something is said of one direction, all of both is.
+fn behavior(behavior: &mut Value) {
+    let up = json!([{"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15}]);
+    let down = json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]);
+    for (direction, policies) in [("scaleUp", up), ("scaleDown", down)] {
+        let Some(rules) = ensure(behavior, direction) else { continue };
+        if direction == "scaleUp" {
+            set(rules, "stabilizationWindowSeconds", 0);
+        }
+        set(rules, "selectPolicy", "Max");
+        set(rules, "policies", policies);
+    }
 }

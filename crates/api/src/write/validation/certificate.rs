@@ -1,12 +1,39 @@
 //! Certificate signing requests.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::cursor::{Errors, Field};
-use crate::FieldError;
+use crate::{FieldError, names};
 
 /// The shortest life of a certificate that may be asked for.
 const SECONDS_MIN: i64 = 600;
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
 /// Conditions that are given once and stay.
 const LASTING: [&str; 3] = ["Approved", "Denied", "Failed"];
 
@@ -14,15 +41,74 @@ const LASTING: [&str; 3] = ["Approved", "Denied", "Failed"];
 pub fn certificate_signing_request(object: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
         let spec = Field::root(object).child("spec");
-        errors.require_text(&spec.child("request"));
-        errors.require_text(&spec.child("usages"));
-        errors.require_text(&spec.child("signerName"));
+        request(errors, &spec.child("request"));
+        usages(errors, &spec.child("usages"));
+        signer(errors, &spec.child("signerName"));
         let seconds = spec.child("expirationSeconds");
         if seconds.is_set() && seconds.int() < SECONDS_MIN {
             let why = "may not specify a duration less than 600 seconds (10 minutes)";
             errors.invalid(&seconds, why);
         }
     })
+}
+
+/// A request for a certificate in PEM, as base64.
+fn request(errors: &mut Errors, request: &Field<'_>) {
+    if request.is_empty() {
+        errors.required(request, "");
+        return;
+    }
+    let text = STANDARD.decode(request.text()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let has = |what: &str| text.contains(&format!("-----{what} CERTIFICATE REQUEST-----"));
+    if !has("BEGIN") || !has("END") {
+        errors.invalid(request, "PEM block type must be CERTIFICATE REQUEST");
+    }
+}
+
+fn usages(errors: &mut Errors, usages: &Field<'_>) {
+    if usages.is_empty() {
+        errors.required(usages, "");
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for usage in usages.items() {
+        errors.one_of_if_set(&usage, &USAGES);
+        if seen.contains(&usage.text()) {
+            errors.duplicate(&usage);
+        }
+        seen.push(usage.text());
+    }
+}
+
+/// `DOMAIN/PATH`.
+fn signer(errors: &mut Errors, signer: &Field<'_>) {
+    if signer.is_empty() {
+        errors.required(signer, "");
+        return;
+    }
+    let (domain, path) = match signer.text().split('/').collect::<Vec<_>>().as_slice() {
+        [domain, path] => (*domain, *path),
+        _ => {
+            let why =
+                "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+            errors.invalid(signer, why);
+            return;
+        }
+    };
+    for sentence in names::dns1123_subdomain(domain) {
+        let why = format!("validating label {domain:?}: {sentence}");
+        errors.invalid_as(signer, &domain.into(), &why);
+    }
+    if domain.split('.').count() < 2 {
+        let why = "should be a domain with at least two segments separated by dots";
+        errors.invalid_as(signer, &domain.into(), why);
+    }
+    for label in path.split('.') {
+        for sentence in names::dns1123_label(label) {
+            let why = format!("validating label {label:?}: {sentence}");
+            errors.invalid_as(signer, &path.into(), &why);
+        }
+    }
 }
 
 /// A change of what was decided of a CertificateSigningRequest.

@@ -144,14 +144,27 @@ impl Errors {
         self.0.push(FieldError { field: path.to_string(), kind, detail: String::new() });
     }
 
+    /// More than `max` items.
+    pub(super) fn too_many(&mut self, field: &Field<'_>, max: usize) {
+        let kind = FieldErrorKind::TooMany(field.len(), max);
+        self.0.push(FieldError { field: field.path.clone(), kind, detail: String::new() });
+    }
+
     pub(super) fn not_supported(&mut self, field: &Field<'_>, supported: &[&str]) {
         self.0.push(FieldError::not_supported(&field.path, field.text(), supported));
     }
 
-    /// One error for each sentence.
+    /// As [`Errors::not_supported`], of a value that is no text.
+    pub(super) fn not_supported_as(&mut self, field: &Field<'_>, value: &Value, known: &[&str]) {
+        self.0.push(FieldError::not_supported_json(&field.path, value, known));
+    }
+
+    /// One error for each sentence about a text.
     pub(super) fn all_invalid(&mut self, field: &Field<'_>, sentences: Vec<String>) {
+        let empty = Value::String(String::new());
+        let shown = if field.is_set() { field.value } else { &empty };
         for sentence in sentences {
-            self.invalid(field, sentence);
+            self.invalid_as(field, shown, &sentence);
         }
     }
 

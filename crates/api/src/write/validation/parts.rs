@@ -93,6 +93,27 @@ pub(super) fn dns_subdomain(errors: &mut Errors, field: &Field<'_>) {
     errors.all_invalid(field, names::dns1123_subdomain(field.text()));
 }
 
+/// A segment of a path, which must be there.
+pub(super) fn required_segment(errors: &mut Errors, field: &Field<'_>) {
+    if field.is_empty() {
+        errors.required(field, "");
+    } else {
+        errors.all_invalid(field, names::path_segment(field.text(), false));
+    }
+}
+
+/// The name of a driver: a subdomain of at most 63 bytes, which must be there.
+pub(super) fn driver_name(errors: &mut Errors, field: &Field<'_>) {
+    if field.is_empty() {
+        errors.required(field, "");
+        return;
+    }
+    if field.text().len() > 63 {
+        errors.too_long(&field.path, 63);
+    }
+    errors.all_invalid(field, names::dns1123_subdomain(&field.text().to_lowercase()));
+}
+
 /// The value must be what it was.
 pub(super) fn immutable(errors: &mut Errors, new: &Field<'_>, old: &Field<'_>) {
     if !semantic::equal(new.value, old.value) {

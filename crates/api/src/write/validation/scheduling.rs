@@ -18,7 +18,7 @@ pub(super) fn affinity(errors: &mut Errors, affinity: &Field<'_>) {
     }
     for term in node.child(PREFERRED).items() {
         weight(errors, &term.child("weight"));
-        node_selector_term(errors, &term.child("preference"));
+        preferred_term(errors, &term.child("preference"));
     }
     for kind in ["podAffinity", "podAntiAffinity"].map(|kind| affinity.child(kind)) {
         kind.child(REQUIRED).items().for_each(|term| pod_term(errors, &term));
@@ -41,10 +41,18 @@ pub(super) fn node_selector(errors: &mut Errors, selector: &Field<'_>) {
     if terms.is_empty() {
         errors.required(&terms, "must have at least one node selector term");
     }
-    terms.items().for_each(|term| node_selector_term(errors, &term));
+    for term in terms.items() {
+        preferred_term(errors, &term);
+        for expression in term.child("matchExpressions").items() {
+            for value in expression.child("values").items() {
+                errors.all_invalid(&value, names::label_value(value.text()));
+            }
+        }
+    }
 }
 
-fn node_selector_term(errors: &mut Errors, term: &Field<'_>) {
+/// A term that only weighs: upstream asks nothing of its values.
+fn preferred_term(errors: &mut Errors, term: &Field<'_>) {
     for expression in term.child("matchExpressions").items() {
         let (operator, values) = (expression.child("operator"), expression.child("values"));
         match operator.text() {
@@ -63,9 +71,6 @@ fn node_selector_term(errors: &mut Errors, term: &Field<'_>) {
             _ => errors.invalid(&operator, "not a valid selector operator"),
         }
         label_name(errors, &expression.child("key"));
-        for value in values.items() {
-            errors.all_invalid(&value, names::label_value(value.text()));
-        }
     }
 }
 
@@ -132,10 +137,9 @@ pub(super) fn spread(errors: &mut Errors, list: &Field<'_>) {
             errors.invalid(&skew, "must be greater than zero");
         }
         let (key, when) = (constraint.child("topologyKey"), constraint.child("whenUnsatisfiable"));
+        // Upstream asks no more of the key.
         if key.is_empty() {
             errors.required(&key, "can not be empty");
-        } else {
-            label_name(errors, &key);
         }
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&when.text()) {
             errors.not_supported(&when, &["DoNotSchedule", "ScheduleAnyway"]);
@@ -148,6 +152,9 @@ pub(super) fn spread(errors: &mut Errors, list: &Field<'_>) {
         let domains = constraint.child("minDomains");
         if domains.is_set() && domains.int() <= 0 {
             errors.invalid(&domains, "must be greater than zero");
+        }
+        for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            errors.one_of_if_set(&constraint.child(policy), &["Honor", "Ignore"]);
         }
         parts::selector(errors, &constraint.child("labelSelector"));
     }

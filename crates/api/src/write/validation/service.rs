@@ -28,7 +28,23 @@ pub fn service(object: &Value) -> Vec<FieldError> {
         errors.one_of(&ty, &TYPES);
         load_balancer(errors, &spec);
         traffic(errors, &spec);
+        families(errors, &spec, headless);
     })
+}
+
+/// The cluster has addresses of one family; only where none is given may others be named.
+fn families(errors: &mut Errors, spec: &Field<'_>, headless: bool) {
+    let without = headless && spec.child("selector").is_empty();
+    if spec.child("type").text() == "ExternalName" || without {
+        return;
+    }
+    let policy = spec.child("ipFamilyPolicy");
+    if policy.text() == "RequireDualStack" {
+        errors.invalid(&policy, "this cluster is not configured for dual-stack services");
+    }
+    for family in spec.child("ipFamilies").items().filter(|family| family.text() == "IPv6") {
+        errors.invalid(&family, "not configured on this cluster");
+    }
 }
 
 fn is_headless(spec: &Field<'_>) -> bool {
@@ -44,9 +60,10 @@ fn by_type(errors: &mut Errors, spec: &Field<'_>, headless: bool) {
             errors.invalid_as(&field, &NONE.into(), &detail);
         }
         "ExternalName" => {
+            let one = spec.child("clusterIP");
             for name in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
                 let field = spec.child(name);
-                if !field.is_empty() {
+                if !field.is_empty() || (name == "clusterIPs" && !one.is_empty()) {
                     errors.forbidden(&field, "may not be set for ExternalName services");
                 }
             }

@@ -1,5 +1,7 @@
 //! Claims, volumes and their classes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::cursor::{Errors, Field};
@@ -283,7 +285,36 @@ pub fn storage_class(object: &Value) -> Vec<FieldError> {
             errors.one_of_if_set(&policy, &["Delete", "Retain"]);
         }
         errors.one_of(&class.child("volumeBindingMode"), &["Immediate", "WaitForFirstConsumer"]);
+        topologies(errors, &class.child("allowedTopologies"));
     })
+}
+
+/// Where volumes may be: each term names something, and no two the same.
+fn topologies(errors: &mut Errors, list: &Field<'_>) {
+    let mut terms: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    for term in list.items() {
+        let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for expression in term.child("matchLabelExpressions").items() {
+            let (key, values) = (expression.child("key"), expression.child("values"));
+            if values.is_empty() {
+                errors.required(&values, "");
+            }
+            let mut set = BTreeSet::new();
+            for value in values.items() {
+                if !set.insert(value.text()) {
+                    errors.duplicate(&value);
+                }
+            }
+            parts::label_name(errors, &key);
+            if wanted.insert(key.text(), set).is_some() {
+                errors.duplicate(&key);
+            }
+        }
+        if wanted.is_empty() || terms.contains(&wanted) {
+            errors.duplicate_as(&term.child("matchLabelExpressions").path, "");
+        }
+        terms.push(wanted);
+    }
 }
 
 /// A change of a StorageClass, on top of [`storage_class`].

@@ -215,9 +215,6 @@ fn projected(errors: &mut Errors, source: &Field<'_>) {
                 }
             }
         }
-        if !found {
-            errors.required(&projection, "must specify a volume type");
-        }
     }
 }
 

@@ -319,70 +319,21 @@ pub fn daemon_set(object: &Value) -> Vec<FieldError> {
             "OnDelete" => {}
             "RollingUpdate" => {
                 let rolling = strategy.child("rollingUpdate");
-                count_or_percentage(errors, &rolling.child("maxUnavailable"));
-                count_or_percentage(errors, &rolling.child("maxSurge"));
+                let (unavailable, surge) =
+                    (rolling.child("maxUnavailable"), rolling.child("maxSurge"));
+                count_or_percentage(errors, &unavailable);
+                count_or_percentage(errors, &surge);
+                match (is_zero(&unavailable), is_zero(&surge)) {
+                    (false, false) => {
+                        errors.invalid(&surge, "may not be set when maxUnavailable is non-zero");
+                    }
+                    (true, true) => errors.required(&unavailable, "cannot be 0 when maxSurge is 0"),
+                    _ => {}
+                }
             }
             _ => errors.not_supported(&strategy, &["RollingUpdate", "OnDelete"]),
         }
         errors.non_negative(&spec.child("revisionHistoryLimit"));
-    })
-}
-
-/// A Job.
-pub fn job(object: &Value) -> Vec<FieldError> {
-    Errors::of(|errors| job_spec(errors, &Field::root(object).child("spec")))
-}
-
-fn job_spec(errors: &mut Errors, spec: &Field<'_>) {
-    for name in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        errors.non_negative(&spec.child(name));
-    }
-    errors.one_of_if_set(&spec.child("completionMode"), &["Indexed", "NonIndexed"]);
-    pod::template(errors, &spec.child("template"));
-    let policy = spec.descend(&["template", "spec", "restartPolicy"]);
-    if policy.text() == "Always" {
-        errors.0.push(FieldError {
-            field: policy.path.clone(),
-            kind: crate::FieldErrorKind::Required,
-            detail: "valid values: \"OnFailure\", \"Never\"".to_string(),
-        });
-    } else if !["OnFailure", "Never"].contains(&policy.text()) {
-        errors.not_supported(&policy, &["OnFailure", "Never"]);
-    }
-}
-
-/// A change of a Job: what it runs stays.
-pub fn job_update(new: &Value, old: &Value) -> Vec<FieldError> {
-    Errors::of(|errors| {
-        let spec = |object| Field::root(object).child("spec");
-        for name in ["selector", "template", "completionMode"] {
-            immutable(errors, &spec(new).child(name), &spec(old).child(name));
-        }
-    })
-}
-
-/// A CronJob.
-pub fn cron_job(object: &Value) -> Vec<FieldError> {
-    Errors::of(|errors| {
-        let spec = Field::root(object).child("spec");
-        let schedule = spec.child("schedule");
-        if schedule.is_empty() {
-            errors.required(&schedule, "");
-        }
-        errors.non_negative(&spec.child("startingDeadlineSeconds"));
-        errors.one_of(&spec.child("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
-        for name in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-            errors.non_negative(&spec.child(name));
-        }
-        job_spec(errors, &spec.descend(&["jobTemplate", "spec"]));
     })
 }
 
