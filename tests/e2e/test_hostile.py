@@ -241,6 +241,18 @@ STUCK = [
      "FailedScheduling", 'persistentvolumeclaim "absent" not found', '"absent" not found'),
     (pod("ends", {"command": ["sh", "-c", "exit 3"]}), "CrashLoopBackOff",
      "BackOff", "Back-off restarting failed container main in pod ends", "exited with code 3"),
+    (pod("speaks", {"command": ["sh", "-c", "echo first; echo no key; exit 4"]}), "CrashLoopBackOff",
+     "BackOff", "Back-off restarting failed container", 'its last line was "no key"'),
+    (pod("tag", {"image": "busybox:1.99", "imagePullPolicy": "Never"}), "ErrImageNeverPull",
+     "ErrImageNeverPull", "is not present", "busybox:1.36: is the tag another one?"),
+    (pod("large", {"resources": {"requests": {"cpu": "4000"}}}), "Unschedulable",
+     "FailedScheduling", "Insufficient cpu", "it asks for cpu 4k, and node-1 has"),
+    (pod("unready", {"readinessProbe": {"periodSeconds": 1, "exec": {
+        "command": ["sh", "-c", "echo no index; exit 1"]}}}), None,
+     "Unhealthy", "Readiness probe failed: no index", "Readiness probe failed: no index"),
+    (pod("first", {}, initContainers=[{"name": "begin", "image": "busybox:1.36",
+                                       "command": ["sleep", "1000"]}]), "PodInitializing",
+     "Started", "Started container begin", "init container begin runs"),
     (pod("memory", {"command": ["sh", "-c", "x=a; while :; do x=$x$x; done"],
                     "resources": {"limits": {"memory": "20Mi"}}}), "CrashLoopBackOff",
      "BackOff", "Back-off restarting failed container", "exited with code 137 (OOMKilled)"),
@@ -272,6 +284,11 @@ def test_a_pod_that_cannot_run_says_why_and_hurts_nobody(cluster, namespace):
                                   f"involvedObject.name={name}")["items"]), f"{event} of {name}")
         said = cluster.coracle("why", f"pod/{name}", "-n", namespace).stdout
         assert why in said, said
+    assert "init container begin" in cluster.coracle("why", "po", "first", "-n", namespace).stdout
+    unwell = json.loads(cluster.coracle("why", "-n", namespace, "-o", "json").stdout)
+    names = {chain[0]["object"] for chain in unwell}
+    assert names >= {f"pod {it[0]['metadata']['name']}" for it in STUCK}, names
+    assert "pod neighbour" not in names
     memory = cluster.get("pod", "memory", "-n", namespace)["status"]["containerStatuses"][0]
     assert memory["lastState"]["terminated"]["reason"] == "OOMKilled"
     assert memory["lastState"]["terminated"]["exitCode"] == 137

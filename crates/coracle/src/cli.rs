@@ -69,14 +69,18 @@ enum Command {
         #[arg(long, short, value_enum)]
         output: Option<Output>,
     },
-    /// Say what an object is waiting for, since when, because of whom
+    /// Say what an object is waiting for, since when, because of whom; of everything that is not
+    /// well when none is named
     Why {
-        /// What to explain: sts/web, pod/web-0, pvc/www-web-0
-        #[arg(value_name = "KIND/NAME")]
-        object: String,
-        /// Namespace of the object
-        #[arg(long, short, default_value = "default")]
-        namespace: String,
+        /// What to explain, as kubectl writes it: sts/web, pod web-0, statefulset.apps/web
+        #[arg(value_name = "KIND/NAME", num_args = 0..=2)]
+        object: Vec<String>,
+        /// Namespace of the object [default: default; all when no object is named]
+        #[arg(long, short)]
+        namespace: Option<String>,
+        /// Print JSON instead of text
+        #[arg(long, short, value_enum)]
+        output: Option<Output>,
     },
     /// Load, pull, list and remove images
     #[command(subcommand)]
@@ -188,7 +192,7 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
             });
             Ok(())
         }
-        Command::Why { object, namespace } => why(&paths, &object, namespace),
+        Command::Why { object, namespace, output } => why(&paths, &object, namespace, output),
         Command::Image(image) => image_command(&paths, image),
         Command::Kubeconfig => {
             let path = paths.kubeconfig();
@@ -216,15 +220,38 @@ fn unreadable(paths: &Paths, path: PathBuf, source: std::io::Error) -> CommandEr
     }
 }
 
-fn why(paths: &Paths, object: &str, namespace: String) -> Result<(), CommandError> {
-    let (resource, name) = object
-        .split_once('/')
-        .filter(|(resource, name)| !resource.is_empty() && !name.is_empty())
-        .ok_or_else(|| CommandError::NotAnObject(object.into()))?;
-    let question = Ask::Why { resource: resource.into(), namespace, name: name.into() };
+fn why(
+    paths: &Paths,
+    object: &[String],
+    namespace: Option<String>,
+    output: Option<Output>,
+) -> Result<(), CommandError> {
+    let question = match object {
+        [] => Ask::WhyAll { namespace },
+        words => {
+            let (resource, name) = kind_and_name(words)?;
+            Ask::Why { resource, namespace: namespace.unwrap_or_else(|| "default".into()), name }
+        }
+    };
     let answer = control::ask(paths.data_dir(), &question, |_| ())?;
-    print(&show::why(&answer));
+    print(&match (output, question) {
+        (Some(Output::Json), _) => format!("{answer:#}\n"),
+        (None, Ask::WhyAll { .. }) => show::why_all(&answer),
+        (None, _) => show::why(&answer),
+    });
     Ok(())
+}
+
+/// `sts/web` or `sts web`.
+fn kind_and_name(words: &[String]) -> Result<(String, String), CommandError> {
+    let named = match words {
+        [word] => word.split_once('/'),
+        [kind, name] => Some((kind.as_str(), name.as_str())),
+        _ => None,
+    };
+    let whole = named.filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
+    let (kind, name) = whole.ok_or_else(|| CommandError::NotAnObject(words.join(" ")))?;
+    Ok((kind.to_owned(), name.to_owned()))
 }
 
 fn image_command(paths: &Paths, image: Image) -> Result<(), CommandError> {

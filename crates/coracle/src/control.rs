@@ -29,6 +29,11 @@ pub enum Ask {
         /// Name of the object.
         name: String,
     },
+    /// What everything waits for that is not where it should be.
+    WhyAll {
+        /// In this namespace; in all, when none is named.
+        namespace: Option<String>,
+    },
     /// Take images from a docker or OCI archive.
     ImageLoad {
         /// Absolute path of the archive.
@@ -58,7 +63,9 @@ impl Ask {
     /// an image may be as large and a pod's grace as long as it likes.
     fn patience(&self) -> Option<Duration> {
         match self {
-            Self::Status | Self::Why { .. } | Self::ImageList => Some(Duration::from_secs(30)),
+            Self::Status | Self::Why { .. } | Self::WhyAll { .. } | Self::ImageList => {
+                Some(Duration::from_secs(30))
+            }
             // Many files may have to go, on a busy disk.
             Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
             Self::ImageLoad { .. } | Self::ImagePull { .. } | Self::Stop { .. } => None,

@@ -1,13 +1,15 @@
 //! What the engine answers to the command line.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use coracle_api::{Key, Kind, Timestamp, print};
-use coracle_driver::Reasons;
+use coracle_api::{Key, Kind, Object, Timestamp, print};
+use coracle_driver::{Reason, Reasons};
 use coracle_node::Node;
 use coracle_node::images::{Credentials, Image, ImageError, Loaded};
 use coracle_server::Api;
+use coracle_store::Snapshot;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
@@ -15,6 +17,9 @@ use crate::control::{Ask, Pods};
 use crate::control_server::Answering;
 use crate::engine::Stop;
 use coracle_node::Ending;
+
+/// As many chains of reasons as one answer has.
+const CHAINS_MAX: usize = 1000;
 
 /// The parts of the engine that know the answers.
 pub struct Questions {
@@ -74,20 +79,53 @@ impl Questions {
             let object = format!("{} {name}", kind.singular);
             return Ok(json!([{"object": object, "because": "it waits for nothing"}]));
         }
-        Ok(chain
-            .iter()
-            .map(|reason| {
-                let singular = kinds.stored(&reason.key.resource).map_or_else(
-                    || reason.key.resource.to_string(),
-                    |kind| kind.singular.to_string(),
-                );
-                json!({
-                    "object": format!("{singular} {}", reason.key.name),
-                    "because": reason.sentence,
-                    "since": reason.since.map(since),
-                })
+        Ok(self.shown(&self.with_last_words(&snapshot, chain)))
+    }
+
+    /// Adds to what the status of a pod says the last lines of its containers that failed.
+    fn with_last_words(&self, snapshot: &Snapshot, mut chain: Vec<Reason>) -> Vec<Reason> {
+        for reason in chain.iter_mut().filter(|reason| *reason.key.resource == *"pods") {
+            let Some(pod) = snapshot.get(&reason.key) else { continue };
+            for (container, line) in self.node.last_words(pod) {
+                if reason.sentence.starts_with(&format!("container {container}")) {
+                    reason.sentence.push_str(&format!("; its last line was {line:?}"));
+                }
+            }
+        }
+        chain
+    }
+
+    /// The chains of everything that waits, each at its beginning only.
+    fn why_all(&self, namespace: Option<&str>) -> Value {
+        let snapshot = self.api.snapshot();
+        let is_meant = |object: &&Arc<Object>| {
+            namespace.is_none_or(|namespace| *object.key().namespace == *namespace)
+        };
+        let objects = snapshot.objects().filter(is_meant);
+        let chains = objects.map(|object| self.reasons.why(&snapshot, object.key()));
+        let chains: Vec<_> = chains.filter(|chain| !chain.is_empty()).take(CHAINS_MAX).collect();
+        let links =
+            chains.iter().flat_map(|chain| chain.iter().filter(|link| link.key != chain[0].key));
+        let links: BTreeSet<&Key> = links.map(|link| &link.key).collect();
+        let roots = chains.iter().filter(|chain| !links.contains(&chain[0].key));
+        roots.map(|chain| self.shown(chain)).collect()
+    }
+
+    fn shown(&self, chain: &[Reason]) -> Value {
+        let kinds = self.api.kinds();
+        let singular = |key: &Key| match kinds.stored(&key.resource) {
+            Some(kind) => kind.singular.to_string(),
+            None => key.resource.to_string(),
+        };
+        let link = |reason: &Reason| {
+            json!({
+                "object": format!("{} {}", singular(&reason.key), reason.key.name),
+                "namespace": &*reason.key.namespace,
+                "because": reason.sentence,
+                "since": reason.since.map(since),
             })
-            .collect())
+        };
+        chain.iter().map(link).collect()
     }
 
     async fn images(&self, question: Ask, progress: mpsc::Sender<String>) -> Result<Value, String> {
@@ -141,6 +179,7 @@ impl Answering for Questions {
         match question {
             Ask::Status => Ok(self.status()),
             Ask::Why { resource, namespace, name } => self.why(&resource, &namespace, &name),
+            Ask::WhyAll { namespace } => Ok(self.why_all(namespace.as_deref())),
             Ask::Stop { pods } => {
                 self.stopping.send_replace(Some(match pods {
                     Pods::Stop => Stop::All(Ending::Gracefully),

@@ -40,6 +40,15 @@ pub fn why(answer: &Value) -> String {
     text
 }
 
+/// `coracle why` about everything: chain after chain.
+pub fn why_all(answer: &Value) -> String {
+    let chains: Vec<&Value> = answer.as_array().into_iter().flatten().collect();
+    match chains.as_slice() {
+        [] => "nothing waits\n".into(),
+        chains => chains.iter().map(|chain| why(chain)).collect(),
+    }
+}
+
 /// `coracle image ls`.
 pub fn images(answer: &Value) -> String {
     let mut rows = vec![["IMAGE".to_string(), "ID".to_string(), "SIZE".to_string()]];

@@ -11,6 +11,7 @@ mod dial;
 mod follow;
 mod growth;
 pub mod images;
+mod last_words;
 mod logs;
 pub mod names;
 mod node;

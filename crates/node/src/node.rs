@@ -17,6 +17,7 @@ use crate::addresses::Addresses;
 use crate::client::Client;
 use crate::context::{Board, Context};
 use crate::images::{ImageError, ImageStore};
+use crate::pods::PodId;
 use crate::pods::container::kept;
 use crate::pods::files::ClusterDns;
 use crate::stop::{self, Ending};
@@ -178,6 +179,11 @@ impl Node {
         let mut pods = snapshot.list("pods", None).filter(|pod| self.context.is_ours(pod));
         let pod = pods.find(uses)?;
         Some(format!("{}/{}", pod.metadata().namespace, pod.metadata().name))
+    }
+
+    /// Where the logs of a pod's containers are.
+    pub(crate) fn logs_of(&self, id: &PodId) -> PathBuf {
+        self.context.places.logs(id)
     }
 
     /// Logs, exec, attach and port-forward, for the API server.

@@ -8,6 +8,7 @@
 //!
 //! Nothing is taken from a pod that runs: there is no preemption.
 
+mod figures;
 mod filters;
 mod neighbours;
 mod nodes;
@@ -27,6 +28,7 @@ use coracle_store::{Event, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+pub(crate) use self::figures::figures;
 pub(crate) use self::selectors::tolerates;
 
 use self::nodes::Nodes;
