@@ -252,7 +252,7 @@ STUCK = [
      "Unhealthy", "Readiness probe failed: no index", "Readiness probe failed: no index"),
     (pod("first", {}, initContainers=[{"name": "begin", "image": "busybox:1.36",
                                        "command": ["sleep", "1000"]}]), "PodInitializing",
-     "Started", "Started container begin", "init container begin runs"),
+     "Started", "Container started", "init container begin runs"),
     (pod("memory", {"command": ["sh", "-c", "x=a; while :; do x=$x$x; done"],
                     "resources": {"limits": {"memory": "20Mi"}}}), "CrashLoopBackOff",
      "BackOff", "Back-off restarting failed container", "exited with code 137 (OOMKilled)"),
@@ -282,8 +282,9 @@ def test_a_pod_that_cannot_run_says_why_and_hurts_nobody(cluster, namespace):
             it["reason"] == event and words in it["message"]
             for it in cluster.get("events", "-n", namespace, "--field-selector",
                                   f"involvedObject.name={name}")["items"]), f"{event} of {name}")
-        said = cluster.coracle("why", f"pod/{name}", "-n", namespace).stdout
-        assert why in said, said
+        # The node tells every few seconds which images it has.
+        eventually(lambda: why in cluster.coracle("why", f"pod/{name}", "-n", namespace).stdout,
+                   f"{why} of {name}")
     assert "init container begin" in cluster.coracle("why", "po", "first", "-n", namespace).stdout
     unwell = json.loads(cluster.coracle("why", "-n", namespace, "-o", "json").stdout)
     names = {chain[0]["object"] for chain in unwell}

@@ -113,19 +113,26 @@ impl Context {
         })
     }
 
-    fn status(&self, old: &Value, now: Timestamp) -> Value {
+    fn shown_images(&self) -> Value {
         let images = self.images.list().unwrap_or_else(|error| {
             tracing::warn!(%error, "the images cannot be listed");
             Vec::new()
         });
-        let images: Vec<Value> = images
-            .iter()
-            .take(IMAGES_MAX)
-            .map(|image| {
-                let names: Vec<_> = image.pulled_as.iter().chain(&image.names).collect();
-                json!({"names": names, "sizeBytes": image.size})
-            })
-            .collect();
+        let shown = images.iter().take(IMAGES_MAX).map(|image| {
+            let names: Vec<_> = image.pulled_as.iter().chain(&image.names).collect();
+            json!({"names": names, "sizeBytes": image.size})
+        });
+        shown.collect()
+    }
+
+    /// Whether images came or went since the Node was written.
+    fn has_other_images(&self) -> bool {
+        let snapshot = self.client.api.snapshot();
+        let node = snapshot.find("nodes", "", &self.config.name);
+        node.is_some_and(|node| node.value()["status"]["images"] != self.shown_images())
+    }
+
+    fn status(&self, old: &Value, now: Timestamp) -> Value {
         json!({
             "addresses": [
                 {"type": "InternalIP", "address": self.link.node_ip.to_string()},
@@ -135,7 +142,7 @@ impl Context {
             "allocatable": self.resources(),
             "conditions": self.conditions(&old["conditions"], now),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
-            "images": images,
+            "images": self.shown_images(),
             "nodeInfo": {
                 "architecture": architecture(),
                 "bootID": line_of("/proc/sys/kernel/random/boot_id"),
@@ -252,7 +259,7 @@ fn seconds(time: Timestamp) -> String {
 pub(crate) async fn run(context: Arc<Context>, told: watch::Sender<bool>) {
     let mut beats = 0u32;
     loop {
-        if beats.is_multiple_of(STATUS_EVERY) {
+        if beats.is_multiple_of(STATUS_EVERY) || context.has_other_images() {
             match context.write_node().await {
                 Ok(()) => drop(told.send_replace(true)),
                 // A controller was faster.
