@@ -49,6 +49,16 @@ pub enum DownError {
 /// # Errors
 /// When something could not be stopped or cleaned.
 pub fn down(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
+    stop(cluster, pods)?;
+    let kept: Vec<_> = engine::kept_ranges(cluster).iter().map(ToString::to_string).collect();
+    if pods != Pods::Keep && !kept.is_empty() {
+        let ranges = kept.join(", ");
+        print(&format!("its addresses ({ranges}) stay unreachable on this host until `delete`\n"));
+    }
+    Ok(())
+}
+
+fn stop(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
     let paths = cluster.paths();
     let name = cluster.context();
     data_dir::is_ours(cluster)?;
@@ -101,7 +111,8 @@ pub fn delete(cluster: &Cluster, yes: bool) -> Result<(), DownError> {
     if !yes {
         confirm(&format!("Delete {} with all objects and volumes?", path.display()))?;
     }
-    down(cluster, Pods::Kill)?;
+    stop(cluster, Pods::Kill)?;
+    engine::release_ranges(cluster)?;
     data_dir::remove(&path).map_err(|source| DownError::Remove { path: path.clone(), source })?;
     print(&format!("{} is deleted\n", path.display()));
     Ok(())

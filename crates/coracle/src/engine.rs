@@ -15,6 +15,7 @@ use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
 use coracle_server::{Api, Cluster as ApiCluster, Kinds, Pki, Server, System, pki};
 use coracle_store::{OpenError, Store};
+use ipnet::Ipv4Net;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -159,12 +160,31 @@ pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
     })?;
     containers.remove_cgroup_parent()?;
     coracle_node::clean_up(paths.data_dir())?;
+    Ok(LinuxKernel::new(former_config(cluster))?.down()?)
+}
+
+/// The cluster's ranges: unreachable on this host while it is down.
+pub fn kept_ranges(cluster: &Cluster) -> Vec<Ipv4Net> {
+    LinuxKernel::kept_ranges(&unranged_config(cluster).state_dir)
+}
+
+/// Give the cluster's ranges back to the host, for it is not coming up again.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn release_ranges(cluster: &Cluster) -> Result<(), EngineError> {
+    if kept_ranges(cluster).is_empty() {
+        return Ok(());
+    }
+    Ok(LinuxKernel::new(former_config(cluster))?.release()?)
+}
+
+fn former_config(cluster: &Cluster) -> NetworkConfig {
     let mut network = unranged_config(cluster);
     if let Some(ranges) = LinuxKernel::former_ranges(&network.state_dir) {
         (network.pod_cidr, network.service_cidr) = ranges;
     }
-    LinuxKernel::new(network)?.down()?;
-    Ok(())
+    network
 }
 
 /// The parts of a running engine.
@@ -360,11 +380,17 @@ fn answer_questions(
 }
 
 fn network_config(cluster: &Cluster, arguments: &UpArgs) -> Result<NetworkConfig, EngineError> {
-    let asked = AskedRanges { pods: arguments.pod_cidr, services: arguments.service_cidr };
+    let asked = AskedRanges {
+        pods: arguments.pod_cidr,
+        services: arguments.service_cidr,
+        load_balancers: arguments.lb_range,
+    };
     let mut config = unranged_config(cluster);
-    (config.pod_cidr, config.service_cidr) =
-        LinuxKernel::choose_ranges(&cluster.name, &config.state_dir, asked)?;
-    config.lb_range = arguments.lb_range;
+    let ranges = LinuxKernel::choose_ranges(&cluster.name, &config.state_dir, asked)?;
+    (config.pod_cidr, config.service_cidr) = (ranges.pods, ranges.services);
+    config.lb_range = Some(ranges.load_balancers);
+    config.external_ips = arguments.external_ips;
+    config.host_addresses = LinuxKernel::own_addresses();
     config.api_port = api_port(cluster, arguments.api_port)?;
     Ok(config)
 }
@@ -381,7 +407,11 @@ fn api_port(cluster: &Cluster, asked: Option<u16>) -> Result<u16, EngineError> {
 }
 
 fn api_cluster(config: &NetworkConfig) -> ApiCluster {
-    ApiCluster { services: config.service_cidr, domain: config.cluster_domain.clone() }
+    ApiCluster {
+        services: config.service_cidr,
+        domain: config.cluster_domain.clone(),
+        outside: config.outside(),
+    }
 }
 
 fn decision_config(
@@ -411,6 +441,7 @@ fn runtime_config(paths: &Paths, name: &str) -> coracle_runtime::Config {
         state_dir: paths.run().join("sandboxes"),
         shim_exe: None,
         cgroup_parent: format!("/coracle-{name}"),
+        limits: coracle_node::limits_of_all_pods(),
     }
 }
 

@@ -28,12 +28,16 @@ pub struct UpArgs {
     /// Range of the Services' addresses [default: 10.96.0.0/12, or the next that is free]
     #[arg(long, value_name = "CIDR", value_parser = range)]
     pub service_cidr: Option<Ipv4Net>,
-    /// Range of load balancer addresses [default: the first of a few that is free]
+    /// Range of load balancer addresses [default: 10.112.0.0/24, or the next that is free]
     #[arg(long, value_name = "CIDR", value_parser = range)]
     pub lb_range: Option<Ipv4Net>,
     /// How many pods the node takes
     #[arg(long, value_name = "N", default_value_t = 110, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_pods: u16,
+    /// Act on `externalIPs` of Services: whoever may write a Service can then take traffic that pods
+    /// send to any address outside of the cluster and its host
+    #[arg(long)]
+    pub external_ips: bool,
     /// Further addresses of this host on which the API listens
     #[arg(long, value_name = "IP")]
     pub api_address: Vec<IpAddr>,
@@ -65,6 +69,9 @@ pub enum UpError {
     /// Containers need root.
     #[error("coracle up makes namespaces, mounts and routes: run it as root (sudo coracle up)")]
     NotRoot,
+    /// Containers cannot run here.
+    #[error("containers cannot run here:\n{}", .0.iter().map(|it| format!("- {it}")).collect::<Vec<_>>().join("\n"))]
+    Unfit(Vec<String>),
     /// The data directory cannot be used, or is not ours to use.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -102,6 +109,9 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     }
     // One that was just killed still takes connections, but answers no more.
     let answers = control::ask(paths.data_dir(), &Ask::Status, |_| ()).is_ok();
+    if !answers {
+        preflight(cluster)?;
+    }
     let came_up = if answers {
         is_already_up(arguments, engine::access(cluster)?.port())
     } else {
@@ -118,10 +128,21 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     Ok(())
 }
 
+/// Tries what containers need before anything is made.
+fn preflight(cluster: &Cluster) -> Result<(), UpError> {
+    let group = format!("/coracle-{}-preflight", cluster.name);
+    let found = coracle_runtime::preflight::check(cluster.paths().data_dir(), &group);
+    for note in &found.notes {
+        print(&format!("note: {note}\n"));
+    }
+    if found.missing.is_empty() { Ok(()) } else { Err(UpError::Unfit(found.missing)) }
+}
+
 /// What an engine does from the start on cannot be changed while it runs.
 fn is_already_up(arguments: &UpArgs, port: Option<u16>) -> String {
     let asks = arguments.ranges().iter().any(|(_, range)| range.is_some())
         || !arguments.api_address.is_empty()
+        || arguments.external_ips
         || arguments.api_port.is_some_and(|asked| Some(asked) != port);
     let hint = " as it was started: for other flags, `coracle down` first";
     format!("is already up{}", if asks { hint } else { "" })
@@ -179,6 +200,7 @@ fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
         command.args(range.iter().flat_map(|range| [flag.to_owned(), range.to_string()]));
     }
     command.args(["--max-pods", &arguments.max_pods.to_string()]);
+    command.args(arguments.external_ips.then_some("--external-ips"));
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);
     }

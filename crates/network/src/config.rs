@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use coracle_api::addresses;
+use coracle_api::addresses::{self, Outside};
 use ipnet::Ipv4Net;
 
 /// Ranges, addresses and places of one cluster's network.
@@ -30,6 +30,10 @@ pub struct NetworkConfig {
     pub api_port: u16,
     /// The DNS domain of the cluster, without dots at its ends.
     pub cluster_domain: String,
+    /// Whether `externalIPs` of Services are acted on.
+    pub external_ips: bool,
+    /// The host's own addresses, as they were when the cluster came up: no Service takes them.
+    pub host_addresses: Vec<Ipv4Addr>,
 }
 
 /// Ranges as the user wants them; `None` is chosen from those that are free.
@@ -39,6 +43,19 @@ pub struct AskedRanges {
     pub pods: Option<Ipv4Net>,
     /// Addresses of Services.
     pub services: Option<Ipv4Net>,
+    /// Addresses of load balancers.
+    pub load_balancers: Option<Ipv4Net>,
+}
+
+/// The ranges that a cluster has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranges {
+    /// Addresses of pods.
+    pub pods: Ipv4Net,
+    /// Addresses of Services.
+    pub services: Ipv4Net,
+    /// Addresses of load balancers.
+    pub load_balancers: Ipv4Net,
 }
 
 impl NetworkConfig {
@@ -55,6 +72,8 @@ impl NetworkConfig {
             lb_range: None,
             api_port: 6443,
             cluster_domain: "cluster.local".to_owned(),
+            external_ips: false,
+            host_addresses: Vec::new(),
         }
     }
 
@@ -68,6 +87,22 @@ impl NetworkConfig {
     #[must_use]
     pub fn dns_ip(&self) -> Ipv4Addr {
         self.service_ip(10)
+    }
+
+    /// What Services may answer on from outside.
+    #[must_use]
+    pub fn outside(&self) -> Outside {
+        let own =
+            self.host_addresses.iter().map(|ip| (Ipv4Net::from(*ip), "an address of this host"));
+        let ranges = [
+            (self.pod_cidr, "in the range of pods and nodes"),
+            (self.service_cidr, "in the range of Services"),
+        ];
+        Outside {
+            external_ips: self.external_ips,
+            balancers: self.lb_range,
+            taken: ranges.into_iter().chain(own).collect(),
+        }
     }
 
     fn service_ip(&self, number: u32) -> Ipv4Addr {

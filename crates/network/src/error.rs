@@ -26,15 +26,14 @@ pub enum NetworkError {
     },
     /// None of the ranges that are tried unless told is free on this host.
     #[error(
-        "every usual {what} range ({tried}) is already routed on this host: choose one with {flag}"
+        "no private range is free for {what}: all of 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16 is \
+         already routed on this host; name ranges with {flags}"
     )]
     NoRange {
-        /// As above.
-        what: &'static str,
-        /// The candidates, separated by commas.
-        tried: String,
-        /// How to choose another.
-        flag: &'static str,
+        /// "pods and Services".
+        what: String,
+        /// How to name them.
+        flags: String,
     },
     /// A range has no room.
     #[error("the {what} range {range} is too small: give {flag} a prefix of at most /{longest}")]

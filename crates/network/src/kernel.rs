@@ -48,7 +48,9 @@ pub trait Kernel: Send + Sync {
     /// the kernel refuses.
     fn up(&self) -> Result<ClusterLink, NetworkError>;
 
-    /// Removes everything [`Kernel::up`] made; the host is as before. Doing it twice is no error.
+    /// Removes everything [`Kernel::up`] made but the routes that make the cluster's ranges
+    /// unreachable: what is still sent to it must not leave by the default route, and the ranges stay
+    /// its own. Doing it twice is no error.
     ///
     /// # Errors
     /// The first thing that could not be removed; the rest is removed all the same.

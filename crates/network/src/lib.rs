@@ -14,7 +14,7 @@ pub mod kernel;
 mod linux;
 pub mod services;
 
-pub use config::{AskedRanges, NetworkConfig};
+pub use config::{AskedRanges, NetworkConfig, Ranges};
 pub use error::NetworkError;
 pub use ipnet::Ipv4Net;
 pub use kernel::{ClusterLink, Kernel, PodLink};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use coracle_api::addresses::Outside;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -80,7 +81,8 @@ pub struct ServiceMap {
 }
 
 /// The service map of the cluster. Headless and ExternalName Services have no address and do not
-/// appear. Where two Services claim one address, the first by namespace and name has it.
+/// appear. An address that the cluster gave goes before one that somebody wrote down; where two
+/// Services claim one, the oldest has it. Claims on what is not outside (`config.outside()`) are none.
 pub fn service_map<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
@@ -91,14 +93,35 @@ pub fn service_map<'a>(
     services.sort_by_key(|service| key(&service.metadata));
     // Pods need the API whatever anybody wrote into the Service `kubernetes`.
     let mut targets = BTreeMap::from([api_server(config)]);
+    let (outside, mut later) = (config.outside(), Vec::new());
     for service in services {
         let Some(spec) = &service.spec else { continue };
         let of_service = slices.get(&key(&service.metadata)).map_or(&[][..], Vec::as_slice);
-        for (frontend, target) in frontends(service, spec, of_service, config) {
-            targets.entry(frontend).or_insert(target);
+        for (claim, frontend, target) in frontends(service, spec, of_service, config, &outside) {
+            if claim == Claim::Given {
+                targets.entry(frontend).or_insert(target);
+            } else {
+                later.push((claim, service.metadata.creation_timestamp.clone(), frontend, target));
+            }
         }
     }
+    // Stable: what is of one age stays in the order of namespaces and names.
+    later.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    for (_, _, frontend, target) in later {
+        targets.entry(frontend).or_insert(target);
+    }
     ServiceMap { targets }
+}
+
+/// By what right a Service has an address; the first go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// The cluster gave it to this Service alone.
+    Given,
+    /// Its status names it.
+    Balanced,
+    /// Its owner named it.
+    External,
 }
 
 fn key(metadata: &ObjectMeta) -> (&str, &str) {
@@ -136,22 +159,23 @@ fn frontends(
     spec: &ServiceSpec,
     slices: &[&EndpointSlice],
     config: &NetworkConfig,
-) -> Vec<(Frontend, Target)> {
+    outside: &Outside,
+) -> Vec<(Claim, Frontend, Target)> {
     if spec.type_.as_deref() == Some("ExternalName") {
         return Vec::new();
     }
     let inside = Reach::inside(spec, config);
-    let outside = Reach::outside(service, spec, config);
+    let outside = Reach::outside(service, spec, config, outside);
     let affinity_seconds = affinity(spec);
     let mut found = Vec::new();
     for port in spec.ports.iter().flatten() {
         let Some(protocol) = Protocol::parse(port.protocol.as_deref()) else { continue };
         for reach in [&inside, &outside] {
             let backends = backends(slices, port, protocol, reach.local_to);
-            for (ip, number, sources) in reach.addresses(port) {
+            for (claim, ip, number, sources) in reach.addresses(port) {
                 let frontend = Frontend { ip, port: number, protocol };
                 let (backends, sources) = (backends.clone(), sources.to_vec());
-                found.push((frontend, Target { backends, affinity_seconds, sources }));
+                found.push((claim, frontend, Target { backends, affinity_seconds, sources }));
             }
         }
     }
@@ -160,8 +184,8 @@ fn frontends(
 
 /// The addresses of a Service that share one traffic policy.
 struct Reach<'a> {
-    /// At the service port, for everybody.
-    open: Vec<Ipv4Addr>,
+    /// At the service port, for everybody, by this right.
+    open: (Claim, Vec<Ipv4Addr>),
     /// At the service port, for `sources` only.
     guarded: Vec<Ipv4Addr>,
     sources: Vec<Ipv4Net>,
@@ -176,31 +200,43 @@ impl<'a> Reach<'a> {
         let open = spec.cluster_ip.iter().filter_map(|ip| ip.parse().ok()).collect();
         let local = spec.internal_traffic_policy.as_deref() == Some("Local");
         let local_to = local.then_some(config.node_name.as_str());
+        let open = (Claim::Given, open);
         Self { open, guarded: Vec::new(), sources: Vec::new(), node: None, local_to }
     }
 
-    fn outside(service: &Service, spec: &ServiceSpec, config: &'a NetworkConfig) -> Self {
+    fn outside(
+        service: &Service,
+        spec: &ServiceSpec,
+        config: &'a NetworkConfig,
+        outside: &Outside,
+    ) -> Self {
         let balanced = spec.type_.as_deref() == Some("LoadBalancer");
         let on_node = balanced || spec.type_.as_deref() == Some("NodePort");
         let local = spec.external_traffic_policy.as_deref() == Some("Local");
         let ranges = spec.load_balancer_source_ranges.iter().flatten();
+        let external = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
+        let external = external.filter(|ip| outside.refuses_external(*ip).is_none());
+        let mut guarded = if balanced { ingress_addresses(service) } else { Vec::new() };
+        guarded.retain(|ip| outside.refuses_balancer(*ip).is_none());
         Self {
-            open: spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok()).collect(),
-            guarded: if balanced { ingress_addresses(service) } else { Vec::new() },
+            open: (Claim::External, external.collect()),
+            guarded,
             sources: ranges.filter_map(|range| range.trim().parse().ok()).collect(),
             node: on_node.then(|| config.node_ip()),
             local_to: local.then_some(config.node_name.as_str()),
         }
     }
 
-    fn addresses(&self, port: &ServicePort) -> Vec<(Ipv4Addr, u16, &[Ipv4Net])> {
+    fn addresses(&self, port: &ServicePort) -> Vec<(Claim, Ipv4Addr, u16, &[Ipv4Net])> {
         let mut addresses = Vec::new();
         if let Some(number) = port_number(port.port) {
-            addresses.extend(self.open.iter().map(|ip| (*ip, number, &[][..])));
-            addresses.extend(self.guarded.iter().map(|ip| (*ip, number, &self.sources[..])));
+            let (claim, open) = &self.open;
+            addresses.extend(open.iter().map(|ip| (*claim, *ip, number, &[][..])));
+            let guarded = self.guarded.iter();
+            addresses.extend(guarded.map(|ip| (Claim::Balanced, *ip, number, &self.sources[..])));
         }
         if let (Some(ip), Some(number)) = (self.node, port.node_port.and_then(port_number)) {
-            addresses.push((ip, number, &[][..]));
+            addresses.push((Claim::Given, ip, number, &[][..]));
         }
         addresses
     }

@@ -6,7 +6,7 @@ use coracle_network::{AskedRanges, Kernel, LinuxKernel, NetworkConfig, NetworkEr
 use world::{Cluster, MTU, World, inside, run, services, target};
 
 #[test]
-fn down_leaves_the_host_as_it_was() {
+fn down_and_release_leave_the_host_as_it_was() {
     let world = World::new();
     let before = world.state();
     let kernel = LinuxKernel::new(world.config("test")).unwrap();
@@ -18,9 +18,37 @@ fn down_leaves_the_host_as_it_was() {
         kernel.attach_pod(&pod).unwrap();
         kernel.down().unwrap();
         world::unpin(&pod.netns);
+        kernel.release().unwrap();
         world::assert_same(&world.state(), &before);
     }
     kernel.down().unwrap();
+    kernel.release().unwrap();
+    world::assert_same(&world.state(), &before);
+}
+
+#[test]
+fn what_is_meant_for_a_cluster_that_is_down_does_not_leave_the_machine() {
+    let world = World::new();
+    let before = world.state();
+    let config = world.config("test");
+    let first = LinuxKernel::choose_ranges("test", &config.state_dir, AskedRanges::default());
+    assert_eq!(first.unwrap().pods, config.pod_cidr);
+    let kernel = LinuxKernel::new(config.clone()).unwrap();
+    let link = kernel.up().unwrap();
+    kernel.down().unwrap();
+    for address in ["10.244.3.4", "10.96.0.1", "10.112.0.1"] {
+        let output = std::process::Command::new("ip").args(["route", "get", address]).output();
+        let text = String::from_utf8(output.unwrap().stderr).unwrap();
+        assert!(text.contains("No route to host"), "{address}: {text}");
+    }
+    // They are still its own: another cluster takes others, and it comes up again in its own.
+    let state_dir = &world.config("other").state_dir;
+    let other = LinuxKernel::choose_ranges("other", state_dir, AskedRanges::default()).unwrap();
+    assert_ne!(other.pods, config.pod_cidr);
+    assert_ne!(other.load_balancers, link.lb_range);
+    let again = LinuxKernel::choose_ranges("test", &config.state_dir, AskedRanges::default());
+    assert_eq!(again.unwrap().pods, config.pod_cidr);
+    LinuxKernel::new(config).unwrap().release().unwrap();
     world::assert_same(&world.state(), &before);
 }
 
@@ -29,7 +57,7 @@ fn down_works_without_what_up_knew() {
     let world = World::new();
     let before = world.state();
     drop(LinuxKernel::new(world.config("test")).unwrap().up().unwrap());
-    LinuxKernel::new(world.config("test")).unwrap().down().unwrap();
+    world.take_down("test");
     world::assert_same(&world.state(), &before);
 }
 
@@ -121,8 +149,8 @@ fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
     );
     let mut config = world.config("two");
     let asked = AskedRanges::default();
-    (config.pod_cidr, config.service_cidr) =
-        LinuxKernel::choose_ranges("two", &config.state_dir, asked).unwrap();
+    let ranges = LinuxKernel::choose_ranges("two", &config.state_dir, asked).unwrap();
+    (config.pod_cidr, config.service_cidr) = (ranges.pods, ranges.services);
     let second = LinuxKernel::new(config).unwrap();
     let link = second.up().unwrap();
     assert_eq!(link.lb_range, "10.112.1.0/24".parse().unwrap(), "the first candidate is taken");
@@ -130,6 +158,8 @@ fn two_clusters_share_a_host_and_the_last_one_tidies_up() {
     let forwarding = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     assert_eq!(forwarding(), "1\n", "the second still needs it");
     second.down().unwrap();
+    first.release().unwrap();
+    second.release().unwrap();
     world::assert_same(&world.state(), &before);
 }
 
@@ -144,8 +174,10 @@ fn each_network_namespace_gets_its_own_settings_back() {
         let second = LinuxKernel::new(world.config("two")).unwrap();
         second.up().unwrap();
         second.down().unwrap();
+        second.release().unwrap();
     });
     first.down().unwrap();
+    first.release().unwrap();
     world::assert_same(&world.state(), &before);
 }
 
@@ -197,7 +229,7 @@ fn a_start_repairs_whatever_is_broken() {
         kernel.detach_pod(&pod.uid).unwrap();
         world::unpin(&pod.netns);
     }
-    LinuxKernel::new(world.config("test")).unwrap().down().unwrap();
+    world.take_down("test");
     world::assert_same(&world.state(), &before);
 }
 
@@ -213,6 +245,7 @@ fn another_load_balancer_range_leaves_no_trace_of_the_former() {
     let routes = run("ip route");
     assert!(routes.contains("192.168.77.0/28 via") && !routes.contains("10.112"), "{routes}");
     next.down().unwrap();
+    next.release().unwrap();
     world::assert_same(&world.state(), &before);
 }
 
@@ -225,6 +258,7 @@ fn a_host_that_forwarded_before_still_does() {
     kernel.up().unwrap();
     assert!(!run("nft list ruleset").contains("iifname != \"cor-*\""), "others may pass as before");
     kernel.down().unwrap();
+    kernel.release().unwrap();
     world::assert_same(&world.state(), &before);
 }
 

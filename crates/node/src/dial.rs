@@ -1,9 +1,11 @@
 //! Connections to containers, whose certificates nobody vouches for.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use coracle_network::{Kernel, NetworkError};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -13,7 +15,41 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// A connection, or the error in Go's words.
+use crate::tasks::blocking;
+
+/// How to connect from somewhere else than the host; blocks.
+pub(crate) type Dial =
+    Arc<dyn Fn(SocketAddr, Duration) -> Result<std::net::TcpStream, NetworkError> + Send + Sync>;
+
+/// From the node's own namespace: what listens on the host's loopback is not there.
+pub(crate) fn from_node(kernel: &Arc<dyn Kernel>) -> Dial {
+    let kernel = Arc::clone(kernel);
+    Arc::new(move |address, limit| kernel.connect_tcp(address, limit))
+}
+
+/// A connection by `dial`, or the error in Go's words.
+pub(crate) async fn tcp_by(
+    dial: &Dial,
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, String> {
+    let dial = Arc::clone(dial);
+    match blocking(move || dial(address, limit)).await {
+        Ok(stream) => {
+            let ours = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            ours.map_err(|error| format!("dial tcp {address}: {error}"))
+        }
+        Err(NetworkError::Connect { source, .. }) if source.kind() == ErrorKind::TimedOut => {
+            Err(format!("dial tcp {address}: i/o timeout"))
+        }
+        Err(NetworkError::Connect { source, .. }) => {
+            Err(format!("dial tcp {address}: connect: {}", reason(&source)))
+        }
+        Err(error) => Err(format!("dial tcp {address}: {error}")),
+    }
+}
+
+/// A connection from the host, or the error in Go's words.
 pub(crate) async fn tcp(address: SocketAddr, limit: Duration) -> Result<TcpStream, String> {
     match timeout(limit, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),

@@ -21,6 +21,7 @@ pub mod planner;
 pub mod pods;
 mod probe;
 mod proxy;
+mod reserve;
 mod stop;
 mod streams;
 mod tasks;
@@ -28,6 +29,7 @@ mod volumes;
 mod worker;
 
 pub use node::{Node, NodeConfig, NodeError, clean_up};
+pub use reserve::limits_of_all_pods;
 pub use stop::Ending;
 pub use volumes::VolumeError;
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::pods::fields::Allocatable;
+use crate::reserve;
 
 /// How often the lease is renewed, and how long it lasts.
 const RENEW: Duration = Duration::from_secs(10);
@@ -37,16 +38,9 @@ pub(crate) fn allocatable(data: &Path) -> Allocatable {
     let (disk, _) = disk_bytes(data);
     Allocatable {
         milli_cpu: i64::try_from(cores).unwrap_or(1) * 1000,
-        memory: meminfo("MemTotal:"),
+        memory: reserve::memory_for_pods(reserve::memory_of_machine()),
         ephemeral_storage: i64::try_from(disk).unwrap_or(i64::MAX),
     }
-}
-
-/// Bytes of a line of `/proc/meminfo`.
-fn meminfo(name: &str) -> i64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<i64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Bytes of the disk in all, and free.
@@ -101,14 +95,14 @@ impl Context {
         })
     }
 
-    fn resources(&self) -> Value {
+    fn resources(&self, memory: i64) -> Value {
         let all = &self.allocatable;
         json!({
             "cpu": (all.milli_cpu / 1000).to_string(),
             "ephemeral-storage": format!("{}Ki", all.ephemeral_storage / 1024),
             "hugepages-1Gi": "0",
             "hugepages-2Mi": "0",
-            "memory": format!("{}Ki", all.memory / 1024),
+            "memory": format!("{}Ki", memory / 1024),
             "pods": self.config.max_pods.to_string(),
         })
     }
@@ -138,8 +132,8 @@ impl Context {
                 {"type": "InternalIP", "address": self.link.node_ip.to_string()},
                 {"type": "Hostname", "address": self.config.name},
             ],
-            "capacity": self.resources(),
-            "allocatable": self.resources(),
+            "capacity": self.resources(reserve::memory_of_machine()),
+            "allocatable": self.resources(self.allocatable.memory),
             "conditions": self.conditions(&old["conditions"], now),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "images": self.shown_images(),
@@ -161,7 +155,7 @@ impl Context {
     fn conditions(&self, old: &Value, now: Timestamp) -> Vec<Value> {
         let (disk, free) = disk_bytes(&self.places.data);
         let low_disk = disk > 0 && free < DISK_FREE_MIN.min(disk / 10);
-        let low_memory = meminfo("MemAvailable:") < MEMORY_MIN;
+        let low_memory = reserve::meminfo("MemAvailable:") < MEMORY_MIN;
         let pressure = |kind: &str, low: bool, word: &str, what: &str| {
             let (reason, message) = match low {
                 true => {

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::dial;
+use crate::dial::{self, Dial};
 use crate::planner::Outcome;
 
 /// As much of a command's output as an event shows.
@@ -25,6 +25,8 @@ pub(crate) struct Target {
     pub container_id: String,
     pub pod_ip: Option<Ipv4Addr>,
     pub container: Container,
+    /// How to connect to it: a probe is the node's, and never reaches what only the host can.
+    pub dial: Dial,
 }
 
 /// Runs `probe` once, within its timeout.
@@ -41,7 +43,7 @@ pub(crate) async fn run(runtime: &dyn Containers, target: &Target, probe: &Probe
         let Some(address) = address(target, socket.host.as_deref(), &socket.port) else {
             return no_port(&socket.port);
         };
-        return match dial::tcp(address, limit).await {
+        return match dial::tcp_by(&target.dial, address, limit).await {
             Ok(_) => Outcome::Success,
             Err(why) => Outcome::Failure(why),
         };
@@ -123,7 +125,7 @@ async fn http(target: &Target, get: &HTTPGetAction, limit: Duration) -> Outcome 
     let url = format!("{scheme}://{address}{path}");
     let late = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
     let exchange = async {
-        let stream = dial::tcp(address, limit).await?;
+        let stream = dial::tcp_by(&target.dial, address, limit).await?;
         match scheme.as_str() {
             "https" => request(dial::tls(address, stream).await?, address, &path, get).await,
             _ => request(stream, address, &path, get).await,
@@ -182,6 +184,7 @@ async fn request(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coracle_network::NetworkError;
     use serde_json::json;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
@@ -193,6 +196,10 @@ mod tests {
             container_id: String::new(),
             pod_ip: Some(Ipv4Addr::LOCALHOST),
             container: serde_json::from_value(container).unwrap(),
+            dial: std::sync::Arc::new(|address, limit| {
+                let found = std::net::TcpStream::connect_timeout(&address, limit);
+                found.map_err(|source| NetworkError::Connect { address, source })
+            }),
         }
     }
 

@@ -67,8 +67,13 @@ fn host_ports(pod: &Pod, config: &NetworkConfig) -> Vec<(Frontend, Target)> {
     let number = |port: i32| u16::try_from(port).ok().filter(|port| *port != 0);
     let lead = |port: &ContainerPort| {
         let host = port.host_ip.as_deref().and_then(|ip| ip.parse().ok());
+        // An address that is not the node's is another's.
+        let node = config.node_ip();
+        if host.is_some_and(|ip: Ipv4Addr| !ip.is_unspecified() && ip != node) {
+            return None;
+        }
         let frontend = Frontend {
-            ip: host.filter(|ip: &Ipv4Addr| !ip.is_unspecified()).unwrap_or(config.node_ip()),
+            ip: node,
             port: number(port.host_port?)?,
             protocol: Protocol::parse(port.protocol.as_deref())?,
         };
@@ -142,6 +147,12 @@ mod tests {
         assert_eq!((frontend.ip, frontend.port), (config.node_ip(), 8080));
         assert_eq!(target.backends, [Backend { ip: [10, 244, 0, 9].into(), port: 80 }]);
         assert!(host_ports(&pod("node-2", "Running"), &config).is_empty());
+        for (ip, is_ours) in [("10.96.0.1", false), ("0.0.0.0", true), ("10.244.255.253", true)] {
+            let mut pod = pod("node-1", "Running");
+            let containers = &mut pod.spec.as_mut().unwrap().containers;
+            containers[0].ports.as_mut().unwrap()[0].host_ip = Some(ip.to_owned());
+            assert_eq!(!host_ports(&pod, &config).is_empty(), is_ours, "{ip}");
+        }
         assert!(host_ports(&pod("node-1", "Failed"), &config).is_empty());
     }
 }

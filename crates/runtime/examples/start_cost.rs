@@ -42,6 +42,7 @@ async fn measure() {
         state_dir: dir.path().join("pods"),
         shim_exe: Some(shim),
         cgroup_parent: format!("/coracle-cost-{}", std::process::id()),
+        limits: coracle_runtime::Resources::default(),
     };
     let shims = Shims::new(config).unwrap();
 

@@ -59,6 +59,19 @@ impl Cgroup {
         Self { layout: self.layout.clone(), path: format!("{}/{name}", self.path) }
     }
 
+    /// What limits of ours have no effect on, here.
+    pub fn uncontrolled(&self) -> Vec<&'static str> {
+        let available = match &self.layout {
+            Layout::Legacy(_) => None,
+            Layout::Unified(root) => fs::read_to_string(root.join("cgroup.controllers")).ok(),
+        };
+        let has = |name: &str| match &available {
+            Some(names) => names.split_whitespace().any(|it| it == name),
+            None => self.dir_of(name).is_some(),
+        };
+        CONTROLLERS.into_iter().filter(|name| !has(name)).collect()
+    }
+
     /// Its directory in version 2's hierarchy.
     fn unified_dir(&self) -> Option<PathBuf> {
         match &self.layout {
@@ -75,15 +88,16 @@ impl Cgroup {
                 let dir = join(root, &self.path);
                 let mut settings = unified_settings(resources);
                 settings.retain(|(file, _)| *file != "memory.swap.max" || dir.join(file).exists());
-                write_all(&dir, &settings)
+                set_all(&dir, &settings)
             }
             Layout::Legacy(_) => CONTROLLERS.iter().try_for_each(|controller| {
                 let Some(dir) = self.dir_of(controller) else { return Ok(()) };
                 fs::create_dir_all(&dir)?;
+                count_children(&dir)?;
                 let mut settings = legacy_settings(controller, resources);
                 // A kernel that does not count swap has no such file.
                 settings.retain(|(file, _)| *file != SWAP || dir.join(SWAP).exists());
-                write_all(&dir, &settings)
+                set_all(&dir, &settings)
             }),
         }
     }
@@ -264,12 +278,27 @@ type Setting = (&'static str, String);
 /// Version 1's limit of memory and swap together.
 const SWAP: &str = "memory.memsw.limit_in_bytes";
 
-fn write_all(dir: &Path, settings: &[Setting]) -> io::Result<()> {
-    settings.iter().try_for_each(|(file, value)| {
-        let path = dir.join(file);
-        let written = fs::write(&path, value);
-        written.map_err(|e| io::Error::new(e.kind(), format!("write {value} to {path:?}: {e}")))
-    })
+/// A group that exists may have others: version 1 wants the limit of memory never above that of memory
+/// and swap, so the larger one goes first when they grow.
+fn set_all(dir: &Path, settings: &[Setting]) -> io::Result<()> {
+    let in_order = settings.iter().try_for_each(|setting| set(dir, setting));
+    in_order.or_else(|_| settings.iter().rev().try_for_each(|setting| set(dir, setting)))
+}
+
+fn set(dir: &Path, (file, value): &Setting) -> io::Result<()> {
+    let path = dir.join(file);
+    let written = fs::write(&path, value);
+    written.map_err(|e| io::Error::new(e.kind(), format!("write {value} to {path:?}: {e}")))
+}
+
+/// Before Linux 5.11, a group of version 1 counts what its children use only if it is told to, before
+/// it has any.
+fn count_children(dir: &Path) -> io::Result<()> {
+    let file = dir.join("memory.use_hierarchy");
+    match fs::read_to_string(&file) {
+        Ok(text) if text.trim() == "0" => fs::write(&file, "1"),
+        _ => Ok(()),
+    }
 }
 
 fn unified_settings(resources: &Resources) -> Vec<Setting> {

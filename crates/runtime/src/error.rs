@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 /// Why an operation on sandboxes or containers failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
+    /// All pods together could take the whole machine.
+    #[error("limit what all pods together may take ({cgroup}): {source}")]
+    Limit {
+        /// The control group.
+        cgroup: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The container's or command's program could not be started.
     #[error(transparent)]
     Start(#[from] StartError),

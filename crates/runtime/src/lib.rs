@@ -18,6 +18,7 @@ mod error;
 mod events;
 mod loop_device;
 mod mounts;
+pub mod preflight;
 mod process;
 mod protocol;
 mod removal;
@@ -56,6 +57,8 @@ pub struct Config {
     pub shim_exe: Option<PathBuf>,
     /// Parent of all pods' cgroups, such as `/coracle-NAME`, relative to every hierarchy's root.
     pub cgroup_parent: String,
+    /// Limits of that parent: what all pods together may take of the machine.
+    pub limits: Resources,
 }
 
 /// What runs containers: the real shims, or the simulated world's.

@@ -109,6 +109,36 @@ fn limits_of_a_pod_hold_for_all_its_containers_together() {
 }
 
 #[test]
+fn all_pods_together_take_no_more_than_their_share_of_the_machine() {
+    run(async |world| {
+        let limits =
+            Resources { pids_limit: Some(12), memory_limit: Some(64 << 20), ..Default::default() };
+        // Twice: the next engine finds the group made, and may have other limits.
+        let larger = Resources { memory_limit: Some(80 << 20), ..limits };
+        let shims = [limits, larger].map(|limits| {
+            coracle_runtime::Shims::new(coracle_runtime::Config { limits, ..world.config.clone() })
+                .unwrap()
+        });
+        let shims = &shims[1];
+        let mut events = shims.events();
+        for pod in ["p", "q"] {
+            shims.create_sandbox(&world.sandbox(pod)).await.unwrap();
+        }
+        let hog = world.script("a", "for i in $(seq 8); do sleep 1000 & done; echo up; wait");
+        shims.start_container("p", &hog).await.unwrap();
+        support::until("it has its processes", async || world.log("a") == "up\n").await;
+        // Neither has a limit of its own; the other pod's processes count.
+        let spec = world.script("b", "for i in $(seq 8); do sleep 1000 & done; echo unreachable");
+        shims.start_container("q", &spec).await.unwrap();
+        assert_ne!(exit_code(&ended(&mut events, "b").await), 0);
+        assert!(!world.log("b").contains("unreachable"), "{}", world.log("b"));
+        let spec = world.script("c", "dd if=/dev/zero of=/dev/null bs=300M count=1");
+        shims.start_container("q", &spec).await.unwrap();
+        assert_ne!(exit_code(&ended(&mut events, "c").await), 0);
+    });
+}
+
+#[test]
 fn the_root_is_the_images_and_changes_stay_with_the_container() {
     run(async |world| {
         let output = world

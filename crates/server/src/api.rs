@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use coracle_api::addresses::Outside;
 use coracle_api::kinds::custom;
 use coracle_api::{FieldError, Index, Key, Object, Status, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
@@ -33,13 +34,15 @@ pub struct Cluster {
     pub services: Ipv4Net,
     /// `cluster.local`
     pub domain: String,
+    /// What Services may answer on beside what the cluster gives them.
+    pub outside: Outside,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
         #[allow(clippy::expect_used, reason = "a constant")]
         let services = Ipv4Net::new([10, 96, 0, 0].into(), 12).expect("12 is a prefix length");
-        Self { services, domain: "cluster.local".into() }
+        Self { services, domain: "cluster.local".into(), outside: Outside::default() }
     }
 }
 

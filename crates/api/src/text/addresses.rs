@@ -98,6 +98,50 @@ fn go_round(used: impl Fn(u32) -> bool, range: RangeInclusive<u32>, start: u32) 
     (start..=*range.end()).chain(*range.start()..start).find(|candidate| !used(*candidate))
 }
 
+/// Which addresses a Service may answer on beside those that the cluster gives it. Whoever may write
+/// a Service could otherwise take another's traffic (CVE-2020-8554).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Whether `spec.externalIPs` are acted on.
+    pub external_ips: bool,
+    /// Where the cluster gives load balancers their addresses.
+    pub balancers: Option<Ipv4Net>,
+    /// Of the cluster and of its host, with what each is.
+    pub taken: Vec<(Ipv4Net, &'static str)>,
+}
+
+impl Outside {
+    /// Why a load balancer's address in a Service's status is not acted on; `None` when it is.
+    #[must_use]
+    pub fn refuses_balancer(&self, ip: Ipv4Addr) -> Option<&'static str> {
+        let taken = self.taken.iter().find(|(range, _)| range.contains(&ip));
+        special(ip).or(taken.map(|(_, what)| *what))
+    }
+
+    /// Why one of `spec.externalIPs` is not acted on; `None` when it is.
+    #[must_use]
+    pub fn refuses_external(&self, ip: Ipv4Addr) -> Option<&'static str> {
+        let balanced = self.balancers.is_some_and(|range| range.contains(&ip));
+        let balanced = balanced.then_some("in the range of load balancers");
+        let off = (!self.external_ips).then_some(EXTERNAL_IPS_OFF);
+        off.or(balanced).or_else(|| self.refuses_balancer(ip))
+    }
+}
+
+/// Why no external address is acted on.
+pub const EXTERNAL_IPS_OFF: &str = "external, and the cluster was started without --external-ips";
+
+fn special(ip: Ipv4Addr) -> Option<&'static str> {
+    match ip {
+        _ if ip.is_loopback() => Some("a loopback address"),
+        _ if ip.is_link_local() => Some("a link-local address"),
+        _ if ip.octets()[0] == 0 || ip.is_multicast() || ip.is_broadcast() => {
+            Some("no address of a single host")
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -179,5 +223,33 @@ mod tests {
             prop_assert!(pods.iter().all(|pod| range.contains(pod)));
             prop_assert_eq!(pods.len(), (1 << (32 - prefix)) - 6);
         }
+    }
+
+    #[test]
+    fn nobody_elses_address_is_taken_from_outside() {
+        let net = |text: &str| text.parse::<Ipv4Net>().unwrap();
+        let outside = Outside {
+            external_ips: true,
+            balancers: Some(net("10.112.0.0/24")),
+            taken: vec![
+                (net("10.244.0.0/16"), "in the range of pods"),
+                (net("192.0.2.5/32"), "an address of this host"),
+            ],
+        };
+        for (ip, balancer, external) in [
+            ("198.51.100.1", None, None),
+            ("10.112.0.7", None, Some("in the range of load balancers")),
+            ("10.244.3.3", Some("in the range of pods"), Some("in the range of pods")),
+            ("192.0.2.5", Some("an address of this host"), Some("an address of this host")),
+            ("127.0.0.1", Some("a loopback address"), Some("a loopback address")),
+            ("169.254.1.1", Some("a link-local address"), Some("a link-local address")),
+            ("0.0.0.0", Some("no address of a single host"), Some("no address of a single host")),
+        ] {
+            let ip = ip.parse().unwrap();
+            assert_eq!(outside.refuses_balancer(ip), balancer, "{ip}");
+            assert_eq!(outside.refuses_external(ip), external, "{ip}");
+        }
+        let off = Outside { external_ips: false, ..outside };
+        assert_eq!(off.refuses_external("198.51.100.1".parse().unwrap()), Some(EXTERNAL_IPS_OFF));
     }
 }

@@ -10,10 +10,10 @@ use ipnet::Ipv4Net;
 
 use super::namespace::Namespace;
 use super::netlink::{Refused, Socket};
-use super::ranges::{self, FALLBACK_METRIC, HostRoute};
+use super::ranges::{self, FALLBACK_METRIC, Former, HostRoute};
 use super::route::{self, End, Link, Mac, Route, RouteKind};
 use super::{forwarding, names, nft, refused, ruleset, unreadable};
-use crate::{AskedRanges, NetworkConfig, NetworkError};
+use crate::{AskedRanges, NetworkConfig, NetworkError, Ranges};
 
 /// Hardware addresses of the link; known to both ends, so that nobody need ask.
 pub const HOST_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 1];
@@ -47,28 +47,30 @@ impl Host {
     pub fn check_ranges(&mut self, config: &NetworkConfig) -> Result<Ipv4Net, NetworkError> {
         let link = names::host_link(&config.cluster_name);
         let routes = self.routes().map_err(unreadable("list routes"))?;
-        let former = remembered_range(config);
+        let former = remembered_range(&config.state_dir);
         let chosen = ranges::check(config, former, &link, &routes)?;
         if let Some(former) = former.filter(|former| *former != chosen) {
             self.leave_range(&link, former)?;
         }
-        remember(&range_file(config), &[chosen])?;
+        remember(&range_file(&config.state_dir), &[chosen])?;
         Ok(chosen)
     }
 
-    /// The ranges of pods and Services that this cluster has, or from now on.
+    /// The ranges that this cluster has, or from now on.
     pub fn choose_ranges(
         &mut self,
         cluster_name: &str,
         state_dir: &Path,
         asked: AskedRanges,
-    ) -> Result<(Ipv4Net, Ipv4Net), NetworkError> {
+    ) -> Result<Ranges, NetworkError> {
         self.check_name(cluster_name, state_dir)?;
         let routes = self.routes().map_err(unreadable("list routes"))?;
-        let (former, link) = (former_ranges(state_dir), names::host_link(cluster_name));
-        let (pods, services) = ranges::choose(asked, former, &link, &routes)?;
-        remember(&state_dir.join(RANGES), &[pods, services])?;
-        Ok((pods, services))
+        let link = names::host_link(cluster_name);
+        let (pods, services) = former_ranges(state_dir).unzip();
+        let former = Former { pods, services, load_balancers: remembered_range(state_dir) };
+        let found = ranges::choose(asked, former, &link, &routes)?;
+        remember(&state_dir.join(RANGES), &[found.pods, found.services])?;
+        Ok(found)
     }
 
     /// Refuses a name that another cluster, with its state elsewhere, has on this host.
@@ -177,12 +179,12 @@ impl Host {
         self.nft.transaction(batch.into_messages()).map_err(refused(&format!("make table {table}")))
     }
 
-    /// Removes all that the functions above made; goes on after a failure and tells the first.
+    /// Removes all that the functions above made but for what [`Host::close_ranges`] did; goes on
+    /// after a failure and tells the first.
     pub fn clear(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
         let way_out = self.close_way_out(config);
         let link = self.unlink(&names::host_link(&config.cluster_name));
-        let ranges = self.open_ranges(config);
-        way_out.and(link).and(ranges).and(self.restore_forwarding(config))
+        way_out.and(link).and(self.restore_forwarding(config))
     }
 
     fn close_way_out(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
@@ -200,8 +202,10 @@ impl Host {
         outcome.or_else(unless(libc::ENODEV)).map_err(refused("delete the cluster's link"))
     }
 
-    fn open_ranges(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
-        let ranges = [Some(config.pod_cidr), Some(config.service_cidr), remembered_range(config)];
+    /// Gives the cluster's ranges back to the host.
+    pub fn open_ranges(&mut self, config: &NetworkConfig) -> Result<(), NetworkError> {
+        let ranges =
+            [Some(config.pod_cidr), Some(config.service_cidr), remembered_range(&config.state_dir)];
         for range in ranges.into_iter().flatten() {
             self.remove_route(&Route::unreachable(range, FALLBACK_METRIC))?;
         }
@@ -252,13 +256,41 @@ pub fn former_ranges(state_dir: &Path) -> Option<(Ipv4Net, Ipv4Net)> {
     Some((*ranges.first()?, *ranges.get(1)?))
 }
 
-fn range_file(config: &NetworkConfig) -> PathBuf {
-    config.state_dir.join("lb-range")
+fn range_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("lb-range")
 }
 
 /// The load balancer range of the last time.
-fn remembered_range(config: &NetworkConfig) -> Option<Ipv4Net> {
-    remembered(&range_file(config))?.first().copied()
+fn remembered_range(state_dir: &Path) -> Option<Ipv4Net> {
+    remembered(&range_file(state_dir))?.first().copied()
+}
+
+/// All ranges of the last start.
+pub fn last_ranges(state_dir: &Path) -> Vec<Ipv4Net> {
+    let ranges = former_ranges(state_dir).into_iter().flat_map(|(pods, services)| [pods, services]);
+    ranges.chain(remembered_range(state_dir)).collect()
+}
+
+/// The addresses that the calling thread's namespace answers on, from the kernel's routing table.
+pub fn own_addresses() -> Vec<Ipv4Addr> {
+    let table = fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap_or_default();
+    local_addresses(&table)
+}
+
+/// Lines `|-- ADDRESS`, each followed by what it is.
+fn local_addresses(table: &str) -> Vec<Ipv4Addr> {
+    let (mut found, mut last) = (Vec::new(), None::<Ipv4Addr>);
+    for line in table.lines() {
+        let line = line.trim();
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse().ok();
+        } else if line.ends_with("host LOCAL") {
+            found.extend(last.take());
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Ranges, a line each; a file that cannot be read or parsed counts as none.
@@ -273,4 +305,19 @@ fn remember(file: &Path, ranges: &[Ipv4Net]) -> Result<(), NetworkError> {
         fs::write(file, text)
     };
     write().map_err(|source| NetworkError::State { path: file.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_addresses_are_those_that_the_kernel_delivers_here() {
+        let table = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n\
+            Local:\n     |-- 192.0.2.5\n        /32 host LOCAL\n     |-- 192.0.2.255\n\
+            \x20       /32 link BROADCAST\n     |-- 127.0.0.1\n        /32 host LOCAL\n\
+            \x20    |-- 192.0.2.5\n        /32 host LOCAL\n";
+        let expected = [[127, 0, 0, 1], [192, 0, 2, 5]].map(Ipv4Addr::from);
+        assert_eq!(local_addresses(table), expected);
+    }
 }

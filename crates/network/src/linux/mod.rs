@@ -19,7 +19,7 @@ mod route;
 mod ruleset;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,9 @@ use self::host::Host;
 use self::namespace::Namespace;
 use self::netlink::Refused;
 use self::node::Node;
-use crate::{AskedRanges, ClusterLink, Kernel, NetworkConfig, NetworkError, PodLink, ServiceMap};
+use crate::{
+    AskedRanges, ClusterLink, Kernel, NetworkConfig, NetworkError, PodLink, Ranges, ServiceMap,
+};
 
 /// The network of this machine.
 #[derive(Debug)]
@@ -52,8 +54,8 @@ impl LinuxKernel {
         Ok(Self { config, host: Mutex::new(Host::here()?), node: Mutex::new(None) })
     }
 
-    /// The ranges of pods and of Services for the cluster whose network state is in `state_dir`:
-    /// those of its first start, as asked for then or else the first that were free.
+    /// The ranges for the cluster whose network state is in `state_dir`: those of its first start, as
+    /// asked for then or else the first that were free.
     ///
     /// # Errors
     /// When they are taken on this host, too small, or not those of the first start.
@@ -61,7 +63,7 @@ impl LinuxKernel {
         cluster_name: &str,
         state_dir: &Path,
         asked: AskedRanges,
-    ) -> Result<(Ipv4Net, Ipv4Net), NetworkError> {
+    ) -> Result<Ranges, NetworkError> {
         Host::here()?.choose_ranges(cluster_name, state_dir, asked)
     }
 
@@ -94,6 +96,26 @@ impl LinuxKernel {
     #[must_use]
     pub fn former_ranges(state_dir: &Path) -> Option<(Ipv4Net, Ipv4Net)> {
         host::former_ranges(state_dir)
+    }
+
+    /// All ranges of the cluster's last start: what stays unreachable after [`Kernel::down`].
+    #[must_use]
+    pub fn kept_ranges(state_dir: &Path) -> Vec<Ipv4Net> {
+        host::last_ranges(state_dir)
+    }
+
+    /// The host's own addresses, which no Service may have.
+    #[must_use]
+    pub fn own_addresses() -> Vec<Ipv4Addr> {
+        host::own_addresses()
+    }
+
+    /// Gives the cluster's ranges back to the host: it is not coming up again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn release(&self) -> Result<(), NetworkError> {
+        lock(&self.host).open_ranges(&self.config)
     }
 
     /// The file that holds the node's namespace.
@@ -146,7 +168,7 @@ impl Kernel for LinuxKernel {
         let built = Namespace::create(&path).and_then(|made| self.build(&mut host, made, lb_range));
         built.inspect_err(|_| {
             // Nothing ran in it yet, so nothing is lost with it.
-            if let Err(error) = self.clear(&mut host) {
+            if let Err(error) = self.clear(&mut host).and(host.open_ranges(&self.config)) {
                 tracing::warn!(%error, "a half-made network stays");
             }
         })

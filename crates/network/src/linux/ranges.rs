@@ -5,10 +5,14 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::route::{Route, RouteKind};
-use crate::{AskedRanges, NetworkConfig, NetworkError};
+use crate::{AskedRanges, NetworkConfig, NetworkError, Ranges};
 
 /// Metric of the routes that catch cluster traffic while there is no link: the last to be taken.
 pub const FALLBACK_METRIC: u32 = u32::MAX - 1;
+
+/// What private networks are made of (RFC 1918): where ranges are looked for when the customary ones
+/// are taken.
+const PRIVATE: [Ipv4Net; 3] = [net_of(10, 0, 8), net_of(172, 16, 12), net_of(192, 168, 16)];
 
 /// Where load balancer addresses come from unless told: the first that is free. The first few lie
 /// right behind the service range.
@@ -44,6 +48,25 @@ const fn net(a: u8, b: u8, c: u8, length: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), length)
 }
 
+const fn net_of(a: u8, b: u8, length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), length)
+}
+
+/// All private ranges of these sizes, the larger first. From the end of each network: their beginnings
+/// are what offices and homes use.
+fn private(sizes: &'static [u8]) -> impl Iterator<Item = Ipv4Net> {
+    let of_size = |size: &u8| {
+        let size = *size;
+        PRIVATE.iter().filter(move |whole| whole.prefix_len() <= size).flat_map(move |whole| {
+            let (base, count) = (whole.network().to_bits(), 1_u32 << (size - whole.prefix_len()));
+            (0..count).rev().map(move |number| {
+                Ipv4Net::new_assert(Ipv4Addr::from_bits(base + (number << (32 - size))), size)
+            })
+        })
+    };
+    sizes.iter().flat_map(of_size)
+}
+
 /// A route of the host with the name of its interface.
 #[derive(Debug, Clone)]
 pub struct HostRoute {
@@ -67,9 +90,12 @@ impl HostRoute {
             && (destination.contains(&range.network()) || range.contains(&destination.network()))
     }
 
-    fn is_ours(&self, link: &str) -> bool {
-        self.interface.as_deref() == Some(link)
-            || (self.route.kind == RouteKind::Unreachable && self.route.metric == FALLBACK_METRIC)
+    /// Through our link, or what keeps one of our ranges while we are down.
+    fn is_ours(&self, link: &str, ranges: &[Ipv4Net]) -> bool {
+        let keeps = self.route.kind == RouteKind::Unreachable
+            && self.route.metric == FALLBACK_METRIC
+            && ranges.contains(&self.route.destination);
+        keeps || self.interface.as_deref() == Some(link)
     }
 }
 
@@ -78,15 +104,28 @@ struct Use {
     what: &'static str,
     flag: &'static str,
     candidates: &'static [Ipv4Net],
+    /// Of what is looked for when none of the candidates is free.
+    sizes: &'static [u8],
     /// Longer prefixes leave no room for what the cluster itself needs.
     longest: u8,
 }
 
-const FOR_PODS: Use = Use { what: "pod", flag: "--pod-cidr", candidates: &PODS, longest: 26 };
-const FOR_SERVICES: Use =
-    Use { what: "service", flag: "--service-cidr", candidates: &SERVICES, longest: 27 };
-const FOR_LOAD_BALANCERS: Use =
-    Use { what: "load balancer", flag: "--lb-range", candidates: &LOAD_BALANCERS, longest: 32 };
+const FOR_PODS: Use =
+    Use { what: "pod", flag: "--pod-cidr", candidates: &PODS, sizes: &[16, 20, 23], longest: 26 };
+const FOR_SERVICES: Use = Use {
+    what: "service",
+    flag: "--service-cidr",
+    candidates: &SERVICES,
+    sizes: &[16, 20, 24],
+    longest: 27,
+};
+const FOR_LOAD_BALANCERS: Use = Use {
+    what: "load balancer",
+    flag: "--lb-range",
+    candidates: &LOAD_BALANCERS,
+    sizes: &[24, 28],
+    longest: 32,
+};
 
 /// What the ranges must not overlap.
 struct Taken<'a> {
@@ -95,8 +134,10 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn new(link: &str, routes: &'a [HostRoute]) -> Self {
-        Self { routes: routes.iter().filter(|route| !route.is_ours(link)).collect(), ours: vec![] }
+    /// `kept`: ranges that the cluster has had.
+    fn new(link: &str, kept: &[Ipv4Net], routes: &'a [HostRoute]) -> Self {
+        let others = routes.iter().filter(|route| !route.is_ours(link, kept));
+        Self { routes: others.collect(), ours: vec![] }
     }
 
     /// What is in the way of `range`.
@@ -121,44 +162,81 @@ impl<'a> Taken<'a> {
         Ok(range)
     }
 
-    fn take_first(&mut self, used_for: &Use) -> Result<Ipv4Net, NetworkError> {
-        let free = used_for.candidates.iter().find(|range| self.by(**range).is_none());
-        let free = free.copied().ok_or_else(|| NetworkError::NoRange {
-            what: used_for.what,
-            tried: used_for
-                .candidates
-                .iter()
-                .map(Ipv4Net::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-            flag: used_for.flag,
-        })?;
-        self.take(used_for, free)
+    fn take_first(&mut self, used_for: &Use) -> Option<Ipv4Net> {
+        let customary = used_for.candidates.iter().copied();
+        let free =
+            customary.chain(private(used_for.sizes)).find(|range| self.by(*range).is_none())?;
+        self.ours.push(free);
+        Some(free)
     }
 }
 
-/// The ranges of pods and of Services: those of the cluster's first start, when they were asked for
-/// or else the first that were free. `link` is the cluster's own interface.
+/// The ranges that this cluster has had, each if it had one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Former {
+    pub pods: Option<Ipv4Net>,
+    pub services: Option<Ipv4Net>,
+    pub load_balancers: Option<Ipv4Net>,
+}
+
+/// The cluster's ranges: those that are asked for, or that it has had, or the first that are free.
+/// Pods and Services keep theirs for ever; load balancers move when theirs has been taken meanwhile.
+/// `link` is the cluster's own interface.
 pub fn choose(
     asked: AskedRanges,
-    former: Option<(Ipv4Net, Ipv4Net)>,
+    former: Former,
     link: &str,
     routes: &[HostRoute],
-) -> Result<(Ipv4Net, Ipv4Net), NetworkError> {
-    let mut taken = Taken::new(link, routes);
-    let mut one = |used_for: &Use, asked: Option<Ipv4Net>, former: Option<Ipv4Net>| match (
-        asked.map(|range| range.trunc()),
-        former,
-    ) {
+) -> Result<Ranges, NetworkError> {
+    let kept: Vec<Ipv4Net> =
+        [former.pods, former.services, former.load_balancers].into_iter().flatten().collect();
+    let mut taken = Taken::new(link, &kept, routes);
+    let pods = fixed(&FOR_PODS, asked.pods, former.pods)?;
+    let services = fixed(&FOR_SERVICES, asked.services, former.services)?;
+    // What is wanted goes before what is looked for.
+    let pods = pods.map(|range| taken.take(&FOR_PODS, range)).transpose()?;
+    let services = services.map(|range| taken.take(&FOR_SERVICES, range)).transpose()?;
+    let wanted = asked.load_balancers;
+    let balancers = wanted.map(|range| taken.take(&FOR_LOAD_BALANCERS, range)).transpose()?;
+    let pods = pods.or_else(|| taken.take_first(&FOR_PODS));
+    let services = services.or_else(|| taken.take_first(&FOR_SERVICES));
+    let free_again = former.load_balancers.filter(|range| taken.by(*range).is_none());
+    let balancers = balancers.or(free_again).or_else(|| taken.take_first(&FOR_LOAD_BALANCERS));
+    match (pods, services, balancers) {
+        (Some(pods), Some(services), Some(load_balancers)) => {
+            Ok(Ranges { pods, services, load_balancers })
+        }
+        missing => Err(none_free(missing)),
+    }
+}
+
+/// One sentence for all that is missing.
+fn none_free(found: (Option<Ipv4Net>, Option<Ipv4Net>, Option<Ipv4Net>)) -> NetworkError {
+    let all = [
+        (found.0, "pods", FOR_PODS.flag),
+        (found.1, "Services", FOR_SERVICES.flag),
+        (found.2, "load balancers", FOR_LOAD_BALANCERS.flag),
+    ];
+    let missing: Vec<_> = all.into_iter().filter(|(found, ..)| found.is_none()).collect();
+    let join = |words: Vec<&str>| words.join(" and ");
+    NetworkError::NoRange {
+        what: join(missing.iter().map(|(_, what, _)| *what).collect()),
+        flags: join(missing.iter().map(|(.., flag)| *flag).collect()),
+    }
+}
+
+/// The range that is asked for, which must be the one of the first start.
+fn fixed(
+    used_for: &Use,
+    asked: Option<Ipv4Net>,
+    former: Option<Ipv4Net>,
+) -> Result<Option<Ipv4Net>, NetworkError> {
+    match (asked.map(|range| range.trunc()), former) {
         (Some(range), Some(former)) if range != former => {
             Err(NetworkError::RangeFixed { what: used_for.what, former, range })
         }
-        (Some(range), _) | (None, Some(range)) => taken.take(used_for, range),
-        (None, None) => taken.take_first(used_for),
-    };
-    let pods = one(&FOR_PODS, asked.pods, former.map(|former| former.0))?;
-    let services = one(&FOR_SERVICES, asked.services, former.map(|former| former.1))?;
-    Ok((pods, services))
+        (asked, former) => Ok(asked.or(former)),
+    }
 }
 
 /// Checks the ranges of `config` against the host's routes and answers with the load balancer
@@ -170,13 +248,11 @@ pub fn check(
     link: &str,
     routes: &[HostRoute],
 ) -> Result<Ipv4Net, NetworkError> {
-    let mut taken = Taken::new(link, routes);
-    taken.take(&FOR_PODS, config.pod_cidr)?;
-    taken.take(&FOR_SERVICES, config.service_cidr)?;
-    match (config.lb_range, former.filter(|range| taken.by(*range).is_none())) {
-        (Some(range), _) | (None, Some(range)) => taken.take(&FOR_LOAD_BALANCERS, range),
-        (None, None) => taken.take_first(&FOR_LOAD_BALANCERS),
-    }
+    let (pods, services) = (Some(config.pod_cidr), Some(config.service_cidr));
+    let asked = AskedRanges { pods, services, load_balancers: config.lb_range };
+    let (pods, services) = (asked.pods, asked.services);
+    let former = Former { pods, services, load_balancers: former };
+    Ok(choose(asked, former, link, routes)?.load_balancers)
 }
 
 #[cfg(test)]
@@ -229,7 +305,7 @@ mod tests {
         assert_eq!(check_with(&[route("10.112.0.0/16", "wg0")]), Ok("172.29.255.0/24".to_owned()));
         let taken: Vec<HostRoute> =
             LOAD_BALANCERS.iter().map(|range| route(&range.to_string(), "wg0")).collect();
-        assert!(check_with(&taken).unwrap_err().contains("--lb-range"));
+        assert_eq!(check_with(&taken), Ok("10.255.255.0/24".to_owned()));
     }
 
     #[test]
@@ -245,10 +321,11 @@ mod tests {
         routes: &[HostRoute],
     ) -> Result<(String, String), String> {
         let range = |text: &str| text.parse::<Ipv4Net>().unwrap();
-        let asked = AskedRanges { pods: pods.map(range), services: None };
-        let former = former.map(|(pods, services)| (range(pods), range(services)));
+        let asked = AskedRanges { pods: pods.map(range), ..AskedRanges::default() };
+        let (pods, services) = former.map(|(a, b)| (range(a), range(b))).unzip();
+        let former = Former { pods, services, load_balancers: None };
         choose(asked, former, "cor-test", routes)
-            .map(|(pods, services)| (pods.to_string(), services.to_string()))
+            .map(|found| (found.pods.to_string(), found.services.to_string()))
             .map_err(|error| error.to_string())
     }
 
@@ -264,6 +341,42 @@ mod tests {
         assert_eq!(choose_with(None, former, &[]), second, "also when the other is gone");
         let error = choose_with(Some("10.1.0.0/16"), former, &[]).unwrap_err();
         assert!(error.contains("10.245.0.0/16") && error.contains("coracle delete"), "{error}");
+    }
+
+    #[test]
+    fn any_number_of_clusters_finds_room() {
+        let mut routes = vec![route("192.168.1.0/24", "eth0"), route("172.17.0.0/16", "docker0")];
+        for number in 0..100 {
+            let name = format!("cor-{number}");
+            let found = choose(AskedRanges::default(), Former::default(), "cor-new", &routes)
+                .unwrap_or_else(|error| panic!("cluster {number}: {error}"));
+            for range in [found.pods, found.services, found.load_balancers] {
+                let known =
+                    PRIVATE.iter().chain(&LOAD_BALANCERS).any(|whole| whole.contains(&range));
+                assert!(known, "{range}");
+                routes.push(route(&range.to_string(), &name));
+            }
+        }
+    }
+
+    #[test]
+    fn one_sentence_names_all_that_is_missing() {
+        let all: Vec<HostRoute> =
+            PRIVATE.iter().map(|range| route(&range.to_string(), "tun0")).collect();
+        let error = choose(AskedRanges::default(), Former::default(), "cor-test", &all);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("pods and Services") && error.contains("--pod-cidr"), "{error}");
+        assert!(error.contains("--service-cidr") && !error.contains("--lb-range"), "{error}");
+    }
+
+    #[test]
+    fn the_ranges_of_a_cluster_that_is_down_stay_its_own() {
+        let kept = Route::unreachable("10.244.0.0/16".parse().unwrap(), FALLBACK_METRIC);
+        let routes = [HostRoute { route: kept, interface: None }];
+        let other = choose_with(None, None, &routes).unwrap();
+        assert_eq!(other.0, "10.245.0.0/16");
+        let own = choose_with(None, Some(("10.244.0.0/16", "10.96.0.0/12")), &routes).unwrap();
+        assert_eq!(own.0, "10.244.0.0/16");
     }
 
     #[test]

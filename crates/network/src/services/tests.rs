@@ -75,6 +75,44 @@ fn a_load_balancer_has_three_kinds_of_address() {
 }
 
 #[test]
+fn no_service_takes_anothers_address() {
+    let slice = web_slice(json!([endpoint("10.244.0.2", true)]));
+    let mut config = config();
+    config.external_ips = true;
+    config.lb_range = Some("10.112.0.0/24".parse().unwrap());
+    config.host_addresses = vec![[192, 0, 2, 5].into()];
+    let mut thief = service(
+        "a-thief",
+        web_spec(json!({"type": "LoadBalancer",
+        "clusterIP": "10.96.6.6",
+        "externalIPs": ["10.96.7.7", "10.96.0.10", "10.244.0.9", "10.112.0.1", "192.0.2.5",
+            "127.0.0.1", "169.254.169.254", "203.0.113.9"]})),
+    );
+    let ingress = json!([{"ip": "10.112.0.1"}, {"ip": "10.96.7.7"}, {"ip": "192.0.2.5"},
+        {"ip": "203.0.113.8"}]);
+    thief.status = serde_json::from_value(json!({"loadBalancer": {"ingress": ingress}})).unwrap();
+    let mut web = service("web", web_spec(json!({"type": "LoadBalancer"})));
+    web.status =
+        serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "10.112.0.1"}]}}))
+            .unwrap();
+    let born = |text: &str| serde_json::from_value(json!(text)).unwrap();
+    web.metadata.creation_timestamp = born("2026-01-01T00:00:00Z");
+    thief.metadata.creation_timestamp = born("2026-01-02T00:00:00Z");
+    let map = service_map([&thief, &web], [&slice], &config);
+    let mut of_thief: Vec<String> = map
+        .targets
+        .iter()
+        .filter(|(frontend, target)| target.backends.is_empty() && frontend.port == 80)
+        .map(|(frontend, _)| frontend.ip.to_string())
+        .collect();
+    of_thief.sort();
+    assert_eq!(of_thief, ["10.96.6.6", "203.0.113.8", "203.0.113.9"]);
+    config.external_ips = false;
+    let map = service_map([&thief, &web], [&slice], &config);
+    assert!(map.targets.keys().all(|frontend| frontend.ip != Ipv4Addr::new(203, 0, 113, 9)));
+}
+
+#[test]
 fn headless_and_external_name_have_no_address() {
     let slice = web_slice(json!([endpoint("10.244.0.2", true)]));
     let headless = service("web", web_spec(json!({"clusterIP": "None"})));

@@ -64,6 +64,13 @@ impl World {
         Self { dir, outside }
     }
 
+    /// Ends the cluster for good, knowing its name alone.
+    pub fn take_down(&self, name: &str) {
+        let kernel = LinuxKernel::new(self.config(name)).unwrap();
+        kernel.down().unwrap();
+        kernel.release().unwrap();
+    }
+
     pub fn config(&self, name: &str) -> NetworkConfig {
         NetworkConfig::new(name, "node-1", self.dir.path().join(name))
     }

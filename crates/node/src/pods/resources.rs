@@ -2,7 +2,7 @@
 
 use coracle_api::Quantity;
 use coracle_runtime::Resources;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
 /// Microseconds of a scheduling period.
 const PERIOD_MICROS: i64 = 100_000;
@@ -21,22 +21,35 @@ pub(crate) enum Qos {
 }
 
 fn amount(container: &Container, limits: bool, name: &str) -> Option<Quantity> {
-    let resources = container.resources.as_ref()?;
+    wanted(container.resources.as_ref()?, limits, name)
+}
+
+/// A limit, or a request, which is the limit when only that is told.
+fn wanted(resources: &ResourceRequirements, limits: bool, name: &str) -> Option<Quantity> {
     let map = if limits { &resources.limits } else { &resources.requests };
     let own = map.as_ref().and_then(|map| map.get(name));
     let text = own.or_else(|| resources.limits.as_ref()?.get(name).filter(|_| !limits))?;
     Quantity::parse(&text.0).ok().filter(|amount| amount.signum() > 0)
 }
 
-/// The pod's class by its containers' CPU and memory.
+/// What the pod as a whole is told to have, if it is told.
+fn of_pod(pod: &Pod) -> Option<&ResourceRequirements> {
+    pod.spec.as_ref()?.resources.as_ref().filter(|it| it.limits.is_some() || it.requests.is_some())
+}
+
+/// The pod's class by its own CPU and memory, or else its containers'.
 pub(crate) fn qos(pod: &Pod) -> Qos {
     let containers = super::containers(pod);
-    let names = ["cpu", "memory"];
+    let each = containers.iter().filter_map(|container| container.resources.as_ref());
+    let named: Vec<_> = match of_pod(pod) {
+        Some(own) => vec![own],
+        None => each.collect(),
+    };
     let mut any = false;
-    let mut all_limited = true;
-    for container in &containers {
-        for name in names {
-            let (request, limit) = (amount(container, false, name), amount(container, true, name));
+    let mut all_limited = of_pod(pod).is_some() || named.len() == containers.len();
+    for resources in named {
+        for name in ["cpu", "memory"] {
+            let (request, limit) = (wanted(resources, false, name), wanted(resources, true, name));
             any |= request.is_some() || limit.is_some();
             all_limited &= limit.is_some() && request == limit;
         }
@@ -50,10 +63,14 @@ pub(crate) fn qos(pod: &Pod) -> Qos {
 
 /// What the container's cgroup is set to.
 pub(crate) fn container_resources(container: &Container) -> Resources {
-    let cpu_limit = amount(container, true, "cpu").map(Quantity::milli_value);
-    let cpu_request = amount(container, false, "cpu").map_or(0, Quantity::milli_value);
+    group(container.resources.as_ref().unwrap_or(&ResourceRequirements::default()))
+}
+
+fn group(resources: &ResourceRequirements) -> Resources {
+    let cpu_limit = wanted(resources, true, "cpu").map(Quantity::milli_value);
+    let cpu_request = wanted(resources, false, "cpu").map_or(0, Quantity::milli_value);
     let shares = (cpu_request.saturating_mul(SHARES.0) / 1000).max(SHARES.1);
-    let memory = amount(container, true, "memory").map(Quantity::value);
+    let memory = wanted(resources, true, "memory").map(Quantity::value);
     Resources {
         memory_limit: memory.and_then(|bytes| u64::try_from(bytes).ok()),
         cpu_quota: cpu_limit.map(|milli| (milli.saturating_mul(PERIOD_MICROS) / 1000).max(1000)),
@@ -63,7 +80,8 @@ pub(crate) fn container_resources(container: &Container) -> Resources {
     }
 }
 
-/// Limits of the whole pod: the sum of its containers', when each has one.
+/// Limits of the whole pod: its own, and where it has none the sum of its containers', when each has
+/// one.
 pub(crate) fn pod_resources(pod: &Pod) -> Resources {
     let app = pod.spec.iter().flat_map(|spec| &spec.containers).collect::<Vec<_>>();
     let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
@@ -75,13 +93,28 @@ pub(crate) fn pod_resources(pod: &Pod) -> Resources {
         Some(app.max(init.into_iter().max().unwrap_or(0))).filter(|total| *total > 0)
     };
     let quota = total(|it| it.cpu_quota.and_then(|quota| u64::try_from(quota).ok()));
+    let quota = quota.and_then(|quota| i64::try_from(quota).ok());
+    let own = of_pod(pod);
+    let set = own.map(group).unwrap_or_default();
+    let cpu_quota = set.cpu_quota.or(quota);
+    let says_cpu = own.is_some_and(|own| wanted(own, false, "cpu").is_some());
     Resources {
-        memory_limit: total(|it| it.memory_limit),
-        cpu_quota: quota.and_then(|quota| i64::try_from(quota).ok()),
-        cpu_period: quota.and_then(|_| u64::try_from(PERIOD_MICROS).ok()),
-        cpu_shares: total(|it| it.cpu_shares),
+        memory_limit: set.memory_limit.or_else(|| total(|it| it.memory_limit)),
+        cpu_quota,
+        cpu_period: cpu_quota.and_then(|_| u64::try_from(PERIOD_MICROS).ok()),
+        cpu_shares: set.cpu_shares.filter(|_| says_cpu).or_else(|| total(|it| it.cpu_shares)),
         pids_limit: Some(PIDS_MAX),
     }
+}
+
+/// The container's own, and its part of what the pod asks for beyond its containers.
+fn memory_request(pod: &Pod, container: &Container) -> i64 {
+    let of = |it: &Container| amount(it, false, "memory").map_or(0, Quantity::value);
+    let containers = pod.spec.as_ref().map_or(&[][..], |spec| &spec.containers);
+    let sum = containers.iter().fold(0_i64, |sum, it| sum.saturating_add(of(it)));
+    let whole = of_pod(pod).and_then(|own| wanted(own, false, "memory")).map_or(0, Quantity::value);
+    let count = i64::try_from(containers.len()).unwrap_or(i64::MAX).max(1);
+    of(container).saturating_add(whole.saturating_sub(sum).max(0) / count)
 }
 
 /// How willingly the kernel kills the container, by class and by its share of the memory.
@@ -90,7 +123,7 @@ pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, memory_of_node: i6
         Qos::Guaranteed => -997,
         Qos::BestEffort => 1000,
         Qos::Burstable => {
-            let request = amount(container, false, "memory").map_or(0, Quantity::value);
+            let request = memory_request(pod, container);
             let share = request.saturating_mul(1000) / memory_of_node.max(1);
             i32::try_from((1000 - share).clamp(3, 999)).unwrap_or(999)
         }

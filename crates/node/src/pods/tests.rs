@@ -201,6 +201,27 @@ fn classes_and_scores() {
     );
 }
 
+#[test]
+fn what_a_pod_as_a_whole_is_told_goes_before_its_containers() {
+    let container = |resources: Value| json!({"name": "c", "resources": resources});
+    let told = |own: Value, containers: Value| {
+        let pod = pod(json!({"resources": own, "containers": containers}));
+        (super::resources::pod_resources(&pod), qos(&pod))
+    };
+    let own = json!({"limits": {"cpu": "500m", "memory": "64Mi"}});
+    let (found, class) = told(own, json!([container(json!({})), container(json!({}))]));
+    assert_eq!((found.memory_limit, found.cpu_quota), (Some(64 << 20), Some(50_000)));
+    assert_eq!((found.cpu_shares, class), (Some(512), Qos::Guaranteed));
+    // What it is not told is its containers'.
+    let own = json!({"limits": {"memory": "64Mi"}});
+    let small = json!({"limits": {"cpu": "200m", "memory": "16Mi"}});
+    let (found, class) = told(own, json!([container(small.clone()), container(small)]));
+    assert_eq!((found.memory_limit, found.cpu_quota), (Some(64 << 20), Some(40_000)));
+    assert_eq!((found.cpu_shares, class), (Some(408), Qos::Burstable));
+    let (found, class) = told(json!({}), json!([container(json!({}))]));
+    assert_eq!((found.memory_limit, found.cpu_quota, class), (None, None, Qos::BestEffort));
+}
+
 fn user_of(
     pod_security: Value,
     security: Value,

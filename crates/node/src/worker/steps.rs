@@ -12,11 +12,11 @@ use super::{Message, Worker};
 use crate::planner::{Note, ProbeKind, Step};
 use crate::pods::container::{kept, sandbox_spec};
 use crate::pods::{files, is_on_host, runtime_class};
-use crate::probe;
 use crate::stop::stop_signal;
 use crate::tasks::blocking;
 use crate::volumes::mounter::{MountError, MountedVolumes, Mounter, unmount_all};
 use crate::volumes::{VolumeError, failed};
+use crate::{dial, probe};
 
 /// Names of the pod's files, and where containers find them.
 pub(super) const POD_FILES: [(&str, &str); 3] =
@@ -213,6 +213,7 @@ impl Worker {
             container_id: instance.id.clone(),
             pod_ip: self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip),
             container,
+            dial: dial::from_node(&self.context.kernel),
         };
         let (runtime, outbox) = (self.context.runtime.clone(), self.outbox.clone());
         let (container, id) = (name.to_owned(), instance.id.clone());

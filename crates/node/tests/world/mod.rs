@@ -114,6 +114,7 @@ impl World {
             state_dir: dir.path().join("run"),
             shim_exe: Some(shim_program()),
             cgroup_parent: format!("/coracle-node-test-{number}"),
+            limits: coracle_runtime::Resources::default(),
         });
         let store = Store::open_on(InMemoryBackend::new()).unwrap();
         let clock = Arc::new(Clock::default());

@@ -23,7 +23,7 @@ use crate::cgroup::Cgroup;
 use crate::protocol::{Reply, Request};
 use crate::{
     AttachSpec, Config, Container, ContainerSpec, Containers, EventReceiver, EventSender, ExecSpec,
-    RuntimeError, RuntimeEvent, Sandbox, SandboxSpec, Session,
+    Resources, RuntimeError, RuntimeEvent, Sandbox, SandboxSpec, Session,
 };
 use client::Client;
 use program::Program;
@@ -59,6 +59,11 @@ impl Shims {
         let found = found.and_then(|dir| tidy_mountpoints(&dir).map(|()| dir));
         let path = config.state_dir;
         let state_dir = found.map_err(|source| RuntimeError::State { path, source })?;
+        if config.limits != Resources::default() {
+            let parent = &config.cgroup_parent;
+            let made = Cgroup::at(parent).and_then(|cgroup| cgroup.create(&config.limits));
+            made.map_err(|source| RuntimeError::Limit { cgroup: parent.clone(), source })?;
+        }
         let program = Program::of(config.shim_exe.clone());
         Ok(Self { config: Config { state_dir, ..config }, program, shared: Arc::default() })
     }

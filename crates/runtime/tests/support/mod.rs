@@ -69,6 +69,7 @@ impl World {
             state_dir: dir.path().join("pods"),
             shim_exe: Some(shim_program()),
             cgroup_parent: format!("/coracle-test-{}-{number}", std::process::id()),
+            limits: coracle_runtime::Resources::default(),
         };
         let shims = Shims::new(config.clone()).unwrap();
         Self { dir, config, shims }

@@ -14,6 +14,7 @@ mod runtime_classes;
 mod service_accounts;
 mod services;
 mod storage;
+mod unmet;
 
 use coracle_api::{Key, Object, Status};
 use coracle_store::{Expect, Snapshot, Write};
@@ -102,6 +103,7 @@ const MUTATING: &[Mutate] = &[
     runtime_classes::apply,
     defaults::ingress_class,
     services::allocate,
+    services::warn_of_addresses,
     certificates::settle,
 ];
 
@@ -112,6 +114,8 @@ const VALIDATING: &[Validate] = &[
     defaults::one_default_priority,
     defaults::keep_system_priorities,
     storage::may_grow,
+    unmet::refuse_resize,
+    unmet::warn,
     pod_security::check,
     rights::escalate_nothing,
     certificates::may_grant,

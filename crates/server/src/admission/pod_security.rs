@@ -1,128 +1,220 @@
 //! PodSecurity: what pods of a namespace may ask for, by the namespace's labels
 //! (`pod-security.kubernetes.io/enforce`, `warn`). Checks and texts are upstream's.
 
-use coracle_api::{Status, sysctls::SAFE as SAFE_SYSCTLS};
+mod checks;
+
+use std::collections::BTreeMap;
+
+use coracle_api::resources::{NAMESPACES, PODS};
+use coracle_api::{FieldError, Object, Status};
 use serde_json::Value;
 
 use crate::admission::{Attributes, Operation};
 use crate::verbs::text;
+pub(super) use checks::Pod;
+use checks::violations;
 
-/// Capabilities that a baseline pod may add: those a container runtime gives by default.
-const BASELINE_CAPABILITIES: &[&str] = &[
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
-const RESTRICTED_VOLUMES: &[&str] = &[
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "image",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-];
+const PREFIX: &str = "pod-security.kubernetes.io/";
+
+/// As many pods of a namespace as are looked at when it becomes stricter.
+const PODS_MAX: usize = 3000;
 
 /// A level, with the checks that it has.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Privileged,
     Baseline,
     Restricted,
 }
 
-/// Refuses a new pod that its namespace does not allow, and warns of pods and templates.
+/// A level and the version of its checks, as messages show them. The checks are those of the latest
+/// whatever the version: an older one has none that the latest lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Standard {
+    level: Level,
+    version: String,
+}
+
+/// What a namespace's labels say.
+struct Policy {
+    enforce: Standard,
+    warn: Standard,
+    errors: Vec<FieldError>,
+}
+
+impl std::fmt::Display for Standard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let level = match self.level {
+            Level::Privileged => "privileged",
+            Level::Baseline => "baseline",
+            Level::Restricted => "restricted",
+        };
+        write!(f, "{level}:{}", self.version)
+    }
+}
+
+impl Policy {
+    /// A level that cannot be read is the strictest to pods and none to warnings.
+    fn of<'a>(label: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let mut errors = Vec::new();
+        let mut standard = |mode: &str, unreadable: Level| {
+            let mut refuse = |name: &str, value: &str, why: &str| {
+                let field = format!("metadata.labels[{PREFIX}{name}]");
+                errors.push(FieldError::invalid(field, &Value::from(value), why));
+            };
+            let (said, of_version) = (label(mode), format!("{mode}-version"));
+            let level = said.map_or(Level::Privileged, |text| {
+                level(text).unwrap_or_else(|| {
+                    refuse(mode, text, "must be one of privileged, baseline, restricted");
+                    unreadable
+                })
+            });
+            let version = label(&of_version).unwrap_or("latest");
+            let is_version = is_version(version);
+            if !is_version {
+                refuse(&of_version, version, "must be \"latest\" or \"v1.x\"");
+            }
+            let version = if is_version { version } else { "latest" }.to_owned();
+            (Standard { level, version }, said.is_some_and(|text| self::level(text).is_some()))
+        };
+        let (enforce, is_enforced) = standard("enforce", Level::Restricted);
+        standard("audit", Level::Privileged);
+        let (mut warn, _) = standard("warn", Level::Privileged);
+        if label("warn").is_none() && is_enforced && enforce.level > warn.level {
+            warn.level = enforce.level;
+            if label("warn-version").is_none() {
+                warn.version.clone_from(&enforce.version);
+            }
+        }
+        Self { enforce, warn, errors }
+    }
+
+    fn of_object(namespace: &Value) -> Self {
+        let labels = namespace.pointer("/metadata/labels");
+        Self::of(|name| labels?.get(format!("{PREFIX}{name}"))?.as_str())
+    }
+}
+
+fn level(text: &str) -> Option<Level> {
+    match text {
+        "privileged" => Some(Level::Privileged),
+        "baseline" => Some(Level::Baseline),
+        "restricted" => Some(Level::Restricted),
+        _ => None,
+    }
+}
+
+fn is_version(text: &str) -> bool {
+    let minor = text.strip_prefix("v1.").unwrap_or_default();
+    let is_number = !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit());
+    text == "latest" || (is_number && (minor == "0" || !minor.starts_with('0')))
+}
+
+/// Refuses a new pod that its namespace does not allow, and warns of pods and templates; refuses
+/// labels of a namespace that mean nothing.
 pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
     let request = attributes.request;
-    let written = matches!(attributes.operation, Operation::Create | Operation::Update)
-        && matches!(request.subresource.as_str(), "" | "ephemeralcontainers");
+    let is_write = matches!(attributes.operation, Operation::Create | Operation::Update);
+    if is_write && request.subresource.is_empty() && request.kind.group_resource() == NAMESPACES {
+        return check_namespace(attributes, value);
+    }
+    let written = is_write && matches!(request.subresource.as_str(), "" | "ephemeralcontainers");
     let Some(pod) = pod_of(attributes, value).filter(|_| written) else { return Ok(()) };
-    let Some(namespace) = attributes.snapshot.find("namespaces", "", &request.namespace) else {
+    let Some(namespace) = attributes.snapshot.find(NAMESPACES, "", &request.namespace) else {
         return Ok(());
     };
-    let label = |mode: &str| {
-        let labels = &namespace.metadata().labels;
-        let level = labels.get(&format!("pod-security.kubernetes.io/{mode}"));
-        let version = labels.get(&format!("pod-security.kubernetes.io/{mode}-version"));
-        (level.map_or("", String::as_str), version.map_or("latest", String::as_str))
-    };
-    let is_pod = request.kind.plural == "pods";
-    let (level, version) = label("enforce");
-    let broken = violations(pod, parse(level));
+    let policy = Policy::of_object(namespace.value());
+    let is_pod = request.kind.group_resource() == PODS;
+    let broken = told(&pod, policy.enforce.level);
     if is_pod && !broken.is_empty() {
-        let why = format!("violates PodSecurity \"{level}:{version}\": {broken}");
+        let why = format!("violates PodSecurity \"{}\": {broken}", policy.enforce);
         return Err(attributes.forbidden(text(value, "/metadata/name"), why));
     }
-    let (level, version) = label("warn");
-    let broken = violations(pod, parse(level));
+    let broken = told(&pod, policy.warn.level);
     if !broken.is_empty() {
-        let warning = format!("would violate PodSecurity \"{level}:{version}\": {broken}");
+        let warning = format!("would violate PodSecurity \"{}\": {broken}", policy.warn);
         attributes.warnings.push(warning);
     }
     Ok(())
 }
 
-fn parse(level: &str) -> Level {
-    match level {
-        "baseline" => Level::Baseline,
-        "restricted" => Level::Restricted,
-        _ => Level::Privileged,
+fn check_namespace(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
+    let new = Policy::of_object(value);
+    let name = text(value, "/metadata/name");
+    let old = attributes.old.map(|old| Policy::of_object(old.value()));
+    // What was stored before labels were looked at may stay, and be corrected one by one.
+    if !new.errors.is_empty() && old.as_ref().is_none_or(|old| old.errors != new.errors) {
+        return Err(Status::invalid(&attributes.request.kind, name, &new.errors));
     }
+    if let Some(old) = old
+        && (new.enforce.level > old.enforce.level || new.enforce.version != old.enforce.version)
+        && new.enforce.level > Level::Privileged
+    {
+        let pods = attributes.snapshot.list(PODS, Some(name));
+        let warnings = existing(name, pods.map(AsRef::as_ref), &new.enforce);
+        attributes.warnings.extend(warnings);
+    }
+    Ok(())
 }
 
-/// The spec of the pod, or of the pods that the object makes; unchanged ones are not looked at.
-fn pod_of<'a>(attributes: &Attributes<'_>, value: &'a Value) -> Option<&'a Value> {
-    let pointer = match (&*attributes.request.kind.group, &*attributes.request.kind.plural) {
-        ("", "pods") => "/spec",
-        ("", "replicationcontrollers") => "/spec/template/spec",
-        ("apps", "deployments" | "statefulsets" | "daemonsets" | "replicasets") => {
-            "/spec/template/spec"
+/// Warnings about the pods that would not be allowed any more, alike ones together.
+fn existing<'a>(
+    namespace: &str,
+    pods: impl Iterator<Item = &'a Object>,
+    standard: &Standard,
+) -> Vec<String> {
+    let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for object in pods.take(PODS_MAX) {
+        let pod = Pod { metadata: &object.value()["metadata"], spec: &object.value()["spec"] };
+        let broken = violations(&pod, standard.level);
+        let reasons: Vec<_> = broken.into_iter().map(|(reason, _)| reason).collect();
+        if !reasons.is_empty() {
+            alike.entry(reasons.join(", ")).or_default().push(&object.metadata().name);
         }
-        ("batch", "jobs") => "/spec/template/spec",
-        ("batch", "cronjobs") => "/spec/jobTemplate/spec/template/spec",
+    }
+    if alike.is_empty() {
+        return Vec::new();
+    }
+    let mut lines: Vec<String> = alike
+        .into_iter()
+        .map(|(reasons, names)| {
+            let others = match names.len() - 1 {
+                0 => String::new(),
+                1 => " (and 1 other pod)".to_owned(),
+                more => format!(" (and {more} other pods)"),
+            };
+            format!("{}{others}: {reasons}", names[0])
+        })
+        .collect();
+    lines.sort();
+    let first = format!(
+        "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{standard}\""
+    );
+    [vec![first], lines].concat()
+}
+
+/// The spec and metadata of the pod, or of the pods that the object makes; unchanged ones are not
+/// looked at.
+pub(super) fn pod_of<'a>(attributes: &Attributes<'_>, value: &'a Value) -> Option<Pod<'a>> {
+    let pointer = match (&*attributes.request.kind.group, &*attributes.request.kind.plural) {
+        ("", "pods") => "",
+        ("", "replicationcontrollers") => "/spec/template",
+        ("apps", "deployments" | "statefulsets" | "daemonsets" | "replicasets") => "/spec/template",
+        ("batch", "jobs") => "/spec/template",
+        ("batch", "cronjobs") => "/spec/jobTemplate/spec/template",
         _ => return None,
     };
-    let pod = value.pointer(pointer)?;
-    let unchanged = attributes.old.is_some_and(|old| old.value().pointer(pointer) == Some(pod));
-    (!unchanged).then_some(pod)
+    let template = value.pointer(pointer)?;
+    let spec = template.get("spec")?;
+    let unchanged = |old: &Object| old.value().pointer(&format!("{pointer}/spec")) == Some(spec);
+    let pod = Pod { metadata: &template["metadata"], spec };
+    (!attributes.old.is_some_and(unchanged)).then_some(pod)
 }
 
 /// What of `pod` goes beyond `level`: `reason (detail), …`.
-fn violations(pod: &Value, level: Level) -> String {
-    if level == Level::Privileged {
-        return String::new();
-    }
-    type Check = (Level, fn(&Value) -> Option<(&'static str, String)>);
-    const CHECKS: &[Check] = &[
-        (Level::Restricted, privilege_escalation),
-        (Level::Baseline, capabilities),
-        (Level::Restricted, all_capabilities),
-        (Level::Baseline, host_namespaces),
-        (Level::Baseline, host_paths),
-        (Level::Baseline, host_ports),
-        (Level::Baseline, privileged),
-        (Level::Baseline, proc_mount),
-        (Level::Restricted, volumes),
-        (Level::Restricted, non_root),
-        (Level::Restricted, root_user),
-        (Level::Baseline, seccomp_unconfined),
-        (Level::Restricted, seccomp),
-        (Level::Baseline, sysctls),
-    ];
-    let broken = CHECKS.iter().filter(|(of, _)| *of <= level).filter_map(|(_, check)| check(pod));
-    let shown: Vec<String> = broken
+fn told(pod: &Pod<'_>, level: Level) -> String {
+    let shown: Vec<String> = violations(pod, level)
+        .into_iter()
         .map(|(reason, detail)| match detail.is_empty() {
             true => reason.to_owned(),
             false => format!("{reason} ({detail})"),
@@ -131,181 +223,21 @@ fn violations(pod: &Value, level: Level) -> String {
     shown.join(", ")
 }
 
-fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
-    value[field].as_array().into_iter().flatten()
-}
-
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|f| items(pod, f))
-}
-
-fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
-}
-
-/// `container "a"`, `containers "a", "b"`: those for which `is_bad`; `None` when there are none.
-fn bad_containers(pod: &Value, is_bad: impl Fn(&Value) -> bool) -> Option<String> {
-    let bad: Vec<&str> = containers(pod).filter(|c| is_bad(c)).map(|c| text(c, "/name")).collect();
-    let word = if bad.len() == 1 { "container" } else { "containers" };
-    (!bad.is_empty()).then(|| format!("{word} {}", quoted(bad.into_iter())))
-}
-
-fn privilege_escalation(pod: &Value) -> Option<(&'static str, String)> {
-    let bad = bad_containers(pod, |c| c["securityContext"]["allowPrivilegeEscalation"] != false)?;
-    let detail = format!("{bad} must set securityContext.allowPrivilegeEscalation=false");
-    Some(("allowPrivilegeEscalation != false", detail))
-}
-
-fn added(container: &Value) -> impl Iterator<Item = &str> {
-    items(&container["securityContext"]["capabilities"], "add").filter_map(Value::as_str)
-}
-
-fn capabilities(pod: &Value) -> Option<(&'static str, String)> {
-    let foreign = |name: &&str| !BASELINE_CAPABILITIES.contains(name);
-    let bad = bad_containers(pod, |c| added(c).any(|name| foreign(&name)))?;
-    let mut names: Vec<&str> = containers(pod).flat_map(added).filter(foreign).collect();
-    names.sort_unstable();
-    names.dedup();
-    let names = quoted(names.into_iter());
-    let detail = format!("{bad} must not include {names} in securityContext.capabilities.add");
-    Some(("non-default capabilities", detail))
-}
-
-fn all_capabilities(pod: &Value) -> Option<(&'static str, String)> {
-    let drops_all =
-        |c: &Value| items(&c["securityContext"]["capabilities"], "drop").any(|name| name == "ALL");
-    let keeps = bad_containers(pod, |c| !drops_all(c))
-        .map(|bad| format!("{bad} must set securityContext.capabilities.drop=[\"ALL\"]"));
-    let foreign = |name: &&str| *name != "NET_BIND_SERVICE";
-    let adds = bad_containers(pod, |c| added(c).any(|name| foreign(&name))).map(|bad| {
-        let names = quoted(containers(pod).flat_map(added).filter(foreign));
-        format!("{bad} must not include {names} in securityContext.capabilities.add")
-    });
-    let details: Vec<String> = keeps.into_iter().chain(adds).collect();
-    (!details.is_empty()).then(|| ("unrestricted capabilities", details.join("; ")))
-}
-
-fn host_namespaces(pod: &Value) -> Option<(&'static str, String)> {
-    let set = ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(|field| pod[*field] == true);
-    let set: Vec<String> = set.map(|field| format!("{field}=true")).collect();
-    (!set.is_empty()).then(|| ("host namespaces", set.join(", ")))
-}
-
-/// `volume "a"`, `volumes "a", "b"`.
-fn bad_volumes(pod: &Value, is_bad: impl Fn(&Value) -> bool) -> Option<String> {
-    let bad: Vec<&str> =
-        items(pod, "volumes").filter(|v| is_bad(v)).map(|v| text(v, "/name")).collect();
-    let word = if bad.len() == 1 { "volume" } else { "volumes" };
-    (!bad.is_empty()).then(|| format!("{word} {}", quoted(bad.into_iter())))
-}
-
-fn host_paths(pod: &Value) -> Option<(&'static str, String)> {
-    Some(("hostPath volumes", bad_volumes(pod, |volume| volume["hostPath"].is_object())?))
-}
-
-fn host_ports(pod: &Value) -> Option<(&'static str, String)> {
-    let ports = |c: &Value| -> Vec<String> {
-        let ports = items(c, "ports").filter_map(|port| port["hostPort"].as_u64());
-        ports.filter(|port| *port != 0).map(|port| port.to_string()).collect()
-    };
-    let bad = bad_containers(pod, |c| !ports(c).is_empty())?;
-    let all: Vec<String> = containers(pod).flat_map(ports).collect();
-    let (verb, word) = (
-        if bad.starts_with("containers") { "use" } else { "uses" },
-        if all.len() == 1 { "hostPort" } else { "hostPorts" },
-    );
-    Some(("hostPort", format!("{bad} {verb} {word} {}", all.join(", "))))
-}
-
-fn privileged(pod: &Value) -> Option<(&'static str, String)> {
-    let bad = bad_containers(pod, |c| c["securityContext"]["privileged"] == true)?;
-    Some(("privileged", format!("{bad} must not set securityContext.privileged=true")))
-}
-
-fn proc_mount(pod: &Value) -> Option<(&'static str, String)> {
-    let mount = |c: &Value| text(c, "/securityContext/procMount").to_owned();
-    let bad = bad_containers(pod, |c| !matches!(mount(c).as_str(), "" | "Default"))?;
-    let detail = format!("{bad} must not set securityContext.procMount to \"Unmasked\"");
-    Some(("procMount", detail))
-}
-
-fn volumes(pod: &Value) -> Option<(&'static str, String)> {
-    let kind = |volume: &Value| {
-        let fields = volume.as_object().into_iter().flatten().map(|(name, _)| name.clone());
-        fields.into_iter().find(|name| name != "name").unwrap_or_default()
-    };
-    let is_bad = |volume: &Value| !RESTRICTED_VOLUMES.contains(&kind(volume).as_str());
-    let bad = bad_volumes(pod, is_bad)?;
-    let kinds: Vec<String> = items(pod, "volumes").filter(|v| is_bad(v)).map(kind).collect();
-    let word = if kinds.len() == 1 { "type" } else { "types" };
-    let verb = if bad.starts_with("volumes") { "use" } else { "uses" };
-    let kinds = quoted(kinds.iter().map(String::as_str));
-    Some(("restricted volume types", format!("{bad} {verb} restricted volume {word} {kinds}")))
-}
-
-/// A setting that a container has or inherits from its pod.
-fn inherited<'a>(pod: &'a Value, container: &'a Value, pointer: &str) -> Option<&'a Value> {
-    let of = |value: &'a Value| value["securityContext"].pointer(pointer).filter(|v| !v.is_null());
-    of(container).or_else(|| of(pod))
-}
-
-fn non_root(pod: &Value) -> Option<(&'static str, String)> {
-    let bad =
-        bad_containers(pod, |c| inherited(pod, c, "/runAsNonRoot") != Some(&Value::Bool(true)))?;
-    let detail = format!("pod or {bad} must set securityContext.runAsNonRoot=true");
-    Some(("runAsNonRoot != true", detail))
-}
-
-fn root_user(pod: &Value) -> Option<(&'static str, String)> {
-    if pod["securityContext"]["runAsUser"] == 0 {
-        return Some(("runAsUser=0", "pod must not set runAsUser=0".into()));
-    }
-    let bad = bad_containers(pod, |c| c["securityContext"]["runAsUser"] == 0)?;
-    Some(("runAsUser=0", format!("{bad} must not set runAsUser=0")))
-}
-
-fn seccomp_unconfined(pod: &Value) -> Option<(&'static str, String)> {
-    let unconfined =
-        |value: &Value| text(value, "/securityContext/seccompProfile/type") == "Unconfined";
-    let who = match unconfined(pod) {
-        true => "pod".to_owned(),
-        false => bad_containers(pod, unconfined)?,
-    };
-    let detail =
-        format!("{who} must not set securityContext.seccompProfile.type to \"Unconfined\"");
-    Some(("seccompProfile", detail))
-}
-
-fn seccomp(pod: &Value) -> Option<(&'static str, String)> {
-    let profile = |c: &Value| {
-        let ty = inherited(pod, c, "/seccompProfile/type").and_then(Value::as_str);
-        matches!(ty, Some("RuntimeDefault" | "Localhost"))
-    };
-    let bad = bad_containers(pod, |c| !profile(c))?;
-    let detail = format!(
-        "pod or {bad} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \
-         \"Localhost\""
-    );
-    Some(("seccompProfile", detail))
-}
-
-fn sysctls(pod: &Value) -> Option<(&'static str, String)> {
-    let names = items(&pod["securityContext"], "sysctls").map(|sysctl| text(sysctl, "/name"));
-    let bad: Vec<&str> = names.filter(|name| !SAFE_SYSCTLS.contains(name)).collect();
-    (!bad.is_empty()).then(|| ("forbidden sysctls", bad.join(", ")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
+    fn of(spec: &Value) -> Pod<'_> {
+        Pod { metadata: &Value::Null, spec }
+    }
+
     #[test]
     fn a_plain_pod_is_baseline_and_says_what_it_lacks_for_restricted() {
         let pod = json!({"containers": [{"name": "main"}]});
-        assert_eq!(violations(&pod, Level::Baseline), "");
+        assert_eq!(told(&of(&pod), Level::Baseline), "");
         assert_eq!(
-            violations(&pod, Level::Restricted),
+            told(&of(&pod), Level::Restricted),
             "allowPrivilegeEscalation != false (container \"main\" must set \
              securityContext.allowPrivilegeEscalation=false), unrestricted capabilities \
              (container \"main\" must set securityContext.capabilities.drop=[\"ALL\"]), \
@@ -327,7 +259,7 @@ mod tests {
             "volumes": [{"name": "v", "hostPath": {"path": "/"}}],
         });
         assert_eq!(
-            violations(&pod, Level::Baseline),
+            told(&of(&pod), Level::Baseline),
             "non-default capabilities (container \"b\" must not include \"NET_ADMIN\" in \
              securityContext.capabilities.add), host namespaces (hostNetwork=true), hostPath \
              volumes (volume \"v\"), hostPort (container \"b\" uses hostPort 80), privileged \
@@ -346,6 +278,101 @@ mod tests {
             "containers": [{"name": "main", "securityContext": context}],
             "volumes": [{"name": "v", "emptyDir": {}}],
         });
-        assert_eq!(violations(&pod, Level::Restricted), "");
+        assert_eq!(told(&of(&pod), Level::Restricted), "");
+    }
+
+    #[test]
+    fn what_reaches_beyond_the_container_by_other_roads_is_not_baseline() {
+        let metadata = json!({"annotations":
+            {"container.apparmor.security.beta.kubernetes.io/a": "unconfined"}});
+        let spec = json!({
+            "securityContext": {"appArmorProfile": {"type": "Unconfined"},
+                "seLinuxOptions": {"type": "spc_t", "user": "u"}},
+            "containers": [{"name": "a",
+                "securityContext": {"windowsOptions": {"hostProcess": true},
+                    "seLinuxOptions": {"role": "r"}},
+                "readinessProbe": {"httpGet": {"host": "127.0.0.1", "port": 1}},
+                "lifecycle": {"preStop": {"httpGet": {"host": "10.0.0.1", "port": 1}}}}],
+        });
+        let pod = Pod { metadata: &metadata, spec: &spec };
+        assert_eq!(
+            told(&pod, Level::Baseline),
+            "forbidden AppArmor profiles (pod and annotation must not set AppArmor profile type to \
+             \"Unconfined\", \"container.apparmor.security.beta.kubernetes.io/a=\\\"unconfined\\\"\"), \
+             probe or lifecycle host (container \"a\" uses probe or lifecycle hosts \"10.0.0.1\", \
+             \"127.0.0.1\"), seLinuxOptions (pod and container \"a\" set forbidden \
+             securityContext.seLinuxOptions: type \"spc_t\"; user may not be set; role may not be \
+             set), hostProcess (container \"a\" must not set \
+             securityContext.windowsOptions.hostProcess=true)"
+        );
+        assert_eq!(told(&pod, Level::Privileged), "");
+    }
+
+    #[test]
+    fn a_restricted_check_replaces_the_weaker_one_and_names_who_says_no() {
+        let spec = json!({
+            "securityContext": {"runAsNonRoot": false, "seccompProfile": {"type": "Unconfined"}},
+            "containers": [{"name": "a", "securityContext": {"runAsNonRoot": false,
+                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
+            "volumes": [{"name": "v", "hostPath": {"path": "/"}}],
+        });
+        assert_eq!(
+            told(&of(&spec), Level::Restricted),
+            "restricted volume types (volume \"v\" uses restricted volume type \"hostPath\"), \
+             runAsNonRoot != true (pod and container \"a\" must not set \
+             securityContext.runAsNonRoot=false), seccompProfile (pod must not set \
+             securityContext.seccompProfile.type to \"Unconfined\")"
+        );
+    }
+
+    fn policy(labels: &Value) -> Policy {
+        Policy::of(|name| labels[name].as_str())
+    }
+
+    #[test]
+    fn a_misspelt_level_is_the_strictest_and_is_refused_where_it_is_written() {
+        let found = policy(&json!({"enforce": "Restricted", "enforce-version": "1.30"}));
+        assert_eq!(found.enforce.to_string(), "restricted:latest");
+        let texts: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"Restricted\": \
+                 must be one of privileged, baseline, restricted",
+                "metadata.labels[pod-security.kubernetes.io/enforce-version]: Invalid value: \
+                 \"1.30\": must be \"latest\" or \"v1.x\"",
+            ]
+        );
+        assert_eq!(policy(&json!({"warn": "x"})).warn.level, Level::Privileged);
+        assert_eq!(policy(&json!({"audit": "x"})).errors.len(), 1);
+    }
+
+    #[test]
+    fn who_enforces_also_warns() {
+        let found = policy(&json!({"enforce": "baseline", "enforce-version": "v1.30"}));
+        assert_eq!(found.warn.to_string(), "baseline:v1.30");
+        let found = policy(&json!({"enforce": "restricted", "warn": "privileged"}));
+        assert_eq!(found.warn.level, Level::Privileged);
+        assert!(["v1.0", "latest"].iter().all(|it| is_version(it)));
+        assert!(!["v1.", "v1.01", "v2.0", ""].iter().any(|it| is_version(it)));
+    }
+
+    #[test]
+    fn a_stricter_namespace_warns_of_its_pods() {
+        let pod = |name: &str, spec: Value| {
+            let value = json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec});
+            Object::with_resource("pods", value).unwrap()
+        };
+        let host = || json!({"hostNetwork": true, "containers": [{"name": "c"}]});
+        let pods = [pod("a", host()), pod("b", host()), pod("c", json!({"containers": []}))];
+        let standard = policy(&json!({"enforce": "baseline"})).enforce;
+        assert_eq!(
+            existing("n", pods.iter(), &standard),
+            [
+                "existing pods in namespace \"n\" violate the new PodSecurity enforce level \
+                 \"baseline:latest\"",
+                "a (and 1 other pod): host namespaces",
+            ]
+        );
     }
 }

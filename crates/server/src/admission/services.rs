@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use coracle_api::addresses::{NODE_PORTS, next_node_port, next_service_ip};
+use coracle_api::addresses::{NODE_PORTS, Outside, next_node_port, next_service_ip};
 use coracle_api::index::node_port;
 use coracle_api::resources::SERVICES;
 use coracle_api::{FieldError, Index, Key, Status};
@@ -40,6 +40,39 @@ pub(super) fn allocate(
         return Ok(());
     }
     Err(Status::invalid(&attributes.request.kind, &own, &errors))
+}
+
+/// Says which addresses that were written down lead nowhere, and why.
+pub(super) fn warn_of_addresses(
+    attributes: &mut Attributes<'_>,
+    service: &mut Value,
+    env: &mut WriteEnv<'_>,
+) -> Result<(), Status> {
+    let is_service = attributes.request.kind.group_resource() == SERVICES;
+    if is_service && attributes.operation != Operation::Delete {
+        attributes.warnings.extend(ignored_addresses(service, &env.cluster.outside));
+    }
+    Ok(())
+}
+
+fn ignored_addresses(service: &Value, outside: &Outside) -> Vec<String> {
+    type Refuses = fn(&Outside, Ipv4Addr) -> Option<&'static str>;
+    let list = |pointer: &str| service.pointer(pointer).and_then(Value::as_array);
+    let external = list("/spec/externalIPs").into_iter().flatten();
+    let external =
+        external.enumerate().map(|(index, ip)| (format!("spec.externalIPs[{index}]"), ip));
+    let ingress = list("/status/loadBalancer/ingress").into_iter().flatten().enumerate();
+    let ingress =
+        ingress.map(|(index, it)| (format!("status.loadBalancer.ingress[{index}].ip"), &it["ip"]));
+    let by = |refuses: Refuses| {
+        move |(field, ip): (String, &Value)| {
+            let ip: Ipv4Addr = ip.as_str()?.parse().ok()?;
+            let why = refuses(outside, ip)?;
+            Some(format!("{field}: no traffic is taken for {ip}, which is {why}"))
+        }
+    };
+    let external = external.filter_map(by(Outside::refuses_external));
+    external.chain(ingress.filter_map(by(Outside::refuses_balancer))).collect()
 }
 
 /// What other Services have. Should one of them get it meanwhile, the commit is refused and
@@ -311,4 +344,33 @@ fn check_port(
         return Err("provided port is already allocated".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_lead_nowhere_are_said() {
+        let service = json!({
+            "spec": {"externalIPs": ["10.244.1.1", "203.0.113.9"]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}, {"hostname": "x"}]}},
+        });
+        let outside = Outside {
+            external_ips: true,
+            taken: vec![("10.244.0.0/16".parse().unwrap(), "in the range of pods")],
+            ..Outside::default()
+        };
+        assert_eq!(
+            ignored_addresses(&service, &outside),
+            [
+                "spec.externalIPs[0]: no traffic is taken for 10.244.1.1, which is in the range of pods",
+                "status.loadBalancer.ingress[0].ip: no traffic is taken for 127.0.0.1, which is a \
+                 loopback address",
+            ]
+        );
+        let off = ignored_addresses(&service, &Outside::default());
+        assert_eq!(off.len(), 3, "{off:?}");
+        assert!(off[1].ends_with("started without --external-ips"), "{off:?}");
+    }
 }
