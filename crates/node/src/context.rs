@@ -6,23 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coracle_api::Object;
 use coracle_network::{ClusterLink, Kernel};
-use coracle_runtime::{Containers, Sandbox};
+use coracle_runtime::Containers;
 use ipnet::Ipv4Net;
 use tokio::sync::mpsc;
 
 use crate::addresses::Addresses;
 use crate::client::Client;
+use crate::hands::machine;
 use crate::images::ImageStore;
 use crate::names::Names;
 use crate::node::NodeConfig;
-use crate::planner::Observed;
 use crate::pods::PodId;
 use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
 use crate::tasks::{Tasks, blocking};
+use crate::templates::Templates;
 use crate::volumes::Places;
 use crate::volumes::mounter::unmount_all;
-use crate::worker::Message;
+use crate::worker::{Message, Worker};
 
 /// What every pod's task shares.
 pub(crate) struct Context {
@@ -48,6 +49,7 @@ pub(crate) struct Board {
     names: Mutex<Names>,
     rejected: Mutex<BTreeSet<String>>,
     shown: Mutex<HashMap<String, Shown>>,
+    templates: Mutex<Templates>,
 }
 
 /// What logs, exec and attach must know of a pod.
@@ -123,27 +125,36 @@ impl Context {
     /// Nothing of the pod is left: another one of its name may begin.
     pub fn release_name(&self, id: &PodId) {
         let waiting = locked(&self.board.names).release(&id.namespace, &id.name, &id.uid);
-        waiting.iter().for_each(|uid| self.send(uid, Message::NameReleased));
+        // Only those that are told in this order take it: the first one.
+        for uid in waiting {
+            let has_it = locked(&self.board.names).take(&id.namespace, &id.name, &uid);
+            self.send(&uid, Message::Predecessor(!has_it));
+        }
+    }
+
+    /// Which templates have proved themselves on this node.
+    pub fn templates(&self) -> MutexGuard<'_, Templates> {
+        locked(&self.board.templates)
     }
 
     pub fn shown(&self, uid: &str) -> Option<Shown> {
         locked(&self.board.shown).get(uid).cloned()
     }
 
-    pub fn show(&self, id: &PodId, seen: &Observed, sandbox: Option<&Sandbox>) {
+    /// Tells logs, exec and attach what there is.
+    pub fn show(&self, worker: &Worker) {
         let run = |instance: &crate::planner::Instance| ShownRun {
             id: instance.id.clone(),
             attempt: instance.attempt,
             running: instance.is_running(),
         };
-        let containers = seen.containers.iter().map(|(name, seen)| {
+        let containers = worker.seen().containers.iter().map(|(name, seen)| {
             let current = seen.current.as_ref().map(run);
             let previous = seen.previous.as_ref().map(run);
             (name.clone(), ShownContainer { current, previous })
         });
-        let netns = sandbox.map(|sandbox| sandbox.network_namespace.clone());
-        let shown = Shown { containers: containers.collect(), netns };
-        locked(&self.board.shown).insert(id.uid.clone(), shown);
+        let shown = Shown { containers: containers.collect(), netns: worker.netns().cloned() };
+        locked(&self.board.shown).insert(worker.id().uid.clone(), shown);
     }
 
     pub fn is_ours(&self, object: &Object) -> bool {
@@ -169,16 +180,21 @@ impl Context {
         }
     }
 
-    /// Ends whatever runs of the pod and takes away what it had.
-    pub async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
-        let (context, owned) = (Arc::clone(self), uid.to_owned());
-        let detached = blocking(move || context.kernel.detach_pod(&owned)).await;
-        self.runtime.remove_sandbox(uid).await.map_err(|error| error.to_string())?;
-        detached.map_err(|error| error.to_string())?;
-        let (context, owned) = (Arc::clone(self), uid.to_owned());
-        let unmounted = blocking(move || unmount_all(&context.places, &owned)).await;
-        unmounted.map_err(|error| error.to_string())?;
+    /// Takes a pod off the network and removes its sandbox with whatever runs in it.
+    pub async fn remove_sandbox(self: &Arc<Self>, uid: &str) -> Result<(), String> {
+        let (kernel, owned) = (Arc::clone(&self.kernel), uid.to_owned());
+        let detached = blocking(move || machine::detach(&*kernel, &owned)).await;
+        machine::remove(&*self.runtime, uid).await?;
+        detached?;
         self.addresses.give_back(uid);
         Ok(())
+    }
+
+    /// Ends whatever runs of the pod and takes away what it had.
+    pub async fn remove_pod(self: &Arc<Self>, uid: &str) -> Result<(), String> {
+        self.remove_sandbox(uid).await?;
+        let (context, owned) = (Arc::clone(self), uid.to_owned());
+        let unmounted = blocking(move || unmount_all(&context.places, &owned)).await;
+        unmounted.map_err(|error| error.to_string())
     }
 }

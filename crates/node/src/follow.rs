@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use coracle_api::Object;
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
@@ -13,14 +12,12 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 
 use crate::context::Context;
+use crate::hands::{self, Start};
 use crate::planner::{EventType, NodeCapacity, Note, Rejection, admit};
-use crate::pods::PodId;
+use crate::referred::Referred;
 use crate::tasks::blocking;
 use crate::volumes::mounter::unmount_all;
-use crate::worker::{self, Message, Start};
-
-/// The pause after the machine refused something that must work.
-const AGAIN: Duration = Duration::from_secs(1);
+use crate::worker::Message;
 
 /// Held until a pod that was there before the node shows what runs of it now.
 pub(crate) type FirstLook = mpsc::Sender<std::convert::Infallible>;
@@ -56,7 +53,7 @@ impl Context {
             self.client.record(object, Note { event_type, reason, message, field_path });
         }
         let start = Start { object: Arc::clone(object), pod, sandbox, rejection, first };
-        worker::spawn(Arc::clone(self), start);
+        hands::spawn(self, start);
     }
 
     fn admit(&self, pod: &Pod, snapshot: &Snapshot) -> Result<(), Rejection> {
@@ -96,8 +93,13 @@ impl Context {
             pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
             let present: BTreeSet<String> =
                 pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
-            let orphans = sandboxes.values().filter(|it| !present.contains(&it.pod_uid));
-            orphans.for_each(|sandbox| self.hold_name(&id_of(sandbox)));
+            let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
+            // What is left of others has its name before a pod asks for it.
+            let is_left = |uid: &String| !present.contains(uid) && !self.is_enlisted(uid);
+            let left: Vec<_> = running.iter().filter(|uid| is_left(uid)).collect();
+            for sandbox in left.into_iter().filter_map(|uid| sandboxes.remove(uid)) {
+                hands::spawn_orphan(&self, &sandbox);
+            }
             for pod in &pods {
                 let sandbox = sandboxes.remove(&pod.metadata().uid);
                 self.deliver(pod, sandbox, &snapshot, first.clone());
@@ -106,10 +108,7 @@ impl Context {
             let mut gone = self.enlisted();
             gone.retain(|uid| !present.contains(uid));
             gone.iter().for_each(|uid| self.send(uid, Message::Gone));
-            let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
-            for (_, sandbox) in sandboxes.drain() {
-                self.tasks.spawn(Arc::clone(&self).remove_orphan(sandbox));
-            }
+            sandboxes.clear();
             if !std::mem::replace(&mut swept, true) {
                 let context = Arc::clone(&self);
                 blocking(move || context.sweep(&present, &running)).await;
@@ -127,18 +126,6 @@ impl Context {
                 }
             }
         }
-    }
-
-    /// A sandbox whose pod is gone, or is another pod of the same name by now.
-    async fn remove_orphan(self: Arc<Self>, sandbox: Sandbox) {
-        tracing::info!(pod = %sandbox.name, uid = %sandbox.pod_uid, "removing what is left of it");
-        while let Err(error) = self.remove_pod(&sandbox.pod_uid).await {
-            tracing::warn!(uid = %sandbox.pod_uid, error, "not removed yet");
-            tokio::time::sleep(AGAIN).await;
-        }
-        let id = id_of(&sandbox);
-        self.remove_logs(&id);
-        self.release_name(&id);
     }
 
     /// Removes directories of pods that went while no engine ran, and left no sandbox.
@@ -169,34 +156,25 @@ impl Context {
                 RuntimeEvent::ContainerExited { pod_uid, .. }
                 | RuntimeEvent::SandboxLost { pod_uid } => pod_uid.clone(),
             };
-            self.send(&uid, Message::Runtime(event));
+            // Its pod's task adds the last words.
+            self.send(&uid, Message::Runtime(event, String::new()));
         }
     }
 
     /// Tells pods of changes of what they refer to, for ever.
-    pub async fn follow_referred(self: Arc<Self>, resource: &'static str) {
+    pub async fn follow_referred(self: Arc<Self>, mut referred: Referred) {
         let store = self.client.api.store().clone();
-        let name: Arc<str> = resource.into();
         loop {
-            let revision = self.client.api.snapshot().revision();
-            let Ok(mut watch) = store.watch_resource(resource, revision) else { continue };
-            while let Ok(event) = watch.next().await {
+            for change in referred.catch_up(&store) {
                 let snapshot = self.client.api.snapshot();
-                let namespace = &event.key.namespace;
-                for pod in snapshot.list("pods", Some(namespace)).filter(|pod| self.is_ours(pod)) {
-                    let (resource, name) = (Arc::clone(&name), Arc::clone(&event.key.name));
-                    self.send(&pod.metadata().uid, Message::Referred { resource, name });
+                let namespace = change.namespace.as_deref();
+                for pod in snapshot.list("pods", namespace).filter(|pod| self.is_ours(pod)) {
+                    let message = Message::Referred(referred.resource(), change.name.clone());
+                    self.send(&pod.metadata().uid, message);
                 }
             }
+            referred.changed().await;
         }
-    }
-}
-
-fn id_of(sandbox: &Sandbox) -> PodId {
-    PodId {
-        namespace: sandbox.namespace.clone(),
-        name: sandbox.name.clone(),
-        uid: sandbox.pod_uid.clone(),
     }
 }
 

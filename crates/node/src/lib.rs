@@ -1,8 +1,9 @@
 //! The kubelet: pod planner, pod worker, probes, volumes, images, logs, exec.
 //!
-//! What must happen to a pod is decided in [`planner`], which is pure; a task per pod carries it
-//! out on the machine through [`coracle_runtime::Containers`] and [`coracle_network::Kernel`].
-//! A newcomer starts with [`planner::plan`], then `worker`.
+//! What must happen to a pod is decided in [`planner`], and what is asked of the machine when in
+//! [`worker`]: both are pure. The [`hands`] carry it out, a task per pod, through
+//! [`coracle_runtime::Containers`] and [`coracle_network::Kernel`]. A newcomer starts with
+//! [`planner::plan`], then [`worker::Worker::turn`].
 
 mod addresses;
 mod client;
@@ -10,6 +11,7 @@ mod context;
 mod dial;
 mod follow;
 mod growth;
+pub mod hands;
 pub mod images;
 mod last_words;
 mod logs;
@@ -21,12 +23,14 @@ pub mod planner;
 pub mod pods;
 mod probe;
 mod proxy;
+pub mod referred;
 mod reserve;
 mod stop;
 mod streams;
 mod tasks;
+pub mod templates;
 mod volumes;
-mod worker;
+pub mod worker;
 
 pub use node::{Node, NodeConfig, NodeError, clean_up};
 pub use reserve::limits_of_all_pods;

@@ -18,17 +18,16 @@ use crate::client::Client;
 use crate::context::{Board, Context};
 use crate::images::{ImageError, ImageStore};
 use crate::pods::PodId;
-use crate::pods::container::kept;
 use crate::pods::files::ClusterDns;
+use crate::referred::{REFERRED, Referred};
 use crate::stop::{self, Ending};
 use crate::streams::Streams;
 use crate::tasks::{Tasks, blocking};
 use crate::volumes::mount_table::unmount_below;
 use crate::volumes::{Places, VolumeError};
+use crate::worker::Kept;
 use crate::{growth, node_object, persistent, proxy};
 
-/// What objects change a pod's variables and files.
-const REFERRED: [&str; 4] = ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
 /// What a node is made from.
@@ -120,7 +119,7 @@ impl Node {
             config,
         });
         for sandbox in &sandboxes {
-            if let Some(ip) = sandbox.annotations.get(kept::IP).and_then(|ip| ip.parse().ok()) {
+            if let Some(ip) = Kept::ip(sandbox) {
                 context.addresses.keep(&sandbox.pod_uid, ip);
             }
         }
@@ -132,9 +131,11 @@ impl Node {
         tasks.spawn(Arc::clone(&context).follow_runtime(happenings));
         let by_uid = sandboxes.into_iter().map(|sandbox| (sandbox.pod_uid.clone(), sandbox));
         let (first, mut looks) = mpsc::channel(1);
+        // Before any pod looks at what it refers to.
+        let revision = context.client.api.snapshot().revision();
         tasks.spawn(Arc::clone(&context).follow_pods(by_uid.collect(), first));
         for resource in REFERRED {
-            tasks.spawn(Arc::clone(&context).follow_referred(resource));
+            tasks.spawn(Arc::clone(&context).follow_referred(Referred::new(resource, revision)));
         }
         tasks.spawn(persistent::run(Arc::clone(&context)));
         tasks.spawn(growth::run(Arc::clone(&context)));

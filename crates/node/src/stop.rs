@@ -127,20 +127,24 @@ impl Doomed {
 
     /// Tells every running container to end; their IDs.
     async fn signal(&self, runtime: &dyn Containers, images: &ImageStore) -> BTreeSet<String> {
-        let mut running = BTreeSet::new();
-        for container in &self.sandbox.containers {
-            if !matches!(container.state, ContainerState::Running { .. }) {
-                continue;
-            }
+        let running = self
+            .sandbox
+            .containers
+            .iter()
+            .filter(|container| matches!(container.state, ContainerState::Running { .. }));
+        let told = running.map(|container| async move {
             let spec = self.pod.iter().flat_map(|pod| pods::containers(pod));
             let spec = spec.into_iter().find(|spec| spec.name == container.name);
             let signal = spec.map_or(SIGTERM, |spec| stop_signal(spec, images));
             match runtime.signal(&self.sandbox.pod_uid, &container.id, signal).await {
-                Ok(()) => drop(running.insert(container.id.clone())),
-                Err(error) => tracing::debug!(container = %container.id, %error, "no signal"),
+                Ok(()) => Some(container.id.clone()),
+                Err(error) => {
+                    tracing::debug!(container = %container.id, %error, "no signal");
+                    None
+                }
             }
-        }
-        running
+        });
+        join_all(told).await.into_iter().flatten().collect()
     }
 }
 

@@ -85,6 +85,14 @@ pub enum RuntimeError {
     },
 }
 
+impl RuntimeError {
+    /// Whether a shim did not answer in time. Whatever it was asked may be done or not.
+    #[must_use]
+    pub fn is_mute(&self) -> bool {
+        matches!(self, Self::Talk { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+    }
+}
+
 /// A program that could not be started; upstream's `StartError`, exit code 128.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]

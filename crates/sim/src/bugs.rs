@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use coracle_api::{Key, Object};
 use coracle_controllers::{CONTROLLERS, Context, Controller, Plan, Write};
+use coracle_runtime::Sandbox;
 use coracle_store::{Expect, Snapshot, Write as StoreWrite};
 use serde_json::{Value, json};
 
@@ -21,16 +22,19 @@ pub enum Bug {
     ObjectFirst,
     /// A node starts a pod beside what is left of an earlier one of its name.
     SideBySide,
+    /// An engine does again what one before it, which was killed, has done already.
+    DoneTwice,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::PreconditionIgnored,
         Self::OrderIgnored,
         Self::FlushSkipped,
         Self::ObjectFirst,
         Self::SideBySide,
+        Self::DoneTwice,
     ];
 }
 
@@ -83,6 +87,12 @@ pub(crate) fn without_preconditions(mut plan: Plan) -> Plan {
         }
     }
     plan
+}
+
+/// The sandboxes that an earlier engine left, as if nothing had been started in them.
+pub(crate) fn without_containers(mut left: Vec<Sandbox>) -> Vec<Sandbox> {
+    left.iter_mut().for_each(|sandbox| sandbox.containers.clear());
+    left
 }
 
 fn forget_version(value: &mut Value) {

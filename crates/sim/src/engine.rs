@@ -5,11 +5,13 @@ use std::sync::Arc;
 use coracle_api::{Status, Timestamp};
 use coracle_controllers::{Config, Plan, Write};
 use coracle_driver::{EventRecorder, Job, Loop, Outcome, bootstrap, carry_out};
+use coracle_runtime::{Containers, EventReceiver};
 use coracle_server::{Api, Cluster, Kinds};
 use coracle_store::Store;
 
 use crate::bugs::{self, Bug};
 use crate::clock::Clock;
+use crate::machine::Machine;
 use crate::node::{self, Node};
 use crate::ready::ready;
 
@@ -18,6 +20,7 @@ pub(crate) struct Engine {
     pub api: Api,
     pub nodes: Vec<Node>,
     pub events: EventRecorder,
+    pub happenings: EventReceiver,
     looped: Loop,
     /// Decided and not carried out yet: at most one of each controller, as in the engine.
     plans: Vec<(Job, Plan)>,
@@ -34,6 +37,7 @@ impl Engine {
     pub fn start(
         store: Store,
         clock: &Arc<Clock>,
+        machine: &Machine,
         nodes: usize,
         bug: Option<Bug>,
     ) -> Result<Self, Status> {
@@ -43,9 +47,13 @@ impl Engine {
         let config = config();
         ready(bootstrap(&api, &config))?;
         (0..nodes).try_for_each(|index| node::register(&api, index))?;
+        let happenings = machine.events();
+        let left = ready(machine.list()).map_err(Status::internal)?;
+        let left = if bug == Some(Bug::DoneTwice) { bugs::without_containers(left) } else { left };
         Ok(Self {
             looped: Loop::new(bugs::controllers(bug), config, events.clone()),
-            nodes: (0..nodes).map(Node::new).collect(),
+            nodes: (0..nodes).map(|index| Node::new(index, &api, &left)).collect(),
+            happenings,
             plans: Vec::new(),
             asked_at: None,
             api,

@@ -1,4 +1,4 @@
-//! A seeded world: the real store, API with admission, driver, decisions and pod planner, under
+//! A seeded world: the real store, API with admission, driver, decisions and pods' workers, under
 //! faults, with checks after every step.
 //!
 //! One seed is one history: all chance comes from it, the clock moves only when nobody can do
@@ -8,21 +8,23 @@
 //!
 //! What is real: the store on a [`coracle_store::FaultyDisk`], the pipeline of requests, the loop
 //! that drives the controllers (plans of different controllers are carried out in any order, and
-//! anything may happen between a decision and its commit), and the planner of pods. What is not:
-//! containers, images, volumes' data and the network.
+//! anything may happen between a decision and its commit), and the workers of pods, whose effects
+//! are carried out one at a time, over simulated `Containers` and `Kernel`: between any two of them
+//! the engine may be killed. What is not: images, volumes' data and what containers do.
 
 mod bugs;
 mod checks;
 mod client;
 mod clock;
 mod engine;
+mod machine;
 mod node;
+mod pod;
 mod random;
 mod ready;
 mod runtime;
 mod trace;
 mod users;
-mod worker;
 mod world;
 
 use std::fmt;

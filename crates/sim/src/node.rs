@@ -8,14 +8,21 @@ use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::volumes::DATA_FINALIZER;
 use coracle_driver::EventRecorder;
 use coracle_node::names::Names;
+use coracle_node::referred::Referred;
+use coracle_node::templates::Templates;
+use coracle_node::worker::{Found, Message, Worker};
+use coracle_runtime::{RuntimeEvent, Sandbox};
 use coracle_server::{Api, Body};
 use coracle_store::Watch;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::bugs::Bug;
 use crate::client::{self, Place};
+use crate::machine::Machine;
+use crate::pod::Pod;
 use crate::random::Random;
-use crate::runtime::{Happened, Runtime, later};
-use crate::worker::{Message, Worker};
+use crate::runtime::{Mounts, later};
 
 /// The pause before volumes are looked at again, in seconds.
 const AGAIN_SECONDS: i64 = 5;
@@ -24,9 +31,13 @@ const AGAIN_SECONDS: i64 = 5;
 pub(crate) struct Node {
     pub index: usize,
     pub name: String,
-    pub workers: BTreeMap<String, Worker>,
+    pub pods: BTreeMap<String, Pod>,
+    /// What an earlier engine left here, until the node has looked at it.
+    left: BTreeMap<String, Sandbox>,
     names: Names,
+    templates: Templates,
     watch: Option<Watch>,
+    settings: Referred,
     volumes: Option<Watch>,
     /// When volumes are looked at again because a write failed.
     again: Option<Timestamp>,
@@ -36,18 +47,30 @@ pub(crate) struct Node {
 pub(crate) struct Hands<'a> {
     pub api: &'a Api,
     pub events: &'a EventRecorder,
-    pub runtime: &'a mut Runtime,
+    pub machine: Machine,
+    pub templates: &'a mut Templates,
     pub random: &'a mut Random,
+    pub node: usize,
     pub now: Timestamp,
-    /// Things fail by chance.
-    pub chaos: bool,
+    /// The node's own, which may be ahead or behind.
+    pub clock: Timestamp,
     /// The API refuses what nodes write.
     pub refused: bool,
     /// A planted bug: the object goes before its containers.
     pub object_first: bool,
-    /// A planted bug: a pod does not wait for the end of an earlier one of its name.
-    pub side_by_side: bool,
     /// For the trace.
+    pub said: Vec<String>,
+}
+
+/// What is the same for all nodes.
+pub(crate) struct Surroundings<'a> {
+    pub api: &'a Api,
+    pub events: &'a EventRecorder,
+    pub machine: &'a Machine,
+    pub random: &'a mut Random,
+    pub now: Timestamp,
+    pub refused: bool,
+    pub bug: Option<Bug>,
     pub said: Vec<String>,
 }
 
@@ -84,15 +107,28 @@ pub(crate) fn register(api: &Api, index: usize) -> Result<(), Status> {
 }
 
 impl Node {
-    pub fn new(index: usize) -> Self {
-        let (workers, names) = (BTreeMap::new(), Names::default());
-        Self { index, name: name(index), workers, names, watch: None, volumes: None, again: None }
+    /// A node that finds what an earlier engine left.
+    pub fn new(index: usize, api: &Api, left: &[Sandbox]) -> Self {
+        let is_ours = |sandbox: &&Sandbox| sandbox.labels.get("node") == Some(&index.to_string());
+        let left = left.iter().filter(is_ours).map(|it| (it.pod_uid.clone(), it.clone()));
+        Self {
+            index,
+            name: name(index),
+            pods: BTreeMap::new(),
+            left: left.collect(),
+            names: Names::default(),
+            templates: Templates::default(),
+            watch: None,
+            settings: Referred::new("configmaps", api.snapshot().revision()),
+            volumes: None,
+            again: None,
+        }
     }
 
     /// Whether something was written that this node has not seen.
     pub fn is_behind(&self, api: &Api, now: Timestamp) -> bool {
         let newest = api.snapshot().revision();
-        if self.again.is_some_and(|at| at <= now) {
+        if self.again.is_some_and(|at| at <= now) || self.settings.revision() < newest {
             return true;
         }
         let is_behind =
@@ -101,121 +137,137 @@ impl Node {
     }
 
     /// When something is to be done even if nothing is written.
-    pub fn next_time(&self) -> Option<Timestamp> {
-        self.workers.values().filter_map(Worker::next_time).chain(self.again).min()
+    pub fn next_time(&self, ahead: SignedDuration) -> Option<Timestamp> {
+        self.pods.values().filter_map(|pod| pod.next_time(ahead)).chain(self.again).min()
     }
 
     /// Takes note of what was written.
-    pub fn follow(&mut self, hands: &mut Hands<'_>) {
+    pub fn follow(&mut self, around: &mut Surroundings<'_>) {
         if self.index == 0 {
-            self.clean_volumes(hands);
+            self.clean_volumes(around);
         } else {
-            self.volumes = hands.api.store().watch(hands.api.snapshot().revision()).ok();
+            self.volumes = around.api.store().watch(around.api.snapshot().revision()).ok();
         }
+        self.follow_pods(around);
+        for change in self.settings.catch_up(around.api.store()) {
+            for pod in self.pods.values_mut() {
+                let resource = self.settings.resource();
+                pod.tell(Message::Referred(resource, change.name.clone()));
+            }
+        }
+    }
+
+    fn follow_pods(&mut self, around: &Surroundings<'_>) {
         while let Some(watch) = &mut self.watch {
             match watch.try_next() {
                 Ok(Some(event)) => match &event.new {
-                    Some(pod) => self.deliver(pod, hands),
+                    Some(pod) => self.deliver(pod, around),
                     None => self.send(&event.last.metadata().uid, Message::Gone),
                 },
                 Ok(None) => return,
                 Err(_) => self.watch = None,
             }
         }
-        self.look_at_all(hands);
+        self.look_at_all(around);
     }
 
     /// All pods there are: at the start, and when the watch was cut off.
-    fn look_at_all(&mut self, hands: &mut Hands<'_>) {
-        let snapshot = hands.api.snapshot();
-        self.watch = hands.api.store().watch_resource("pods", snapshot.revision()).ok();
+    fn look_at_all(&mut self, around: &Surroundings<'_>) {
+        let snapshot = around.api.snapshot();
+        self.watch = around.api.store().watch_resource("pods", snapshot.revision()).ok();
         let pods: Vec<_> = snapshot.list("pods", None).collect();
         let present: BTreeSet<_> = pods.iter().map(|pod| pod.metadata().uid.as_str()).collect();
-        for (uid, worker) in &mut self.workers {
+        for (uid, pod) in &mut self.pods {
             if !present.contains(uid.as_str()) {
-                worker.tell(Message::Gone);
+                pod.tell(Message::Gone);
             }
         }
-        for (uid, sandbox) in &hands.runtime.sandboxes {
-            if sandbox.node == self.index
-                && !present.contains(uid.as_str())
-                && !self.workers.contains_key(uid)
-            {
-                let orphan = Worker::of_orphan(sandbox);
-                self.names.hold(orphan.namespace(), orphan.name(), uid);
-                self.workers.insert(uid.clone(), orphan);
-            }
+        let orphans = self.left.extract_if(.., |uid, _| !present.contains(uid.as_str()));
+        for (uid, sandbox) in orphans.collect::<Vec<_>>() {
+            let worker = Worker::of_orphan(&sandbox, around.machine.lock().clock(self.index));
+            self.names.hold(&sandbox.namespace, &sandbox.name, &uid);
+            self.pods.insert(uid, Pod::new(worker));
         }
+        // As the engine's node sweeps what was left of pods without a sandbox.
+        let is_left = |uid: &str, mounts: &Mounts| {
+            mounts.node == self.index && !present.contains(uid) && !self.pods.contains_key(uid)
+        };
+        around.machine.lock().mounts.retain(|uid, mounts| !is_left(uid, mounts));
         for pod in pods {
-            self.deliver(pod, hands);
+            self.deliver(pod, around);
         }
     }
 
-    fn deliver(&mut self, pod: &Arc<Object>, hands: &Hands<'_>) {
-        if pod.str_at("/spec/nodeName") != Some(self.name.as_str()) {
+    fn deliver(&mut self, object: &Arc<Object>, around: &Surroundings<'_>) {
+        if object.str_at("/spec/nodeName") != Some(self.name.as_str()) {
             return;
         }
-        let uid = &pod.metadata().uid;
-        match self.workers.get_mut(uid) {
-            Some(worker) => worker.tell(Message::Changed(Arc::clone(pod))),
-            None => {
-                let sandbox = hands.runtime.sandboxes.get(uid);
-                let Some(mut worker) = Worker::new(self.index, pod, sandbox, hands.now) else {
-                    return;
-                };
-                if sandbox.is_some() {
-                    self.names.hold(worker.namespace(), worker.name(), uid);
-                }
-                self.take_name(uid, &mut worker, hands);
-                self.workers.insert(uid.clone(), worker);
-            }
+        let uid = &object.metadata().uid;
+        if let Some(pod) = self.pods.get_mut(uid) {
+            return pod.tell(Message::Changed(Arc::clone(object)));
         }
-    }
-
-    /// A pod waits for the end of an earlier one of its name, unless a bug is planted.
-    fn take_name(&mut self, uid: &str, worker: &mut Worker, hands: &Hands<'_>) {
-        let has_it = self.names.take(worker.namespace(), worker.name(), uid);
-        worker.tell(Message::Predecessor(!has_it && !hands.side_by_side));
+        let Ok(view) = object.view() else { return };
+        let (namespace, name) = (&object.metadata().namespace, &object.metadata().name);
+        let sandbox = self.left.remove(uid);
+        if sandbox.is_some() {
+            self.names.hold(namespace, name, uid);
+        }
+        let waits = !self.names.take(namespace, name, uid);
+        let predecessor = waits && around.bug != Some(Bug::SideBySide);
+        let found = Found { sandbox, predecessor, ..Found::default() };
+        let clock = around.machine.lock().clock(self.index);
+        let worker = Worker::new(Arc::clone(object), view, found, clock);
+        self.pods.insert(uid.clone(), Pod::new(worker));
     }
 
     fn send(&mut self, uid: &str, message: Message) {
-        if let Some(worker) = self.workers.get_mut(uid) {
-            worker.tell(message);
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.tell(message);
         }
     }
 
     /// What the runtime tells; pods of other nodes are not ours.
-    pub fn hear(&mut self, happened: &Happened) {
-        let (Happened::Exited { uid, .. } | Happened::SandboxLost { uid }) = happened;
-        self.send(uid, Message::Runtime(happened.clone()));
+    pub fn hear(&mut self, event: &RuntimeEvent) {
+        let (RuntimeEvent::ContainerExited { pod_uid, .. } | RuntimeEvent::SandboxLost { pod_uid }) =
+            event;
+        self.send(pod_uid, Message::Runtime(event.clone(), String::new()));
     }
 
     /// One turn of a pod's worker.
-    pub fn turn(&mut self, uid: &str, hands: &mut Hands<'_>) {
-        let Some(worker) = self.workers.get_mut(uid) else { return };
-        worker.turn(&self.name, hands);
-        if !worker.is_done() {
+    pub fn turn(&mut self, uid: &str, around: &mut Surroundings<'_>) {
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let mut hands = hands(self.index, &mut self.templates, around);
+        pod.turn(&mut hands);
+        let said = std::mem::take(&mut hands.said);
+        around.said.extend(said);
+        if !pod.worker.is_done() {
             return;
         }
-        let waiting = self.names.release(worker.namespace(), worker.name(), uid);
-        self.workers.remove(uid);
-        for uid in waiting {
-            let Some(mut worker) = self.workers.remove(&uid) else { continue };
-            self.take_name(&uid, &mut worker, hands);
-            self.workers.insert(uid, worker);
+        let id = pod.worker.id().clone();
+        self.pods.remove(uid);
+        for uid in self.names.release(&id.namespace, &id.name, &id.uid) {
+            let waits = !self.names.take(&id.namespace, &id.name, &uid);
+            self.send(&uid, Message::Predecessor(waits && around.bug != Some(Bug::SideBySide)));
         }
     }
 
-    fn clean_volumes(&mut self, hands: &mut Hands<'_>) {
-        let snapshot = hands.api.snapshot();
-        self.volumes = hands.api.store().watch(snapshot.revision()).ok();
+    /// The engine ends now.
+    pub fn interrupted(&mut self, around: &mut Surroundings<'_>) {
+        for pod in self.pods.values_mut() {
+            pod.interrupted(&mut hands(self.index, &mut self.templates, around));
+        }
+    }
+
+    fn clean_volumes(&mut self, around: &mut Surroundings<'_>) {
+        let snapshot = around.api.snapshot();
+        self.volumes = around.api.store().watch(snapshot.revision()).ok();
         self.again = None;
         let is_over = |volume: &&Arc<Object>| {
             volume.metadata().is_deleting() && volume.metadata().finalizers == [DATA_FINALIZER]
         };
         for volume in snapshot.list("persistentvolumes", None).filter(is_over) {
-            if hands.refused {
-                self.again = Some(later(hands.now, AGAIN_SECONDS));
+            if around.refused {
+                self.again = Some(later(around.now, AGAIN_SECONDS));
                 return;
             }
             let mut value = volume.value().clone();
@@ -226,12 +278,32 @@ impl Node {
             let resource = "persistentvolumes";
             let place = Place { resource, namespace: "", name, subresource: "" };
             let body = Body::Object(value);
-            let done = client::call(hands.api, &self.name, Verb::Update, &place, body);
+            let done = client::call(around.api, &self.name, Verb::Update, &place, body);
             if done.is_err() {
-                self.again = Some(later(hands.now, AGAIN_SECONDS));
+                self.again = Some(later(around.now, AGAIN_SECONDS));
             }
             let outcome = done.map_or_else(|error| error.message, |_| "done".to_owned());
-            hands.said.push(format!("removes the data of {name}: {outcome}"));
+            around.said.push(format!("removes the data of {name}: {outcome}"));
         }
+    }
+}
+
+fn hands<'a>(
+    node: usize,
+    templates: &'a mut Templates,
+    around: &'a mut Surroundings<'_>,
+) -> Hands<'a> {
+    Hands {
+        api: around.api,
+        events: around.events,
+        machine: around.machine.clone(),
+        templates,
+        random: around.random,
+        node,
+        now: around.now,
+        clock: around.machine.lock().clock(node),
+        refused: around.refused,
+        object_first: around.bug == Some(Bug::ObjectFirst),
+        said: Vec::new(),
     }
 }

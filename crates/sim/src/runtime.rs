@@ -1,16 +1,18 @@
-//! Containers that do what their image's name says.
+//! The simulated machine: containers that do what their image's name says, and links of pods.
 //!
-//! An image is `app:BEHAVIOUR-NUMBER`; the number only tells templates apart. The runtime outlives
-//! the engine, as shims do, and dies with the machine.
+//! An image is `app:BEHAVIOUR-NUMBER`; the number only tells templates apart. What is here outlives
+//! the engine, as shims do, and dies with the machine. The engine sees it through the two seams,
+//! in [`crate::machine`]; the checks look at it directly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use coracle_api::Timestamp;
-use coracle_node::planner::Exit;
+use coracle_runtime::{
+    Container as State, ContainerSpec, ContainerState, EventSender, RuntimeEvent,
+    Sandbox as Listed, SandboxSpec, SandboxState,
+};
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Pod;
 
 use crate::random::Random;
 
@@ -25,6 +27,8 @@ pub(crate) enum Behaviour {
     Never,
     /// Ends soon after it began.
     Crashes,
+    /// Ends within a second.
+    Dies,
     /// There is no such image.
     Missing,
 }
@@ -33,7 +37,7 @@ impl Behaviour {
     /// Those that a roll-out gets over.
     pub const SOUND: [Self; 2] = [Self::Good, Self::Hangs];
     /// Those that somebody must fix.
-    pub const BROKEN: [Self; 3] = [Self::Never, Self::Crashes, Self::Missing];
+    pub const BROKEN: [Self; 4] = [Self::Never, Self::Crashes, Self::Dies, Self::Missing];
 
     pub fn of(image: &str) -> Self {
         let all = Self::SOUND.into_iter().chain(Self::BROKEN);
@@ -46,6 +50,7 @@ impl Behaviour {
             Self::Hangs => "hangs",
             Self::Never => "never",
             Self::Crashes => "crashes",
+            Self::Dies => "dies",
             Self::Missing => "missing",
         }
     }
@@ -64,116 +69,160 @@ pub(crate) fn mentions_broken_image(text: &[u8]) -> bool {
 /// A pod's namespaces and what runs in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Sandbox {
-    pub pod: Arc<Pod>,
+    pub spec: SandboxSpec,
     pub node: usize,
-    pub number: u32,
-    pub ip: Ipv4Addr,
     pub alive: bool,
-    pub containers: BTreeMap<String, Container>,
-    /// UIDs of the claims that are mounted.
-    pub claims: Vec<String>,
+    /// Its shim is there and does not answer; nor does it tell what ends.
+    pub mute: bool,
+    created_at: Timestamp,
+    /// In the order in which they were started.
+    pub containers: Vec<Container>,
+}
+
+impl Sandbox {
+    pub fn is_running(&self) -> bool {
+        self.containers.iter().any(Container::is_running)
+    }
+
+    pub fn listed(&self) -> Listed {
+        Listed {
+            pod_uid: self.spec.pod_uid.clone(),
+            namespace: self.spec.namespace.clone(),
+            name: self.spec.name.clone(),
+            state: if self.alive { SandboxState::Ready } else { SandboxState::Lost },
+            shim_pid: 1,
+            network_namespace: format!("/run/{}", self.spec.pod_uid).into(),
+            created_at: self.created_at,
+            containers: self.containers.iter().map(|it| it.state.clone()).collect(),
+            labels: self.spec.labels.clone(),
+            annotations: self.spec.annotations.clone(),
+        }
+    }
 }
 
 /// One run of a container.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
-    pub id: String,
-    pub attempt: u32,
+    pub state: State,
     pub image: String,
-    pub backoff_seconds: u32,
-    pub started_at: Timestamp,
-    pub ready_at: Option<Timestamp>,
+    ready_at: Option<Timestamp>,
     /// When it will end, and how.
-    pub ends: Option<(Timestamp, i32)>,
-    pub exit: Option<Exit>,
+    ends: Option<(Timestamp, i32)>,
 }
 
-/// What the engine is told.
-#[derive(Clone, Debug)]
-pub(crate) enum Happened {
-    Exited { uid: String, container: String, id: String, exit: Exit },
-    SandboxLost { uid: String },
+impl Container {
+    pub fn is_running(&self) -> bool {
+        matches!(self.state.state, ContainerState::Running { .. })
+    }
 }
 
-/// All containers of the machine.
-#[derive(Debug, Default)]
+/// What is mounted for a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mounts {
+    pub node: usize,
+    /// UIDs of its claims.
+    pub claims: Vec<String>,
+    /// Content of its ConfigMap.
+    pub settings: Option<String>,
+}
+
+/// All that the machine has.
+#[derive(Debug)]
 pub(crate) struct Runtime {
     pub sandboxes: BTreeMap<String, Sandbox>,
+    /// Pods that are on the network, with their addresses.
+    pub links: BTreeMap<String, Ipv4Addr>,
+    /// By pod.
+    pub mounts: BTreeMap<String, Mounts>,
+    /// That were pulled and not removed since.
+    pub images: BTreeSet<String>,
+    pub subscribers: Vec<EventSender>,
+    /// What was told while nobody listened is lost.
+    pub said: Vec<String>,
+    pub now: Timestamp,
+    /// By how much each node's clock is ahead.
+    pub clocks: BTreeMap<usize, SignedDuration>,
+    pub chaos: bool,
+    pub random: Random,
     addresses: u32,
-    started: u64,
-}
-
-/// What a start is given.
-pub(crate) struct Start<'a> {
-    pub uid: &'a str,
-    pub container: &'a str,
-    pub image: &'a str,
-    pub attempt: u32,
-    pub backoff_seconds: u32,
 }
 
 impl Runtime {
-    pub fn create_sandbox(
-        &mut self,
-        pod: &Arc<Pod>,
-        node: usize,
-        number: u32,
-        claims: Vec<String>,
-    ) -> Ipv4Addr {
-        self.addresses += 1;
-        let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 244, 0, 0)) + self.addresses);
-        let containers = BTreeMap::new();
-        let pod = Arc::clone(pod);
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let sandbox = Sandbox { pod, node, number, ip, alive: true, containers, claims };
-        self.sandboxes.insert(uid, sandbox);
-        ip
+    pub fn new(seed: u64, now: Timestamp) -> Self {
+        Self {
+            sandboxes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            mounts: BTreeMap::new(),
+            images: BTreeSet::new(),
+            subscribers: Vec::new(),
+            said: Vec::new(),
+            now,
+            clocks: BTreeMap::new(),
+            chaos: true,
+            random: Random::new(seed),
+            addresses: 0,
+        }
     }
 
-    /// Starts a container; `None` when its sandbox is not there any more.
-    pub fn start(
-        &mut self,
-        start: &Start<'_>,
-        now: Timestamp,
-        random: &mut Random,
-        chaos: bool,
-    ) -> Option<Container> {
-        let sandbox = self.sandboxes.get_mut(start.uid).filter(|sandbox| sandbox.alive)?;
-        self.started += 1;
-        let behaviour = Behaviour::of(start.image);
+    /// The time on a node.
+    pub fn clock(&self, node: usize) -> Timestamp {
+        self.now + self.clocks.get(&node).copied().unwrap_or_default()
+    }
+
+    pub fn address(&mut self) -> Ipv4Addr {
+        self.addresses += 1;
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 244, 0, 0)) + self.addresses)
+    }
+
+    pub fn create(&mut self, spec: &SandboxSpec) -> Listed {
+        let node = spec.labels.get("node").and_then(|it| it.parse().ok()).unwrap_or(0);
+        let created_at = self.clock(node);
+        let (spec, containers) = (spec.clone(), Vec::new());
+        let uid = spec.pod_uid.clone();
+        let sandbox = Sandbox { spec, node, alive: true, mute: false, created_at, containers };
+        self.sandboxes.entry(uid).or_insert(sandbox).listed()
+    }
+
+    /// Starts a container in a sandbox that lives.
+    pub fn start(&mut self, uid: &str, spec: &ContainerSpec, image: &str) -> Option<State> {
+        let node = self.sandboxes.get(uid)?.node;
+        let (now, started_at) = (self.now, self.clock(node));
+        let behaviour = Behaviour::of(image);
         let ends = match behaviour {
-            Behaviour::Crashes => Some((now + random.within(3000), 1)),
-            _ if chaos && random.one_in(12) => Some((now + random.within(30_000), 1)),
+            Behaviour::Crashes => Some((now + self.random.within(3000), 1)),
+            Behaviour::Dies => Some((now + self.random.within(900), 1)),
+            _ if self.chaos && self.random.one_in(12) => {
+                Some((now + self.random.within(30_000), 1))
+            }
             _ => None,
         };
         let ready = Behaviour::SOUND.contains(&behaviour);
-        let container = Container {
-            id: format!("c{:06}", self.started),
-            attempt: start.attempt,
-            image: start.image.to_owned(),
-            backoff_seconds: start.backoff_seconds,
-            started_at: now,
-            ready_at: ready.then(|| now + random.within(4000)),
-            ends,
-            exit: None,
+        let ready_at = ready.then(|| now + self.random.within(4000));
+        let state = State {
+            id: spec.id.clone(),
+            name: spec.name.clone(),
+            attempt: spec.attempt,
+            pid: 1,
+            state: ContainerState::Running { started_at },
+            log_path: spec.log_path.clone(),
+            labels: spec.labels.clone(),
+            annotations: spec.annotations.clone(),
         };
-        sandbox.containers.insert(start.container.to_owned(), container.clone());
-        Some(container)
+        let container = Container { state: state.clone(), image: image.to_owned(), ready_at, ends };
+        self.sandboxes.get_mut(uid)?.containers.push(container);
+        Some(state)
     }
 
-    /// SIGTERM.
-    pub fn stop(
-        &mut self,
-        uid: &str,
-        name: &str,
-        id: &str,
-        now: Timestamp,
-        random: &mut Random,
-        chaos: bool,
-    ) {
-        let deaf = chaos && random.one_in(10);
-        let wait = random.within(3000);
-        let Some(container) = self.running(uid, name, id) else { return };
+    /// A signal: SIGTERM ends what hears it, SIGKILL everything.
+    pub fn signal(&mut self, uid: &str, id: &str, signal: i32) {
+        let deaf = self.chaos && self.random.one_in(10);
+        let wait = self.random.within(3000);
+        let now = self.now;
+        let Some(container) = self.running(uid, id) else { return };
+        if signal == 9 {
+            container.ends = Some((now, 137));
+            return;
+        }
         if deaf || Behaviour::of(&container.image) == Behaviour::Hangs {
             return;
         }
@@ -183,69 +232,91 @@ impl Runtime {
         }
     }
 
-    /// SIGKILL.
-    pub fn kill(&mut self, uid: &str, name: &str, id: &str, now: Timestamp) {
-        if let Some(container) = self.running(uid, name, id) {
-            container.ends = Some((now, 137));
-        }
+    fn running(&mut self, uid: &str, id: &str) -> Option<&mut Container> {
+        let containers = &mut self.sandboxes.get_mut(uid)?.containers;
+        containers.iter_mut().find(|it| it.state.id == id && it.is_running())
     }
 
-    fn running(&mut self, uid: &str, name: &str, id: &str) -> Option<&mut Container> {
-        let container = self.sandboxes.get_mut(uid)?.containers.get_mut(name)?;
-        Some(container).filter(|container| container.id == id && container.exit.is_none())
+    pub fn is_ready(&mut self, uid: &str, id: &str) -> bool {
+        let now = self.now;
+        self.running(uid, id).and_then(|it| it.ready_at).is_some_and(|at| at <= now)
     }
 
-    pub fn is_ready(&self, uid: &str, name: &str, now: Timestamp) -> bool {
-        let container = self.sandboxes.get(uid).and_then(|it| it.containers.get(name));
-        let running = container.filter(|container| container.exit.is_none());
-        running.and_then(|it| it.ready_at).is_some_and(|at| at <= now)
-    }
-
-    pub fn remove_sandbox(&mut self, uid: &str) {
+    pub fn remove(&mut self, uid: &str) {
         self.sandboxes.remove(uid);
     }
 
-    /// The shim is killed, and its containers with it.
-    pub fn lose(&mut self, uid: &str, now: Timestamp) -> Option<Happened> {
-        let sandbox = self.sandboxes.get_mut(uid).filter(|sandbox| sandbox.alive)?;
-        sandbox.alive = false;
-        for container in sandbox.containers.values_mut() {
-            container.exit.get_or_insert_with(|| exit(137, now));
-        }
-        Some(Happened::SandboxLost { uid: uid.to_owned() })
+    fn emit(&mut self, event: &RuntimeEvent) {
+        self.said.push(described(event));
+        self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
-    /// What ends by `now`.
-    pub fn pass(&mut self, now: Timestamp) -> Vec<Happened> {
+    /// The shim is killed, and its containers with it.
+    pub fn lose(&mut self, uid: &str) -> bool {
+        let Some(sandbox) = self.sandboxes.get_mut(uid).filter(|it| it.alive) else {
+            return false;
+        };
+        (sandbox.alive, sandbox.mute) = (false, false);
+        for container in &mut sandbox.containers {
+            if let ContainerState::Running { started_at } = container.state.state {
+                container.state.state = ContainerState::Lost { started_at };
+                container.ends = None;
+            }
+        }
+        self.links.remove(uid);
+        self.emit(&RuntimeEvent::SandboxLost { pod_uid: uid.to_owned() });
+        true
+    }
+
+    /// The machine's power fails.
+    pub fn power_off(&mut self) {
+        self.sandboxes.clear();
+        self.links.clear();
+        self.mounts.clear();
+    }
+
+    /// What ends by now. Mute shims tell it when they are heard again.
+    pub fn pass(&mut self) {
+        let now = self.now;
         let mut happened = Vec::new();
-        for (uid, sandbox) in &mut self.sandboxes {
-            for (name, container) in &mut sandbox.containers {
+        let clocks = self.clocks.clone();
+        for (uid, sandbox) in self.sandboxes.iter_mut().filter(|(_, it)| !it.mute) {
+            let ahead = clocks.get(&sandbox.node).copied().unwrap_or_default();
+            for container in &mut sandbox.containers {
                 let Some((at, code)) = container.ends.filter(|(at, _)| *at <= now) else {
                     continue;
                 };
                 container.ends = None;
-                if container.exit.is_some() {
+                let ContainerState::Running { started_at } = container.state.state else {
                     continue;
-                }
-                let exit = exit(code, at);
-                container.exit = Some(exit.clone());
-                let (uid, id) = (uid.clone(), container.id.clone());
-                happened.push(Happened::Exited { uid, container: name.clone(), id, exit });
+                };
+                container.state.state = ContainerState::Exited {
+                    exit_code: code,
+                    signal: (code == 137).then_some(9),
+                    oom_killed: false,
+                    started_at,
+                    finished_at: at + ahead,
+                };
+                let (pod_uid, container) = (uid.clone(), container.state.clone());
+                happened.push(RuntimeEvent::ContainerExited { pod_uid, container });
             }
         }
-        happened
+        happened.iter().for_each(|event| self.emit(event));
     }
 
     /// When the next container ends.
     pub fn next_time(&self) -> Option<Timestamp> {
-        let all = self.sandboxes.values().flat_map(|it| it.containers.values());
+        let heard = self.sandboxes.values().filter(|it| !it.mute);
+        let all = heard.flat_map(|it| &it.containers);
         all.filter_map(|container| container.ends).map(|(at, _)| at).min()
     }
 
-    /// Nobody fails by chance any more; those that are about to, do not.
+    /// Nobody fails by chance any more; those that are about to, do not; all shims are heard.
     pub fn calm(&mut self) {
+        self.chaos = false;
         for sandbox in self.sandboxes.values_mut() {
-            for container in sandbox.containers.values_mut() {
+            sandbox.mute = false;
+            for container in &mut sandbox.containers {
                 let broken = Behaviour::of(&container.image).is_broken();
                 container.ends = container.ends.filter(|(_, code)| broken || *code != 1);
             }
@@ -253,10 +324,13 @@ impl Runtime {
     }
 }
 
-fn exit(code: i32, at: Timestamp) -> Exit {
-    let reason = if code == 0 { "Completed" } else { "Error" };
-    let signal = (code == 137).then_some(9);
-    Exit { code, signal, at, reason: reason.to_owned(), message: String::new() }
+fn described(event: &RuntimeEvent) -> String {
+    match event {
+        RuntimeEvent::ContainerExited { pod_uid, container } => {
+            format!("{} of {pod_uid} has ended: {:?}", container.id, container.state)
+        }
+        RuntimeEvent::SandboxLost { pod_uid } => format!("the sandbox of {pod_uid} is lost"),
+    }
 }
 
 /// `seconds` later.

@@ -7,6 +7,7 @@ use coracle_server::{Api, Body};
 use serde_json::{Value, json};
 
 use crate::client::{self, Place, merge};
+use crate::pod::SETTINGS;
 use crate::random::Random;
 use crate::runtime::{Behaviour, mentions_broken_image};
 
@@ -44,6 +45,7 @@ const ACTS: &[(u64, Act)] = &[
     (14, Users::delete_pod),
     (6, Users::delete_set),
     (5, Users::delete_claim),
+    (8, Users::change_settings),
 ];
 
 impl Users {
@@ -189,6 +191,19 @@ impl Users {
         self.delete(api, &claim, json!({}));
     }
 
+    /// A ConfigMap that running pods have as files.
+    fn change_settings(&mut self, api: &Api, random: &mut Random) {
+        let data = json!({"data": {"level": random.below(100).to_string()}});
+        let resource = "configmaps";
+        let place = Place { resource, namespace: NAMESPACE, name: SETTINGS, subresource: "" };
+        if api.snapshot().find(resource, NAMESPACE, SETTINGS).is_some() {
+            return self.call(api, Verb::Patch, &place, merge(&data), "changes the settings");
+        }
+        let map = json!({"metadata": {"name": SETTINGS}, "data": data["data"]});
+        let place = Place { name: "", ..place };
+        self.call(api, Verb::Create, &place, Body::Object(map), "makes the settings");
+    }
+
     /// Puts right what only users can put right, as the documentation tells them to: templates that
     /// never work, strategies that keep them, and pods that upstream's rules leave standing.
     pub fn mend(&mut self, api: &Api, random: &mut Random) {
@@ -240,11 +255,14 @@ fn with_image(image: &str) -> Value {
 }
 
 fn container(image: &str) -> Value {
-    json!({
-        "name": "app",
-        "image": image,
-        "readinessProbe": {"exec": {"command": ["ready"]}, "periodSeconds": 10},
-    })
+    let mut container = json!({"name": "app", "image": image});
+    // A template without a probe works if its containers live; what never gets ready needs one.
+    let is_odd = image.ends_with(['1', '3', '5', '7', '9']);
+    if !is_odd || Behaviour::of(image) == Behaviour::Never {
+        let exec = json!({"exec": {"command": ["ready"]}, "periodSeconds": 10});
+        container["readinessProbe"] = exec;
+    }
+    container
 }
 
 fn retention(random: &mut Random) -> Value {
@@ -278,6 +296,9 @@ fn new_set(name: &str, image: &str, random: &mut Random) -> Value {
                 "metadata": {"labels": {"app": name}},
                 "spec": {
                     "containers": [container(image)],
+                    "volumes": [{
+                        "name": "settings", "configMap": {"name": SETTINGS, "optional": true},
+                    }],
                     "terminationGracePeriodSeconds": *random.pick(&[1, 5, 30]),
                 },
             },

@@ -12,7 +12,8 @@ use crate::bugs::Bug;
 use crate::checks::{Actor, Checks, rest};
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::node::{Hands, Node};
+use crate::machine::Machine;
+use crate::node::Surroundings;
 use crate::random::Random;
 use crate::runtime::Runtime;
 use crate::trace::Trace;
@@ -24,6 +25,8 @@ const SETTLES_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 const RESTS_FOR: SignedDuration = SignedDuration::from_secs(45);
 /// Steps after which a world that does not settle is given up.
 const SETTLING_STEPS_MAX: u64 = 60_000;
+/// Milliseconds by which a node's clock is wrong at most.
+const CLOCKS_DIFFER_MOST: u64 = 20 * 60 * 1000;
 /// Operations of the disk within which an armed fault strikes.
 const STRIKES_WITHIN: u64 = 12;
 
@@ -51,7 +54,7 @@ pub(crate) struct World {
     heals_at: Timestamp,
     engine: Option<Engine>,
     starts_at: Timestamp,
-    runtime: Runtime,
+    machine: Machine,
     users: Users,
     checks: Checks,
     pub trace: Trace,
@@ -83,7 +86,7 @@ impl World {
             heals_at: now,
             engine: None,
             starts_at: now,
-            runtime: Runtime::default(),
+            machine: Machine::new(Runtime::new(random.number(), now)),
             users: Users::new(nodes == 1),
             checks: Checks::default(),
             trace: Trace::new(options.loud),
@@ -167,7 +170,7 @@ impl World {
 
     fn wrong(&self) -> Option<String> {
         match &self.engine {
-            Some(engine) => rest::check(&engine.api.snapshot(), &self.runtime).err(),
+            Some(engine) => rest::check(&engine.api.snapshot(), &self.machine.lock()).err(),
             None => Some("the engine is down".to_owned()),
         }
     }
@@ -178,7 +181,10 @@ impl World {
         self.disk.heal();
         self.refused_until = self.now();
         self.starts_at = self.now();
-        self.runtime.calm();
+        let mut runtime = self.machine.lock();
+        runtime.calm();
+        runtime.clocks.clear();
+        drop(runtime);
         self.say("all faults are over");
         while self.engine.is_none() {
             self.step()?;
@@ -198,13 +204,15 @@ impl World {
         }
         let turn = turns[self.random.index(turns.len())].clone();
         self.clock.advance(self.random.within(8));
+        self.machine.lock().now = self.clock.now();
         self.take(turn)
     }
 
     fn turns(&self) -> Vec<Turn> {
         let now = self.now();
         let mut turns = Vec::new();
-        if self.runtime.next_time().is_some_and(|at| at <= now) {
+        let runtime = self.machine.lock();
+        if runtime.next_time().is_some_and(|at| at <= now) {
             turns.push(Turn::Runtime);
         }
         let Some(engine) = &self.engine else {
@@ -220,7 +228,8 @@ impl World {
             if node.is_behind(&engine.api, now) {
                 turns.push(Turn::Follow(index));
             }
-            let runnable = node.workers.iter().filter(|(_, worker)| worker.is_runnable(now));
+            let clock = runtime.clock(index);
+            let runnable = node.pods.iter().filter(|(_, pod)| pod.is_runnable(now, clock));
             turns.extend(runnable.map(|(uid, _)| Turn::Worker(index, uid.clone())));
         }
         if self.tells && self.trace.steps() >= self.told_at + 16 {
@@ -236,19 +245,23 @@ impl World {
     /// Jumps to whatever happens next.
     fn pass_time(&mut self) {
         let engine = self.engine.iter();
+        let runtime = self.machine.lock();
+        let ahead = |index: usize| runtime.clocks.get(&index).copied().unwrap_or_default();
         let nodes = engine.clone().flat_map(|it| &it.nodes);
         let fault = self.fault.map(|_| self.heals_at);
         let start = self.engine.is_none().then_some(self.starts_at);
         let next = nodes
-            .filter_map(Node::next_time)
+            .filter_map(|node| node.next_time(ahead(node.index)))
             .chain(engine.filter_map(Engine::next_timer))
-            .chain(self.runtime.next_time())
+            .chain(runtime.next_time())
             .chain(fault)
             .chain(start)
             .min();
         // Where nobody waits for anything, a minute is as good as any time.
         let minute = self.now() + SignedDuration::from_mins(1);
+        drop(runtime);
         self.clock.jump(next.map_or(minute, |next| next.min(minute)));
+        self.machine.lock().now = self.clock.now();
         if self.fault.is_some() && self.heals_at <= self.now() {
             self.fault = None;
             self.disk.heal();
@@ -287,39 +300,45 @@ impl World {
     fn node(&mut self, turn: Turn) -> Result<(), String> {
         let now = self.now();
         let Some(engine) = &mut self.engine else { return Ok(()) };
-        let mut hands = Hands {
+        let mut around = Surroundings {
             api: &engine.api,
             events: &engine.events,
-            runtime: &mut self.runtime,
+            machine: &self.machine,
             random: &mut self.random,
             now,
-            chaos: self.chaos,
             refused: self.refused_until > now,
-            object_first: self.options.bug == Some(Bug::ObjectFirst),
-            side_by_side: self.options.bug == Some(Bug::SideBySide),
+            bug: self.options.bug,
             said: Vec::new(),
         };
         match &turn {
-            Turn::Follow(index) => engine.nodes[*index].follow(&mut hands),
-            Turn::Worker(index, uid) => engine.nodes[*index].turn(uid, &mut hands),
+            Turn::Follow(index) => engine.nodes[*index].follow(&mut around),
+            Turn::Worker(index, uid) => engine.nodes[*index].turn(uid, &mut around),
             _ => {}
         }
-        for said in hands.said {
+        for said in around.said {
             self.trace.say(now, said);
         }
         self.written(&Actor::Node)?;
-        self.checks.running(&self.runtime)
+        self.hear();
+        self.checks.running(&self.machine.lock())
     }
 
     fn containers(&mut self) -> Result<(), String> {
-        let now = self.now();
-        for happened in self.runtime.pass(now) {
-            self.trace.say(now, format_args!("{happened:?}"));
-            for node in self.engine.iter_mut().flat_map(|engine| &mut engine.nodes) {
-                node.hear(&happened);
-            }
-        }
+        self.machine.lock().pass();
+        self.hear();
         Ok(())
+    }
+
+    /// Takes down what the machine did, and tells the engine, if there is one.
+    fn hear(&mut self) {
+        let now = self.now();
+        for said in std::mem::take(&mut self.machine.lock().said) {
+            self.trace.say(now, said);
+        }
+        let Some(engine) = &mut self.engine else { return };
+        while let Ok(event) = engine.happenings.try_recv() {
+            engine.nodes.iter_mut().for_each(|node| node.hear(&event));
+        }
     }
 
     fn user(&mut self) -> Result<(), String> {
@@ -335,7 +354,7 @@ impl World {
             self.trace.say(now, format_args!("user {said}"));
         }
         let Some(engine) = &self.engine else { return Ok(()) };
-        self.checks.after(actor, engine.api.store(), &self.runtime)?;
+        self.checks.after(actor, engine.api.store(), &self.machine.lock())?;
         match self.fault {
             Some((from, failure)) if self.disk.operations() > from => {
                 self.checks.failed(actor);
@@ -354,7 +373,7 @@ impl World {
         if self.engine.is_none() {
             return self.step();
         }
-        match self.random.below(10) {
+        match self.random.below(14) {
             0 => self.crash(true),
             1 => self.crash(false),
             2 | 3 => self.arm(DiskFailure::PowerLoss),
@@ -366,6 +385,9 @@ impl World {
             }
             7 => self.kill_shim(),
             8 => self.kill_container(),
+            9 => self.silence_shim(),
+            10 => self.remove_image(),
+            11 => self.move_clock(),
             _ => return self.compact(),
         }
         Ok(())
@@ -383,30 +405,62 @@ impl World {
     }
 
     fn kill_shim(&mut self) {
-        let uids: Vec<_> = self.runtime.sandboxes.keys().cloned().collect();
-        if uids.is_empty() {
+        let Some(uid) = self.any_sandbox() else { return };
+        if self.machine.lock().lose(&uid) {
+            self.say(format_args!("the shim of {uid} is killed"));
+        }
+        self.hear();
+    }
+
+    fn any_sandbox(&mut self) -> Option<String> {
+        let uids: Vec<_> = self.machine.lock().sandboxes.keys().cloned().collect();
+        if uids.is_empty() { None } else { Some(self.random.pick(&uids).clone()) }
+    }
+
+    /// A shim answers nobody any more, for a while or for good.
+    fn silence_shim(&mut self) {
+        let Some(uid) = self.any_sandbox() else { return };
+        let mut runtime = self.machine.lock();
+        let Some(sandbox) = runtime.sandboxes.get_mut(&uid).filter(|it| it.alive) else { return };
+        sandbox.mute = !sandbox.mute;
+        let said = if sandbox.mute { "falls silent" } else { "answers again" };
+        drop(runtime);
+        self.say(format_args!("the shim of {uid} {said}"));
+    }
+
+    /// Somebody removes an image.
+    fn remove_image(&mut self) {
+        let images: Vec<_> = self.machine.lock().images.iter().cloned().collect();
+        if images.is_empty() {
             return;
         }
-        let uid = self.random.pick(&uids).clone();
-        let Some(happened) = self.runtime.lose(&uid, self.now()) else { return };
-        self.say(format_args!("the shim of {uid} is killed"));
-        for node in self.engine.iter_mut().flat_map(|engine| &mut engine.nodes) {
-            node.hear(&happened);
-        }
+        let image = self.random.pick(&images).clone();
+        self.machine.lock().images.remove(&image);
+        self.say(format_args!("image {image} is removed"));
+    }
+
+    /// A node's clock jumps.
+    fn move_clock(&mut self) {
+        let node = self.random.index(self.nodes);
+        let most = CLOCKS_DIFFER_MOST;
+        let ahead = self.random.within(2 * most) - SignedDuration::from_millis(most.cast_signed());
+        self.machine.lock().clocks.insert(node, ahead);
+        self.say(format_args!("the clock of node {node} is {ahead:#} ahead"));
     }
 
     fn kill_container(&mut self) {
-        let now = self.now();
-        let running = self.runtime.sandboxes.iter().flat_map(|(uid, sandbox)| {
-            let names = sandbox.containers.iter().filter(|(_, it)| it.exit.is_none());
-            names.map(|(name, it)| (uid.clone(), name.clone(), it.id.clone()))
+        let mut runtime = self.machine.lock();
+        let running = runtime.sandboxes.iter().flat_map(|(uid, sandbox)| {
+            let running = sandbox.containers.iter().filter(|it| it.is_running());
+            running.map(|it| (uid.clone(), it.state.id.clone()))
         });
         let running: Vec<_> = running.collect();
         if running.is_empty() {
             return;
         }
-        let (uid, name, id) = self.random.pick(&running).clone();
-        self.runtime.kill(&uid, &name, &id, now);
+        let (uid, id) = self.random.pick(&running).clone();
+        runtime.signal(&uid, &id, 9);
+        drop(runtime);
         self.say(format_args!("container {id} is killed"));
     }
 
@@ -430,25 +484,21 @@ impl World {
         }
         if let Some(mut engine) = self.engine.take() {
             let Engine { api, nodes, events, .. } = &mut engine;
-            let mut hands = Hands {
+            let mut around = Surroundings {
                 api,
                 events,
-                runtime: &mut self.runtime,
+                machine: &self.machine,
                 random: &mut self.random,
                 now,
-                chaos: self.chaos,
                 refused: true,
-                object_first: false,
-                side_by_side: false,
+                bug: None,
                 said: Vec::new(),
             };
-            for worker in nodes.iter_mut().flat_map(|node| node.workers.values_mut()) {
-                worker.interrupted(&mut hands);
-            }
+            nodes.iter_mut().for_each(|node| node.interrupted(&mut around));
         }
         match power {
             true => {
-                self.runtime.sandboxes.clear();
+                self.machine.lock().power_off();
                 self.disk.power_on();
             }
             false => self.disk.restart(),
@@ -461,10 +511,10 @@ impl World {
 
     fn start(&mut self) -> Result<(), String> {
         let store = Store::open_on(self.disk.clone()).map_err(|error| error.to_string())?;
-        self.checks.opened(&store, &self.runtime)?;
+        self.checks.opened(&store, &self.machine.lock())?;
         let revision = store.snapshot().revision();
         self.say(format_args!("the engine starts at revision {revision}"));
-        let engine = Engine::start(store, &self.clock, self.nodes, self.options.bug);
+        let engine = Engine::start(store, &self.clock, &self.machine, self.nodes, self.options.bug);
         self.engine =
             Some(engine.map_err(|status| format!("the engine does not start: {status}"))?);
         self.written(&Actor::Engine)

@@ -71,6 +71,12 @@ fn a_pod_started_beside_an_earlier_one_of_its_name_is_caught() {
 }
 
 #[test]
+fn an_effect_done_twice_after_a_kill_is_caught() {
+    let what = caught(Bug::DoneTwice).what;
+    assert!(what.contains("runs twice"), "{what}");
+}
+
+#[test]
 fn a_pod_removed_before_its_containers_is_caught() {
     let what = caught(Bug::ObjectFirst).what;
     assert!(what.contains("was removed while its containers ran"), "{what}");

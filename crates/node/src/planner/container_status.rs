@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::observed::{ContainerSeen, Instance, Observed};
-use super::plan::next_start;
-use super::spec::api_time;
+use super::restart::next_start;
+use super::spec::{Role, api_time};
 use super::{probes, spec};
 
 /// Scheme of the ids in `containerID`.
@@ -17,14 +17,19 @@ const ID_SCHEME: &str = "coracle://";
 /// The statuses of the init containers, in the spec's order.
 pub(crate) fn init_statuses(pod: &Pod, seen: &Observed, now: Timestamp) -> Vec<ContainerStatus> {
     let containers = spec::init_containers(pod);
-    containers.iter().map(|container| status_of(pod, container, true, seen, now)).collect()
+    containers
+        .iter()
+        .map(|container| status_of(pod, container, spec::init_role(container), seen, now))
+        .collect()
 }
 
 /// The statuses of the app containers, by name.
 pub(crate) fn app_statuses(pod: &Pod, seen: &Observed, now: Timestamp) -> Vec<ContainerStatus> {
     let containers = spec::containers(pod);
-    let mut statuses: Vec<_> =
-        containers.iter().map(|container| status_of(pod, container, false, seen, now)).collect();
+    let mut statuses: Vec<_> = containers
+        .iter()
+        .map(|container| status_of(pod, container, Role::App, seen, now))
+        .collect();
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
     statuses
 }
@@ -32,7 +37,7 @@ pub(crate) fn app_statuses(pod: &Pod, seen: &Observed, now: Timestamp) -> Vec<Co
 fn status_of(
     pod: &Pod,
     container: &Container,
-    init: bool,
+    role: Role,
     seen: &Observed,
     now: Timestamp,
 ) -> ContainerStatus {
@@ -40,14 +45,15 @@ fn status_of(
     let state = seen.containers.get(&container.name).unwrap_or(&empty);
     let current = state.current.as_ref();
     let running = current.is_some_and(Instance::is_running);
-    let waiting = waiting(pod, container, init, seen, state, now);
+    let waiting = waiting(pod, container, role, seen, state, now);
     let last = match &waiting {
         Some(_) => current.and_then(terminated).or(state.previous.as_ref().and_then(terminated)),
         None => state.previous.as_ref().and_then(terminated),
     };
     let started = running && probes::is_started(container, seen);
-    let finished = init && current.is_some_and(|it| it.exit.as_ref().is_some_and(|e| e.code == 0));
-    let ready = if init { finished } else { running && probes::is_ready(container, seen) };
+    let first = role.goes_first();
+    let finished = first && current.is_some_and(|it| it.exit.as_ref().is_some_and(|e| e.code == 0));
+    let ready = if first { finished } else { running && probes::is_ready(container, seen, now) };
     ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
@@ -55,7 +61,7 @@ fn status_of(
         container_id: current.map(|instance| format!("{ID_SCHEME}{}", instance.id)),
         restart_count: current.map_or(0, |it| i32::try_from(it.attempt).unwrap_or(i32::MAX)),
         ready,
-        started: Some(if init { running } else { started }),
+        started: Some(if first { running } else { started }),
         state: Some(waiting.unwrap_or_else(|| present_state(pod, current))),
         last_state: Some(ContainerState { terminated: last, ..ContainerState::default() }),
         resources: container.resources.clone(),
@@ -95,7 +101,7 @@ fn wait(reason: &str, message: String) -> ContainerState {
 fn waiting(
     pod: &Pod,
     container: &Container,
-    init: bool,
+    role: Role,
     seen: &Observed,
     state: &ContainerSeen,
     now: Timestamp,
@@ -104,7 +110,7 @@ fn waiting(
     if current.is_some_and(Instance::is_running) || is_ending(pod, seen) {
         return None;
     }
-    let due = next_start(pod, container, init, seen)?.0;
+    let due = next_start(pod, container, role, seen)?.0;
     if seen.is_held() {
         let message = format!("an earlier pod {} is still ending on this node", spec::name(pod));
         return Some(wait(initial_reason(pod), message));

@@ -1,5 +1,7 @@
 //! Events that the node writes about a pod, in the kubelet's words.
 
+use super::spec::Role;
+
 /// `type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
@@ -47,11 +49,10 @@ impl Note {
         Self { event_type: EventType::Warning, ..Self::normal(reason, message) }
     }
 
-    /// The same about one container; `init` says of which list.
+    /// The same about one container.
     #[must_use]
-    pub fn of(mut self, container: &str, init: bool) -> Self {
-        let list = if init { "initContainers" } else { "containers" };
-        self.field_path = format!("spec.{list}{{{container}}}");
+    pub fn of(mut self, container: &str, role: Role) -> Self {
+        self.field_path = format!("spec.{}{{{container}}}", role.list());
         self
     }
 }

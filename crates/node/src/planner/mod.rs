@@ -12,6 +12,7 @@ mod events;
 mod observed;
 mod plan;
 mod probes;
+mod restart;
 mod spec;
 mod status;
 
@@ -24,7 +25,9 @@ pub use observed::{
 pub use plan::{Step, plan};
 pub use probes::{Outcome, ProbeKind, ProbeSeen};
 pub(crate) use spec::grace_seconds;
-pub use spec::{PullDecision, PullPolicy, RestartPolicy, pull_decision, pull_policy};
+pub use spec::{
+    PullDecision, PullPolicy, RestartPolicy, Role, find_container, pull_decision, pull_policy,
+};
 pub use status::status;
 
 #[cfg(test)]

@@ -15,6 +15,12 @@ const BACKOFF_SECONDS: (u32, u32) = (10, 300);
 /// A container that ran this long is forgiven what it did before.
 const FORGIVEN_AFTER_SECONDS: i64 = 600;
 
+/// What was killed and has not ended so much later will not be heard of: its shim is at fault.
+const DEATH_SECONDS: u32 = 10;
+
+/// A container that lives so long is taken for one that works.
+const PROVING: SignedDuration = SignedDuration::from_secs(1);
+
 /// Volumes are tried again sooner: what they wait for is usually on its way.
 const VOLUME_BACKOFF_SECONDS: (u32, u32) = (1, 122);
 
@@ -35,6 +41,8 @@ pub struct Observed {
     pub volumes_ready: bool,
     /// The last failure to put them in place.
     pub volumes_failure: Option<Retry>,
+    /// An earlier engine may have left some of them in place.
+    pub volumes_left: bool,
     /// Where the containers run.
     pub sandbox: Option<Sandbox>,
     /// The last failure to make one.
@@ -72,6 +80,10 @@ pub struct Sandbox {
     pub ip: Option<Ipv4Addr>,
     /// Its process is there.
     pub alive: bool,
+    /// It is joined to the network.
+    pub attached: bool,
+    /// Its process does not answer in time: nothing in it can be told to end.
+    pub mute: bool,
 }
 
 /// One container of the pod.
@@ -106,6 +118,9 @@ pub struct Instance {
     pub backoff_seconds: u32,
     /// When it began.
     pub started_at: Timestamp,
+    /// Another one of its template has lived long enough: without a readiness probe it is Ready at
+    /// once.
+    pub trusted: bool,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
     /// That it was told to end.
@@ -178,6 +193,18 @@ impl Instance {
         self.exit.is_none()
     }
 
+    /// When it is given up on: it was killed, and nobody has heard of its end.
+    pub(crate) fn survives_until(&self) -> Option<Timestamp> {
+        let killed = self.stopping.as_ref().filter(|stopping| stopping.killed)?;
+        Some(after(killed.deadline, DEATH_SECONDS))
+    }
+
+    /// When it has lived long enough to be taken for one that works; `None` when it ended before.
+    pub(crate) fn lives_on_at(&self) -> Option<Timestamp> {
+        let at = self.started_at.checked_add(PROVING).unwrap_or(Timestamp::MAX);
+        self.exit.as_ref().is_none_or(|exit| exit.at >= at).then_some(at)
+    }
+
     /// When a failed run may be followed by the next one, and what back-off that one carries: none
     /// at first, then 10 s, doubling to 5 min; forgiven after 10 min.
     pub(crate) fn next_start(&self, exit: &Exit) -> (Timestamp, u32) {
@@ -223,14 +250,47 @@ impl Observed {
             Some(retry(self.volumes_failure.as_ref(), VOLUME_BACKOFF_SECONDS, message, now));
     }
 
-    /// The sandbox is there.
-    pub fn sandbox_created(&mut self, number: u32, ip: Option<Ipv4Addr>) {
+    /// They are taken away.
+    pub fn volumes_unmounted(&mut self) {
+        self.volumes_ready = false;
+        self.volumes_failure = None;
+        self.volumes_left = false;
+    }
+
+    /// Whether some of them may be in place.
+    pub(crate) fn has_volumes(&self) -> bool {
+        self.volumes_ready || self.volumes_failure.is_some() || self.volumes_left
+    }
+
+    /// The sandbox is there; `attached` if it needs no network of its own.
+    pub fn sandbox_created(&mut self, number: u32, ip: Option<Ipv4Addr>, attached: bool) {
         self.sandbox_number = number;
-        self.sandbox = Some(Sandbox { ip, alive: true });
+        self.sandbox = Some(Sandbox { ip, alive: true, attached, mute: false });
         self.sandbox_failure = None;
     }
 
-    /// The sandbox could not be made.
+    /// The sandbox is joined to the network.
+    pub fn sandbox_attached(&mut self) {
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.attached = true;
+        }
+        self.sandbox_failure = None;
+    }
+
+    /// The sandbox's process did not answer in time.
+    pub fn sandbox_mute(&mut self) {
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.mute = true;
+        }
+    }
+
+    /// Whether what runs can only be ended together with its sandbox.
+    pub(crate) fn is_stuck(&self, now: Timestamp) -> bool {
+        let mute = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.mute);
+        mute || self.running().any(|(_, _, it)| it.survives_until().is_some_and(|at| at <= now))
+    }
+
+    /// The sandbox could not be made, or not be joined to the network.
     pub fn sandbox_failed(&mut self, message: String, now: Timestamp) {
         self.sandbox_failure =
             Some(retry(self.sandbox_failure.as_ref(), VOLUME_BACKOFF_SECONDS, message, now));
@@ -285,7 +345,10 @@ impl Observed {
     pub fn start_failed(&mut self, container: &str, reason: &str, message: String, now: Timestamp) {
         let retry_at = after(now, BACKOFF_SECONDS.0);
         let failure = StartFailure { reason: reason.to_owned(), message, retry_at };
-        self.container(container).failure = Some(failure);
+        let seen = self.container(container);
+        seen.failure = Some(failure);
+        // It may be the image that has gone since it was found.
+        seen.image.ready_for = None;
     }
 
     /// An instance (the current one when `id` is `None`) ended. Later reports change nothing.
@@ -312,6 +375,30 @@ impl Observed {
         }
     }
 
+    /// The clock was put back: whatever was due at some time is due that much earlier.
+    pub fn clock_went_back(&mut self, by: SignedDuration) {
+        let earlier = |at: &mut Timestamp| *at = at.checked_sub(by).unwrap_or(Timestamp::MIN);
+        self.accepted_at.iter_mut().for_each(earlier);
+        for retry in [&mut self.volumes_failure, &mut self.sandbox_failure].into_iter().flatten() {
+            earlier(&mut retry.at);
+        }
+        for seen in self.containers.values_mut() {
+            if let Some(failure) = &mut seen.failure {
+                earlier(&mut failure.retry_at);
+            }
+            if let Some(failure) = &mut seen.image.failure {
+                earlier(&mut failure.failed_at);
+                earlier(&mut failure.retry.at);
+            }
+            seen.probes.values_mut().filter_map(|it| it.last_run.as_mut()).for_each(earlier);
+            for instance in seen.current.iter_mut().chain(&mut seen.previous) {
+                earlier(&mut instance.started_at);
+                instance.exit.iter_mut().for_each(|exit| earlier(&mut exit.at));
+                instance.stopping.iter_mut().for_each(|it| earlier(&mut it.deadline));
+            }
+        }
+    }
+
     /// Something that a failure waits for may be there now: a ConfigMap, a Secret, a claim.
     pub fn try_again(&mut self, now: Timestamp) {
         for retry in [&mut self.volumes_failure, &mut self.sandbox_failure].into_iter().flatten() {
@@ -334,6 +421,11 @@ impl Observed {
             let same = status.container_id.as_deref().is_some_and(|id| id.ends_with(&current.id));
             let container = spec::containers(pod).iter().find(|c| c.name == status.name);
             let (true, Some(container)) = (same, container) else { continue };
+            if container.readiness_probe.is_none()
+                && let Some(current) = &mut seen.current
+            {
+                current.trusted = status.ready;
+            }
             if container.startup_probe.is_some() && status.started == Some(true) {
                 seen.probes.insert(ProbeKind::Startup, ProbeSeen::remembered());
             }
@@ -425,6 +517,7 @@ fn recovered(
         image_id: status.image_id.clone(),
         backoff_seconds: 0,
         started_at: started.map_or(now, |time| time.0),
+        trusted: false,
         exit: Some(exit),
         stopping: None,
     }

@@ -6,8 +6,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::events::Note;
 use super::observed::{Instance, Observed, after};
 use super::probes::{self, ProbeKind};
-use super::spec::{self, RestartPolicy};
-use super::status::{DEADLINE, deadline, is_past_deadline, phase_of};
+use super::restart::{is_outdated, next_attempt, next_start};
+use super::spec::{self, RestartPolicy, Role};
+use super::status::{DEADLINE, deadline, is_past_deadline, is_terminal, phase_of};
 
 /// Seconds that a container of a pod which vanished from the API has at least.
 const MINIMUM_GRACE_SECONDS: i64 = 2;
@@ -17,11 +18,13 @@ const MINIMUM_GRACE_SECONDS: i64 = 2;
 pub enum Step {
     /// Put the pod's volumes in place.
     MountVolumes,
-    /// Make the pod's namespaces and join them to the network.
+    /// Make the pod's namespaces.
     CreateSandbox {
         /// Which one it is, counted from 1.
         number: u32,
     },
+    /// Join the pod's namespaces to the network, also if that may have been done before.
+    AttachNetwork,
     /// Find or pull the image for a start.
     EnsureImage {
         /// Of this container.
@@ -33,8 +36,8 @@ pub enum Step {
     StartContainer {
         /// Which one.
         container: String,
-        /// Among the init containers.
-        init: bool,
+        /// What it is for.
+        role: Role,
         /// `restartCount` of the instance.
         attempt: u32,
         /// For [`Instance::backoff_seconds`].
@@ -130,11 +133,14 @@ fn is_over(pod: &Pod, seen: &Observed, now: Timestamp) -> bool {
 /// Stops what runs, then removes it; the API object goes last, when nothing of the pod is left
 /// that a successor of the same name could meet.
 fn end(pod: &Pod, seen: &Observed, ending: Ending, now: Timestamp, steps: &mut Vec<Step>) {
-    if ending == Ending::Deadline && !is_over(pod, seen, now) {
+    let shown = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if ending == Ending::Deadline && !is_terminal(shown) {
         steps.push(Step::Note(Note::normal(DEADLINE.0, DEADLINE.1)));
     }
+    // What does not even hear SIGKILL ends with its sandbox.
+    let stuck = seen.is_stuck(now);
     let mut any_running = false;
-    for (name, _, instance) in seen.running() {
+    for (name, _, instance) in seen.running().filter(|_| !stuck) {
         any_running = true;
         let deadline = end_deadline(pod, instance, ending, now);
         let message = format!("Stopping container {name}");
@@ -148,7 +154,7 @@ fn end(pod: &Pod, seen: &Observed, ending: Ending, now: Timestamp, steps: &mut V
     }
     if seen.sandbox.is_some() {
         steps.push(Step::RemoveSandbox);
-    } else if seen.volumes_ready || seen.volumes_failure.is_some() {
+    } else if seen.has_volumes() {
         steps.push(Step::UnmountVolumes);
     } else if ending == Ending::Deleted {
         steps.push(Step::DeletePod { uid: spec::uid(pod).to_owned() });
@@ -163,7 +169,11 @@ fn end_deadline(pod: &Pod, instance: &Instance, ending: Ending, now: Timestamp) 
         None => seconds_after(now, seconds),
     };
     match (ending, &pod.metadata.deletion_timestamp) {
-        (Ending::Deleted, Some(time)) => after(time.0, 1),
+        (Ending::Deleted, Some(time)) => {
+            let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
+            // A clock that was put back since must not make it longer.
+            after(time.0, 1).min(begun(grace.saturating_add(1)))
+        }
         (Ending::Gone, _) => {
             let grace = pod.metadata.deletion_grace_period_seconds;
             let grace = grace.unwrap_or_else(|| spec::grace_seconds(pod));
@@ -190,11 +200,13 @@ fn stop(
     let (container, id) = (name.to_owned(), instance.id.clone());
     match &instance.stopping {
         None => {
-            let init = spec::init_containers(pod).iter().any(|init| init.name == name);
-            steps.push(Step::Note(Note::normal("Killing", message).of(name, init)));
+            let role = spec::find_container(pod, name).map_or(Role::App, |(role, _)| role);
+            steps.push(Step::Note(Note::normal("Killing", message).of(name, role)));
             steps.push(Step::StopContainer { container, id, deadline });
         }
-        Some(stopping) if stopping.killed => {}
+        Some(stopping) if stopping.killed => {
+            steps.extend(instance.survives_until().map(Step::LookAgain));
+        }
         Some(stopping) => match deadline.min(stopping.deadline) {
             deadline if deadline <= now => steps.push(Step::KillContainer { container, id }),
             deadline => steps.push(Step::LookAgain(deadline)),
@@ -210,7 +222,11 @@ fn run(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
         return retry(seen.volumes_failure.as_ref(), Step::MountVolumes, now, steps);
     }
     match &seen.sandbox {
-        Some(sandbox) if sandbox.alive => {}
+        Some(sandbox) if sandbox.alive && !seen.is_stuck(now) => {
+            if !sandbox.attached {
+                return retry(seen.sandbox_failure.as_ref(), Step::AttachNetwork, now, steps);
+            }
+        }
         Some(_) => {
             let message = "Pod sandbox changed, it will be killed and re-created.";
             steps.push(Step::Note(Note::normal("SandboxChanged", message)));
@@ -249,7 +265,7 @@ fn init(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) -> bo
             Some(None) => return false,
             _ => {}
         }
-        start(pod, container, true, seen, now, steps);
+        start(pod, container, spec::init_role(container), seen, now, steps);
         return false;
     }
     true
@@ -268,9 +284,11 @@ fn keep(pod: &Pod, container: &Container, seen: &Observed, now: Timestamp, steps
             }
             if instance.stopping.is_none() {
                 probe(container, &ProbeKind::ALL, seen, instance, now, steps);
+                let proves = probes::proves_itself_at(container, instance);
+                steps.extend(proves.filter(|at| *at > now).map(Step::LookAgain));
             }
         }
-        _ => start(pod, container, false, seen, now, steps),
+        _ => start(pod, container, Role::App, seen, now, steps),
     }
 }
 
@@ -294,17 +312,6 @@ fn unfit(
     };
     let message = format!("Container {name} failed {which} probe{again}");
     Some((probes::grace_after_failure(container, kind, pod), message))
-}
-
-fn is_outdated(container: &Container, instance: &Instance) -> bool {
-    container.image.as_deref().is_some_and(|image| image != instance.image)
-}
-
-/// Whether the container was stopped for another image: its policy does not matter then.
-pub(crate) fn is_replaced(container: &Container, seen: &Observed) -> bool {
-    seen.current_here(&container.name).is_some_and(|instance| {
-        instance.stopping.is_some() && !instance.is_running() && is_outdated(container, instance)
-    })
 }
 
 fn probe(
@@ -339,17 +346,17 @@ fn readiness(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) 
 fn start(
     pod: &Pod,
     container: &Container,
-    init: bool,
+    role: Role,
     seen: &Observed,
     now: Timestamp,
     steps: &mut Vec<Step>,
 ) {
     let name = &container.name;
-    let Some((due, backoff_seconds)) = next_start(pod, container, init, seen) else { return };
+    let Some((due, backoff_seconds)) = next_start(pod, container, role, seen) else { return };
     if due > now {
         let message =
             format!("Back-off restarting failed container {name} in pod {}", spec::full_name(pod));
-        steps.push(Step::Note(Note::warning("BackOff", message).of(name, init)));
+        steps.push(Step::Note(Note::warning("BackOff", message).of(name, role)));
         return steps.push(Step::LookAgain(due));
     }
     let attempt = next_attempt(name, seen);
@@ -362,7 +369,7 @@ fn start(
     let image = state.map(|state| state.image.clone()).unwrap_or_default();
     if image.ready_for == Some(attempt) {
         let container = name.clone();
-        return steps.push(Step::StartContainer { container, init, attempt, backoff_seconds });
+        return steps.push(Step::StartContainer { container, role, attempt, backoff_seconds });
     }
     match image.failure {
         _ if image.pulling => {}
@@ -370,38 +377,10 @@ fn start(
             if failure.reason == "ErrImagePull" {
                 let image = container.image.as_deref().unwrap_or_default();
                 let note = Note::normal("BackOff", format!("Back-off pulling image \"{image}\""));
-                steps.push(Step::Note(note.of(name, init)));
+                steps.push(Step::Note(note.of(name, role)));
             }
             steps.push(Step::LookAgain(failure.retry.at));
         }
         _ => steps.push(Step::EnsureImage { container: name.clone(), attempt }),
     }
-}
-
-/// When a container that does not run is to be started, and with what back-off; `None` when its
-/// policy does not want it started again. A container of a former sandbox is started again
-/// unless it had done its work.
-pub(crate) fn next_start(
-    pod: &Pod,
-    container: &Container,
-    init: bool,
-    seen: &Observed,
-) -> Option<(Timestamp, u32)> {
-    let instance = seen.current(&container.name);
-    let Some((instance, exit)) = instance.and_then(|it| Some((it, it.exit.as_ref()?))) else {
-        return Some((Timestamp::MIN, 0));
-    };
-    if instance.sandbox != seen.sandbox_number && init {
-        return Some((Timestamp::MIN, 0));
-    }
-    if is_replaced(container, seen) {
-        return Some(instance.next_start(exit));
-    }
-    let policy = spec::container_policy(pod, init);
-    spec::restarts(policy, exit.code).then(|| instance.next_start(exit))
-}
-
-/// `restartCount` of the next instance.
-pub(crate) fn next_attempt(name: &str, seen: &Observed) -> u32 {
-    seen.current(name).map_or(0, |instance| instance.attempt + 1)
 }

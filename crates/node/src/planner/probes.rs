@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 
 use super::events::Note;
 use super::observed::{Instance, Observed, after};
-use super::spec;
+use super::spec::{self, Role};
 
 /// Which of a container's probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,11 +138,23 @@ pub(crate) fn is_started(container: &Container, seen: &Observed) -> bool {
     passed(container, ProbeKind::Startup, seen).unwrap_or(container.startup_probe.is_none())
 }
 
-/// `ready`: started, and the readiness probe (if any) passes.
-pub(crate) fn is_ready(container: &Container, seen: &Observed) -> bool {
+/// `ready`: started, and the readiness probe passes. Without one the container has lived for a
+/// second, or others of its template have: a program that ends at once serves nobody, and who
+/// waits for Ready must not be told otherwise for an instant.
+pub(crate) fn is_ready(container: &Container, seen: &Observed, now: Timestamp) -> bool {
     is_started(container, seen)
-        && passed(container, ProbeKind::Readiness, seen)
-            .unwrap_or(container.readiness_probe.is_none())
+        && match container.readiness_probe {
+            Some(_) => passed(container, ProbeKind::Readiness, seen) == Some(true),
+            None => seen.current(&container.name).is_some_and(|instance| {
+                instance.trusted || instance.lives_on_at().is_some_and(|at| at <= now)
+            }),
+        }
+}
+
+/// When a running container is Ready by having lived, if it is not so already for another reason.
+pub(crate) fn proves_itself_at(container: &Container, instance: &Instance) -> Option<Timestamp> {
+    let waits = container.readiness_probe.is_none() && !instance.trusted;
+    instance.lives_on_at().filter(|_| waits)
 }
 
 /// The probe by which the current instance is to be restarted.
@@ -208,7 +220,7 @@ impl Observed {
                 format!("{} probe errored and resulted in unknown state: {error}", kind.title())
             }
         };
-        Some(Note::warning("Unhealthy", message).of(&container.name, false))
+        Some(Note::warning("Unhealthy", message).of(&container.name, Role::App))
     }
 }
 

@@ -16,6 +16,38 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// What a container is for in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Runs to its end before the app containers begin.
+    Init,
+    /// An init container with `restartPolicy: Always`. Nothing acts on that yet: it is run as
+    /// [`Role::Init`].
+    Sidecar,
+    /// What the pod is there for.
+    App,
+    /// Added while the pod runs. The API refuses them so far: none is ever started.
+    Ephemeral,
+}
+
+impl Role {
+    /// Its list in the pod's spec.
+    #[must_use]
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Init | Self::Sidecar => "initContainers",
+            Self::App => "containers",
+            Self::Ephemeral => "ephemeralContainers",
+        }
+    }
+
+    /// Whether the pod's app containers wait for its end.
+    #[must_use]
+    pub fn goes_first(self) -> bool {
+        matches!(self, Self::Init | Self::Sidecar)
+    }
+}
+
 /// `imagePullPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullPolicy {
@@ -61,9 +93,24 @@ pub(crate) fn containers(pod: &Pod) -> &[Container] {
     &spec(pod).containers
 }
 
-#[cfg(test)]
-pub(crate) fn all_containers(pod: &Pod) -> impl Iterator<Item = &Container> {
-    init_containers(pod).iter().chain(containers(pod))
+/// The containers with their roles, the init containers first.
+pub fn all_containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
+    let init = init_containers(pod).iter().map(|container| (init_role(container), container));
+    init.chain(containers(pod).iter().map(|container| (Role::App, container)))
+}
+
+/// The role of an init container.
+pub(crate) fn init_role(container: &Container) -> Role {
+    match container.restart_policy.as_deref() {
+        Some("Always") => Role::Sidecar,
+        _ => Role::Init,
+    }
+}
+
+/// The container of this name, and its role.
+#[must_use]
+pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, &'a Container)> {
+    all_containers(pod).find(|(_, container)| container.name == name)
 }
 
 pub(crate) fn restart_policy(pod: &Pod) -> RestartPolicy {
@@ -76,9 +123,9 @@ pub(crate) fn restart_policy(pod: &Pod) -> RestartPolicy {
 
 /// The policy of a container; an init container runs to its end whatever the pod's policy, and
 /// is started again when it fails unless the pod's policy is `Never`.
-pub(crate) fn container_policy(pod: &Pod, init: bool) -> RestartPolicy {
+pub(crate) fn container_policy(pod: &Pod, role: Role) -> RestartPolicy {
     match restart_policy(pod) {
-        RestartPolicy::Always if init => RestartPolicy::OnFailure,
+        RestartPolicy::Always if role.goes_first() => RestartPolicy::OnFailure,
         policy => policy,
     }
 }

@@ -5,9 +5,9 @@ use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus}
 
 use super::conditions::conditions;
 use super::container_status::{app_statuses, init_statuses};
-use super::observed::{Observed, Rejection};
-use super::plan::is_replaced;
-use super::spec::{self, RestartPolicy};
+use super::observed::{Instance, Observed, Rejection};
+use super::restart::{is_replaced, next_start};
+use super::spec::{self, RestartPolicy, Role};
 
 /// Reason and message of the end by `activeDeadlineSeconds`.
 pub(super) const DEADLINE: (&str, &str) =
@@ -32,7 +32,7 @@ pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
     let phase = phase(pod, seen, &init, &app, now);
     status.conditions = Some(conditions(pod, seen, phase, &init, &app, now));
     status.phase = Some(phase.to_owned());
-    if is_past_deadline(pod, seen, now) && phase == "Failed" {
+    if outlived_deadline(pod, seen, now) && phase == "Failed" {
         status.reason = Some(DEADLINE.0.to_owned());
         status.message = Some(DEADLINE.1.to_owned());
     }
@@ -61,7 +61,7 @@ fn rejected(mut status: PodStatus, rejection: &Rejection) -> PodStatus {
     status
 }
 
-fn is_terminal(phase: Option<&str>) -> bool {
+pub(crate) fn is_terminal(phase: Option<&str>) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
@@ -76,6 +76,18 @@ pub(crate) fn deadline(pod: &Pod, seen: &Observed) -> Option<Timestamp> {
 /// Whether they are.
 pub(crate) fn is_past_deadline(pod: &Pod, seen: &Observed, now: Timestamp) -> bool {
     deadline(pod, seen).is_some_and(|deadline| deadline <= now)
+}
+
+/// Whether something of the pod ran, or had yet to run, when they were.
+fn outlived_deadline(pod: &Pod, seen: &Observed, now: Timestamp) -> bool {
+    let Some(deadline) = deadline(pod, seen).filter(|deadline| *deadline <= now) else {
+        return false;
+    };
+    let ended = |instance: &Instance| instance.exit.as_ref().is_some_and(|it| it.at < deadline);
+    !spec::containers(pod).iter().all(|container| {
+        seen.current(&container.name).is_some_and(ended)
+            && next_start(pod, container, Role::App, seen).is_none()
+    })
 }
 
 /// The phase by itself, for the planner.
@@ -126,7 +138,12 @@ fn phase(
 ) -> &'static str {
     let policy = spec::restart_policy(pod);
     let (inits, apps) = (Count::of(init), Count::of(app));
-    let ending = pod.metadata.deletion_timestamp.is_some() || is_past_deadline(pod, seen, now);
+    let late = outlived_deadline(pod, seen, now);
+    if late && inits.running + apps.running == 0 {
+        // However its containers took the signal that they were sent for it.
+        return "Failed";
+    }
+    let ending = pod.metadata.deletion_timestamp.is_some();
     if ending && inits.running + apps.running == 0 && was_torn_down(seen) {
         return match apps.succeeded {
             succeeded if succeeded == app.len() && apps.waiting == 0 => "Succeeded",

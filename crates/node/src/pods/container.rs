@@ -12,15 +12,6 @@ use super::env::Env;
 use super::{ContainerError, PodId, is_on_host, resources};
 use crate::images::Image;
 
-/// Annotations under which the runtime keeps what the planner must know again after a restart.
-pub(crate) mod kept {
-    pub const IP: &str = "coracle.dev/ip";
-    pub const SANDBOX: &str = "coracle.dev/sandbox";
-    pub const BACKOFF: &str = "coracle.dev/backoff-seconds";
-    pub const IMAGE: &str = "coracle.dev/image";
-    pub const IMAGE_ID: &str = "coracle.dev/image-id";
-}
-
 /// A volume that is in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mounted {

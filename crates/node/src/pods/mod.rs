@@ -27,13 +27,18 @@ pub(crate) fn is_on_host(pod: &Pod) -> bool {
 
 /// The pod's own name, namespace and UID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PodId {
+pub struct PodId {
+    /// `metadata.namespace`.
     pub namespace: String,
+    /// `metadata.name`.
     pub name: String,
+    /// `metadata.uid`.
     pub uid: String,
 }
 
 impl PodId {
+    /// Of this pod.
+    #[must_use]
     pub fn of(pod: &Pod) -> Self {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let meta = &pod.metadata;

@@ -1,344 +1,530 @@
-//! One task a pod: it carries out what the planner says and tells it what came of it.
+//! A pod's worker: it is told what happens and says what is to be done. It does nothing itself.
 //!
-//! Nothing is decided here. The task sleeps until something happens to its pod (the API object,
-//! a container, a probe, a pull, an object that it refers to) or until the planner wants to look
-//! again; then it plans and acts until only waiting is left.
+//! [`Worker::turn`] is a function of what the worker knows, of one message and of the time. Whoever
+//! runs it (the node with real containers, the simulation with made-up ones) carries the effects
+//! out and sends their ends back as messages. One operation is under way at a time; what may wait
+//! for others' code (pulls, probes) runs beside it, so that nothing of the kind holds a pod up.
 
 mod adopt;
+mod ends;
 mod images;
-mod start;
-mod steps;
-mod tokens;
+mod message;
+mod refers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Key, Object, Timestamp};
-use coracle_runtime::{RuntimeEvent, Sandbox};
+use coracle_api::Object;
+use coracle_runtime::{Container, RuntimeEvent, Sandbox};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use tokio::sync::mpsc;
 
-use crate::client::Token;
-use crate::context::Context;
-use crate::follow::FirstLook;
-use crate::planner::{Note, Observed, Outcome, ProbeKind, Rejection, Step, plan, status};
-use crate::pods::PodId;
-use crate::volumes::mounter::MountedVolumes;
+pub use adopt::Kept;
+pub use message::{
+    Effect, End, ImageFailure, Message, MountFailure, Mounting, Operation, SandboxFailure, Signal,
+    Start, StartFailure, WriteFailure,
+};
+pub(crate) use refers::{refers_to, token_files};
 
-/// Rounds of planning and acting before a pod gives others a turn.
-const ROUNDS_MAX: usize = 64;
-/// Tries to write a status that others change at the same time.
-const STATUS_TRIES: usize = 8;
-/// The pause after the API refused a write that must succeed.
-const API_AGAIN: Duration = Duration::from_secs(1);
+use crate::planner::{
+    Note, Observed, Outcome, ProbeKind, Rejection, Role, Step, find_container, plan, status,
+};
+use crate::pods::{PodId, is_on_host};
+use crate::templates::Template;
 
-/// What happens to a pod.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// The API object changed.
-    Changed(Arc<Object>),
-    /// The API object is gone.
-    Gone,
-    /// Something happened to a container or to the sandbox.
-    Runtime(RuntimeEvent),
-    /// A pull ended: the image's size in bytes and the time it took, or why it failed.
-    Pulled { container: String, attempt: u32, result: Result<(u64, Duration), String> },
-    /// A probe ended.
-    Probed { container: String, kind: ProbeKind, id: String, outcome: Outcome },
-    /// Nothing is left of another pod of this name.
-    NameReleased,
-    /// An object that pods refer to changed: resource and name.
-    Referred { resource: Arc<str>, name: Arc<str> },
+/// The pause after the API or the machine refused what must succeed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a worker is asked to take on.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What an earlier engine left of the pod.
+    pub sandbox: Option<Sandbox>,
+    /// The last words of containers that have ended in it, by the runtime's id.
+    pub last_words: BTreeMap<String, String>,
+    /// Why the node does not run it.
+    pub rejection: Option<Rejection>,
+    /// Something of another pod of this name is left.
+    pub predecessor: bool,
+    /// The node's address.
+    pub host_ip: Option<Ipv4Addr>,
 }
 
-/// A pod's task.
-pub(crate) struct Worker {
-    context: Arc<Context>,
+/// What is to be done now, and when to ask again at the latest.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// In this order.
+    pub effects: Vec<Effect>,
+    /// Even if nothing happens before; `None` when only messages matter.
+    pub wake: Option<Timestamp>,
+}
+
+impl Turn {
+    fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// A pod's worker.
+#[derive(Debug)]
+pub struct Worker {
     id: PodId,
-    object: Arc<Object>,
+    /// `None` for what is left of a pod that is gone.
+    object: Option<Arc<Object>>,
     pod: Arc<Pod>,
     seen: Observed,
-    sandbox: Option<Sandbox>,
-    volumes: MountedVolumes,
-    tokens: BTreeMap<(String, String), Token>,
-    noted: HashMap<(String, &'static str), String>,
+    netns: Option<PathBuf>,
+    under_way: Option<UnderWay>,
+    /// Volumes that are in place are to be looked after once more.
+    stale: Option<Mounting>,
+    /// When a token must be renewed.
+    tokens_at: Option<Timestamp>,
+    /// The last event of each place and reason, with what it was about.
+    noted: BTreeMap<(String, &'static str), String>,
+    /// Instances whose lives their templates were credited with, by the runtime's ids.
+    lived: BTreeSet<String>,
     /// The status that was written last, and the revision that has it.
     written: Option<(PodStatus, u64)>,
-    inbox: mpsc::UnboundedReceiver<Message>,
-    outbox: mpsc::UnboundedSender<Message>,
+    /// A pod that ran before shows first what has become of it.
+    looked: bool,
+    /// Before then, nothing that was refused is asked again: of the API, of the machine.
+    api_again: Option<Timestamp>,
+    machine_again: Option<Timestamp>,
     /// The API object was deleted by us or by others: nothing more is written to it.
     finished: bool,
+    last_turn: Timestamp,
 }
 
-/// A pod to work on, and what is known of it.
-pub(crate) struct Start {
-    pub object: Arc<Object>,
-    pub pod: Arc<Pod>,
-    pub sandbox: Option<Sandbox>,
-    pub rejection: Option<Rejection>,
-    /// Dropped when the API shows what runs of the pod.
-    pub first: Option<FirstLook>,
-}
-
-/// Spawns the pod's task.
-pub(crate) fn spawn(context: Arc<Context>, start: Start) {
-    let (outbox, inbox) = mpsc::unbounded_channel();
-    let id = PodId::of(&start.pod);
-    // Before it asks for its name: it may be told at once that the name is free now.
-    context.enlist(&id.uid, outbox.clone());
-    if start.sandbox.is_some() {
-        context.hold_name(&id);
-    }
-    let seen = Observed {
-        predecessor: !context.take_name(&id),
-        host_ip: Some(context.link.node_ip),
-        accepted_at: Some(context.client.now()),
-        rejection: start.rejection,
-        ..Observed::default()
-    };
-    let worker = Worker {
-        id,
-        object: start.object,
-        pod: start.pod,
-        seen,
-        sandbox: None,
-        volumes: MountedVolumes::new(),
-        tokens: BTreeMap::new(),
-        noted: HashMap::new(),
-        written: None,
-        inbox,
-        outbox,
-        finished: false,
-        context: Arc::clone(&context),
-    };
-    context.tasks.spawn(worker.run(start.sandbox, start.first));
+/// What must be known of the operation that is under way when it ends.
+#[derive(Debug)]
+enum UnderWay {
+    Mount(Mounting),
+    CreateSandbox { number: u32 },
+    AttachNetwork,
+    FindImage { container: String, attempt: u32 },
+    Start { container: String },
+    Signal { container: String, signal: Signal },
+    RemoveSandbox,
+    Unmount,
+    WriteStatus(Box<PodStatus>),
+    DeletePod,
 }
 
 impl Worker {
-    async fn run(mut self, sandbox: Option<Sandbox>, first: Option<FirstLook>) {
-        self.begin(sandbox).await;
-        drop(first);
-        self.look_after_volumes().await;
-        loop {
-            let wake = self.settle().await;
-            if self.finished && wake.is_none() && self.is_bare() {
-                self.context.forget(&self.id);
-                self.context.remove_logs(&self.id);
-                return;
-            }
-            let message = match wake {
-                Some(wake) => {
-                    let pause = self.until(wake);
-                    match tokio::time::timeout(pause, self.inbox.recv()).await {
-                        Ok(message) => message,
-                        Err(_) => continue,
-                    }
-                }
-                None => self.inbox.recv().await,
-            };
-            match message {
-                Some(message) => self.take(message).await,
-                None => return,
-            }
-            // Whatever else has happened meanwhile is planned for at once.
-            while let Ok(message) = self.inbox.try_recv() {
-                self.take(message).await;
-            }
+    /// Takes a pod on, with whatever an earlier engine left of it.
+    #[must_use]
+    pub fn new(object: Arc<Object>, pod: Arc<Pod>, found: Found, now: Timestamp) -> Self {
+        let known = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        let mut worker = Self::bare(PodId::of(&pod), Some(object), pod, now);
+        worker.seen.predecessor = found.predecessor;
+        worker.seen.host_ip = found.host_ip;
+        worker.seen.accepted_at = Some(now);
+        worker.seen.rejection = found.rejection;
+        // An earlier engine may have been killed before it had written anything of the pod.
+        worker.seen.volumes_left = true;
+        worker.looked = !known;
+        if let Some(sandbox) = found.sandbox {
+            worker.adopt(&sandbox, &found.last_words, now);
+        }
+        worker.seen.recover(&worker.pod, now);
+        worker.seen.remember_readiness(&worker.pod);
+        worker
+    }
+
+    /// Ends what is left of a pod that is gone.
+    #[must_use]
+    pub fn of_orphan(sandbox: &Sandbox, now: Timestamp) -> Self {
+        let id = PodId {
+            namespace: sandbox.namespace.clone(),
+            name: sandbox.name.clone(),
+            uid: sandbox.pod_uid.clone(),
+        };
+        let mut pod = Pod::default();
+        pod.metadata.namespace = Some(id.namespace.clone());
+        pod.metadata.name = Some(id.name.clone());
+        pod.metadata.uid = Some(id.uid.clone());
+        // Who deleted it while no engine ran has waited long enough.
+        pod.metadata.deletion_grace_period_seconds = Some(0);
+        let mut worker = Self::bare(id, None, Arc::new(pod), now);
+        worker.adopt(sandbox, &BTreeMap::new(), now);
+        // Nobody knows any more what they were made from.
+        worker.stale = None;
+        worker.seen.gone = true;
+        worker.finished = true;
+        worker
+    }
+
+    fn bare(id: PodId, object: Option<Arc<Object>>, pod: Arc<Pod>, now: Timestamp) -> Self {
+        Self {
+            id,
+            object,
+            pod,
+            seen: Observed::default(),
+            netns: None,
+            under_way: None,
+            stale: None,
+            tokens_at: None,
+            noted: BTreeMap::new(),
+            lived: BTreeSet::new(),
+            written: None,
+            looked: true,
+            api_again: None,
+            machine_again: None,
+            finished: false,
+            last_turn: now,
         }
     }
 
-    /// Takes over what there is. A pod that ran before shows at once what has become of it: its
-    /// containers may have ended with the machine.
-    async fn begin(&mut self, sandbox: Option<Sandbox>) {
-        self.adopt(sandbox);
-        if self.pod.status.as_ref().is_some_and(|status| status.start_time.is_some()) {
-            self.publish().await;
-        }
+    /// Whose worker it is.
+    #[must_use]
+    pub fn id(&self) -> &PodId {
+        &self.id
     }
 
-    /// Whatever has become of its volumes' sources, what runs is looked after.
-    async fn look_after_volumes(&mut self) {
-        if self.sandbox.is_some() {
-            let context = Arc::clone(&self.context);
-            let _step = context.tasks.step().await;
-            self.mount_anew().await;
-            self.seen.volumes_mounted();
-        }
+    /// The pod as the worker knows it.
+    #[must_use]
+    pub fn pod(&self) -> &Arc<Pod> {
+        &self.pod
     }
 
-    fn until(&self, wake: Timestamp) -> Duration {
-        let wait = wake.duration_since(self.context.client.now());
-        Duration::try_from(wait).unwrap_or_default()
+    /// What it knows beyond that.
+    #[must_use]
+    pub fn seen(&self) -> &Observed {
+        &self.seen
+    }
+
+    /// The pod's network namespace, while it has one.
+    #[must_use]
+    pub fn netns(&self) -> Option<&PathBuf> {
+        self.netns.as_ref()
+    }
+
+    /// Whether the API shows what was found of the pod at the start.
+    #[must_use]
+    pub fn has_looked(&self) -> bool {
+        self.looked
+    }
+
+    /// Whether nothing is left of the pod, neither here nor in the API.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.finished && self.is_bare() && self.under_way.is_none()
     }
 
     fn is_bare(&self) -> bool {
-        self.seen.sandbox.is_none() && !self.seen.volumes_ready
+        self.seen.sandbox.is_none() && !self.seen.has_volumes()
     }
 
-    /// Plans and acts until only waiting is left; until when.
-    async fn settle(&mut self) -> Option<Timestamp> {
-        let context = Arc::clone(&self.context);
-        let mut wake = None;
-        for _ in 0..ROUNDS_MAX {
-            let now = self.context.client.now();
-            wake = None;
-            let mut acted = false;
-            for step in plan(&self.pod, &self.seen, now) {
-                match step {
-                    Step::LookAgain(at) => wake = earliest(wake, at),
-                    Step::Note(note) => self.note_once(note),
-                    Step::DeletePod { .. } => {
-                        self.publish().await;
-                        match self.delete().await {
-                            true => acted = false,
-                            false => wake = earliest(wake, self.later(API_AGAIN)),
-                        }
-                    }
-                    step => {
-                        let _taken = context.tasks.step().await;
-                        self.act(step).await;
-                        acted = true;
-                    }
-                }
-            }
-            self.show();
-            if !acted {
-                break;
+    /// Takes one message in, if there is one, and says what is to be done now.
+    pub fn turn(&mut self, message: Option<Message>, now: Timestamp) -> Turn {
+        let mut turn = Turn::default();
+        self.mind_the_clock(now);
+        if let Some(message) = message {
+            self.take(message, now, &mut turn);
+        }
+        self.credit_templates(now, &mut turn);
+        self.proceed(now, &mut turn);
+        turn
+    }
+
+    /// A clock that was put back must not make anything wait that is due.
+    fn mind_the_clock(&mut self, now: Timestamp) {
+        if now < self.last_turn {
+            let by = self.last_turn.duration_since(now);
+            self.seen.clock_went_back(by);
+            let waits = [&mut self.api_again, &mut self.machine_again, &mut self.tokens_at];
+            for at in waits.into_iter().flatten() {
+                *at = at.checked_sub(by).unwrap_or(now);
             }
         }
-        if !self.publish().await {
-            wake = earliest(wake, self.later(API_AGAIN));
-        }
-        self.token_refresh().into_iter().fold(wake, earliest)
+        self.last_turn = now;
     }
 
-    fn later(&self, pause: Duration) -> Timestamp {
-        self.context.client.now().checked_add(pause).unwrap_or(Timestamp::MAX)
-    }
-
-    /// Writes the status if it is not what the API shows; `false` when that must be tried again.
-    async fn publish(&mut self) -> bool {
-        for _ in 0..STATUS_TRIES {
-            if self.finished || self.seen.gone {
-                return true;
-            }
-            let status = status(&self.pod, &self.seen, self.context.client.now());
-            let revision = self.object.revision();
-            // What was written last counts, even if the API has put it in other words.
-            let last = self.written.as_ref().filter(|(_, written)| *written == revision);
-            let shown = last.map(|(status, _)| status).or(self.pod.status.as_ref());
-            if shown == Some(&status) {
-                return true;
-            }
-            match self.context.client.update_pod_status(&self.object, &status).await {
-                Ok(object) => {
-                    self.replace(object);
-                    self.written = Some((status, self.object.revision()));
-                    return true;
-                }
-                Err(refused) if refused.code == 409 || refused.code == 404 => self.refresh(),
-                Err(refused) => {
-                    tracing::warn!(pod = %self.object.key(), %refused, "the status is refused");
-                    return false;
-                }
-            }
-        }
-        false
-    }
-
-    /// Deletes the API object; `false` when that must be tried again.
-    async fn delete(&mut self) -> bool {
-        if self.finished {
-            return true;
-        }
-        match self.context.client.delete_pod(&self.id).await {
-            Ok(()) => self.finished = true,
-            Err(refused) if matches!(refused.code, 404 | 409) => self.finished = true,
-            Err(refused) => {
-                tracing::warn!(pod = %self.object.key(), %refused, "the deletion is refused");
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Takes the newest version from the API.
-    fn refresh(&mut self) {
-        let key: &Key = self.object.key();
-        match self.context.client.get(key) {
-            Some(object) if object.metadata().uid == self.id.uid => self.replace(object),
-            _ => self.seen.gone = true,
-        }
-    }
-
-    fn replace(&mut self, object: Arc<Object>) {
-        if object.revision() < self.object.revision() {
-            return;
-        }
-        match object.view::<Pod>() {
-            Ok(pod) => (self.object, self.pod) = (object, pod),
-            Err(error) => tracing::warn!(pod = %object.key(), %error, "the pod cannot be read"),
-        }
-    }
-
-    async fn take(&mut self, message: Message) {
-        let now = self.context.client.now();
+    fn take(&mut self, message: Message, now: Timestamp, turn: &mut Turn) {
         match message {
-            Message::Changed(object) => {
-                let before = Arc::clone(&self.pod);
-                self.replace(object);
-                let (old, new) = (&before.metadata, &self.pod.metadata);
-                if old.labels != new.labels || old.annotations != new.annotations {
-                    self.refresh_files().await;
-                }
-            }
+            Message::Changed(object) => self.changed(object),
             Message::Gone => {
                 self.seen.gone = true;
                 self.finished = true;
             }
-            Message::Runtime(RuntimeEvent::ContainerExited { container, .. }) => {
-                if let Some(exit) = adopt::exit_of(&container, now) {
-                    let exit = self.with_message(&container.name, container.attempt, exit);
-                    self.seen.exited(&container.name, Some(&container.id), exit);
+            Message::Predecessor(is_left) => self.seen.predecessor = is_left,
+            Message::Runtime(RuntimeEvent::ContainerExited { container, .. }, words) => {
+                self.exited(&container, words, now, turn);
+            }
+            Message::Runtime(RuntimeEvent::SandboxLost { .. }, _) => self.seen.sandbox_died(now),
+            Message::Referred(resource, name) => {
+                if refers_to(&self.pod, &resource, name.as_deref()) {
+                    // What failed for want of it is tried again.
+                    self.seen.try_again(now);
+                    self.stale = self.stale.max(Some(Mounting::Files));
                 }
             }
-            Message::Runtime(RuntimeEvent::SandboxLost { .. }) => self.seen.sandbox_died(now),
             Message::Pulled { container, attempt, result } => {
-                self.pulled(&container, attempt, result);
+                self.pulled(&container, attempt, result, now, turn);
             }
             Message::Probed { container, kind, id, outcome } => {
-                self.probed(&container, kind, &id, &outcome);
+                self.probed(&container, kind, &id, &outcome, turn);
             }
-            Message::NameReleased => self.seen.predecessor = !self.context.take_name(&self.id),
-            Message::Referred { resource, name } => self.referred(&resource, &name).await,
+            Message::Ended(end) => self.ended(end, now, turn),
         }
     }
 
-    fn probed(&mut self, name: &str, kind: ProbeKind, id: &str, outcome: &Outcome) {
-        let pod = Arc::clone(&self.pod);
-        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let Some(container) = containers.into_iter().find(|it| it.name == name) else { return };
-        if let Some(note) = self.seen.probe_finished(container, kind, id, outcome) {
-            self.note(note);
+    fn changed(&mut self, object: Arc<Object>) {
+        let before = Arc::clone(&self.pod);
+        self.replace(object);
+        let (old, new) = (&before.metadata, &self.pod.metadata);
+        if old.labels != new.labels || old.annotations != new.annotations {
+            self.stale = self.stale.max(Some(Mounting::Files));
         }
     }
 
-    /// What failed for want of this object is tried again; files made from it change.
-    async fn referred(&mut self, resource: &str, name: &str) {
-        if !tokens::refers_to(&self.pod, resource, name) {
+    /// Takes a version of the pod over, unless it is older than the known one or another pod's.
+    fn replace(&mut self, object: Arc<Object>) {
+        let known = self.object.as_ref().map_or(0, |object| object.revision());
+        if object.revision() < known || object.metadata().uid != self.id.uid {
             return;
         }
-        self.seen.try_again(self.context.client.now());
-        self.refresh_files().await;
+        // A pod that cannot be read stays as it was.
+        if let Ok(pod) = object.view::<Pod>() {
+            (self.object, self.pod) = (Some(object), pod);
+        }
     }
 
-    fn note(&self, note: Note) {
-        self.context.client.record(&self.object, note);
+    fn exited(&mut self, container: &Container, words: String, now: Timestamp, turn: &mut Turn) {
+        let Some(exit) = adopt::exit_of(container, words, now) else { return };
+        let name = &container.name;
+        let current = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
+        let runs = current.filter(|it| it.id == container.id && it.is_running());
+        // A run that was to end says nothing of its template.
+        let unasked = runs.is_some_and(|it| it.stopping.is_none()) && !self.is_ending();
+        self.seen.exited(name, Some(&container.id), exit);
+        if unasked {
+            self.judge_template(name, turn);
+        }
+    }
+
+    /// A container has ended by itself: its template has failed, unless it did its work.
+    fn judge_template(&self, name: &str, turn: &mut Turn) {
+        let current = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
+        let Some((instance, exit)) = current.and_then(|it| Some((it, it.exit.as_ref()?))) else {
+            return;
+        };
+        if exit.code != 0 || instance.lives_on_at().is_none() {
+            turn.effects.push(Effect::Failed(Template::of(&self.pod, name)));
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.seen.gone || self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    fn probed(&mut self, name: &str, kind: ProbeKind, id: &str, it: &Outcome, turn: &mut Turn) {
+        let pod = Arc::clone(&self.pod);
+        let Some((_, container)) = find_container(&pod, name) else { return };
+        if let Some(note) = self.seen.probe_finished(container, kind, id, it) {
+            self.note(note, turn);
+        }
+    }
+
+    /// Containers without a readiness probe that have lived long enough speak for their templates.
+    fn credit_templates(&mut self, now: Timestamp, turn: &mut Turn) {
+        let pod = Arc::clone(&self.pod);
+        let mut running = BTreeSet::new();
+        for (name, _, instance) in self.seen.running() {
+            let waits_for_none = |(role, it): (Role, &k8s_openapi::api::core::v1::Container)| {
+                role == Role::App && it.readiness_probe.is_none()
+            };
+            if !find_container(&pod, name).is_some_and(waits_for_none) {
+                continue;
+            }
+            running.insert(instance.id.clone());
+            if instance.lives_on_at().is_some_and(|at| at <= now)
+                && !self.lived.contains(&instance.id)
+            {
+                self.lived.insert(instance.id.clone());
+                turn.effects.push(Effect::Lived(Template::of(&pod, name)));
+            }
+        }
+        self.lived.retain(|id| running.contains(id));
+    }
+
+    /// What is to be done next.
+    fn proceed(&mut self, now: Timestamp, turn: &mut Turn) {
+        if self.shows_what_was_found(now, turn) {
+            return;
+        }
+        if self.tokens_at.is_some_and(|at| at <= now) {
+            self.tokens_at = None;
+            self.stale = self.stale.max(Some(Mounting::Files));
+        }
+        if self.under_way.is_none()
+            && let Some(mounting) = self.stale.take()
+            && self.seen.volumes_ready
+            && self.seen.sandbox.is_some()
+        {
+            self.begin(UnderWay::Mount(mounting), Operation::Mount(mounting), turn);
+        }
+        let mut over = false;
+        for step in plan(&self.pod, &self.seen, now) {
+            match step {
+                Step::LookAgain(at) => turn.wake_at(at),
+                Step::Note(note) => self.note_once(note, turn),
+                Step::Probe { container, kind } => self.probe(&container, kind, now, turn),
+                Step::DeletePod { .. } => over = true,
+                step if self.under_way.is_none() => match self.machine_again {
+                    Some(at) if at > now => turn.wake_at(at),
+                    _ => self.act(step, turn),
+                },
+                // Asked again when what is under way has ended.
+                _ => {}
+            }
+        }
+        if self.under_way.is_none() {
+            self.tell(over, now, turn);
+        }
+        turn.wake = self.tokens_at.into_iter().chain(turn.wake).min();
+    }
+
+    /// A pod that ran before shows at once what has become of it: its containers may have ended
+    /// with the machine. Whether that still has to be written.
+    fn shows_what_was_found(&mut self, now: Timestamp, turn: &mut Turn) -> bool {
+        if !self.looked && self.under_way.is_none() {
+            self.tell(false, now, turn);
+            // An API that refuses holds nobody up.
+            self.looked = self.under_way.is_none();
+        }
+        !self.looked
+    }
+
+    /// Tells the API what it does not show yet: the status, then that the pod is `over`.
+    fn tell(&mut self, over: bool, now: Timestamp, turn: &mut Turn) {
+        let Some(object) = self.object.clone().filter(|_| !self.finished && !self.seen.gone) else {
+            return;
+        };
+        let status = status(&self.pod, &self.seen, now);
+        // What was written last counts, even if the API has put it in other words.
+        let revision = object.revision();
+        let last = self.written.as_ref().filter(|(_, written)| *written == revision);
+        let shown = last.map(|(status, _)| status).or(self.pod.status.as_ref());
+        let is_shown = shown == Some(&status);
+        if is_shown && !over {
+            return;
+        }
+        if let Some(at) = self.api_again.filter(|at| *at > now) {
+            return turn.wake_at(at);
+        }
+        match is_shown {
+            true => self.begin(UnderWay::DeletePod, Operation::DeletePod, turn),
+            false => {
+                let status = Box::new(status);
+                let operation = Operation::WriteStatus(object, status.clone());
+                self.begin(UnderWay::WriteStatus(status), operation, turn);
+            }
+        }
+    }
+
+    fn begin(&mut self, under_way: UnderWay, operation: Operation, turn: &mut Turn) {
+        self.under_way = Some(under_way);
+        turn.effects.push(Effect::Begin(operation));
+    }
+
+    /// Begins what the planner wants done.
+    fn act(&mut self, step: Step, turn: &mut Turn) {
+        let (under_way, operation) = match step {
+            Step::MountVolumes => {
+                (UnderWay::Mount(Mounting::First), Operation::Mount(Mounting::First))
+            }
+            Step::CreateSandbox { number } => {
+                (UnderWay::CreateSandbox { number }, Operation::CreateSandbox { number })
+            }
+            Step::AttachNetwork => {
+                let ip = self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
+                let (Some(ip), Some(netns)) = (ip, self.netns.clone()) else {
+                    // Without an address nothing else can be done with it.
+                    return self.begin(UnderWay::RemoveSandbox, Operation::RemoveSandbox, turn);
+                };
+                (UnderWay::AttachNetwork, Operation::AttachNetwork { netns, ip })
+            }
+            Step::EnsureImage { container, attempt } => return self.find(container, attempt, turn),
+            Step::StartContainer { container, attempt, backoff_seconds, .. } => {
+                return self.start(container, attempt, backoff_seconds, turn);
+            }
+            Step::StopContainer { container, id, deadline } => {
+                let signal = Signal::Stop(deadline);
+                let under_way = UnderWay::Signal { container: container.clone(), signal };
+                (under_way, Operation::Signal { container, id, signal })
+            }
+            Step::KillContainer { container, id } => {
+                let signal = Signal::Kill;
+                let under_way = UnderWay::Signal { container: container.clone(), signal };
+                (under_way, Operation::Signal { container, id, signal })
+            }
+            Step::RemoveSandbox => (UnderWay::RemoveSandbox, Operation::RemoveSandbox),
+            Step::UnmountVolumes => (UnderWay::Unmount, Operation::Unmount),
+            Step::Probe { .. } | Step::DeletePod { .. } | Step::Note(_) | Step::LookAgain(_) => {
+                return;
+            }
+        };
+        self.begin(under_way, operation, turn);
+    }
+
+    fn find(&mut self, container: String, attempt: u32, turn: &mut Turn) {
+        let image = self.image(&container);
+        let under_way = UnderWay::FindImage { container: container.clone(), attempt };
+        self.begin(under_way, Operation::FindImage { container, attempt, image }, turn);
+    }
+
+    fn start(&mut self, container: String, attempt: u32, backoff_seconds: u32, turn: &mut Turn) {
+        let mut pod = (*self.pod).clone();
+        pod.status = Some(status(&pod, &self.seen, self.last_turn));
+        let seen = self.seen.containers.get(&container);
+        let here = |id: &crate::planner::Instance| id.sandbox == self.seen.sandbox_number;
+        let last = seen.and_then(|seen| seen.current.as_ref()).filter(|it| here(it));
+        let start = Start {
+            attempt,
+            backoff_seconds,
+            last: last.map(|instance| instance.id.clone()),
+            former: seen.and_then(|seen| seen.previous.as_ref()).map(|it| it.attempt),
+            template: Template::of(&pod, &container),
+            container: container.clone(),
+            pod,
+        };
+        self.begin(UnderWay::Start { container }, Operation::Start(Box::new(start)), turn);
+    }
+
+    fn probe(&mut self, name: &str, kind: ProbeKind, now: Timestamp, turn: &mut Turn) {
+        let instance = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
+        let Some(id) = instance.map(|instance| instance.id.clone()) else { return };
+        self.seen.probe_started(name, kind, now);
+        let ip = self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
+        turn.effects.push(Effect::Probe { container: name.to_owned(), kind, id, ip });
+    }
+
+    fn image(&self, container: &str) -> String {
+        let found = find_container(&self.pod, container);
+        found.and_then(|(_, container)| container.image.clone()).unwrap_or_default()
+    }
+
+    fn is_on_host(&self) -> bool {
+        is_on_host(&self.pod)
+    }
+
+    fn note(&self, note: Note, turn: &mut Turn) {
+        if let Some(object) = &self.object {
+            turn.effects.push(Effect::Note(Arc::clone(object), note));
+        }
+    }
+
+    fn note_of(&self, container: &str, note: Note, turn: &mut Turn) {
+        let role = find_container(&self.pod, container).map_or(Role::App, |(role, _)| role);
+        self.note(note.of(container, role), turn);
     }
 
     /// Writes an event unless the planner has said the same of the same attempt before.
-    fn note_once(&mut self, note: Note) {
+    fn note_once(&mut self, note: Note, turn: &mut Turn) {
         let attempts: Vec<_> = self
             .seen
             .containers
@@ -351,11 +537,11 @@ impl Worker {
         let mark = format!("{} {attempts:?}", note.message);
         let key = (note.field_path.clone(), note.reason);
         if self.noted.insert(key, mark.clone()) != Some(mark) {
-            self.note(note);
+            self.note(note, turn);
         }
     }
 }
 
-fn earliest(wake: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
-    Some(wake.map_or(at, |wake| wake.min(at)))
+fn later(now: Timestamp, pause: Duration) -> Timestamp {
+    now.checked_add(pause).unwrap_or(Timestamp::MAX)
 }

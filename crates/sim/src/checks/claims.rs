@@ -124,11 +124,11 @@ impl Claims {
 /// Nothing protects a claim from who deletes both it and, with no grace, the pod that uses it.
 fn unused(change: &Change, uid: &str, before: &Snapshot, runtime: &Runtime) -> Result<(), String> {
     let user = runtime.sandboxes.iter().find(|(pod, sandbox)| {
-        let running = sandbox.containers.values().any(|container| container.exit.is_none());
-        let uses = sandbox.claims.iter().any(|claim| claim == uid);
-        running && uses && before.contains_uid(pod)
+        let mounts = runtime.mounts.get(*pod);
+        let uses = mounts.is_some_and(|mounts| mounts.claims.iter().any(|claim| claim == uid));
+        sandbox.is_running() && uses && before.contains_uid(pod)
     });
-    match user.and_then(|(_, sandbox)| sandbox.pod.metadata.name.as_deref()) {
+    match user.map(|(_, sandbox)| &sandbox.spec.name) {
         Some(pod) => Err(format!("{} vanished while {pod} ran on it", change.key)),
         None => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Actor, Change};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Sandbox};
 
 /// Others than nodes may remove a pod's object at once: that is what no grace means.
 pub(super) fn removed(actor: &Actor, changes: &[Change], runtime: &Runtime) -> Result<(), String> {
@@ -11,7 +11,7 @@ pub(super) fn removed(actor: &Actor, changes: &[Change], runtime: &Runtime) -> R
     for change in changes.iter().filter(is_removed).filter(|_| *actor == Actor::Node) {
         let uid = change.old.as_ref().map_or("", |pod| &pod.metadata().uid);
         let left = runtime.sandboxes.get(uid);
-        if left.is_some_and(|it| it.containers.values().any(|it| it.exit.is_none())) {
+        if left.is_some_and(Sandbox::is_running) {
             return Err(format!("{} was removed while its containers ran", change.key));
         }
     }
@@ -21,12 +21,16 @@ pub(super) fn removed(actor: &Actor, changes: &[Change], runtime: &Runtime) -> R
 pub(super) fn check(runtime: &Runtime) -> Result<(), String> {
     let mut running: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for (uid, sandbox) in &runtime.sandboxes {
-        if !sandbox.containers.values().any(|container| container.exit.is_none()) {
+        let all = sandbox.containers.iter().filter(|container| container.is_running());
+        let mut names: Vec<_> = all.map(|container| &container.state.name).collect();
+        if names.is_empty() {
             continue;
         }
-        let metadata = &sandbox.pod.metadata;
-        let name = metadata.name.as_deref().unwrap_or_default();
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let (name, namespace) = (sandbox.spec.name.as_str(), sandbox.spec.namespace.as_str());
+        names.sort();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("container {} of {namespace}/{name} runs twice", twice[0]));
+        }
         if let Some(other) = running.insert((namespace, name), uid) {
             return Err(format!("two pods {namespace}/{name} run at once: {other} and {uid}"));
         }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::claims::claims_of;
 use super::order::is_ready;
-use crate::runtime::{Runtime, mentions_broken_image};
+use crate::pod::SETTINGS;
+use crate::runtime::{Runtime, Sandbox, mentions_broken_image};
 
 /// Whether every object is where it should be; if not, the first that is not.
 pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String> {
@@ -39,10 +40,17 @@ pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String
         }
     }
     let is_left = |uid: &&String| snapshot.by_uid(uid).is_none();
-    match runtime.sandboxes.keys().find(is_left) {
-        Some(uid) => Err(format!("the sandbox of {uid} is left")),
-        None => Ok(()),
+    let (sandboxes, links) = (runtime.sandboxes.keys(), runtime.links.keys());
+    for (what, left) in [
+        ("sandbox", sandboxes.clone().find(is_left)),
+        ("link", links.clone().find(is_left)),
+        ("mount", runtime.mounts.keys().find(is_left)),
+    ] {
+        if let Some(uid) = left {
+            return Err(format!("the {what} of {uid} is left"));
+        }
     }
+    Ok(())
 }
 
 /// A claim that somebody deleted stays for as long as somebody uses it.
@@ -111,9 +119,20 @@ fn runs(snapshot: &Snapshot, pod: &Arc<Object>, runtime: &Runtime) -> Result<(),
     if !is_ready(pod) {
         return Err(format!("{key} is not ready: {}", shown(&pod.value()["status"])));
     }
-    let sandbox = runtime.sandboxes.get(&pod.metadata().uid);
-    let runs = sandbox.is_some_and(|it| it.containers.values().all(|it| it.exit.is_none()));
-    if runs { Ok(()) } else { Err(format!("{key} is Ready and does not run")) }
+    let uid = &pod.metadata().uid;
+    if !runtime.sandboxes.get(uid).is_some_and(Sandbox::is_running) {
+        return Err(format!("{key} is Ready and does not run"));
+    }
+    let ip = runtime.links.get(uid).map(ToString::to_string);
+    if ip.as_deref() != pod.str_at("/status/podIP") {
+        return Err(format!("{key} is Ready, and on the network as {ip:?}"));
+    }
+    let settings = snapshot.find("configmaps", &key.namespace, SETTINGS);
+    let settings = settings.map(|map| map.value()["data"].to_string());
+    match runtime.mounts.get(uid).map(|mounts| &mounts.settings) {
+        Some(found) if *found == settings => Ok(()),
+        found => Err(format!("{key} sees {found:?} instead of {settings:?}")),
+    }
 }
 
 fn shown(status: &Value) -> String {

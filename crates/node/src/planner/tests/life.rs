@@ -20,7 +20,7 @@ fn a_pod_starts_in_order_and_becomes_ready() {
     );
     assert_eq!(world.condition("PodReadyToStartContainers"), "False");
     world.run(1);
-    assert_eq!(world.take(), ["mount", "sandbox", "start web 0"]);
+    assert_eq!(world.take(), ["mount", "sandbox", "attach", "start web 0"]);
     assert_eq!(world.phase(), "Running");
     for condition in ["Ready", "ContainersReady", "Initialized", "PodScheduled"] {
         assert_eq!(world.condition(condition), "True", "{condition}");
@@ -38,7 +38,7 @@ fn init_containers_go_one_after_the_other() {
     world.ends.insert("a".into(), (2, 0));
     world.ends.insert("b".into(), (2, 0));
     world.run(1);
-    assert_eq!(world.take(), ["mount", "sandbox", "start a 0"]);
+    assert_eq!(world.take(), ["mount", "sandbox", "attach", "start a 0"]);
     assert_eq!(world.state("b"), "Waiting PodInitializing");
     assert_eq!(world.state("web"), "Waiting PodInitializing");
     assert_eq!(
@@ -242,7 +242,7 @@ fn other_image_states_are_shown_as_they_are() {
 fn a_missing_config_map_keeps_the_container_waiting() {
     let mut world = one();
     world.seen.volumes_mounted();
-    world.seen.sandbox_created(1, None);
+    world.seen.sandbox_created(1, None, true);
     world.seen.image_ready("web", 0);
     let message = "configmap \"c\" not found".to_owned();
     world.seen.start_failed("web", "CreateContainerConfigError", message, world.now);
@@ -266,7 +266,7 @@ fn a_lost_sandbox_is_made_anew_and_counts_as_a_restart() {
     world.seen.sandbox_died(world.now);
     world.run(1);
     let done = world.take();
-    let expected = ["remove sandbox", "sandbox", "start a 1", "exit a 0", "start web 1"];
+    let expected = ["remove sandbox", "sandbox", "attach", "start a 1", "exit a 0", "start web 1"];
     assert_eq!(&done[1..], expected);
     assert_eq!(world.container("web").restart_count, 1);
     let last = world.container("web").last_state.unwrap().terminated.unwrap();
@@ -352,6 +352,140 @@ fn a_pod_past_its_deadline_fails() {
 }
 
 #[test]
+fn a_pod_past_its_deadline_fails_however_its_containers_end() {
+    let mut world = World::new(json!({
+        "activeDeadlineSeconds": 10, "restartPolicy": "Never",
+        "containers": [{"name": "web", "image": "i"}],
+    }));
+    world.stop_code = 0;
+    world.run(20);
+    assert_eq!(world.container("web").state.unwrap().terminated.unwrap().exit_code, 0);
+    assert_eq!(world.phase(), "Failed");
+    assert_eq!(world.status().reason.as_deref(), Some("DeadlineExceeded"));
+}
+
+#[test]
+fn what_did_its_work_before_the_deadline_has_succeeded() {
+    let mut world = World::new(json!({
+        "activeDeadlineSeconds": 10, "restartPolicy": "Never",
+        "containers": [{"name": "web", "image": "i"}],
+    }));
+    world.ends.insert("web".into(), (5, 0));
+    world.run(5);
+    // Nobody looked until the deadline had passed.
+    world.pod.status.as_mut().unwrap().phase = Some("Running".into());
+    world.now += jiff::SignedDuration::from_secs(10);
+    assert_eq!(world.phase(), "Succeeded");
+}
+
+#[test]
+fn what_ends_at_once_is_never_ready() {
+    let mut world = one();
+    world.ends.insert("web".into(), (0, 1));
+    for _ in 0..30 {
+        world.run(1);
+        assert!(world.condition("Ready").starts_with("False"), "{:?}", world.done);
+    }
+}
+
+#[test]
+fn without_a_probe_a_container_is_ready_when_it_has_lived_a_second() {
+    let mut world = one();
+    world.run(0);
+    assert_eq!(world.state("web"), "Running");
+    assert!(world.condition("Ready").starts_with("False"));
+    world.run(1);
+    assert_eq!(world.condition("Ready"), "True");
+}
+
+#[test]
+fn one_of_a_proved_template_is_ready_at_once() {
+    let mut world = one();
+    world.trusted = true;
+    world.run(0);
+    assert_eq!(world.condition("Ready"), "True");
+}
+
+#[test]
+fn what_does_not_even_die_ends_with_its_sandbox() {
+    let mut world = one();
+    world.run(1);
+    world.take();
+    world.stubborn.push("web".into());
+    world.mute = true;
+    world.delete(5);
+    world.run(60);
+    let done = world.take();
+    let last = done.iter().skip_while(|it| *it != "kill web").collect::<Vec<_>>();
+    assert_eq!(last, ["kill web", "remove sandbox", "unmount", "delete pod"]);
+}
+
+#[test]
+fn nothing_is_asked_of_a_mute_sandbox_twice() {
+    let mut world = one();
+    world.run(1);
+    world.take();
+    world.delete(30);
+    world.stubborn.push("web".into());
+    world.run(1);
+    world.seen.sandbox_mute();
+    world.run(1);
+    let done = world.take();
+    assert!(done.ends_with(&["remove sandbox".into(), "unmount".into(), "delete pod".into()]));
+}
+
+#[test]
+fn volumes_that_an_earlier_engine_left_are_taken_away_first() {
+    let mut world = one();
+    world.seen.volumes_left = true;
+    world.delete(0);
+    world.run(1);
+    assert_eq!(world.take(), ["unmount", "delete pod"]);
+}
+
+#[test]
+fn a_sandbox_found_without_network_is_joined_to_it() {
+    let mut world = one();
+    world.seen.volumes_mounted();
+    world.seen.sandbox_created(1, Some([10, 244, 0, 7].into()), false);
+    world.run(1);
+    assert_eq!(world.take(), ["attach", "start web 0"]);
+}
+
+#[test]
+fn an_image_that_has_vanished_is_looked_for_again() {
+    let mut world = one();
+    world.run(0);
+    world.seen.exited(
+        "web",
+        None,
+        crate::planner::Exit {
+            code: 1,
+            signal: None,
+            at: world.now,
+            reason: "Error".into(),
+            message: String::new(),
+        },
+    );
+    world.seen.image_ready("web", 1);
+    world.seen.start_failed("web", "CreateContainerError", "image not found".into(), world.now);
+    assert_eq!(world.seen.containers["web"].image.ready_for, None);
+}
+
+#[test]
+fn a_clock_that_is_put_back_holds_nothing_up() {
+    let mut world = one();
+    world.ends.insert("web".into(), (0, 1));
+    world.run(15);
+    let hour = jiff::SignedDuration::from_hours(1);
+    world.now -= hour;
+    world.seen.clock_went_back(hour);
+    world.take();
+    world.run(60);
+    assert!(world.take().iter().any(|done| done.starts_with("start web")));
+}
+
+#[test]
 fn a_pod_whose_host_port_is_taken_is_rejected() {
     let spec = json!({"containers": [{"name": "a", "image": "i",
         "ports": [{"containerPort": 80, "hostPort": 21017}]}]});
@@ -417,6 +551,7 @@ fn a_pod_whose_first_status_comes_late_was_still_never_ready() {
 fn a_pod_that_was_ready_for_a_moment_is_not_ready_since_after_its_start() {
     let mut world = one();
     let started = world.now;
+    world.trusted = true;
     world.settle();
     assert!(world.condition("Ready").starts_with("True"));
     world.seen.sandbox_died(started);

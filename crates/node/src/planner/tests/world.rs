@@ -18,6 +18,12 @@ pub(super) struct World {
     pub ends: BTreeMap<String, (i64, i32)>,
     /// Containers that ignore the stop signal.
     pub stubborn: Vec<String>,
+    /// What a container ends with when it is told to.
+    pub stop_code: i32,
+    /// Nothing is heard of what was killed.
+    pub mute: bool,
+    /// Its containers' templates have proved themselves.
+    pub trusted: bool,
     /// Outcome of every probe.
     pub probes: BTreeMap<ProbeKind, Outcome>,
     /// Reasons why an image is not there.
@@ -49,6 +55,9 @@ impl World {
             done: Vec::new(),
             ends: BTreeMap::new(),
             stubborn: Vec::new(),
+            stop_code: 143,
+            mute: false,
+            trusted: false,
             probes: BTreeMap::new(),
             image_errors: BTreeMap::new(),
             deleted: false,
@@ -144,13 +153,16 @@ impl World {
                 self.done.push("mount".into());
             }
             Step::UnmountVolumes => {
-                self.seen.volumes_ready = false;
-                self.seen.volumes_failure = None;
+                self.seen.volumes_unmounted();
                 self.done.push("unmount".into());
             }
             Step::CreateSandbox { number } => {
-                self.seen.sandbox_created(number, Some([10, 244, 0, 2].into()));
+                self.seen.sandbox_created(number, Some([10, 244, 0, 2].into()), false);
                 self.done.push("sandbox".into());
+            }
+            Step::AttachNetwork => {
+                self.seen.sandbox_attached();
+                self.done.push("attach".into());
             }
             Step::RemoveSandbox => {
                 self.seen.sandbox_removed(self.now);
@@ -171,13 +183,15 @@ impl World {
                 self.done.push(format!("stop {container}"));
                 self.seen.stopping(&container, deadline);
                 if !self.stubborn.contains(&container) {
-                    self.exit(&container, &id, 143);
+                    self.exit(&container, &id, self.stop_code);
                 }
             }
             Step::KillContainer { container, id } => {
                 self.done.push(format!("kill {container}"));
                 self.seen.killed(&container, self.now);
-                self.exit(&container, &id, 137);
+                if !self.mute {
+                    self.exit(&container, &id, 137);
+                }
             }
             Step::DeletePod { uid } => {
                 assert_eq!(self.pod.metadata.uid.as_deref(), Some(uid.as_str()));
@@ -197,8 +211,7 @@ impl World {
         let before = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
         assert!(before.is_none_or(|it| !it.is_running()), "{name} runs twice");
         self.done.push(format!("start {name} {attempt}"));
-        let containers = crate::planner::spec::all_containers(&self.pod);
-        let image = containers.into_iter().find(|it| it.name == name).unwrap().image.clone();
+        let image = crate::planner::find_container(&self.pod, name).unwrap().1.image.clone();
         let instance = Instance {
             id: format!("{name}-{attempt}-{}", self.now),
             attempt,
@@ -207,6 +220,7 @@ impl World {
             image_id: "sha256:1".into(),
             backoff_seconds,
             started_at: self.now,
+            trusted: self.trusted,
             exit: None,
             stopping: None,
         };

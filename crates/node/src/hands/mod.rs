@@ -1,0 +1,317 @@
+//! The hands of the pods' workers: one task a pod runs its [`Worker`] and carries out on the
+//! machine what that says.
+//!
+//! Nothing is decided here. Each operation is a task of its own whose end is a message; what is
+//! changed and outlives the engine is changed within a step of [`crate::tasks::Tasks`], so that an
+//! engine that stops in order does so between two of them.
+
+mod images;
+pub mod machine;
+mod sandbox;
+mod start;
+mod tokens;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use coracle_api::{Object, Timestamp};
+use coracle_runtime::{Container, ContainerState, RuntimeEvent, Sandbox};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::mpsc;
+
+use crate::client::Token;
+use crate::context::{Context, locked};
+use crate::follow::FirstLook;
+use crate::planner::{Rejection, find_container};
+use crate::pods::PodId;
+use crate::tasks::blocking;
+use crate::volumes::mounter::MountedVolumes;
+use crate::worker::{Effect, End, Found, Message, Operation, Worker, WriteFailure};
+use crate::{dial, probe};
+
+/// A pod to work on, and what is known of it.
+pub(crate) struct Start {
+    pub object: Arc<Object>,
+    pub pod: Arc<Pod>,
+    pub sandbox: Option<Sandbox>,
+    pub rejection: Option<Rejection>,
+    /// Dropped when the API shows what runs of the pod.
+    pub first: Option<FirstLook>,
+}
+
+/// What carries a pod's operations out.
+#[derive(Clone)]
+struct Hands {
+    context: Arc<Context>,
+    id: PodId,
+    /// Of the last turn.
+    pod: Arc<Pod>,
+    held: Arc<Mutex<Held>>,
+    outbox: mpsc::UnboundedSender<Message>,
+}
+
+/// What the pod has on this machine, for the operations alone.
+#[derive(Default)]
+struct Held {
+    volumes: MountedVolumes,
+    /// By volume and path.
+    tokens: BTreeMap<(String, String), Token>,
+}
+
+/// A pod's task.
+struct Task {
+    worker: Worker,
+    hands: Hands,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    first: Option<FirstLook>,
+}
+
+/// Spawns the pod's task.
+pub(crate) fn spawn(context: &Arc<Context>, start: Start) {
+    let (outbox, inbox) = mpsc::unbounded_channel();
+    let id = PodId::of(&start.pod);
+    // Before it asks for its name: it may be told at once that the name is free now.
+    context.enlist(&id.uid, outbox.clone());
+    if start.sandbox.is_some() {
+        context.hold_name(&id);
+    }
+    let containers = start.sandbox.iter().flat_map(|sandbox| &sandbox.containers);
+    let last_words = containers
+        .map(|container| (container.id.clone(), last_words(context, &id, &start.pod, container)))
+        .collect();
+    let found = Found {
+        predecessor: !context.take_name(&id),
+        host_ip: Some(context.link.node_ip),
+        rejection: start.rejection,
+        sandbox: start.sandbox,
+        last_words,
+    };
+    let worker = Worker::new(start.object, start.pod, found, context.client.now());
+    run(context, worker, outbox, inbox, start.first);
+}
+
+/// Spawns a task that ends what is left of a pod that is gone.
+pub(crate) fn spawn_orphan(context: &Arc<Context>, sandbox: &Sandbox) {
+    tracing::info!(pod = %sandbox.name, uid = %sandbox.pod_uid, "removing what is left of it");
+    let (outbox, inbox) = mpsc::unbounded_channel();
+    let worker = Worker::of_orphan(sandbox, context.client.now());
+    context.enlist(&sandbox.pod_uid, outbox.clone());
+    context.hold_name(worker.id());
+    run(context, worker, outbox, inbox, None);
+}
+
+fn run(
+    context: &Arc<Context>,
+    worker: Worker,
+    outbox: mpsc::UnboundedSender<Message>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    first: Option<FirstLook>,
+) {
+    let hands = Hands {
+        context: Arc::clone(context),
+        id: worker.id().clone(),
+        pod: Arc::clone(worker.pod()),
+        held: Arc::default(),
+        outbox,
+    };
+    context.tasks.spawn(Task { worker, hands, inbox, first }.run());
+}
+
+impl Task {
+    async fn run(mut self) {
+        let context = Arc::clone(&self.hands.context);
+        let mut message = None;
+        loop {
+            let turn = self.worker.turn(message.take(), context.client.now());
+            self.hands.pod = Arc::clone(self.worker.pod());
+            for effect in turn.effects {
+                self.hands.carry_out(effect);
+            }
+            context.show(&self.worker);
+            if self.worker.has_looked() {
+                self.first = None;
+            }
+            if self.worker.is_done() {
+                context.forget(self.worker.id());
+                context.remove_logs(self.worker.id());
+                return;
+            }
+            message = match turn.wake {
+                Some(wake) => {
+                    let pause = pause(wake, context.client.now());
+                    match tokio::time::timeout(pause, self.inbox.recv()).await {
+                        Ok(Some(message)) => Some(message),
+                        Ok(None) => return,
+                        Err(_) => None,
+                    }
+                }
+                None => match self.inbox.recv().await {
+                    Some(message) => Some(message),
+                    None => return,
+                },
+            };
+            if let Some(message) = &mut message {
+                self.complete(message);
+            }
+        }
+    }
+
+    /// Adds what only the machine knows to a message.
+    fn complete(&self, message: &mut Message) {
+        if let Message::Runtime(RuntimeEvent::ContainerExited { container, .. }, words) = message {
+            *words = last_words(&self.hands.context, &self.hands.id, &self.hands.pod, container);
+        }
+    }
+}
+
+fn pause(wake: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(wake.duration_since(now)).unwrap_or_default()
+}
+
+/// What a container that has ended left to say.
+fn last_words(context: &Context, id: &PodId, pod: &Pod, container: &Container) -> String {
+    let failed = match &container.state {
+        ContainerState::Exited { exit_code, .. } => *exit_code != 0,
+        ContainerState::Lost { .. } => true,
+        _ => return String::new(),
+    };
+    let spec = find_container(pod, &container.name).map(|(_, spec)| spec);
+    start::last_words(context, id, container, spec, failed)
+}
+
+/// Sends the end of an operation, whatever happens to whoever carries it out.
+struct Report {
+    outbox: mpsc::UnboundedSender<Message>,
+    end: Option<End>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // The pod's task may have ended: then nobody waits.
+        let end = self.end.take().unwrap_or(End::Broken);
+        self.outbox.send(Message::Ended(end)).unwrap_or_default();
+    }
+}
+
+impl Hands {
+    fn carry_out(&self, effect: Effect) {
+        let context = &self.context;
+        match effect {
+            Effect::Begin(operation) => self.begin(operation),
+            Effect::Pull { container, attempt, image } => self.pull(container, attempt, image),
+            Effect::Probe { container, kind, id, ip } => {
+                let Some((_, spec)) = find_container(&self.pod, &container) else { return };
+                let Some(probe) = kind.of(spec).cloned() else { return };
+                let target = probe::Target {
+                    pod_uid: self.id.uid.clone(),
+                    container_id: id.clone(),
+                    pod_ip: ip,
+                    container: spec.clone(),
+                    dial: dial::from_node(&context.kernel),
+                };
+                let (runtime, outbox) = (context.runtime.clone(), self.outbox.clone());
+                context.tasks.spawn(async move {
+                    let outcome = probe::run(&*runtime, &target, &probe).await;
+                    // The pod may be gone by now.
+                    outbox
+                        .send(Message::Probed { container, kind, id, outcome })
+                        .unwrap_or_default();
+                });
+            }
+            Effect::Note(object, note) => context.client.record(&object, note),
+            Effect::Lived(template) => context.templates().lived(template),
+            Effect::Failed(template) => context.templates().failed(&template),
+        }
+    }
+
+    /// Carries an operation out, apart: its end is a message.
+    fn begin(&self, operation: Operation) {
+        let (hands, outbox) = (self.clone(), self.outbox.clone());
+        self.context.tasks.spawn(async move {
+            let mut report = Report { outbox, end: None };
+            report.end = Some(hands.operate(operation).await);
+        });
+    }
+
+    async fn operate(&self, operation: Operation) -> End {
+        match operation {
+            Operation::WriteStatus(object, status) => {
+                let written = self.context.client.update_pod_status(&object, &status).await;
+                End::StatusWritten(written.map_err(|refused| {
+                    if matches!(refused.code, 404 | 409) {
+                        return WriteFailure::Outrun(self.newest(&object));
+                    }
+                    tracing::warn!(pod = %object.key(), %refused, "the status is refused");
+                    WriteFailure::Refused
+                }))
+            }
+            Operation::DeletePod => match self.context.client.delete_pod(&self.id).await {
+                Err(refused) if !matches!(refused.code, 404 | 409) => {
+                    tracing::warn!(pod = %self.id.name, %refused, "the deletion is refused");
+                    End::Deleted(false)
+                }
+                _ => End::Deleted(true),
+            },
+            operation => {
+                let _step = self.context.tasks.step().await;
+                self.operate_machine(operation).await
+            }
+        }
+    }
+
+    async fn operate_machine(&self, operation: Operation) -> End {
+        let (context, uid) = (&self.context, &self.id.uid);
+        match operation {
+            Operation::Mount(mounting) => End::Mounted(self.mount(mounting).await),
+            Operation::CreateSandbox { number } => {
+                End::SandboxCreated(self.create_sandbox(number).await)
+            }
+            Operation::AttachNetwork { netns, ip } => {
+                let (kernel, uid) = (Arc::clone(&context.kernel), uid.clone());
+                let attach = move || machine::attach(&*kernel, &uid, netns, ip);
+                End::Attached(blocking(attach).await)
+            }
+            Operation::FindImage { image, .. } => End::ImageFound(self.find_image(&image)),
+            Operation::Start(start) => {
+                let started = self.start_container(&start).await;
+                let trusted = context.templates().has_proved(&start.template);
+                End::Started(started, trusted)
+            }
+            Operation::Signal { container, id, signal } => {
+                let signal = self.signal_number(&container, signal);
+                End::Signalled(machine::signal(&*context.runtime, uid, &id, signal).await)
+            }
+            Operation::RemoveSandbox => {
+                let removed = context.remove_sandbox(uid).await;
+                if let Err(error) = &removed {
+                    self.warn(error, "the sandbox is not removed");
+                }
+                End::SandboxRemoved(removed)
+            }
+            Operation::Unmount => {
+                let unmounted = self.unmount().await;
+                if let Err(error) = &unmounted {
+                    self.warn(error, "a volume is not taken away");
+                }
+                End::Unmounted(unmounted)
+            }
+            Operation::WriteStatus(..) | Operation::DeletePod => End::Broken,
+        }
+    }
+
+    fn warn(&self, error: &str, what: &str) {
+        tracing::warn!(pod = %self.id.name, namespace = %self.id.namespace, error, "{what}");
+    }
+
+    /// The newest version of the pod; `None` when it is gone or another one.
+    fn newest(&self, object: &Object) -> Option<Arc<Object>> {
+        let newest = self.context.client.get(object.key());
+        newest.filter(|object| object.metadata().uid == self.id.uid)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        locked(&self.held)
+    }
+}

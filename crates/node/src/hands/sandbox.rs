@@ -1,0 +1,51 @@
+//! A pod's namespaces, and the files that all its containers get.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use super::{Hands, machine};
+use crate::pods::container::sandbox_spec;
+use crate::pods::{files, is_on_host, runtime_class};
+use crate::volumes::{VolumeError, failed};
+use crate::worker::{Kept, SandboxFailure};
+
+/// Names of the pod's files, and where containers find them.
+pub(super) const POD_FILES: [(&str, &str); 3] =
+    [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
+
+impl Hands {
+    pub(super) async fn create_sandbox(
+        &self,
+        number: u32,
+    ) -> Result<coracle_runtime::Sandbox, SandboxFailure> {
+        let (context, pod) = (&self.context, &self.pod);
+        let refused = SandboxFailure::Refused;
+        runtime_class::check(pod, &context.client.api.snapshot()).map_err(refused)?;
+        let ip = match is_on_host(pod) {
+            true => Some(context.link.node_ip),
+            false => context.addresses.take(&self.id.uid, context.pod_cidr),
+        };
+        let ip = ip.ok_or_else(|| refused("no pod address is free".to_owned()))?;
+        let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let hostname = files::shown_hostname(pod, &context.dns.domain, &machine);
+        self.write_files(ip, &hostname).map_err(|error| refused(error.to_string()))?;
+        let kept = Kept::of_sandbox(number, ip);
+        let logs = context.places.logs(&self.id);
+        let spec = sandbox_spec(pod, hostname, &context.link.netns, &logs, kept);
+        machine::create(&*context.runtime, &spec).await
+    }
+
+    fn write_files(&self, ip: Ipv4Addr, hostname: &str) -> Result<(), VolumeError> {
+        let directory = self.context.places.files(&self.id.uid)?;
+        let of_host = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let dns = &self.context.dns;
+        let resolver = files::resolv_conf(&self.pod, dns, &of_host("/etc/resolv.conf"));
+        let hosts = files::hosts(&self.pod, ip, &dns.domain, &of_host("/etc/hosts"));
+        let hostname = format!("{hostname}\n");
+        for ((name, _), text) in POD_FILES.iter().zip([hosts, hostname, resolver]) {
+            let file = directory.join(name);
+            fs::write(&file, text).map_err(failed("write", &file))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! Whether, when and as which one a container starts again.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::observed::{Instance, Observed};
+use super::spec::{self, Role};
+
+/// Whether it runs from another image than its spec now says.
+pub(crate) fn is_outdated(container: &Container, instance: &Instance) -> bool {
+    container.image.as_deref().is_some_and(|image| image != instance.image)
+}
+
+/// Whether the container was stopped for another image: its policy does not matter then.
+pub(crate) fn is_replaced(container: &Container, seen: &Observed) -> bool {
+    seen.current_here(&container.name).is_some_and(|instance| {
+        instance.stopping.is_some() && !instance.is_running() && is_outdated(container, instance)
+    })
+}
+
+/// When a container that does not run is to be started, and with what back-off; `None` when its
+/// policy does not want it started again. A container of a former sandbox is started again
+/// unless it had done its work.
+pub(crate) fn next_start(
+    pod: &Pod,
+    container: &Container,
+    role: Role,
+    seen: &Observed,
+) -> Option<(Timestamp, u32)> {
+    let instance = seen.current(&container.name);
+    let Some((instance, exit)) = instance.and_then(|it| Some((it, it.exit.as_ref()?))) else {
+        return Some((Timestamp::MIN, 0));
+    };
+    if instance.sandbox != seen.sandbox_number && role.goes_first() {
+        return Some((Timestamp::MIN, 0));
+    }
+    if is_replaced(container, seen) {
+        return Some(instance.next_start(exit));
+    }
+    let policy = spec::container_policy(pod, role);
+    spec::restarts(policy, exit.code).then(|| instance.next_start(exit))
+}
+
+/// `restartCount` of the next instance.
+pub(crate) fn next_attempt(name: &str, seen: &Observed) -> u32 {
+    seen.current(name).map_or(0, |instance| instance.attempt + 1)
+}

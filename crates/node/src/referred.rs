@@ -1,0 +1,83 @@
+//! Changes of the objects that pods refer to.
+
+use std::sync::Arc;
+
+use coracle_store::{Event, Store, Watch};
+
+/// What objects change a pod's variables and files.
+pub const REFERRED: [&str; 4] =
+    ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
+
+/// Follows the objects of one resource.
+pub struct Referred {
+    resource: Arc<str>,
+    watch: Option<Watch>,
+    /// Where a watch begins.
+    from: u64,
+    /// An event that was waited for.
+    pending: Option<Arc<Event>>,
+}
+
+/// Pods that refer to this must look again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// In this namespace; `None` for all.
+    pub namespace: Option<Arc<str>>,
+    /// To this object; `None` for any of the resource.
+    pub name: Option<Arc<str>>,
+}
+
+impl Referred {
+    /// Follows what changes after `revision`.
+    #[must_use]
+    pub fn new(resource: &'static str, revision: u64) -> Self {
+        Self { resource: resource.into(), watch: None, from: revision, pending: None }
+    }
+
+    /// Which resource.
+    #[must_use]
+    pub fn resource(&self) -> Arc<str> {
+        Arc::clone(&self.resource)
+    }
+
+    /// Up to which revision everything was told.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.watch.as_ref().map_or(self.from, Watch::revision)
+    }
+
+    /// What has changed since the last call. Where the log of changes was cut off, anything may
+    /// have.
+    pub fn catch_up(&mut self, store: &Store) -> Vec<Change> {
+        let mut changes: Vec<_> = self.pending.take().iter().map(|event| of(event)).collect();
+        loop {
+            if self.watch.is_none() {
+                self.watch = store.watch_resource(&self.resource, self.from).ok();
+            }
+            match self.watch.as_mut().map(Watch::try_next) {
+                Some(Ok(Some(event))) => changes.push(of(&event)),
+                Some(Ok(None)) => return changes,
+                Some(Err(_)) | None => {
+                    self.watch = None;
+                    self.from = store.snapshot().revision();
+                    changes.push(Change { namespace: None, name: None });
+                }
+            }
+        }
+    }
+
+    /// Waits for a change, or for the end of the watch.
+    pub async fn changed(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        match watch.next().await {
+            Ok(event) => self.pending = Some(event),
+            // Everything that was told is older than whatever the log still has.
+            Err(_) => (self.watch, self.from) = (None, 0),
+        }
+    }
+}
+
+fn of(event: &Event) -> Change {
+    let (namespace, name) = (Arc::clone(&event.key.namespace), Arc::clone(&event.key.name));
+    Change { namespace: Some(namespace), name: Some(name) }
+}
