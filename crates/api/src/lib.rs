@@ -25,9 +25,9 @@ pub use object::{
     index::{self, Index},
     key::{self, Key, RESOURCE_SEPARATOR},
     metadata::{self, Metadata, OwnerReference},
-    revision,
+    pod_resources, revision,
     selector::{self, Selector},
-    selectors, semantic,
+    selectors, semantic, sums,
 };
 pub use schema::{custom_validation, openapi, protobuf, structural};
 pub use status::{Cause, Status};

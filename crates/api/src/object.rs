@@ -5,11 +5,13 @@ pub mod index;
 mod json_bytes;
 pub mod key;
 pub mod metadata;
+pub mod pod_resources;
 pub mod revision;
 pub mod selector;
 mod selector_text;
 pub mod selectors;
 pub mod semantic;
+pub mod sums;
 
 use std::any::{Any, TypeId};
 use std::fmt;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::int_or_string::IntOrString;
-use coracle_api::{Key, Object, Selector, Timestamp};
+use coracle_api::resources::PODS;
+use coracle_api::{Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
 
 use crate::plan::{Note, Plan, Write};
-use crate::table::{Controller, itself};
+use crate::table::{Controller, itself, selecting};
 use crate::{Context, json, pods};
 
 const BUDGETS: &str = "poddisruptionbudgets.policy";
@@ -33,19 +34,8 @@ pub(crate) const CONTROLLER: Controller = Controller {
     decide,
 };
 
-fn selector(budget: &Object) -> Selector {
-    let selector = budget.value()["spec"].get("selector");
-    Selector::from_json(selector).unwrap_or_else(|_| Selector::nothing())
-}
-
 fn budgets_of_pod(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
-    let states: Vec<_> = event.old.iter().chain([&event.last]).collect();
-    let covers = |budget: &&Arc<Object>| {
-        let selector = selector(budget);
-        states.iter().any(|pod| selector.matches(&pod.metadata().labels))
-    };
-    let budgets = snapshot.list(BUDGETS, Some(&event.key.namespace)).filter(covers);
-    budgets.map(|budget| budget.key().clone()).collect()
+    selecting(event, snapshot, BUDGETS)
 }
 
 fn budgets_of_namespace(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
@@ -57,10 +47,9 @@ fn budgets_of_namespace(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
 pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
     let Some(budget) = snapshot.get(key) else { return plan };
-    let selector = selector(budget);
     let covered: Vec<_> = snapshot
-        .list("pods", Some(&key.namespace))
-        .filter(|pod| selector.matches(&pod.metadata().labels))
+        .selected(PODS, Some(&key.namespace), &budget.selector())
+        .into_iter()
         .filter_map(|object| Some((object, object.view::<Pod>().ok()?)))
         .collect();
     if covered.is_empty() {
@@ -145,7 +134,7 @@ fn scale(
              As a result, the status of the PDB cannot be calculated correctly, which may result \
              in undefined behavior. To account for these pods please set \".spec.minAvailable\" \
              field of the PDB to an integer value.",
-            selector(budget)
+            budget.selector()
         );
         notes.push(Note::warning(budget, "UnmanagedPods", message));
     }

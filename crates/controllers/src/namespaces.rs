@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Timestamp};
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
@@ -37,23 +38,23 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         return Plan::default();
     };
     let name = &namespace.metadata().name;
-    let content: Vec<_> =
-        snapshot.objects().filter(|object| object.metadata().namespace == *name).collect();
-    if content.is_empty() {
-        return release(namespace);
-    }
-    let is_pod = |object: &&&Arc<Object>| *object.key().resource == *"pods";
-    let pods_left = content.iter().any(|object| is_pod(&object));
-    let due = content
-        .iter()
-        .filter(|object| (is_pod(object) || !pods_left) && !object.metadata().is_deleting());
+    let Some(first) = snapshot.in_namespace(name).next() else { return release(namespace) };
+    let pods_left = snapshot.list(PODS, Some(name)).next().is_some();
     let mut plan = Plan::default();
-    plan.writes.extend(due.take(DELETIONS_MAX).map(|object| delete(object)));
-    plan.because = content.first().map(|object| {
+    // Pods first: what they use must not go before they do.
+    if pods_left {
+        let pods = snapshot.indexed(Index::Staying, name, PODS, Some(name));
+        plan.writes.extend(pods.take(DELETIONS_MAX).map(|object| delete(object)));
+    } else {
+        let all = snapshot.with_term(Index::Staying, name);
+        plan.writes.extend(all.take(DELETIONS_MAX).map(|object| delete(object)));
+    }
+    plan.because = Some(first).map(|object| {
         let key = object.key();
         Because::of(key.clone(), format!("{} {} is still there", key.resource, key.name))
     });
     if plan.writes.is_empty() {
+        let content: Vec<_> = snapshot.in_namespace(name).collect();
         plan.writes.extend(report(namespace, &content, context.now));
     }
     plan

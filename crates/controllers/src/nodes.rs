@@ -4,9 +4,8 @@
 //! Ready is tainted, so that nothing new is placed there. Pods are not evicted from it: on one
 //! machine the data do not come along.
 
-use std::sync::Arc;
-
-use coracle_api::{Key, Object, Timestamp};
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -51,8 +50,8 @@ fn pods_of_lost_node(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     if event.new.is_some() {
         return Vec::new();
     }
-    let lost = |pod: &&Arc<Object>| pod.str_at("/spec/nodeName") == Some(&event.key.name);
-    snapshot.list("pods", None).filter(lost).map(|pod| pod.key().clone()).collect()
+    let lost = snapshot.indexed(Index::PodNode, &event.key.name, PODS, None);
+    lost.map(|pod| pod.key().clone()).collect()
 }
 
 /// Says of the node at `key` what its lease and its conditions say.

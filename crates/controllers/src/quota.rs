@@ -1,7 +1,4 @@
-//! ResourceQuotas: what their namespaces hold now. What is added is counted by admission already;
-//! this sees what goes.
-
-use std::collections::BTreeMap;
+//! ResourceQuotas: what their namespaces hold now, as the state adds it up.
 
 use coracle_api::{Key, quota};
 use coracle_store::{Event, Snapshot};
@@ -29,11 +26,8 @@ fn quotas_of_namespace(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
 pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
     let Some(quota) = snapshot.get(key) else { return plan };
-    let used = quota::used(quota.value(), |plural| {
-        snapshot.list(plural, Some(&key.namespace)).map(|object| object.value()).collect()
-    });
-    let used: BTreeMap<&String, String> =
-        used.iter().map(|(name, amount)| (name, amount.to_string())).collect();
+    let used = snapshot.quota_use(quota);
+    let used = quota::shown(&used);
     let status = json!({"hard": quota.value()["spec"]["hard"], "used": used});
     if quota.value()["status"] != status {
         plan.writes.push(Write::status(json::with(quota, &["status"], status)));
@@ -55,7 +49,7 @@ mod tests {
         world.create(json!({
             "apiVersion": "v1", "kind": "ResourceQuota",
             "metadata": {"name": "q", "namespace": "default"},
-            "spec": {"hard": {"configmaps": "5"}},
+            "spec": {"hard": {"configmaps": "5", "resourcequotas": "2"}},
         }));
         world.create(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
@@ -63,6 +57,9 @@ mod tests {
         }));
         world.settle(CONTROLLER);
         let status = world.get("resourcequotas", "q").value()["status"].clone();
-        assert_eq!(status, json!({"hard": {"configmaps": "5"}, "used": {"configmaps": "1"}}));
+        let hard = json!({"configmaps": "5", "resourcequotas": "2"});
+        // It counts itself.
+        let used = json!({"configmaps": "1", "resourcequotas": "1"});
+        assert_eq!(status, json!({"hard": hard, "used": used}));
     }
 }

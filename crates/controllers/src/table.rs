@@ -53,6 +53,18 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::quota::CONTROLLER,
 ];
 
+/// The objects of `resource` whose selector selects the event's object, or did before the write.
+pub(crate) fn selecting(event: &Event, snapshot: &Snapshot, resource: &str) -> Vec<Key> {
+    let namespace = &event.key.namespace;
+    let states = event.old.iter().chain([&event.last]);
+    let found = states
+        .flat_map(|object| snapshot.selecting(resource, namespace, &object.metadata().labels));
+    let mut keys: Vec<_> = found.map(|object| object.key().clone()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 /// The object itself.
 pub fn itself(event: &Event, _: &Snapshot) -> Vec<Key> {
     vec![event.key.clone()]

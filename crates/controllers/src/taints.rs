@@ -6,7 +6,8 @@
 use std::slice;
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Timestamp};
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
@@ -32,8 +33,8 @@ fn pods_of_tainted_node(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     if event.old.as_ref().and_then(taints) == event.new.as_ref().and_then(taints) {
         return Vec::new();
     }
-    let here = |pod: &&Arc<Object>| pod.str_at("/spec/nodeName") == Some(&event.key.name);
-    snapshot.list("pods", None).filter(here).map(|pod| pod.key().clone()).collect()
+    let here = snapshot.indexed(Index::PodNode, &event.key.name, PODS, None);
+    here.map(|pod| pod.key().clone()).collect()
 }
 
 fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {

@@ -177,6 +177,8 @@ impl Api {
                     return self.replies(plan.prepared, &committed);
                 }
                 Err(CommitError::Precondition { key, .. }) => last = Some(key),
+                // Others took of the quota meanwhile: admission says what is left.
+                Err(CommitError::Exceeded { key, .. }) => last = Some(key),
                 // Chosen on a snapshot that did not show the holder yet: another is chosen now.
                 Err(CommitError::Taken { key, index, term, .. })
                     if !snapshot.is_taken(index, &term, &key) =>

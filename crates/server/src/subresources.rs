@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Cause, Object, Selector, Status};
+use coracle_api::resources::POD_DISRUPTION_BUDGETS;
+use coracle_api::{Cause, Object, Status};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::{Value, json};
 
@@ -161,10 +162,8 @@ fn unguarded(pod: &Object) -> bool {
 
 /// The write that takes one disruption from the pod's budget.
 fn budget(snapshot: &Snapshot, pod: &Object, env: &WriteEnv<'_>) -> Result<Vec<Write>, Status> {
-    let budgets: Vec<_> = snapshot
-        .list("poddisruptionbudgets.policy", Some(&pod.key().namespace))
-        .filter(|budget| covers(budget, pod))
-        .collect();
+    let labels = &pod.metadata().labels;
+    let budgets = snapshot.selecting(POD_DISRUPTION_BUDGETS, &pod.key().namespace, labels);
     let budget = match budgets.as_slice() {
         [] => return Ok(Vec::new()),
         [one] => one,
@@ -182,11 +181,6 @@ fn budget(snapshot: &Snapshot, pod: &Object, env: &WriteEnv<'_>) -> Result<Vec<W
         return Ok(Vec::new());
     }
     take_one(budget, pod, env)
-}
-
-fn covers(budget: &Object, pod: &Object) -> bool {
-    Selector::from_json(budget.value()["spec"].get("selector"))
-        .is_ok_and(|selector| selector.matches(&pod.metadata().labels))
 }
 
 fn condition<'a>(object: &'a Object, ty: &str) -> Option<&'a str> {

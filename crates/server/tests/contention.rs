@@ -98,3 +98,50 @@ async fn an_address_that_many_ask_for_goes_to_one_and_the_others_are_told_why() 
         assert!(status.message.contains("provided IP is already allocated"), "{status}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_quota_lasts_for_as_many_as_fit_whoever_comes_first() {
+    let world = Arc::new(World::new().await);
+    let hard = json!({"configmaps": "40", "resourcequotas": "1"});
+    let quota = |name: &str| json!({"metadata": {"name": name}, "spec": {"hard": hard}});
+    world.create("resourcequotas", "default", quota("q")).await.unwrap();
+    let config = |number| json!({"metadata": {"name": format!("c{number}")}});
+    let results = world.at_once("configmaps", 64, config).await;
+    let refused: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 24);
+    for status in refused {
+        assert_eq!(status.code, 403, "{status}");
+        assert!(status.message.contains("used: configmaps=40, limited: configmaps=40"), "{status}");
+    }
+    // The quota counts itself.
+    let status = world.create("resourcequotas", "default", quota("another")).await.unwrap_err();
+    assert!(status.message.contains("used: resourcequotas=1"), "{status}");
+}
+
+#[tokio::test]
+async fn a_quota_asks_every_container_or_the_pod_for_them() {
+    let world = World::new().await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "1"}}});
+    world.create("resourcequotas", "default", quota).await.unwrap();
+    let account = json!({"metadata": {"name": "default"}});
+    world.create("serviceaccounts", "default", account).await.unwrap();
+    let pod = |name: &str, init: Value, whole: Value| {
+        let asks = json!({"requests": {"cpu": "100m"}});
+        let container = |name: &str, resources: &Value| json!({"name": name, "image": "i", "resources": resources});
+        json!({"metadata": {"name": name}, "spec": {
+            "containers": [container("c", &asks)], "initContainers": [container("i", &init)],
+            "resources": whole,
+        }})
+    };
+    let none = json!({});
+    let body = pod("a", none.clone(), none.clone());
+    let status = world.create("pods", "default", body).await.unwrap_err();
+    assert!(status.message.contains("must specify requests.cpu for: i"), "{status}");
+    let asks = json!({"requests": {"cpu": "200m"}});
+    world.create("pods", "default", pod("b", asks, none.clone())).await.unwrap();
+    let whole = json!({"requests": {"cpu": "800m"}});
+    world.create("pods", "default", pod("c", none.clone(), whole.clone())).await.unwrap();
+    let body = pod("d", none, whole);
+    let status = world.create("pods", "default", body).await.unwrap_err();
+    assert!(status.message.contains("used: requests.cpu=1, limited: requests.cpu=1"), "{status}");
+}

@@ -22,11 +22,15 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 fn pod() -> impl Strategy<Value = (&'static str, Value)> {
     let node = prop::sample::select(&["", "n", "m"][..]);
     let owned = prop::option::of(prop::sample::select(&["u", "v"][..]));
-    (labels(), node, owned).prop_map(|(labels, node, owner)| {
+    let memory = prop::sample::select(&["1Gi", "500M", "7", "0"][..]);
+    let phase = prop::sample::select(&["Running", "Failed"][..]);
+    (labels(), node, owned, memory, phase).prop_map(|(labels, node, owner, memory, phase)| {
         let owners: Vec<Value> =
             owner.iter().map(|uid| json!({"uid": uid, "controller": true})).collect();
         let metadata = json!({"labels": labels, "ownerReferences": owners});
-        ("pods", json!({"metadata": metadata, "spec": {"nodeName": node}}))
+        let container = json!({"resources": {"requests": {"cpu": "100m", "memory": memory}}});
+        let spec = json!({"nodeName": node, "containers": [container]});
+        ("pods", json!({"metadata": metadata, "spec": spec, "status": {"phase": phase}}))
     })
 }
 
@@ -81,6 +85,8 @@ fn agrees(snapshot: &Snapshot) -> Result<(), TestCaseError> {
         prop_assert_eq!(&keys(snapshot.with_term(*index, term).collect()), holders);
         prop_assert!(index.unique().is_none() || holders.len() == 1);
     }
+    let [folded, anew] = snapshot.sums();
+    prop_assert_eq!(folded, anew);
     for text in ["k=1", "k in (1,2),l", "k=1,l=2", "!k", "", "l!=3", "k in (3,1)"] {
         let selector = Selector::parse(text).unwrap();
         for namespace in [None, Some("x"), Some("z")] {

@@ -66,20 +66,22 @@ impl Indexed {
         let old = old.map_or(&[][..], |it| it);
         let unique = new.iter().filter(|(index, _)| index.unique().is_some());
         unique.filter(|term| old.binary_search(term).is_err()).find_map(|(index, term)| {
-            let holder = self.keys(*index, term, "", "").find(|holder| *holder != key)?;
+            let holder = self.keys(*index, term, "", "", "").find(|holder| *holder != key)?;
             Some((*index, Arc::clone(term), holder.clone()))
         })
     }
 
-    /// The keys that have `term`, from the first of `resource` in `namespace` on.
+    /// The keys that have `term`, from the first of `resource` in `namespace` on whose name is not
+    /// before `name`.
     pub(crate) fn keys<'a>(
         &'a self,
         index: Index,
         term: &str,
         resource: &str,
         namespace: &str,
+        name: &str,
     ) -> impl Iterator<Item = &'a Key> + use<'a> {
-        let first = Place { index, term, resource, namespace };
+        let first = Place { index, term, resource, namespace, name };
         let mut range =
             self.entries.range::<_, Place<'_>>((Bound::Included(&first), Bound::Unbounded));
         // The first entry carries the term itself, which need not be copied to compare with.
@@ -98,6 +100,7 @@ struct Place<'a> {
     term: &'a str,
     resource: &'a str,
     namespace: &'a str,
+    name: &'a str,
 }
 
 impl Equivalent<Entry> for Place<'_> {
@@ -108,7 +111,7 @@ impl Equivalent<Entry> for Place<'_> {
 
 impl Comparable<Entry> for Place<'_> {
     fn compare(&self, entry: &Entry) -> Ordering {
-        let own = (self.index, self.term, self.resource, self.namespace, "");
+        let own = (self.index, self.term, self.resource, self.namespace, self.name);
         let Key { resource, namespace, name } = &entry.key;
         own.cmp(&(entry.index, &*entry.term, &**resource, &**namespace, &**name))
     }

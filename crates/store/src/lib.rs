@@ -25,6 +25,20 @@
 //! database anew; until that succeeds every commit fails, after that the store works again. No
 //! restart is needed for a disk that was full.
 //!
+//! # Questions
+//!
+//! With the objects a state keeps what the tables `coracle_api::index` and `coracle_api::sums` say of
+//! them: the terms by which each is found, and what groups of them add up to. Both follow every
+//! write, so a snapshot answers without a look at objects that are not in the answer. An index may be
+//! unique: the committer refuses a second holder of an address. It refuses too what exceeds a
+//! ResourceQuota, so that writers which were prepared on one snapshot share what is left.
+//!
+//! # Memory
+//!
+//! An object is its bytes and its metadata. What is made of it for those who look (a tree, typed
+//! views, a selector) is kept with the version and dropped two seconds after the write; what is looked
+//! at later, within half a minute. The log keeps bytes alone.
+//!
 //! # The bytes on disk
 //!
 //! One redb file of two tables, beside it `FILE.lock`:
@@ -75,6 +89,7 @@ mod indexed;
 mod lock;
 mod snapshot;
 mod store;
+mod summed;
 mod transaction;
 mod watch;
 

@@ -7,12 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use coracle_api::pod_resources::Amounts;
+use coracle_api::quota::Bounds;
+use coracle_api::resources::RESOURCE_QUOTAS;
 use coracle_api::selector::{Operator, Requirement};
+use coracle_api::sums::Group;
 use coracle_api::{Index, Key, Object, Selector, index};
 use equivalent::{Comparable, Equivalent};
 use imbl::OrdMap;
 
 use crate::indexed::{self, Indexed, Terms};
+use crate::summed::{self, Adds, Summed};
 use crate::transaction::{CommitError, Committed, Expect, Transaction, Write};
 use crate::watch::Event;
 
@@ -115,14 +120,33 @@ impl Snapshot {
         let (resource, namespace) = (resource.to_owned(), namespace.map(str::to_owned));
         self.state
             .indexed
-            .keys(index, term, &resource, namespace.as_deref().unwrap_or_default())
+            .keys(index, term, &resource, namespace.as_deref().unwrap_or_default(), "")
             .take_while(move |key| is_in(key, &resource, namespace.as_deref()))
+            .filter_map(|key| self.get(key))
+    }
+
+    /// The objects of `resource` in `namespace` that have `term` and whose names begin with
+    /// `prefix`, by name.
+    pub fn indexed_by_name<'a>(
+        &'a self,
+        index: Index,
+        term: &str,
+        (resource, namespace): (&str, &str),
+        prefix: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let place = (resource.to_owned(), namespace.to_owned(), prefix.to_owned());
+        self.state
+            .indexed
+            .keys(index, term, resource, namespace, prefix)
+            .take_while(move |key| {
+                is_in(key, &place.0, Some(&place.1)) && key.name.starts_with(&place.2)
+            })
             .filter_map(|key| self.get(key))
     }
 
     /// Whether an object other than the one at `own` has `term`.
     pub fn is_taken(&self, index: Index, term: &str, own: &Key) -> bool {
-        self.state.indexed.keys(index, term, "", "").any(|holder| holder != own)
+        self.state.indexed.keys(index, term, "", "", "").any(|holder| holder != own)
     }
 
     /// The objects of every resource that have `term`, by key.
@@ -131,7 +155,7 @@ impl Snapshot {
         index: Index,
         term: &str,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        self.state.indexed.keys(index, term, "", "").filter_map(|key| self.get(key))
+        self.state.indexed.keys(index, term, "", "", "").filter_map(|key| self.get(key))
     }
 
     /// The objects of every resource in `namespace`, by key.
@@ -201,7 +225,7 @@ impl Snapshot {
             let from = namespace.unwrap_or_default();
             self.state
                 .indexed
-                .keys(Index::Label, term, resource, from)
+                .keys(Index::Label, term, resource, from, "")
                 .take_while(|key| is_in(key, resource, namespace))
         };
         let mut counts: Vec<_> = sets.iter().map(|set| set.iter().flat_map(keys)).collect();
@@ -229,6 +253,16 @@ impl Snapshot {
         let mut found: Vec<_> = found.collect();
         found.sort_unstable_by(|a, b| a.key().cmp(b.key()));
         found
+    }
+
+    /// What the objects of `group` add up to.
+    pub fn sum(&self, group: &Group) -> Amounts {
+        self.state.summed.of(group)
+    }
+
+    /// What is taken now of each resource that the ResourceQuota `quota` bounds.
+    pub fn quota_use(&self, quota: &Object) -> Amounts {
+        self.state.summed.used(&quota.key().namespace, &Bounds::of(quota))
     }
 
     /// The same state, which counts how often one of its objects is looked at.
@@ -265,6 +299,19 @@ impl Snapshot {
     }
 }
 
+#[cfg(test)]
+impl Snapshot {
+    /// Every sum, as it was folded, and as it is of all objects.
+    pub(crate) fn sums(&self) -> [Vec<(Group, Amounts)>; 2] {
+        let mut anew = Summed::default();
+        for object in self.objects() {
+            anew.replace(None, Some(&summed::adds(object, None)));
+        }
+        [&self.state.summed, &anew]
+            .map(|sums| sums.all().map(|(group, sum)| (group.clone(), sum)).collect())
+    }
+}
+
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} objects @{}", self.len(), self.revision())
@@ -292,13 +339,30 @@ pub(crate) struct State {
     pub(crate) revision: u64,
     objects: OrdMap<Key, Stored>,
     indexed: Indexed,
+    summed: Summed,
 }
 
 /// An object, and what it is found by.
 #[derive(Clone)]
 struct Stored {
     object: Arc<Object>,
+    facts: Facts,
+}
+
+/// What indexes and sums have of an object: as long as it is the same, versions share it.
+#[derive(Clone)]
+struct Facts {
     terms: Terms,
+    adds: Adds,
+}
+
+impl Facts {
+    fn of(object: &Object, before: Option<&Self>) -> Self {
+        Self {
+            terms: indexed::terms(object, before.map(|facts| &facts.terms)),
+            adds: summed::adds(object, before.map(|facts| &facts.adds)),
+        }
+    }
 }
 
 impl State {
@@ -307,8 +371,8 @@ impl State {
         let mut state = Self { revision, ..Self::default() };
         for object in objects {
             let key = object.key().clone();
-            let terms = indexed::terms(&object, None);
-            state.replace(&key, Some(Stored { object, terms }));
+            let facts = Facts::of(&object, None);
+            state.replace(&key, Some(Stored { object, facts }));
         }
         state
     }
@@ -346,7 +410,7 @@ impl State {
     fn write(&mut self, write: &Write) -> Result<Option<Arc<Event>>, CommitError> {
         self.check(&write.key, write.expect)?;
         let before = self.objects.get(&write.key).cloned();
-        let (old, terms) = before.map(|it| (it.object, it.terms)).unzip();
+        let (old, facts) = before.map(|it| (it.object, it.facts)).unzip();
         let Some(object) = write.object.as_ref().or(old.as_ref()) else { return Ok(None) };
         if *object.key() != write.key {
             return Err(CommitError::WrongKey {
@@ -361,18 +425,19 @@ impl State {
         })?;
         let last = Arc::new(last);
         // Of the version that was written, whose tree is still there, and not of the stamped one.
-        let new = write.object.as_deref().map(|object| indexed::terms(object, terms.as_ref()));
+        let new = write.object.as_deref().map(|object| Facts::of(object, facts.as_ref()));
         if let Some(new) = &new {
-            self.check_unique(&write.key, terms.as_ref(), new)?;
+            self.check_unique(&write.key, facts.as_ref(), new)?;
+            self.check_quotas(&write.key, facts.as_ref(), new)?;
         }
         self.revision = revision;
-        self.replace(&write.key, new.map(|terms| Stored { object: Arc::clone(&last), terms }));
+        self.replace(&write.key, new.map(|facts| Stored { object: Arc::clone(&last), facts }));
         let new = write.object.is_some().then(|| Arc::clone(&last));
         Ok(Some(Arc::new(Event { revision, key: write.key.clone(), old, new, last })))
     }
 
-    fn check_unique(&self, key: &Key, old: Option<&Terms>, new: &Terms) -> Result<(), CommitError> {
-        match self.indexed.holder(key, old, new) {
+    fn check_unique(&self, key: &Key, old: Option<&Facts>, new: &Facts) -> Result<(), CommitError> {
+        match self.indexed.holder(key, old.map(|facts| &facts.terms), &new.terms) {
             None => Ok(()),
             Some((index, term, holder)) => {
                 Err(CommitError::Taken { key: key.clone(), index, term, holder })
@@ -380,15 +445,53 @@ impl State {
         }
     }
 
-    /// Puts or removes an object and keeps the indexes right.
+    /// That what an object comes to take is within the quotas of its namespace.
+    fn check_quotas(&self, key: &Key, old: Option<&Facts>, new: &Facts) -> Result<(), CommitError> {
+        let old = old.map(|facts| &facts.adds);
+        if key.namespace.is_empty() || old.is_some_and(|old| Arc::ptr_eq(old, &new.adds)) {
+            return Ok(());
+        }
+        let first = Place(RESOURCE_QUOTAS, &key.namespace, "");
+        let quotas = self.objects.range::<_, Place<'_>>(&first..);
+        let of_namespace = |quota: &&Key| is_in(quota, RESOURCE_QUOTAS, Some(&key.namespace));
+        for (quota, stored) in quotas.take_while(|(quota, _)| of_namespace(quota)) {
+            let bounds = Bounds::of(&stored.object);
+            let used = self.summed.used(&key.namespace, &bounds);
+            if summed::exceeded(&bounds, old, &new.adds, &used) {
+                return Err(CommitError::Exceeded { key: key.clone(), quota: quota.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts `cold` in the place of the same version.
+    pub(crate) fn cool(&mut self, cold: Arc<Object>) {
+        if let Some(stored) = self.objects.get(cold.key())
+            && stored.object.revision() == cold.revision()
+            && stored.object.is_warm()
+        {
+            let facts = stored.facts.clone();
+            self.objects.insert(cold.key().clone(), Stored { object: cold, facts });
+        }
+    }
+
+    /// Every object of which more than its bytes is kept, cold.
+    pub(crate) fn warm(&self) -> Vec<Arc<Object>> {
+        let objects = self.objects.values().map(|stored| &stored.object);
+        objects.filter(|object| object.is_warm()).map(|object| Arc::new(object.cold())).collect()
+    }
+
+    /// Puts or removes an object and keeps indexes and sums right.
     fn replace(&mut self, key: &Key, new: Option<Stored>) {
-        let new_terms = new.as_ref().map(|stored| Arc::clone(&stored.terms));
+        let facts = new.as_ref().map(|stored| stored.facts.clone());
         let old = match new {
             Some(stored) => self.objects.insert(key.clone(), stored),
             None => self.objects.remove(key),
         };
-        let old_terms = old.as_ref().map(|stored| &stored.terms);
-        self.indexed.replace(key, old_terms, new_terms.as_ref());
+        let (old_terms, old_adds) = old.map(|it| (it.facts.terms, it.facts.adds)).unzip();
+        let (terms, adds) = facts.map(|it| (it.terms, it.adds)).unzip();
+        self.indexed.replace(key, old_terms.as_ref(), terms.as_ref());
+        self.summed.replace(old_adds.as_ref(), adds.as_ref());
     }
 }
 

@@ -27,6 +27,12 @@ const BATCH_MAX: usize = 1024;
 /// A flush waits for company no longer than this, whatever the last one took.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
+/// How long everything that was made of a version is kept for those who look at it next.
+const WARM: Duration = Duration::from_secs(2);
+
+/// How often what was made of any version is dropped, as long as something is written.
+const SWEEP: Duration = Duration::from_secs(30);
+
 /// Why a store did not open. Nothing on the disk was changed by trying.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -322,6 +328,8 @@ struct Committer {
     durable: Durable,
     published: Arc<Published>,
     started: Option<Instant>,
+    /// When the next sweep is due; `None` when nothing was written since the last.
+    sweep: Option<Duration>,
     /// Released last.
     _lock: Option<Lock>,
 }
@@ -336,7 +344,8 @@ impl Committer {
             meta: ArcSwap::from_pointee(meta),
         });
         let started = lock.is_some().then(Instant::now);
-        (Arc::clone(&published), Self { durable, published, started, _lock: lock })
+        let sweep = started.map(|_| SWEEP);
+        (Arc::clone(&published), Self { durable, published, started, sweep, _lock: lock })
     }
 
     /// The committer thread.
@@ -345,7 +354,7 @@ impl Committer {
         let (mut expected, mut patience) = (0, Duration::ZERO);
         loop {
             if batch.is_empty() {
-                let Ok(first) = jobs.recv() else { break };
+                let Some(first) = self.next(jobs) else { break };
                 batch.push(first);
             }
             gather(&mut batch, jobs, expected, patience);
@@ -357,8 +366,46 @@ impl Committer {
             batch = jobs.try_iter().take(BATCH_MAX).collect();
             expected = answers.len() + batch.len();
             answers.into_iter().for_each(Answer::send);
+            self.tidy();
         }
         self.close();
+    }
+
+    /// The next job; while there is none, memory is tidied.
+    fn next(&mut self, jobs: &mpsc::Receiver<Job>) -> Option<Job> {
+        loop {
+            let log = self.published.log.next(WARM);
+            let Some(due) = log.into_iter().chain(self.sweep).min() else {
+                return jobs.recv().ok();
+            };
+            match jobs.recv_timeout(due.saturating_sub(self.now())) {
+                Ok(job) => return Some(job),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.tidy(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Drops what was made of versions that nobody has looked at for a while: the log's, and now
+    /// and then all others', which a list or a start has looked at.
+    fn tidy(&mut self) {
+        let now = self.now();
+        let mut cold = self.published.log.cool(WARM, now);
+        if self.sweep.is_some_and(|due| due <= now) {
+            self.sweep = None;
+            cold.extend(self.published.state.load().warm());
+        }
+        if cold.is_empty() {
+            return;
+        }
+        let mut state = State::clone(&self.published.state.load());
+        cold.into_iter().for_each(|object| state.cool(object));
+        self.published.state.store(Arc::new(state));
+    }
+
+    /// Since the start; always the start where there is no clock.
+    fn now(&self) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
     /// Commits `jobs` with one flush. Each is checked against what those before it did; all are
@@ -392,15 +439,18 @@ impl Committer {
     }
 
     /// Shows the batch: to readers first, so that whoever is woken by an event reads it too.
-    fn publish(&self, state: State, meta: BTreeMap<String, Vec<u8>>, events: &[Arc<Event>]) {
+    fn publish(&mut self, state: State, meta: BTreeMap<String, Vec<u8>>, events: &[Arc<Event>]) {
         self.published.state.store(Arc::new(state));
         if !meta.is_empty() {
             let mut all = BTreeMap::clone(&self.published.meta.load());
             all.extend(meta);
             self.published.meta.store(Arc::new(all));
         }
-        let now = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        let now = self.now();
         self.published.log.append(events, now);
+        if self.started.is_some() && self.sweep.is_none() {
+            self.sweep = Some(now + SWEEP);
+        }
     }
 
     fn close(mut self) {

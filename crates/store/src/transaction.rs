@@ -106,6 +106,14 @@ pub enum CommitError {
         /// Who has it.
         holder: Key,
     },
+    /// It would take more than a quota of its namespace has left.
+    #[error("{key}: more than {quota} has left")]
+    Exceeded {
+        /// Which object asked for it.
+        key: Key,
+        /// The ResourceQuota.
+        quota: Key,
+    },
     /// `Write::key` is not the key of `Write::object`.
     #[error("the object {object} cannot be stored as {key}")]
     WrongKey {

@@ -29,10 +29,27 @@ pub struct Event {
 }
 
 impl Event {
-    /// How much the log holds on to for this event, or nearly: the old version may be another
-    /// event's new one.
+    /// How much the log holds on to for this event: the version before is that of another event,
+    /// or one that the log let go.
     fn bytes(&self) -> usize {
-        self.last.bytes().len() + self.old.as_ref().map_or(0, |old| old.bytes().len())
+        self.last.bytes().len()
+    }
+
+    /// The same event of cold versions; `None` when they are.
+    fn cold(&self) -> Option<Self> {
+        let versions = self.old.iter().chain(&self.new).chain([&self.last]);
+        if !versions.into_iter().any(|object| object.is_warm()) {
+            return None;
+        }
+        let cold = |object: &Arc<Object>| Arc::new(object.cold());
+        let last = cold(&self.last);
+        Some(Self {
+            revision: self.revision,
+            key: self.key.clone(),
+            old: self.old.as_ref().map(cold),
+            new: self.new.as_ref().map(|_| Arc::clone(&last)),
+            last,
+        })
     }
 }
 
@@ -51,19 +68,19 @@ pub(crate) struct Retention {
     pub(crate) events: usize,
     /// Age of an event.
     pub(crate) age: Duration,
-    /// Bytes of serialized objects. A few hundred events stay whatever their size,
-    /// so that watchers which are merely slow need not start over.
+    /// Bytes of serialized objects. A thousand events stay whatever their size, so that watchers
+    /// which are merely slow need not start over.
     pub(crate) bytes: usize,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { events: 10_000, age: Duration::from_secs(300), bytes: 4 << 20 }
+        Self { events: 10_000, age: Duration::from_secs(300), bytes: 64 << 20 }
     }
 }
 
 /// Events that stay in the log of all whatever their size.
-const KEPT_WHATEVER_SIZE: usize = 256;
+const KEPT_WHATEVER_SIZE: usize = 1024;
 
 /// The watch log of a store.
 pub(crate) struct Log {
@@ -78,6 +95,8 @@ struct Inner {
     floor: u64,
     /// When each event of `all` was appended.
     times: VecDeque<Duration>,
+    /// The revision up to which every event is cold.
+    cold: u64,
     bytes: usize,
     all: Arc<Topic>,
     resources: HashMap<Arc<str>, Arc<Topic>>,
@@ -106,6 +125,14 @@ impl Topic {
         unpoisoned(&self.events)
     }
 
+    /// Puts `event` where the event of its revision is.
+    fn replace(&self, event: &Arc<Event>) {
+        let mut events = self.lock();
+        if let Ok(at) = events.kept.binary_search_by_key(&event.revision, |it| it.revision) {
+            events.kept[at] = Arc::clone(event);
+        }
+    }
+
     /// Drops the oldest event.
     fn drop_oldest(&self) -> Option<Arc<Event>> {
         let mut events = self.lock();
@@ -131,6 +158,7 @@ impl Log {
         let inner = Inner {
             floor,
             times: VecDeque::new(),
+            cold: floor,
             bytes: 0,
             all: Topic::new(floor),
             resources: HashMap::new(),
@@ -157,6 +185,40 @@ impl Log {
         for topic in touched.values().chain([&inner.all]) {
             topic.wake.send_replace(last.revision);
         }
+    }
+
+    /// Leaves nothing but bytes of the versions in events that are older than `age`, and drops what
+    /// is too old. Who was woken by an event has looked at it by then; watchers that come late parse
+    /// again. Returns the cold versions.
+    pub(crate) fn cool(&self, age: Duration, now: Duration) -> Vec<Arc<Object>> {
+        let mut inner = unpoisoned(&self.inner);
+        inner.trim(&self.retention, now);
+        let due = inner.times.partition_point(|at| *at + age <= now);
+        let mut found = Vec::new();
+        let mut all = inner.all.lock();
+        let first = all.kept.partition_point(|event| event.revision <= inner.cold);
+        let mut cold = inner.cold;
+        for event in all.kept.iter_mut().take(due).skip(first) {
+            cold = event.revision;
+            let Some(cooled) = event.cold() else { continue };
+            *event = Arc::new(cooled);
+            if let Some(topic) = inner.resources.get(&event.key.resource) {
+                topic.replace(event);
+            }
+            found.extend(event.new.clone());
+        }
+        drop(all);
+        inner.cold = cold;
+        found
+    }
+
+    /// When [`Log::cool`] has something to do, if nothing is appended: for an event that is still
+    /// warm after `age`, or one that is too old to be kept.
+    pub(crate) fn next(&self, age: Duration) -> Option<Duration> {
+        let inner = unpoisoned(&self.inner);
+        let cold = inner.all.lock().kept.partition_point(|event| event.revision <= inner.cold);
+        let warm = inner.times.get(cold).map(|at| *at + age);
+        warm.or_else(|| Some(*inner.times.front()? + self.retention.age))
     }
 
     /// Drops every event up to `revision`, as age would: for tests and simulation.
@@ -316,10 +378,44 @@ mod tests {
     #[test]
     fn events_are_forgotten_by_size_except_the_newest() {
         let log = log(Retention { bytes: 1 << 20, ..Retention::default() });
-        for revision in 1..=400 {
+        let events = KEPT_WHATEVER_SIZE as u64 + 100;
+        for revision in 1..=events {
             log.append(&[event(revision, "pods", 5000)], Duration::ZERO);
         }
-        assert_eq!(oldest(&log, None), 400 - KEPT_WHATEVER_SIZE as u64);
+        assert_eq!(oldest(&log, None), 100);
+    }
+
+    /// A burst of deletions, each of several writes, sends nobody to a new list.
+    #[test]
+    fn ten_thousand_events_of_pods_are_kept() {
+        let log = log(Retention::default());
+        let mut watch = log.watch(Some("pods"), 0).unwrap();
+        for revision in 1..=10_000 {
+            log.append(&[event(revision, "pods", 6000)], Duration::from_millis(revision));
+        }
+        let seen = std::iter::from_fn(|| watch.try_next().unwrap());
+        assert_eq!(seen.count(), 10_000);
+    }
+
+    #[test]
+    fn an_old_event_keeps_the_bytes_of_its_versions_alone() {
+        let log = log(Retention::default());
+        for (revision, seconds) in [(1, 0), (2, 1), (3, 3)] {
+            let event = event(revision, "pods", 0);
+            event.last.value();
+            log.append(&[event], Duration::from_secs(seconds));
+        }
+        let age = Duration::from_secs(2);
+        assert_eq!(log.next(age), Some(age));
+        assert_eq!(log.cool(age, Duration::from_secs(3)).len(), 2);
+        assert_eq!(log.next(age), Some(Duration::from_secs(5)));
+        for resource in [None, Some("pods")] {
+            let mut watch = log.watch(resource, 0).unwrap();
+            let warm = [(); 3].map(|()| watch.try_next().unwrap().unwrap().last.is_warm());
+            assert_eq!(warm, [false, false, true]);
+        }
+        assert_eq!(log.cool(age, Duration::from_secs(9)).len(), 1);
+        assert_eq!(log.next(age), Some(Retention::default().age));
     }
 
     #[test]

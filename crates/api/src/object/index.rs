@@ -26,6 +26,8 @@ pub enum Index {
     Owner,
     /// The namespace, over all resources.
     Namespace,
+    /// The namespace of an object that is not being deleted.
+    Staying,
     /// A label: [`label`], and its key alone.
     Label,
     /// One label that the object's own selector demands of what it selects: see [`demanded`].
@@ -34,6 +36,11 @@ pub enum Index {
     Orphan,
     /// The node a pod is on; empty while it waits for one.
     PodNode,
+    /// A port of its node that a pod has: [`host_port`].
+    PodHostPort,
+    /// One label that a pod demands not to have around: as [`Index::Demand`], of what its required
+    /// anti-affinity selects.
+    PodAvoids,
     /// The claim that one of a pod's volumes stands for, of the pod's namespace.
     PodClaim,
     /// The claim that a volume is kept for, as `namespace/name`; empty for a free volume.
@@ -90,10 +97,13 @@ pub const INDEXES: &[Row] = &[
     row(Index::Uid, &[], Terms::OfMetadata(uid)),
     row(Index::Owner, &[], Terms::OfMetadata(owners)),
     row(Index::Namespace, &[], Terms::OfMetadata(namespace)),
+    row(Index::Staying, &[], Terms::OfMetadata(staying)),
     row(Index::Label, &[], Terms::OfMetadata(labels)),
     row(Index::Orphan, ADOPTED, Terms::OfMetadata(orphan)),
     row(Index::Demand, selectors::RESOURCES, Terms::OfWhole(demands)),
     row(Index::PodNode, &[PODS], Terms::OfWhole(pod_node)),
+    row(Index::PodHostPort, &[PODS], Terms::OfWhole(pod_host_ports)),
+    row(Index::PodAvoids, &[PODS], Terms::OfWhole(pod_avoids)),
     row(Index::PodClaim, &[PODS], Terms::OfWhole(pod_claims)),
     row(Index::VolumeClaim, &[PERSISTENT_VOLUMES], Terms::OfWhole(volume_claim)),
     row(Index::UnboundClaimClass, &[PERSISTENT_VOLUME_CLAIMS], Terms::OfWhole(unbound_class)),
@@ -196,6 +206,10 @@ fn namespace(object: &Object) -> Vec<String> {
     if namespace.is_empty() { Vec::new() } else { vec![namespace.clone()] }
 }
 
+fn staying(object: &Object) -> Vec<String> {
+    if object.metadata().is_deleting() { Vec::new() } else { namespace(object) }
+}
+
 fn labels(object: &Object) -> Vec<String> {
     let labels = object.metadata().labels.iter();
     labels.flat_map(|(key, value)| [key.clone(), label(key, value)]).collect()
@@ -244,6 +258,69 @@ fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value>
 
 fn pod_node(_: &Object, pod: &Value) -> Vec<String> {
     vec![text(pod, "/spec/nodeName").to_owned()]
+}
+
+/// A port of the node that a container has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// Empty for all addresses.
+    pub address: String,
+    /// `TCP`
+    pub protocol: String,
+    /// The number.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// Whether a node cannot give both.
+    pub fn clashes(&self, other: &Self) -> bool {
+        let meets = |a: &str, b: &str| a == b || a.is_empty() || b.is_empty();
+        (&self.protocol, self.port) == (&other.protocol, other.port)
+            && meets(&self.address, &other.address)
+    }
+}
+
+/// The ports of the node that a pod asks for.
+pub fn host_ports(pod: &Value) -> impl Iterator<Item = HostPort> {
+    let containers = items(pod, "/spec/containers").chain(items(pod, "/spec/initContainers"));
+    containers.flat_map(|container| items(container, "/ports")).filter_map(|port| {
+        let number = port["hostPort"].as_u64().and_then(|n| u16::try_from(n).ok());
+        let address = text(port, "/hostIP");
+        Some(HostPort {
+            address: if address == "0.0.0.0" { String::new() } else { address.to_owned() },
+            protocol: port["protocol"].as_str().unwrap_or("TCP").to_owned(),
+            port: number.filter(|number| *number != 0)?,
+        })
+    })
+}
+
+/// The term of a pod's port on `node`.
+pub fn host_port(node: &str, port: &HostPort) -> String {
+    format!("{node}/{}/{}", port.protocol, port.port)
+}
+
+/// Whether a pod is on a node and has not ended.
+fn runs(pod: &Value) -> bool {
+    let ended = matches!(text(pod, "/status/phase"), "Failed" | "Succeeded");
+    !ended && !text(pod, "/spec/nodeName").is_empty()
+}
+
+fn pod_host_ports(_: &Object, pod: &Value) -> Vec<String> {
+    let node = text(pod, "/spec/nodeName");
+    if !runs(pod) {
+        return Vec::new();
+    }
+    host_ports(pod).map(|port| host_port(node, &port)).collect()
+}
+
+fn pod_avoids(_: &Object, pod: &Value) -> Vec<String> {
+    let required = "/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution";
+    if !runs(pod) {
+        return Vec::new();
+    }
+    let selectors =
+        items(pod, required).filter_map(|term| Selector::from_json(term.get("labelSelector")).ok());
+    selectors.flat_map(|selector| demanded(&selector)).collect()
 }
 
 fn pod_claims(object: &Object, pod: &Value) -> Vec<String> {

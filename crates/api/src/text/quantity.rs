@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::Value;
 
 /// Which suffixes a quantity is written with. It is remembered from the text that was parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// `1500m`, `2k`.
     DecimalSi,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::Object;
+use coracle_api::resources::PODS;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -64,11 +65,12 @@ impl Backends {
         let selector = selector(object)?;
         let service = object.view::<Service>().ok()?;
         let spec = service.spec.as_ref()?;
-        let selected = snapshot
-            .list("pods", Some(&object.metadata().namespace))
-            .filter(|pod| selector.matches(&pod.metadata().labels));
+        let selected = snapshot.selected(PODS, Some(&object.metadata().namespace), &selector);
         let ports = spec.ports.as_deref().unwrap_or_default();
-        let all = selected.filter_map(|pod| backend(pod, &object.metadata().name, ports)).collect();
+        let all = selected
+            .into_iter()
+            .filter_map(|pod| backend(pod, &object.metadata().name, ports))
+            .collect();
         Some(Self {
             service: Arc::clone(object),
             is_headless: spec.cluster_ip.as_deref() == Some("None"),

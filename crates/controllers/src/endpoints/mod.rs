@@ -10,9 +10,13 @@ mod slices;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use coracle_api::{Key, Object, Selector};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Map, Value};
+
+use crate::table::selecting;
 
 pub(crate) use self::mirror::CONTROLLER as ENDPOINT_MIRROR;
 pub(crate) use self::plain::CONTROLLER as ENDPOINTS;
@@ -21,12 +25,9 @@ pub(crate) use self::slices::CONTROLLER as ENDPOINT_SLICES;
 const SERVICES: &str = "services";
 
 /// The selector of a Service; `None` when it has none and its endpoints are somebody else's.
-fn selector(service: &Object) -> Option<Selector> {
+fn selector(service: &Object) -> Option<Arc<Selector>> {
     let is_external = service.str_at("/spec/type") == Some("ExternalName");
-    let pairs = pairs(service).filter(|_| !is_external)?;
-    let text = |(k, v): (&String, &Value)| (k.clone(), v.as_str().unwrap_or_default().to_owned());
-    let labels: Vec<_> = pairs.iter().map(text).collect();
-    Some(Selector::from_labels(labels.iter().map(|(k, v)| (k, v))))
+    pairs(service).filter(|_| !is_external).map(|_| service.selector())
 }
 
 /// The labels by which a Service names pods, of whatever type it is; `None` when it names none.
@@ -36,12 +37,5 @@ fn pairs(service: &Object) -> Option<&Map<String, Value>> {
 
 /// The Services that select the pod, or did before the write.
 fn services_of_pod(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
-    let states: Vec<_> = event.old.iter().chain([&event.last]).collect();
-    let selects = |service: &&std::sync::Arc<Object>| {
-        selector(service).is_some_and(|selector| {
-            states.iter().any(|pod| selector.matches(&pod.metadata().labels))
-        })
-    };
-    let services = snapshot.list(SERVICES, Some(&event.key.namespace)).filter(selects);
-    services.map(|service| service.key().clone()).collect()
+    selecting(event, snapshot, SERVICES)
 }

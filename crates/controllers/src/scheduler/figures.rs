@@ -1,6 +1,7 @@
 //! How much of a resource is asked for and how much is left, in words.
 
 use coracle_api::Quantity;
+use coracle_api::resources::PODS;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -13,7 +14,9 @@ const NODES_MAX: usize = 3;
 /// `it asks for cpu 4, and node-1 has 1500m of 2 left`
 pub(crate) fn figures(snapshot: &Snapshot, pod: &Pod, resource: &str) -> String {
     let of = |amounts: &Amounts| amounts.get(resource).copied().unwrap_or(0);
-    let asked = of(&Request::of(pod).amounts);
+    let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
+    let object = snapshot.find(PODS, namespace.unwrap_or_default(), name.unwrap_or_default());
+    let asked = object.map_or(0, |object| of(&Request::of(object).amounts));
     let nodes = Nodes::of(snapshot);
     let mut left: Vec<String> = nodes
         .iter()

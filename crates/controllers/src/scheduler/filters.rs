@@ -1,11 +1,12 @@
 //! Why a node cannot take a pod, in upstream's words and in the order of its filters: the first
 //! filter that objects is the one that is told.
 
+use coracle_api::resources::PODS;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::neighbours;
+use super::neighbours::Neighbours;
 use super::nodes::{Nodes, Place, taint};
-use super::request::{HostPort, Request};
+use super::request::Request;
 use super::selectors::{allows_node, tolerates};
 use super::volumes::Volumes;
 
@@ -16,14 +17,15 @@ pub(super) fn why_not(
     pod: &Pod,
     request: &Request,
     volumes: &Volumes,
+    neighbours: &Neighbours,
 ) -> Vec<String> {
     let first = admits(place, pod)
-        .or_else(|| ports(place, request))
+        .or_else(|| ports(place, nodes, request))
         .map(|reason| vec![reason.to_owned()])
         .or_else(|| Some(lacks(place, request)).filter(|lacks| !lacks.is_empty()));
     first
         .or_else(|| volumes.why_not(place, nodes).map(|reason| vec![reason.to_owned()]))
-        .or_else(|| neighbours::why_not(place, nodes, pod).map(|reason| vec![reason.to_owned()]))
+        .or_else(|| neighbours.why_not(place).map(|reason| vec![reason.to_owned()]))
         .unwrap_or_default()
 }
 
@@ -43,26 +45,21 @@ fn admits(place: &Place, pod: &Pod) -> Option<&'static str> {
     (!allowed).then_some("node(s) didn't match Pod's node affinity/selector")
 }
 
-fn ports(place: &Place, request: &Request) -> Option<&'static str> {
-    let clash = |a: &HostPort, b: &HostPort| {
-        (&a.1, a.2) == (&b.1, b.2) && (a.0 == b.0 || a.0.is_empty() || b.0.is_empty())
-    };
-    let taken = |wanted: &HostPort| place.ports.iter().any(|used| clash(wanted, used));
-    let any = request.ports.iter().any(taken);
+fn ports(place: &Place, nodes: &Nodes, request: &Request) -> Option<&'static str> {
+    let any = request.ports.iter().any(|wanted| nodes.has_port(place.name(), wanted));
     any.then_some("node(s) didn't have free ports for the requested pod ports")
 }
 
 fn lacks(place: &Place, request: &Request) -> Vec<String> {
     let mut reasons = Vec::new();
-    let pods = place.allocatable.get("pods").copied().unwrap_or(0);
-    if i64::try_from(place.pods.len()).unwrap_or(i64::MAX) >= pods {
-        reasons.push("Too many pods".to_owned());
-    }
     for (name, wanted) in request.amounts.iter().filter(|(_, wanted)| **wanted > 0) {
         let has = place.allocatable.get(name).copied().unwrap_or(0);
         let used = place.used.get(name).copied().unwrap_or(0);
         if used.saturating_add(*wanted) > has {
-            reasons.push(format!("Insufficient {name}"));
+            match name.as_str() {
+                PODS => reasons.insert(0, "Too many pods".to_owned()),
+                _ => reasons.push(format!("Insufficient {name}")),
+            }
         }
     }
     reasons

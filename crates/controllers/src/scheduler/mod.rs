@@ -23,7 +23,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Timestamp};
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -31,6 +32,7 @@ use serde_json::{Value, json};
 pub(crate) use self::figures::figures;
 pub(crate) use self::selectors::tolerates;
 
+use self::neighbours::Neighbours;
 use self::nodes::Nodes;
 use self::request::Request;
 use self::volumes::Volumes;
@@ -120,7 +122,7 @@ fn waiting(object: &Arc<Object>) -> Option<Arc<Pod>> {
 /// Places the pods that wait.
 pub(crate) fn decide(snapshot: &Snapshot, _: &Key, context: &Context<'_>) -> Plan {
     let mut queue: Vec<_> = snapshot
-        .list("pods", None)
+        .indexed(Index::PodNode, "", PODS, None)
         .filter_map(|object| Some((Arc::clone(object), waiting(object)?)))
         .collect();
     if queue.is_empty() {
@@ -153,11 +155,11 @@ fn place(
 ) {
     let found = Volumes::of(snapshot, pod)
         .map_err(|why| failed_before_nodes(nodes, &why))
-        .and_then(|volumes| choose(nodes, pod, &volumes).map(|node| (node, volumes)));
+        .and_then(|volumes| choose(nodes, object, pod, &volumes).map(|node| (node, volumes)));
     match found {
         Ok((node, volumes)) => {
             let claims = nodes.get(&node).map(|place| volumes.assign(place)).unwrap_or_default();
-            nodes.add(&node, pod);
+            nodes.add(&node, object);
             if claims.is_empty() && volumes.are_bound() {
                 plan.writes.push(bind(object, &node));
                 plan.rests_on.extend(volumes.held());
@@ -171,17 +173,20 @@ fn place(
     }
 }
 
-fn choose(nodes: &Nodes, pod: &Arc<Pod>, volumes: &Volumes) -> Result<String, String> {
+fn choose(nodes: &Nodes, object: &Object, pod: &Pod, volumes: &Volumes) -> Result<String, String> {
     if nodes.is_empty() {
         return Err("no nodes available to schedule pods".to_owned());
     }
-    let request = Request::of(pod);
+    let request = Request::of(object);
+    let neighbours = Neighbours::of(nodes, object, pod);
+    let alike = nodes.alike(object);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut best = None;
     for node in nodes.iter() {
-        let why_not = filters::why_not(node, nodes, pod, &request, volumes);
+        let why_not = filters::why_not(node, nodes, pod, &request, volumes, &neighbours);
         if why_not.is_empty() {
-            let score = node.score(pod, &request);
+            let alike = alike.get(node.name()).copied().unwrap_or(0);
+            let score = node.score(pod, &request, alike);
             if best.as_ref().is_none_or(|(most, _)| score > *most) {
                 best = Some((score, node.name().to_owned()));
             }

@@ -1,33 +1,93 @@
 //! What pods say about the company of other pods: affinity, anti-affinity and spreading. Only what
 //! is required; preferences are not weighed.
+//!
+//! Which pods are meant is asked of the indexes once a pod, not once a node: what is kept are the
+//! values of topology labels where somebody is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use coracle_api::Selector;
+use coracle_api::resources::{NAMESPACES, PODS};
+use coracle_api::{Index, Object, Selector, index};
+use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, TopologySpreadConstraint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::nodes::{Nodes, Place};
-use super::selectors::{Labels, allows_node};
-use crate::pods;
+use super::nodes::{Nodes, Place, running_on};
+use super::selectors::allows_node;
 
-const NO_LABELS: &Labels = &Labels::new();
+/// Domains of a topology: the label, and the values of it that are meant.
+struct Domains<'a> {
+    key: &'a str,
+    values: BTreeSet<String>,
+}
 
-/// Why the company on and around the node is wrong for the pod.
-pub(super) fn why_not(place: &Place, nodes: &Nodes, pod: &Pod) -> Option<&'static str> {
-    if !is_wanted_by_others(place, nodes, pod) {
-        return Some("node(s) didn't satisfy existing pods anti-affinity rules");
+/// What a pod's neighbours mean for where it can be.
+pub(super) struct Neighbours<'a> {
+    /// Where the pods are that it wants around, each with whether it may be the first of them.
+    wanted: Vec<(Domains<'a>, bool)>,
+    /// Where the pods are that it does not want around.
+    avoided: Vec<Domains<'a>>,
+    /// Where the pods are that do not want it around.
+    unwelcome: BTreeSet<(String, String)>,
+    spread: Vec<Spread<'a>>,
+}
+
+/// How pods are spread over the domains of a constraint.
+struct Spread<'a> {
+    constraint: &'a TopologySpreadConstraint,
+    counts: BTreeMap<String, i32>,
+    /// One for a pod that the constraint counts.
+    own: i32,
+}
+
+impl<'a> Neighbours<'a> {
+    pub fn of(nodes: &Nodes, object: &Object, pod: &'a Pod) -> Self {
+        let meant = |term: &'a PodAffinityTerm| {
+            let others = selected(nodes.snapshot(), object, term);
+            domains(nodes, &term.topology_key, others.into_iter())
+        };
+        let wanted = affinity(pod).map(|term| {
+            let found = meant(term);
+            let first = found.values.is_empty()
+                && selected(nodes.snapshot(), object, term)
+                    .iter()
+                    .all(|it| running_on(it).is_none())
+                && selects(nodes.snapshot(), term, object, object);
+            (found, first)
+        });
+        Self {
+            wanted: wanted.collect(),
+            avoided: anti_affinity(pod).map(meant).collect(),
+            unwelcome: unwelcome(nodes, object),
+            spread: spread(pod)
+                .map(|constraint| Spread::of(nodes, object, pod, constraint))
+                .collect(),
+        }
     }
-    if anti_affinity(pod).any(|term| company(term, pod, place, nodes)) {
-        return Some("node(s) didn't match pod anti-affinity rules");
+
+    /// Why the company on and around the node is wrong for the pod.
+    pub fn why_not(&self, place: &Place) -> Option<&'static str> {
+        if let Some(why) = self.spread.iter().find_map(|spread| spread.why_not(place)) {
+            return Some(why);
+        }
+        let satisfied = |(wanted, first): &(Domains<'_>, bool)| {
+            wanted.has(place) || (*first && place.labels.contains_key(wanted.key))
+        };
+        if !self.wanted.iter().all(satisfied) {
+            return Some("node(s) didn't match pod affinity rules");
+        }
+        if self.avoided.iter().any(|avoided| avoided.has(place)) {
+            return Some("node(s) didn't match pod anti-affinity rules");
+        }
+        let here = |(key, value): &(String, String)| place.labels.get(key) == Some(value);
+        let unwelcome = self.unwelcome.iter().any(here);
+        unwelcome.then_some("node(s) didn't satisfy existing pods anti-affinity rules")
     }
-    let satisfied = |term: &PodAffinityTerm| {
-        company(term, pod, place, nodes) || is_first_of_its_kind(term, pod, place, nodes)
-    };
-    if !affinity(pod).all(satisfied) {
-        return Some("node(s) didn't match pod affinity rules");
+}
+
+impl Domains<'_> {
+    fn has(&self, place: &Place) -> bool {
+        place.labels.get(self.key).is_some_and(|value| self.values.contains(value))
     }
-    spread(pod).find_map(|constraint| skewed(constraint, pod, place, nodes))
 }
 
 fn affinity(pod: &Pod) -> impl Iterator<Item = &PodAffinityTerm> {
@@ -47,58 +107,81 @@ fn anti_affinity(pod: &Pod) -> impl Iterator<Item = &PodAffinityTerm> {
         .flatten()
 }
 
-/// Pods on nodes that have the same value of a topology label as `place`.
-fn around<'a>(nodes: &'a Nodes, place: &'a Place, key: &'a str) -> impl Iterator<Item = &'a Pod> {
-    let here = place.labels.get(key);
-    let same = move |other: &&Place| here.is_some() && other.labels.get(key) == here;
-    nodes.iter().filter(same).flat_map(|other| other.pods.iter().map(|pod| &**pod))
+/// The values of the label `key` on the nodes of `pods`.
+fn domains<'a, 'b>(
+    nodes: &Nodes,
+    key: &'a str,
+    pods: impl Iterator<Item = &'b std::sync::Arc<Object>>,
+) -> Domains<'a> {
+    let domain = |node: String| nodes.get(&node)?.labels.get(key).cloned();
+    Domains { key, values: pods.filter_map(|pod| domain(running_on(pod)?)).collect() }
 }
 
-fn company(term: &PodAffinityTerm, pod: &Pod, place: &Place, nodes: &Nodes) -> bool {
-    around(nodes, place, &term.topology_key).any(|other| selects(term, pod, other))
+/// The pods that `term` of `owner` means.
+fn selected<'a>(
+    snapshot: &'a Snapshot,
+    owner: &Object,
+    term: &PodAffinityTerm,
+) -> Vec<&'a std::sync::Arc<Object>> {
+    let Ok(selector) = Selector::from_typed(term.label_selector.as_ref()) else {
+        return Vec::new();
+    };
+    match namespaces(snapshot, owner, term) {
+        None => snapshot.selected(PODS, None, &selector),
+        Some(namespaces) => {
+            let each = namespaces.iter();
+            each.flat_map(|name| snapshot.selected(PODS, Some(name), &selector)).collect()
+        }
+    }
+}
+
+/// The namespaces that `term` of `owner` is about; `None` for all.
+fn namespaces(
+    snapshot: &Snapshot,
+    owner: &Object,
+    term: &PodAffinityTerm,
+) -> Option<BTreeSet<String>> {
+    let mut names: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
+    let by_label = term.namespace_selector.as_ref();
+    if names.is_empty() && by_label.is_none() {
+        names.insert(owner.metadata().namespace.clone());
+    }
+    let selector = Selector::from_typed(by_label).unwrap_or_else(|_| Selector::nothing());
+    if selector.is_everything() {
+        return None;
+    }
+    let selected = snapshot.selected(NAMESPACES, None, &selector);
+    names.extend(selected.into_iter().map(|namespace| namespace.metadata().name.clone()));
+    Some(names)
 }
 
 /// Whether `term` of `owner` means `other`.
-fn selects(term: &PodAffinityTerm, owner: &Pod, other: &Pod) -> bool {
-    let named = term.namespaces.as_deref().unwrap_or_default();
-    let everywhere = term.namespace_selector.as_ref().is_some_and(is_empty);
-    let own = named.is_empty() && term.namespace_selector.is_none();
-    let there = other.metadata.namespace.as_ref();
-    let in_scope = everywhere
-        || (own && there == owner.metadata.namespace.as_ref())
-        || there.is_some_and(|namespace| named.contains(namespace));
-    in_scope && matches(term.label_selector.as_ref(), other)
+fn selects(snapshot: &Snapshot, term: &PodAffinityTerm, owner: &Object, other: &Object) -> bool {
+    let metadata = other.metadata();
+    let selector = Selector::from_typed(term.label_selector.as_ref());
+    selector.is_ok_and(|selector| selector.matches(&metadata.labels))
+        && namespaces(snapshot, owner, term).is_none_or(|all| all.contains(&metadata.namespace))
 }
 
-fn is_empty(selector: &LabelSelector) -> bool {
-    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
-        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
-}
-
-fn matches(selector: Option<&LabelSelector>, pod: &Pod) -> bool {
-    let labels = pod.metadata.labels.as_ref().unwrap_or(NO_LABELS);
-    Selector::from_typed(selector).is_ok_and(|selector| selector.matches(labels))
-}
-
-/// The first of pods that want each other's company may go anywhere with the label.
-fn is_first_of_its_kind(term: &PodAffinityTerm, pod: &Pod, place: &Place, nodes: &Nodes) -> bool {
-    let mut everyone = nodes.iter().flat_map(|place| &place.pods);
-    selects(term, pod, pod)
-        && place.labels.contains_key(&term.topology_key)
-        && !everyone.any(|other| selects(term, pod, other))
-}
-
-/// Whether no pod around objects to this one.
-fn is_wanted_by_others(place: &Place, nodes: &Nodes, pod: &Pod) -> bool {
-    let objects = |other: &Pod, home: &Place| {
-        anti_affinity(other).any(|term| {
-            let here = place.labels.get(&term.topology_key);
-            here.is_some()
-                && here == home.labels.get(&term.topology_key)
-                && selects(term, other, pod)
-        })
-    };
-    !nodes.iter().any(|home| home.pods.iter().any(|other| objects(other, home)))
+/// Where the pods are that object to this one: label of a topology and its value.
+fn unwelcome(nodes: &Nodes, object: &Object) -> BTreeSet<(String, String)> {
+    let snapshot = nodes.snapshot();
+    let terms = index::demands_on(&object.metadata().labels);
+    let others = terms.flat_map(|term| snapshot.indexed(Index::PodAvoids, &term, PODS, None));
+    let mut found = BTreeSet::new();
+    for other in others {
+        let (Ok(pod), Some(node)) = (other.view::<Pod>(), running_on(other)) else { continue };
+        let Some(home) = nodes.get(&node) else { continue };
+        for term in anti_affinity(&pod) {
+            if let Some(value) = home.labels.get(&term.topology_key)
+                && !found.contains(&(term.topology_key.clone(), value.clone()))
+                && selects(snapshot, term, other, object)
+            {
+                found.insert((term.topology_key.clone(), value.clone()));
+            }
+        }
+    }
+    found
 }
 
 fn spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
@@ -108,36 +191,46 @@ fn spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
     all.into_iter().flatten().filter(required)
 }
 
-/// Why one more pod on the node would make the difference between domains too large.
-fn skewed(
-    constraint: &TopologySpreadConstraint,
-    pod: &Pod,
-    place: &Place,
-    nodes: &Nodes,
-) -> Option<&'static str> {
-    let Some(here) = place.labels.get(&constraint.topology_key) else {
-        return Some(
-            "node(s) didn't match pod topology spread constraints (missing required label)",
-        );
-    };
-    let is_counted = |other: &Pod| {
-        other.metadata.namespace == pod.metadata.namespace
-            && !pods::is_terminating(other)
-            && matches(constraint.label_selector.as_ref(), other)
-    };
-    let mut domains: BTreeMap<&String, i32> = BTreeMap::new();
-    for node in nodes.iter().filter(|node| allows_node(pod, &node.labels, node.name())) {
-        if let Some(domain) = node.labels.get(&constraint.topology_key) {
-            let count = node.pods.iter().filter(|other| is_counted(other)).count();
-            *domains.entry(domain).or_default() += i32::try_from(count).unwrap_or(i32::MAX);
+impl<'a> Spread<'a> {
+    fn of(
+        nodes: &Nodes,
+        object: &Object,
+        pod: &Pod,
+        constraint: &'a TopologySpreadConstraint,
+    ) -> Self {
+        let selector = Selector::from_typed(constraint.label_selector.as_ref())
+            .unwrap_or_else(|_| Selector::nothing());
+        let key = &constraint.topology_key;
+        let allowed = nodes.iter().filter(|node| allows_node(pod, &node.labels, node.name()));
+        let domains: BTreeMap<&str, &String> =
+            allowed.filter_map(|node| Some((node.name(), node.labels.get(key)?))).collect();
+        let mut counts: BTreeMap<String, i32> =
+            domains.values().map(|domain| ((*domain).clone(), 0)).collect();
+        let namespace = &object.metadata().namespace;
+        for other in nodes.snapshot().selected(PODS, Some(namespace), &selector) {
+            let node = running_on(other).filter(|_| !other.metadata().is_deleting());
+            let domain = node.and_then(|node| domains.get(node.as_str()));
+            if let Some(count) = domain.and_then(|domain| counts.get_mut(*domain)) {
+                *count = count.saturating_add(1);
+            }
         }
+        let own = i32::from(selector.matches(&object.metadata().labels));
+        Self { constraint, counts, own }
     }
-    let too_few = constraint
-        .min_domains
-        .is_some_and(|least| usize::try_from(least).is_ok_and(|least| domains.len() < least));
-    let least = if too_few { 0 } else { domains.values().min().copied().unwrap_or(0) };
-    let own = i32::from(matches(constraint.label_selector.as_ref(), pod));
-    let count = domains.get(here).copied().unwrap_or(0);
-    let skew = count.saturating_add(own) - least;
-    (skew > constraint.max_skew).then_some("node(s) didn't match pod topology spread constraints")
+
+    /// Why one more pod on the node would make the difference between domains too large.
+    fn why_not(&self, place: &Place) -> Option<&'static str> {
+        let Some(here) = place.labels.get(&self.constraint.topology_key) else {
+            return Some(
+                "node(s) didn't match pod topology spread constraints (missing required label)",
+            );
+        };
+        let wanted =
+            self.constraint.min_domains.map_or(0, |least| usize::try_from(least).unwrap_or(0));
+        let least = self.counts.values().min().copied().filter(|_| self.counts.len() >= wanted);
+        let count = self.counts.get(here).copied().unwrap_or(0);
+        let skew = count.saturating_add(self.own).saturating_sub(least.unwrap_or(0));
+        (skew > self.constraint.max_skew)
+            .then_some("node(s) didn't match pod topology spread constraints")
+    }
 }

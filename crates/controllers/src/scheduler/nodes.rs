@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::Object;
-use coracle_store::Snapshot;
+use coracle_api::resources::{NODES, PODS};
+use coracle_api::sums::Group;
+use coracle_api::{Index, Object, index};
+use coracle_store::{Expect, Snapshot, Write};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use serde_json::json;
 
-use super::request::{Amounts, HostPort, Request, add, amounts};
+use super::request::{Amounts, Request, amounts, numbers};
 use super::selectors::{Labels, tolerates};
-use crate::pods;
+use crate::{json, pods};
 
 /// A node, and what is taken of it.
 pub(super) struct Place {
@@ -17,13 +20,12 @@ pub(super) struct Place {
     pub labels: Labels,
     pub taints: Vec<Taint>,
     pub allocatable: Amounts,
+    /// What its pods ask for together, and how many `pods` they are.
     pub used: Amounts,
-    pub ports: Vec<HostPort>,
-    pub pods: Vec<Arc<Pod>>,
 }
 
 impl Place {
-    fn of(object: &Object) -> Option<Self> {
+    fn of(snapshot: &Snapshot, object: &Object) -> Option<Self> {
         let node = object.view::<Node>().ok()?;
         let spec = node.spec.as_ref();
         let mut taints = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
@@ -35,9 +37,7 @@ impl Place {
         Some(Self {
             labels: object.metadata().labels.clone(),
             allocatable: amounts(allocatable),
-            used: Amounts::new(),
-            ports: Vec::new(),
-            pods: Vec::new(),
+            used: used(snapshot, &object.metadata().name),
             taints,
             node,
         })
@@ -51,23 +51,13 @@ impl Place {
         self.node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
     }
 
-    fn add(&mut self, pod: &Arc<Pod>) {
-        let request = Request::of(pod);
-        add(&mut self.used, &request.amounts);
-        self.ports.extend(request.ports);
-        self.pods.push(Arc::clone(pod));
-    }
-
     /// How good the node is for the pod, of those that can take it: without taints that would
     /// rather not have it, with few of its like, with much room.
-    pub fn score(&self, pod: &Pod, request: &Request) -> (i64, i64, i64) {
+    pub fn score(&self, pod: &Pod, request: &Request, alike: usize) -> (i64, i64, i64) {
         let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref());
         let unwanted = self.taints.iter().filter(|taint| {
             taint.effect == "PreferNoSchedule" && !tolerates(tolerations.unwrap_or_default(), taint)
         });
-        let owner = controller_uid(pod);
-        let alike = |other: &&Arc<Pod>| owner.is_some() && controller_uid(other) == owner;
-        let alike = self.pods.iter().filter(alike).count();
         let room = ["cpu", "memory"].iter().map(|name| self.room(name, request)).sum();
         (-count(unwanted.count()), -count(alike), room)
     }
@@ -85,11 +75,6 @@ fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn controller_uid(pod: &Pod) -> Option<&str> {
-    let owners = pod.metadata.owner_references.as_ref()?;
-    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
-}
-
 /// Whether the node's condition Ready holds.
 pub(super) fn is_ready(node: &Object) -> bool {
     let conditions = node.value()["status"]["conditions"].as_array();
@@ -102,31 +87,39 @@ pub(super) fn taint(key: &str, effect: &str) -> Taint {
     Taint { key: key.to_owned(), effect: effect.to_owned(), ..Taint::default() }
 }
 
-/// All nodes, with the pods that are on them or will be.
+/// What the pods on a node ask for together.
+fn used(snapshot: &Snapshot, node: &str) -> Amounts {
+    numbers(&snapshot.sum(&Group::Node(node.to_owned())))
+}
+
+/// All nodes, and the state in which every pod that was placed is on its node.
 pub(super) struct Nodes {
     places: BTreeMap<String, Place>,
+    snapshot: Snapshot,
 }
 
 impl Nodes {
     pub fn of(snapshot: &Snapshot) -> Self {
-        let places = snapshot.list("nodes", None).filter_map(|node| Place::of(node));
-        let mut nodes =
-            Self { places: places.map(|place| (place.name().to_owned(), place)).collect() };
-        for object in snapshot.list("pods", None) {
-            if let Ok(pod) = object.view::<Pod>()
-                && let Some(name) = pods::node_name(&pod)
-                && !pods::has_ended(&pod)
-            {
-                nodes.add(name, &pod);
-            }
-        }
-        nodes
+        let places = snapshot.list(NODES, None).filter_map(|node| Place::of(snapshot, node));
+        let places = places.map(|place| (place.name().to_owned(), place)).collect();
+        Self { places, snapshot: snapshot.clone() }
     }
 
-    /// The pod is or will be on the node.
-    pub fn add(&mut self, node: &str, pod: &Arc<Pod>) {
+    /// The state to ask about pods.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The pod will be on the node.
+    pub fn add(&mut self, node: &str, pod: &Object) {
+        let value = json::with(pod, &["spec", "nodeName"], json!(node));
+        let placed = Object::with_resource(PODS, value).ok();
+        let write = placed.map(|placed| Write::put(placed, Expect::Any));
+        if let Some(Ok(next)) = write.map(|write| self.snapshot.with(&[write])) {
+            self.snapshot = next;
+        }
         if let Some(place) = self.places.get_mut(node) {
-            place.add(pod);
+            place.used = used(&self.snapshot, node);
         }
     }
 
@@ -145,4 +138,29 @@ impl Nodes {
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
+
+    /// How many pods of each node have the controller of `pod`.
+    pub fn alike(&self, pod: &Object) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        let Some(owner) = pod.metadata().controller() else { return counts };
+        for other in self.snapshot.dependents(&owner.uid).filter(|it| *it.key().resource == *PODS) {
+            if let Some(node) = running_on(other) {
+                *counts.entry(node).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Whether a pod on the node has one of the ports.
+    pub fn has_port(&self, node: &str, wanted: &index::HostPort) -> bool {
+        let term = index::host_port(node, wanted);
+        let mut holders = self.snapshot.indexed(Index::PodHostPort, &term, PODS, None);
+        holders.any(|pod| index::host_ports(pod.value()).any(|has| has.clashes(wanted)))
+    }
+}
+
+/// The node of a pod that has one and has not ended.
+pub(super) fn running_on(object: &Object) -> Option<String> {
+    let pod = object.view::<Pod>().ok()?;
+    pods::node_name(&pod).filter(|_| !pods::has_ended(&pod)).map(str::to_owned)
 }

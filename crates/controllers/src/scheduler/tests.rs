@@ -184,7 +184,7 @@ fn pods_that_avoid_each_other_spread_and_then_wait() {
     assert_ne!(world.place("a"), world.place("b"));
     assert_eq!(
         world.told("c"),
-        "0/2 nodes are available: 2 node(s) didn't satisfy existing pods anti-affinity rules."
+        "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules."
     );
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use coracle_api::Object;
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Object};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{NodeSelector, PersistentVolume, Pod, Volume};
 use serde_json::json;
 
-use super::nodes::{Nodes, Place};
+use super::nodes::{Nodes, Place, running_on};
 use super::selectors::matches_node;
 use crate::json;
 use crate::plan::Write;
@@ -92,7 +93,7 @@ impl Volumes {
 
     /// Why the pod's volumes cannot be had on the node.
     pub fn why_not(&self, place: &Place, nodes: &Nodes) -> Option<&'static str> {
-        if self.single.iter().any(|(namespace, name)| is_used(nodes, namespace, name)) {
+        if self.single.iter().any(|(namespace, name)| is_used(nodes.snapshot(), namespace, name)) {
             return Some(
                 "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod \
                  access mode",
@@ -150,13 +151,9 @@ impl Volumes {
 }
 
 /// Whether a pod on any node has the claim.
-fn is_used(nodes: &Nodes, namespace: &str, name: &str) -> bool {
-    let pods = nodes.iter().flat_map(|place| &place.pods);
-    let mut near = pods.filter(|pod| pod.metadata.namespace.as_deref() == Some(namespace));
-    near.any(|pod| {
-        let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
-        volumes.into_iter().flatten().any(|it| claim_name(pod, it).is_some_and(|has| has == name))
-    })
+fn is_used(snapshot: &Snapshot, namespace: &str, name: &str) -> bool {
+    let mut users = snapshot.indexed(Index::PodClaim, name, PODS, Some(namespace));
+    users.any(|pod| running_on(pod).is_some())
 }
 
 fn is_reachable(reach: &NodeSelector, place: &Place) -> bool {

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Object};
+use coracle_api::resources::{CONTROLLER_REVISIONS, PODS};
+use coracle_api::{Index, Object};
 use coracle_store::Snapshot;
 
 use super::identity::parent_and_ordinal;
@@ -36,25 +37,20 @@ pub(super) fn settle(snapshot: &Snapshot, set: &Set) -> Option<Plan> {
 
 /// Pods and revisions that nobody controls and that fit the set. Their names begin with the set's.
 fn orphans<'a>(snapshot: &'a Snapshot, set: &'a Set) -> impl Iterator<Item = &'a Arc<Object>> {
-    let free = |object: &&Arc<Object>| {
-        object.metadata().controller().is_none() && !object.metadata().is_deleting()
-    };
-    let pods = named_after(snapshot, set, "pods").filter(|pod| fits(set, pod));
-    let revisions = named_after(snapshot, set, "controllerrevisions.apps")
+    let free = |object: &&Arc<Object>| !object.metadata().is_deleting();
+    let pods = uncontrolled(snapshot, set, PODS).filter(|pod| fits(set, pod));
+    let revisions = uncontrolled(snapshot, set, CONTROLLER_REVISIONS)
         .filter(|revision| set.selector.matches(&revision.metadata().labels));
     pods.chain(revisions).filter(free)
 }
 
-fn named_after<'a>(
+fn uncontrolled<'a>(
     snapshot: &'a Snapshot,
-    set: &'a Set,
-    resource: &'static str,
-) -> impl Iterator<Item = &'a Arc<Object>> {
+    set: &Set,
+    resource: &str,
+) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
     let prefix = format!("{}-", set.name);
-    let first = Key::new(resource, set.namespace.as_str(), prefix.as_str());
-    snapshot
-        .list_after(resource, Some(&set.namespace), &first)
-        .take_while(move |object| object.metadata().name.starts_with(&prefix))
+    snapshot.indexed_by_name(Index::Orphan, "", (resource, &set.namespace), &prefix)
 }
 
 /// Pods that the set controls and that do not fit it.

@@ -1,9 +1,9 @@
 //! The controller that brings claims and volumes together and says how they are.
 
-use coracle_api::{Key, Object};
+use coracle_api::{Index, Key, index};
 use coracle_store::{Event, Snapshot};
 
-use super::{CLAIMS, CLASSES, VOLUMES, claim, claim_of, is_bound, volume};
+use super::{CLAIMS, CLASSES, VOLUMES, claim, claim_of, volume};
 use crate::table::Controller;
 use crate::{Context, Plan};
 
@@ -13,7 +13,7 @@ pub(crate) const CONTROLLER: Controller = Controller {
     watches: &[
         (CLAIMS, claim_and_its_volume),
         (VOLUMES, volume_and_its_claims),
-        (CLASSES, unbound_claims),
+        (CLASSES, claims_of_class),
     ],
     decide,
 };
@@ -33,10 +33,10 @@ fn claim_and_its_volume(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     // A claim that comes again under the name of one that a volume was kept for.
     let freed = event.old.is_none() && named.is_none();
     let kept = freed.then(|| {
-        let volumes = snapshot.list(VOLUMES, None);
-        let for_it =
-            |volume: &&std::sync::Arc<Object>| claim_of(volume).as_ref() == Some(&event.key);
-        volumes.filter(for_it).map(|volume| volume.key().clone()).collect::<Vec<_>>()
+        let Key { namespace, name, .. } = &event.key;
+        let term = index::claim(namespace, name);
+        let volumes = snapshot.indexed(Index::VolumeClaim, &term, VOLUMES, None);
+        volumes.map(|volume| volume.key().clone()).collect::<Vec<_>>()
     });
     let own = std::iter::once(event.key.clone());
     own.chain(volume).chain(kept.into_iter().flatten()).collect()
@@ -46,13 +46,21 @@ fn claim_and_its_volume(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
 fn volume_and_its_claims(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     let mut keys = match claim_of(&event.last) {
         Some(claim) => vec![claim],
-        None => unbound_claims(event, snapshot),
+        None => unbound_claims(snapshot, super::class_name(&event.last)),
     };
     keys.push(event.key.clone());
     keys
 }
 
-fn unbound_claims(_: &Event, snapshot: &Snapshot) -> Vec<Key> {
-    let claims = snapshot.list(CLAIMS, None).filter(|claim| !is_bound(claim));
+fn claims_of_class(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    // A class that becomes the default is for claims that name none.
+    let mut keys = unbound_claims(snapshot, &event.key.name);
+    keys.extend(unbound_claims(snapshot, ""));
+    keys
+}
+
+/// The claims of a class that have no volume yet.
+pub(super) fn unbound_claims(snapshot: &Snapshot, class: &str) -> Vec<Key> {
+    let claims = snapshot.indexed(Index::UnboundClaimClass, class, CLAIMS, None);
     claims.map(|claim| claim.key().clone()).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Object, Quantity, Selector};
+use coracle_api::{Index, Key, Object, Quantity, Selector, index};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -11,8 +11,11 @@ use super::{VOLUMES, claim_of, class_name, is_kept_for};
 /// The volumes that would do for the claim: one kept for it, else the free ones, smallest first.
 pub(crate) fn offers(snapshot: &Snapshot, claim: &Object) -> Vec<Arc<Object>> {
     let asked = Asked::by(claim);
+    let Key { namespace, name, .. } = claim.key();
+    let kept = snapshot.indexed(Index::VolumeClaim, &index::claim(namespace, name), VOLUMES, None);
+    let free = snapshot.indexed(Index::VolumeClaim, "", VOLUMES, None);
     let mut all: Vec<_> =
-        snapshot.list(VOLUMES, None).filter(|volume| asked.is_met_by(volume, claim)).collect();
+        kept.chain(free).filter(|volume| asked.is_met_by(volume, claim)).collect();
     all.sort_by_cached_key(|volume| {
         (!is_kept_for(volume, claim), size(volume), volume.key().clone())
     });

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Object};
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Key, Object, index};
 use coracle_store::{Event, Snapshot};
 use serde_json::Value;
 
@@ -73,24 +74,16 @@ fn claims_of_pod(event: &Event, _: &Snapshot) -> Vec<Key> {
 /// The names of the claims that a pod's volumes stand for.
 fn claim_names(pod: &Object) -> impl Iterator<Item = String> {
     let volumes = pod.value()["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes.filter_map(|volume| {
-        if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
-            return Some(claim.to_owned());
-        }
-        let own = volume.get("ephemeral").filter(|source| !source.is_null());
-        own.and(volume["name"].as_str()).map(|name| format!("{}-{name}", pod.metadata().name))
-    })
+    volumes.filter_map(|volume| index::claim_name(&pod.metadata().name, volume))
 }
 
 fn decide_claim(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
     let user = |claim: &Object| {
-        let pods = snapshot.list("pods", Some(&claim.metadata().namespace));
-        let uses = |pod: &&Arc<Object>| {
-            pod.str_at("/spec/nodeName").is_some()
-                && !is_shut_down(pod)
-                && claim_names(pod).any(|name| name == claim.metadata().name)
-        };
-        pods.into_iter().find(uses).map(|pod| {
+        let Key { namespace, name, .. } = claim.key();
+        let mut pods = snapshot.indexed(Index::PodClaim, name, PODS, Some(namespace));
+        let uses =
+            |pod: &&Arc<Object>| pod.str_at("/spec/nodeName").is_some() && !is_shut_down(pod);
+        pods.find(uses).map(|pod| {
             Because::of(pod.key().clone(), format!("{} still uses it", pod.metadata().name))
         })
     };

@@ -6,6 +6,7 @@ use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
+use super::binder::unbound_claims;
 use super::matching::wanted_size;
 use super::{
     CLAIMS, CLASSES, Class, DATA_FINALIZER, PROVISIONED_BY, PROVISIONER_NAME, SELECTED_NODE,
@@ -25,9 +26,7 @@ pub(crate) const CONTROLLER: Controller = Controller {
 };
 
 fn claims_of_class(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
-    let of_class = |claim: &&Arc<Object>| !is_bound(claim) && *class_name(claim) == *event.key.name;
-    let claims = snapshot.list(CLAIMS, None).filter(of_class);
-    claims.map(|claim| claim.key().clone()).collect()
+    unbound_claims(snapshot, &event.key.name)
 }
 
 /// Makes the volume of the claim at `key` and binds it.

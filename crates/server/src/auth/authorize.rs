@@ -1,6 +1,7 @@
 //! What a user may do: masters everything, others what RBAC says, nodes what concerns them.
 
-use coracle_api::Status;
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Status};
 use coracle_store::Snapshot;
 
 use crate::auth::{MASTERS, rbac};
@@ -109,7 +110,6 @@ fn may_touch_pod(snapshot: &Snapshot, node: &str, pod: &ResourceRef, reads: bool
 fn is_used(snapshot: &Snapshot, node: &str, object: &ResourceRef) -> bool {
     let quoted = format!("\"{}\"", object.name);
     snapshot
-        .list("pods", Some(&object.namespace))
-        .filter(|pod| pod.str_at("/spec/nodeName") == Some(node))
+        .indexed(Index::PodNode, node, PODS, Some(&object.namespace))
         .any(|pod| pod.value()["spec"].to_string().contains(&quoted))
 }

@@ -1,0 +1,112 @@
+//! What a pod asks for, and what bounds it: all its containers together.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::Quantity;
+
+/// An amount of each resource.
+pub type Amounts = BTreeMap<String, Quantity>;
+
+/// The quantities in a map of resources; what is no quantity is passed over.
+pub fn amounts(resources: &Value) -> impl Iterator<Item = (String, Quantity)> {
+    let all = resources.as_object().into_iter().flatten();
+    all.filter_map(|(name, amount)| Some((name.clone(), Quantity::from_json(amount).ok()?)))
+}
+
+/// What a pod with this `spec` asks for: its containers together, or the most that is asked for
+/// while it starts, beside the init containers that stay; what is asked for the whole pod stands
+/// for what its containers ask. As upstream's `PodRequests`.
+pub fn requests(spec: &Value) -> Amounts {
+    let mut sum = together(spec, "requests");
+    add(&mut sum, amounts(&spec["overhead"]));
+    sum
+}
+
+/// What bounds a pod with this `spec`. As upstream's `PodLimits`.
+pub fn limits(spec: &Value) -> Amounts {
+    let mut sum = together(spec, "limits");
+    let bounded: Vec<_> =
+        amounts(&spec["overhead"]).filter(|(name, _)| sum.contains_key(name)).collect();
+    add(&mut sum, bounded);
+    sum
+}
+
+fn together(spec: &Value, part: &str) -> Amounts {
+    let of = |container: &Value| -> Amounts { amounts(&container["resources"][part]).collect() };
+    let mut running = Amounts::new();
+    for container in each(spec, "containers") {
+        add(&mut running, of(container));
+    }
+    let (mut staying, mut starting) = (Amounts::new(), Amounts::new());
+    for init in each(spec, "initContainers") {
+        let mut asked = of(init);
+        if init["restartPolicy"] == "Always" {
+            add(&mut staying, asked);
+            raise(&mut starting, &staying);
+        } else {
+            add(&mut asked, staying.clone());
+            raise(&mut starting, &asked);
+        }
+    }
+    add(&mut running, staying);
+    raise(&mut running, &starting);
+    running.extend(amounts(&spec["resources"][part]));
+    running
+}
+
+fn each<'a>(spec: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    spec[field].as_array().into_iter().flatten()
+}
+
+/// Adds `more` to `sum`.
+pub fn add(sum: &mut Amounts, more: impl IntoIterator<Item = (String, Quantity)>) {
+    for (name, amount) in more {
+        let total = sum.get(&name).map_or(amount, |total| total.plus(amount));
+        sum.insert(name, total);
+    }
+}
+
+fn raise(least: &mut Amounts, to: &Amounts) {
+    for (name, amount) in to {
+        if least.get(name).is_none_or(|total| total < amount) {
+            least.insert(name.clone(), *amount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn shown(amounts: &Amounts) -> Vec<String> {
+        amounts.iter().map(|(name, amount)| format!("{name}={amount}")).collect()
+    }
+
+    fn cpu(amount: &str) -> Value {
+        json!({"resources": {"requests": {"cpu": amount}}})
+    }
+
+    #[test]
+    fn init_containers_count_where_they_take_more_and_sidecars_always() {
+        let mut sidecar = cpu("50m");
+        sidecar["restartPolicy"] = json!("Always");
+        let spec = |init: &str| json!({"initContainers": [sidecar, cpu(init)], "containers": [cpu("100m"), cpu("100m")]});
+        assert_eq!(shown(&requests(&spec("100m"))), ["cpu=250m"]);
+        assert_eq!(shown(&requests(&spec("400m"))), ["cpu=450m"]);
+    }
+
+    #[test]
+    fn what_the_pod_asks_stands_for_its_containers_and_the_overhead_is_added() {
+        let spec = json!({
+            "containers": [{"resources": {
+                "requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}}}],
+            "resources": {"requests": {"cpu": "500m"}},
+            "overhead": {"cpu": "100m", "memory": "1Mi"},
+        });
+        assert_eq!(shown(&requests(&spec)), ["cpu=600m", "memory=1025Mi"]);
+        assert_eq!(shown(&limits(&spec)), ["cpu=2100m"]);
+    }
+}
