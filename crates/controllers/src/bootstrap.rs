@@ -2,16 +2,41 @@
 
 use std::sync::Arc;
 
-use coracle_api::Object;
-use coracle_store::Snapshot;
+use coracle_api::{Key, Object};
+use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
-use crate::Config;
-use crate::json;
 use crate::plan::{Plan, Write};
+use crate::table::Controller;
 use crate::volumes::PROVISIONER_NAME;
+use crate::{Config, Context, json};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The row of the table: what somebody deletes of it is made again at once.
+pub(crate) const CONTROLLER: Controller = Controller {
+    name: "bootstrap-controller",
+    serial: false,
+    watches: &[
+        ("namespaces", when_it_goes),
+        ("priorityclasses.scheduling.k8s.io", when_it_goes),
+        ("storageclasses.storage.k8s.io", when_it_goes),
+        ("services", when_it_goes),
+        ("endpoints", when_it_differs),
+        ("endpointslices.discovery.k8s.io", when_it_differs),
+    ],
+    decide: |snapshot, _, context: &Context<'_>| bootstrap(snapshot, context.config),
+};
+
+/// All that a cluster begins with is one question.
+fn when_it_goes(event: &Event, _: &Snapshot) -> Vec<Key> {
+    if event.new.is_none() { vec![Key::new("namespaces", "", "")] } else { Vec::new() }
+}
+
+fn when_it_differs(event: &Event, _: &Snapshot) -> Vec<Key> {
+    let is_ours = ["kubernetes", "kube-dns"].contains(&&*event.key.name);
+    if is_ours { vec![Key::new("namespaces", "", "")] } else { Vec::new() }
+}
 
 /// The plan that brings a cluster to where it begins: what is missing is made, and the endpoints of
 /// the API and the DNS are put right. Empty when all is there.
@@ -22,13 +47,13 @@ pub fn bootstrap(snapshot: &Snapshot, config: &Config) -> Plan {
     let wanted = namespaces.into_iter().chain(priority_classes()).chain([standard_class()]);
     for value in wanted.chain([kubernetes_service(config), dns_service(config)]) {
         if find(snapshot, &value).is_none() {
-            plan.writes.push(Write::Create(value));
+            plan.write(Write::Create(value));
         }
     }
     for value in endpoints(config) {
         match find(snapshot, &value) {
-            None => plan.writes.push(Write::Create(value)),
-            Some(stored) => plan.writes.extend(repair(stored, &value)),
+            None => plan.write(Write::Create(value)),
+            Some(stored) => plan.write_each(repair(stored, &value)),
         }
     }
     plan
@@ -213,7 +238,7 @@ mod tests {
         let plan = bootstrap(&world.store.snapshot(), &world.config);
         world.carry_out(&plan);
         assert_eq!(world.names("namespaces").len(), 4);
-        assert!(bootstrap(&world.store.snapshot(), &world.config).writes.is_empty());
+        assert!(bootstrap(&world.store.snapshot(), &world.config).writes_nothing());
         world.config.api_address = [10, 1, 2, 3].into();
         let plan = bootstrap(&world.store.snapshot(), &world.config);
         world.carry_out(&plan);
@@ -221,6 +246,23 @@ mod tests {
         assert_eq!(endpoints.value()["subsets"][0]["addresses"][0]["ip"], "10.1.2.3");
         let slice = world.get("endpointslices.discovery.k8s.io", "kubernetes");
         assert_eq!(slice.value()["endpoints"][0]["addresses"][0], "10.1.2.3");
-        assert!(bootstrap(&world.store.snapshot(), &world.config).writes.is_empty());
+        assert!(bootstrap(&world.store.snapshot(), &world.config).writes_nothing());
+    }
+
+    #[test]
+    fn what_is_deleted_comes_back_at_once() {
+        let mut world = World::new();
+        let plan = bootstrap(&world.store.snapshot(), &world.config);
+        world.carry_out(&plan);
+        for (resource, name) in [
+            ("services", "kubernetes"),
+            ("endpoints", "kubernetes"),
+            ("storageclasses.storage.k8s.io", "standard"),
+        ] {
+            world.delete(resource, name, None);
+            assert!(world.find(resource, name).is_none());
+            world.settle(&["bootstrap-controller"]);
+            assert!(world.find(resource, name).is_some(), "{resource} {name}");
+        }
     }
 }

@@ -25,6 +25,7 @@ const SCALES: [&str; 4] =
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "disruption-controller",
+    serial: false,
     watches: &[
         (BUDGETS, itself),
         ("pods", budgets_of_pod),
@@ -86,7 +87,7 @@ fn told_once(mut plan: Plan, changed: Option<Write>) -> Plan {
     if changed.is_none() {
         plan.notes.clear();
     }
-    plan.writes.extend(changed);
+    plan.write_each(changed);
     plan
 }
 

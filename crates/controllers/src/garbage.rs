@@ -12,7 +12,7 @@ use coracle_api::{Key, Object, OwnerReference};
 use coracle_store::{Event, Snapshot};
 use serde_json::Value;
 
-use crate::plan::{Because, DeleteOptions, Note, Plan, Propagation, Write};
+use crate::plan::{Because, DeleteOptions, Note, Plan, Propagation, Step, Write};
 use crate::table::{ANY, Controller};
 use crate::{Context, json};
 
@@ -21,7 +21,7 @@ const ORPHAN: &str = "orphan";
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller =
-    Controller { name: "garbage-collector", watches: &[(ANY, concerned)], decide };
+    Controller { name: "garbage-collector", serial: false, watches: &[(ANY, concerned)], decide };
 
 /// An object whose owners changed; the dependents of one that goes; the owners that wait for it.
 fn concerned(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
@@ -69,7 +69,9 @@ fn orphan(snapshot: &Snapshot, owner: &Object) -> Plan {
     let uid = &owner.metadata().uid;
     let forget = snapshot.dependents(uid).map(|dependent| without(dependent, |owner| owner == uid));
     let release = Write::Update(json::without_finalizer(owner, ORPHAN));
-    Plan { writes: forget.chain([release]).collect(), ..Plan::default() }
+    let mut plan = Plan::each(forget);
+    plan.steps.push(Step { needs_earlier: true, ..Step::of(release) });
+    plan
 }
 
 /// The owner goes when nothing that blocks it is left; each dependent sees to its own deletion.
@@ -82,8 +84,7 @@ fn wait_for_dependents(snapshot: &Snapshot, owner: &Object) -> Plan {
         let because = Some(Because::of(dependent.key().clone(), why));
         return Plan { because, ..Plan::default() };
     }
-    let writes = vec![Write::Update(json::without_finalizer(owner, FOREGROUND))];
-    Plan { writes, ..Plan::default() }
+    Plan::each([Write::Update(json::without_finalizer(owner, FOREGROUND))])
 }
 
 /// The dependents of the owner `uid` that go before it.
@@ -162,7 +163,7 @@ fn follow_owners(snapshot: &Snapshot, object: &Arc<Object>) -> Plan {
         return plan;
     }
     if solid > 0 {
-        plan.writes.push(without(object, |uid| lost.contains(uid)));
+        plan.write(without(object, |uid| lost.contains(uid)));
         return plan;
     }
     let blocked = waiting > 0 && snapshot.dependents(&object.metadata().uid).next().is_some();
@@ -171,7 +172,7 @@ fn follow_owners(snapshot: &Snapshot, object: &Arc<Object>) -> Plan {
         false => inherited(object),
     };
     let options = DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
-    plan.writes.push(Write::delete_with(object, options));
+    plan.write(Write::delete_with(object, options));
     plan
 }
 

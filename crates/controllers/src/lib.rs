@@ -18,6 +18,7 @@ mod nodes;
 pub mod plan;
 mod pods;
 mod quota;
+mod roles;
 mod scheduler;
 mod statefulset;
 mod table;
@@ -29,7 +30,7 @@ use coracle_api::Timestamp;
 
 pub use bootstrap::bootstrap;
 pub use context::{Config, Context};
-pub use plan::{Because, DeleteOptions, EventType, Note, Plan, Propagation, Refusal, Write};
+pub use plan::{Because, DeleteOptions, EventType, Note, Plan, Propagation, Refusal, Step, Write};
 pub use table::{ANY, CONTROLLERS, Concerns, Controller, Decide};
 pub use why::status_reason;
 

@@ -11,15 +11,19 @@ use coracle_api::{Index, Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
-use crate::plan::{Because, Note, Plan, Write};
+use crate::plan::{Because, Note, Plan, Step, Write};
 use crate::table::Controller;
 use crate::{Context, json};
 
 const SERVICES: &str = "services";
 
 /// The row of the table.
-pub(crate) const CONTROLLER: Controller =
-    Controller { name: "service-controller", watches: &[(SERVICES, it_and_those_without)], decide };
+pub(crate) const CONTROLLER: Controller = Controller {
+    name: "service-controller",
+    serial: true,
+    watches: &[(SERVICES, it_and_those_without)],
+    decide,
+};
 
 /// When a Service goes, its address may be what another waits for.
 fn it_and_those_without(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
@@ -75,14 +79,11 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
 
 fn assign(service: &Arc<Object>, ip: Ipv4Addr) -> Plan {
     let ingress = json!([{"ip": ip.to_string()}]);
-    Plan {
-        writes: vec![write(service, json!({"ingress": ingress}))],
-        notes: vec![
-            Note::normal(service, "EnsuringLoadBalancer", "Ensuring load balancer"),
-            Note::normal(service, "EnsuredLoadBalancer", "Ensured load balancer"),
-        ],
-        ..Plan::default()
-    }
+    Plan::of(
+        Step::of(write(service, json!({"ingress": ingress})))
+            .say(Note::normal(service, "EnsuringLoadBalancer", "Ensuring load balancer"))
+            .say(Note::normal(service, "EnsuredLoadBalancer", "Ensured load balancer")),
+    )
 }
 
 fn failed(service: &Arc<Object>, why: String) -> Plan {
@@ -95,7 +96,7 @@ fn failed(service: &Arc<Object>, why: String) -> Plan {
 fn withdraw(service: &Arc<Object>) -> Plan {
     let mut plan = Plan::default();
     if address(service).is_some() {
-        plan.writes.push(write(service, json!({})));
+        plan.write(write(service, json!({})));
         let reason = "DeletedLoadBalancer";
         plan.notes.push(Note::normal(service, reason, "Deleted load balancer"));
     }

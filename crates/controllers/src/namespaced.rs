@@ -20,6 +20,7 @@ const ROOT_CA_DESCRIPTION: &str = "Contains a CA bundle that can be used to veri
 /// The row of the table for service accounts.
 pub(crate) const SERVICE_ACCOUNTS: Controller = Controller {
     name: "service-account-controller",
+    serial: false,
     watches: &[("namespaces", itself), ("serviceaccounts", namespace_of_default)],
     decide: decide_service_account,
 };
@@ -27,6 +28,7 @@ pub(crate) const SERVICE_ACCOUNTS: Controller = Controller {
 /// The row of the table for the authority.
 pub(crate) const ROOT_CAS: Controller = Controller {
     name: "root-ca-certificate-publisher",
+    serial: false,
     watches: &[("namespaces", itself), ("configmaps", namespace_of_root_ca)],
     decide: decide_root_ca,
 };
@@ -55,7 +57,7 @@ fn decide_service_account(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Pl
     if let Some(namespace) = active(snapshot, key)
         && snapshot.find("serviceaccounts", namespace, "default").is_none()
     {
-        plan.writes.push(Write::Create(json!({
+        plan.write(Write::Create(json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": {"name": "default", "namespace": namespace},
@@ -69,7 +71,7 @@ fn decide_root_ca(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan
     let Some(namespace) = active(snapshot, key) else { return plan };
     let data = json!({"ca.crt": context.config.ca_bundle});
     match snapshot.find("configmaps", namespace, ROOT_CA) {
-        None => plan.writes.push(Write::Create(json!({
+        None => plan.write(Write::Create(json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
@@ -80,7 +82,7 @@ fn decide_root_ca(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan
             "data": data,
         }))),
         Some(map) if differs(map, &data) => {
-            plan.writes.push(Write::Update(json::with(map, &["data"], data)));
+            plan.write(Write::Update(json::with(map, &["data"], data)));
         }
         Some(_) => {}
     }

@@ -13,8 +13,12 @@ use crate::table::{ANY, Controller};
 use crate::{Context, json};
 
 /// The row of the table.
-pub(crate) const CONTROLLER: Controller =
-    Controller { name: "namespace-controller", watches: &[(ANY, concerned)], decide };
+pub(crate) const CONTROLLER: Controller = Controller {
+    name: "namespace-controller",
+    serial: false,
+    watches: &[(ANY, concerned)],
+    decide,
+};
 
 /// In `spec.finalizers` of a namespace: content may be left.
 const FINALIZER: &str = "kubernetes";
@@ -38,24 +42,26 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         return Plan::default();
     };
     let name = &namespace.metadata().name;
-    let Some(first) = snapshot.in_namespace(name).next() else { return release(namespace) };
+    let Some(first) = snapshot.in_namespace(name).next() else {
+        return release(namespace, context.now);
+    };
     let pods_left = snapshot.list(PODS, Some(name)).next().is_some();
     let mut plan = Plan::default();
     // Pods first: what they use must not go before they do.
     if pods_left {
         let pods = snapshot.indexed(Index::Staying, name, PODS, Some(name));
-        plan.writes.extend(pods.take(DELETIONS_MAX).map(|object| delete(object)));
+        plan.write_each(pods.take(DELETIONS_MAX).map(|object| delete(object)));
     } else {
         let all = snapshot.with_term(Index::Staying, name);
-        plan.writes.extend(all.take(DELETIONS_MAX).map(|object| delete(object)));
+        plan.write_each(all.take(DELETIONS_MAX).map(|object| delete(object)));
     }
     plan.because = Some(first).map(|object| {
         let key = object.key();
         Because::of(key.clone(), format!("{} {} is still there", key.resource, key.name))
     });
-    if plan.writes.is_empty() {
+    if plan.writes_nothing() {
         let content: Vec<_> = snapshot.in_namespace(name).collect();
-        plan.writes.extend(report(namespace, &content, context.now));
+        plan.write_each(report(namespace, &content, context.now));
     }
     plan
 }
@@ -71,16 +77,28 @@ fn delete(object: &Object) -> Write {
     }
 }
 
-fn release(namespace: &Object) -> Plan {
+/// Nothing is left in the namespace; others may still hold it.
+fn release(namespace: &Object, now: Timestamp) -> Plan {
     let finalizers = namespace.value()["spec"]["finalizers"].as_array();
     let left: Vec<_> =
         finalizers.into_iter().flatten().filter(|name| **name != FINALIZER).cloned().collect();
+    let of_others = left.iter().filter_map(Value::as_str);
+    let holder = of_others.chain(namespace.metadata().finalizers.iter().map(String::as_str)).next();
+    if let Some(holder) = holder {
+        let why = format!("its finalizer {holder} is not removed: that is for whoever set it");
+        let told = report(namespace, &[], now);
+        if told.is_some() {
+            return Plan { because: Some(Because::only(why)), ..Plan::each(told) };
+        }
+        if finalizers.is_none_or(|all| all.len() == left.len()) {
+            return Plan { because: Some(Because::only(why)), ..Plan::default() };
+        }
+    }
     if finalizers.is_none_or(|all| all.len() == left.len()) {
         return Plan::default();
     }
     let value = json::with(namespace, &["spec", "finalizers"], Value::Array(left));
-    let writes = vec![Write::UpdateSubresource("finalize", value)];
-    Plan { writes, ..Plan::default() }
+    Plan::each([Write::UpdateSubresource("finalize", value)])
 }
 
 /// What holds the namespace up, in its conditions.
@@ -115,12 +133,20 @@ fn report(namespace: &Object, content: &[&Arc<Object>], now: Timestamp) -> Optio
             "ContentDeleted",
             "All content successfully deleted, may be waiting on finalization".to_owned(),
         ),
-        (
-            "NamespaceContentRemaining",
-            "True",
-            "SomeResourcesRemain",
-            format!("Some resources are remaining: {remaining}"),
-        ),
+        match content.is_empty() {
+            true => (
+                "NamespaceContentRemaining",
+                "False",
+                "ContentRemoved",
+                "All content successfully removed".to_owned(),
+            ),
+            false => (
+                "NamespaceContentRemaining",
+                "True",
+                "SomeResourcesRemain",
+                format!("Some resources are remaining: {remaining}"),
+            ),
+        },
     ];
     conditions.push(match held.is_empty() {
         true => (
@@ -206,6 +232,26 @@ mod tests {
             conditions[4]["message"],
             "Some content in the namespace has finalizers remaining: \
              example.com/hold in 1 resource instances"
+        );
+    }
+
+    #[test]
+    fn a_namespace_that_only_a_finalizer_of_others_holds_says_so() {
+        let mut world = world();
+        world.edit("namespaces", "shop", |namespace| {
+            namespace["spec"]["finalizers"] = json!(["kubernetes", "example.com/hold"]);
+        });
+        world.delete("namespaces", "shop", None);
+        world.settle(CONTROLLERS);
+        let namespace = world.get("namespaces", "shop");
+        assert_eq!(namespace.value()["spec"]["finalizers"], json!(["example.com/hold"]));
+        let conditions = &namespace.value()["status"]["conditions"];
+        assert_eq!(conditions[3]["reason"], "ContentRemoved");
+        assert_eq!(conditions[4]["reason"], "ContentHasNoFinalizers");
+        let key = Key::new("namespaces", "", "shop");
+        let plan = world.decide(&CONTROLLER, &key);
+        assert!(
+            plan.writes_nothing() && plan.because.unwrap().sentence.contains("example.com/hold")
         );
     }
 }

@@ -10,7 +10,7 @@ use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::plan::{DeleteOptions, Note, Plan, Write};
+use crate::plan::{Because, DeleteOptions, Note, Plan, Write};
 use crate::table::{Controller, itself};
 use crate::{Context, json};
 
@@ -19,6 +19,10 @@ const LEASES: &str = "leases.coordination.k8s.io";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// How long a node may be silent.
 const GRACE: SignedDuration = SignedDuration::from_secs(40);
+/// How long pods outlive their Node object, which somebody may have deleted by mistake.
+const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
+/// The condition of a pod that says since when its node is missing.
+const NODE_GONE: &str = "NodeGone";
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -27,6 +31,7 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// The row of the table for nodes.
 pub(crate) const NODE_LIFECYCLE: Controller = Controller {
     name: "node-controller",
+    serial: false,
     watches: &[(NODES, itself), (LEASES, node_of_lease)],
     decide,
 };
@@ -34,6 +39,7 @@ pub(crate) const NODE_LIFECYCLE: Controller = Controller {
 /// The row of the table for pods without a node.
 pub(crate) const POD_GC: Controller = Controller {
     name: "pod-garbage-collector",
+    serial: false,
     watches: &[("pods", itself), (NODES, pods_of_lost_node)],
     decide: decide_pod,
 };
@@ -46,8 +52,9 @@ fn node_of_lease(event: &Event, _: &Snapshot) -> Vec<Key> {
     }
 }
 
+/// The pods of a node that has gone, or come back.
 fn pods_of_lost_node(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
-    if event.new.is_some() {
+    if event.new.is_some() && event.old.is_some() {
         return Vec::new();
     }
     let lost = snapshot.indexed(Index::PodNode, &event.key.name, PODS, None);
@@ -64,13 +71,13 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         if due > context.now {
             plan.look_again_at(due);
         } else if let Some(write) = unknown(node, context.now) {
-            plan.writes.push(write);
+            plan.write(write);
             let told = format!("Node {} status is now: NodeNotReady", node.metadata().name);
             plan.notes.push(Note::normal(node, "NodeNotReady", told));
             return plan;
         }
     }
-    plan.writes.extend(taint(node, context.now));
+    plan.write_each(taint(node, context.now));
     plan
 }
 
@@ -131,18 +138,55 @@ fn taint(node: &Object, now: Timestamp) -> Option<Write> {
     (taints != old).then(|| Write::Update(json::with(node, &path, Value::Array(taints))))
 }
 
-/// A pod whose node is gone cannot be stopped by anybody: it is over.
-fn decide_pod(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+/// A pod whose node stays gone cannot be stopped by anybody: it is over.
+fn decide_pod(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
-    if let Some(pod) = snapshot.get(key)
-        && let Some(node) = pod.str_at("/spec/nodeName").filter(|node| !node.is_empty())
-        && snapshot.find(NODES, "", node).is_none()
-    {
-        let now = Some(0);
-        let options = DeleteOptions { grace_period_seconds: now, ..DeleteOptions::default() };
-        plan.writes.push(Write::delete_with(pod, options));
+    let Some(pod) = snapshot.get(key) else { return plan };
+    let node = pod.str_at("/spec/nodeName").unwrap_or_default();
+    let is_gone = !node.is_empty() && snapshot.find(NODES, "", node).is_none();
+    let since = gone_since(pod);
+    match (is_gone, since) {
+        (false, None) => return plan,
+        (false, Some(_)) => plan.write(without_node(pod, None)),
+        (true, None) => plan.write(without_node(pod, Some(context.now))),
+        (true, Some(since)) => match since.checked_add(QUARANTINE) {
+            Ok(due) if due > context.now => plan.look_again_at(due),
+            _ => {
+                let now = Some(0);
+                let options =
+                    DeleteOptions { grace_period_seconds: now, ..DeleteOptions::default() };
+                plan.write(Write::delete_with(pod, options));
+            }
+        },
+    }
+    if is_gone {
+        let why = format!("node {node} has no Node object: the pod goes 40 s after it was missed");
+        plan.because = Some(Because::only(why));
     }
     plan
+}
+
+fn gone_since(pod: &Object) -> Option<Timestamp> {
+    let conditions = pod.value()["status"]["conditions"].as_array().into_iter().flatten();
+    let gone = conditions.into_iter().find(|condition| condition["type"] == NODE_GONE)?;
+    gone["lastTransitionTime"].as_str()?.parse().ok()
+}
+
+/// The pod's conditions, with or without that of a missing node.
+fn without_node(pod: &Object, since: Option<Timestamp>) -> Write {
+    let conditions = pod.value()["status"]["conditions"].as_array();
+    let mut conditions = conditions.cloned().unwrap_or_default();
+    conditions.retain(|condition| condition["type"] != NODE_GONE);
+    conditions.extend(since.map(|since| {
+        json!({
+            "type": NODE_GONE,
+            "status": "True",
+            "lastTransitionTime": crate::rfc3339(since),
+            "reason": "NodeNotFound",
+            "message": "The pod's node has no Node object; the pod is deleted unless it comes back.",
+        })
+    }));
+    Write::status(json::with(pod, &["status", "conditions"], Value::Array(conditions)))
 }
 
 #[cfg(test)]
@@ -197,5 +241,33 @@ mod tests {
         let ready = world.get("nodes", "node-1").value()["status"]["conditions"][0].clone();
         assert_eq!(ready["status"], "Unknown");
         assert_eq!(ready["message"], "Kubelet stopped posting node status.");
+    }
+
+    #[test]
+    fn a_node_deleted_by_mistake_takes_its_pods_only_if_it_stays_away() {
+        const POD_GC: &[&str] = &["pod-garbage-collector"];
+        for comes_back in [true, false] {
+            let mut world = world("True");
+            world.create(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "web", "namespace": "default"},
+                "spec": {"nodeName": "node-1", "containers": []},
+            }));
+            world.runs("web", true);
+            let node = world.get("nodes", "node-1").value().clone();
+            world.delete("nodes", "node-1", None);
+            world.settle(POD_GC);
+            assert!(gone_since(&world.get("pods", "web")).is_some());
+            world.pass(39, POD_GC);
+            assert_eq!(world.names("pods"), ["web"]);
+            if comes_back {
+                world.create(node);
+                world.settle(POD_GC);
+                assert!(gone_since(&world.get("pods", "web")).is_none());
+            }
+            world.pass(1, POD_GC);
+            let goes = world.find("pods", "web").is_none_or(|pod| pod.metadata().is_deleting());
+            assert_eq!(goes, !comes_back);
+        }
     }
 }

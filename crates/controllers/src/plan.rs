@@ -5,23 +5,19 @@ use std::sync::Arc;
 use coracle_api::{Key, Object, Timestamp};
 use serde_json::Value;
 
-/// The outcome of a decision, carried out by the driver as one transaction.
+/// The outcome of a decision: steps that the driver carries out in their order.
 ///
 /// An empty plan means that the object is where it should be.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// All or nothing, through admission, in this order.
-    pub writes: Vec<Write>,
-    /// What is written when admission refuses `writes`: what is true without them, such as a
-    /// status that counts what there is.
-    pub even_so: Vec<Write>,
-    /// Objects that the decision rests on: if one is no longer at the revision that the snapshot
-    /// showed, nothing is written and the decision is asked for again.
+    /// In this order. Each that succeeds stays, whatever becomes of those after it.
+    pub steps: Vec<Step>,
+    /// Objects that the decision rests on: a step is written only while all of them are as the
+    /// snapshot showed them, but for what earlier steps changed. Otherwise the decision is asked
+    /// for again.
     pub rests_on: Vec<Arc<Object>>,
-    /// What users are told, recorded after the writes succeeded.
+    /// What users are told beside what the steps say, unless the decision is asked for again.
     pub notes: Vec<Note>,
-    /// What users are told when admission refuses one of the writes.
-    pub refusals: Vec<Refusal>,
     /// When to ask again even if nothing changes.
     pub look_again: Option<Timestamp>,
     /// Why nothing more happens.
@@ -29,9 +25,96 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Each of `writes` as a step of its own.
+    pub fn each(writes: impl IntoIterator<Item = Write>) -> Self {
+        let steps = writes.into_iter().map(Step::of).collect();
+        Self { steps, ..Self::default() }
+    }
+
+    /// One step.
+    pub fn of(step: Step) -> Self {
+        Self { steps: vec![step], ..Self::default() }
+    }
+
     /// Asks to be asked again at `when`, or earlier when an earlier time was asked for before.
     pub fn look_again_at(&mut self, when: Timestamp) {
         self.look_again = Some(self.look_again.map_or(when, |earlier| earlier.min(when)));
+    }
+
+    /// Adds a step, unless nothing is in it.
+    pub fn step(&mut self, step: Step) {
+        if !step.writes.is_empty() {
+            self.steps.push(step);
+        }
+    }
+
+    /// Adds a step that is one write.
+    pub fn write(&mut self, write: Write) {
+        self.steps.push(Step::of(write));
+    }
+
+    /// Adds each of `writes` as a step of its own.
+    pub fn write_each(&mut self, writes: impl IntoIterator<Item = Write>) {
+        self.steps.extend(writes.into_iter().map(Step::of));
+    }
+
+    /// All writes, in order.
+    pub fn writes(&self) -> impl Iterator<Item = &Write> {
+        self.steps.iter().flat_map(|step| &step.writes)
+    }
+
+    /// Whether nothing is to be written.
+    pub fn writes_nothing(&self) -> bool {
+        self.writes().next().is_none()
+    }
+
+    /// The first steps, as far as they have at most `most` writes together, but one at least. What
+    /// is left out is decided anew at `now`.
+    #[must_use]
+    pub fn bounded(mut self, most: usize, now: Timestamp) -> Self {
+        let mut writes = 0_usize;
+        let fits = self.steps.iter().take_while(|step| {
+            writes = writes.saturating_add(step.writes.len());
+            writes <= most
+        });
+        let kept = fits.count().max(1);
+        if self.steps.len() > kept {
+            self.steps.truncate(kept);
+            self.look_again_at(now);
+        }
+        self
+    }
+}
+
+/// Writes that happen together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// In this order, through admission, as one transaction.
+    pub writes: Vec<Write>,
+    /// What users are told when it has succeeded.
+    pub notes: Vec<Note>,
+    /// What users are told when admission refuses one of its writes.
+    pub refusals: Vec<Refusal>,
+    /// Whether it is left out once an earlier step was refused.
+    pub needs_earlier: bool,
+}
+
+impl Step {
+    /// A step that is one write.
+    pub fn of(write: Write) -> Self {
+        Self::together([write])
+    }
+
+    /// A step of several writes.
+    pub fn together(writes: impl IntoIterator<Item = Write>) -> Self {
+        Self { writes: writes.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Adds what is said once it has succeeded.
+    #[must_use]
+    pub fn say(mut self, note: Note) -> Self {
+        self.notes.push(note);
+        self
     }
 
     /// Adds a write and what is said when it is refused: `message` followed by the error.
@@ -63,7 +146,7 @@ impl Because {
     }
 }
 
-/// One write of a plan.
+/// One write of a step.
 #[derive(Clone, Debug)]
 pub enum Write {
     /// A new object, with `apiVersion`, `kind` and `metadata`; refused when the name is taken.
@@ -98,6 +181,19 @@ impl Write {
     /// As `Update`, through `/status`.
     pub fn status(object: Value) -> Self {
         Self::UpdateSubresource("status", object)
+    }
+
+    /// Writes whatever version of the object is there.
+    pub fn forget_version(&mut self) {
+        match self {
+            Self::Update(value) | Self::UpdateSubresource(_, value) => {
+                if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+                    metadata.remove("resourceVersion");
+                }
+            }
+            Self::Delete { resource_version, .. } => *resource_version = None,
+            Self::Create(_) | Self::CreateSubresource { .. } => {}
+        }
     }
 
     /// Deletes exactly the version of `object` that the decision saw.
@@ -181,10 +277,10 @@ impl Note {
     }
 }
 
-/// What is said when one write of a plan is refused.
+/// What is said when one write of a step is refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// Index in [`Plan::writes`].
+    /// Index in [`Step::writes`].
     pub write: usize,
     /// The event; the error is appended to its message.
     pub note: Note,

@@ -11,8 +11,12 @@ use crate::{Context, json};
 const QUOTAS: &str = "resourcequotas";
 
 /// The row of the table.
-pub(crate) const CONTROLLER: Controller =
-    Controller { name: "resourcequota-controller", watches: &[(ANY, quotas_of_namespace)], decide };
+pub(crate) const CONTROLLER: Controller = Controller {
+    name: "resourcequota-controller",
+    serial: false,
+    watches: &[(ANY, quotas_of_namespace)],
+    decide,
+};
 
 fn quotas_of_namespace(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     if event.key.namespace.is_empty() {
@@ -30,7 +34,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
     let used = quota::shown(&used);
     let status = json!({"hard": quota.value()["spec"]["hard"], "used": used});
     if quota.value()["status"] != status {
-        plan.writes.push(Write::status(json::with(quota, &["status"], status)));
+        plan.write(Write::status(json::with(quota, &["status"], status)));
     }
     plan
 }

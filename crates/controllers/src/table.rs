@@ -17,6 +17,9 @@ pub struct Controller {
     /// `statefulset-controller`: the component of its events, and after `system:controller:` the
     /// name of its user.
     pub name: &'static str,
+    /// Whether it is asked about one key at a time, because it chooses from what its objects share.
+    /// One key is never asked about twice at once.
+    pub serial: bool,
     /// Resources, or [`ANY`], and whom a write to one of them concerns. Also called for every
     /// object that exists when the engine starts.
     pub watches: &'static [(&'static str, Concerns)],
@@ -50,6 +53,9 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::nodes::POD_GC,
     crate::taints::CONTROLLER,
     crate::event_expiry::CONTROLLER,
+    crate::event_expiry::QUOTA,
+    crate::bootstrap::CONTROLLER,
+    crate::roles::CONTROLLER,
     crate::quota::CONTROLLER,
 ];
 

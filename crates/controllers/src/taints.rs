@@ -23,6 +23,7 @@ const EFFECT: &str = "NoExecute";
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "taint-eviction-controller",
+    serial: false,
     watches: &[("pods", itself), (NODES, pods_of_tainted_node)],
     decide,
 };
@@ -47,7 +48,7 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
         Some(_) => {
             let message = format!("Marking for deletion Pod {}/{}", key.namespace, key.name);
             plan.notes.push(Note::normal(object, "TaintManagerEviction", message));
-            plan.writes.push(Write::delete(object));
+            plan.write(Write::delete(object));
         }
         None => {}
     }

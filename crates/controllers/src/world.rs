@@ -13,7 +13,7 @@ use jiff::ToSpan;
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
-use crate::plan::{Propagation, Write};
+use crate::plan::{Propagation, Step, Write};
 use crate::table::{ANY, CONTROLLERS, Controller};
 use crate::{Config, Context, Note, Plan};
 
@@ -243,24 +243,34 @@ impl World {
         plan
     }
 
+    /// Step by step, as the driver does when a plan does not go through as a whole.
     pub fn carry_out(&mut self, plan: &Plan) {
-        let refused = plan.writes.iter().enumerate().find_map(|(index, write)| {
-            let (name, error) = self.refuses.as_ref()?;
-            let Write::Create(value) = write else { return None };
-            (value["metadata"]["name"] == *name.as_str()).then(|| (index, error.clone()))
-        });
-        if let Some((index, error)) = refused {
-            let said = plan.refusals.iter().find(|refusal| refusal.write == index);
-            self.notes.extend(said.map(|r| format!("{} {}{error}", r.note.reason, r.note.message)));
-            for write in &plan.even_so {
-                self.write(write);
+        let mut was_refused = false;
+        for step in &plan.steps {
+            if was_refused && step.needs_earlier {
+                continue;
             }
-            return;
-        }
-        for write in &plan.writes {
-            self.write(write);
+            if let Some((index, error)) = self.refusal(step) {
+                was_refused = true;
+                let said = step.refusals.iter().find(|refusal| refusal.write == index);
+                let said = said.map(|r| format!("{} {}{error}", r.note.reason, r.note.message));
+                self.notes.extend(said);
+                continue;
+            }
+            step.writes.iter().for_each(|write| self.write(write));
+            self.notes.extend(step.notes.iter().map(said));
         }
         self.notes.extend(plan.notes.iter().map(said));
+    }
+
+    fn refusal(&self, step: &Step) -> Option<(usize, String)> {
+        let (name, error) = self.refuses.as_ref()?;
+        let is_refused = |write: &Write| match write {
+            Write::Create(value) => value["metadata"]["name"] == *name.as_str(),
+            _ => false,
+        };
+        let at = step.writes.iter().position(is_refused)?;
+        Some((at, error.clone()))
     }
 
     fn check(&self, value: &Value) -> Arc<Object> {

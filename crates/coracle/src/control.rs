@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::supervisor;
+
 /// How often an engine that works on an answer says so.
 pub const STILL_AT_IT: Duration = Duration::from_secs(5);
 
@@ -105,6 +107,12 @@ pub enum ControlError {
     /// Nobody listens.
     #[error("no cluster is running in {} (start it with `coracle up`)", .0.display())]
     NotRunning(PathBuf),
+    /// The engine has ended, and its supervisor is about to start it again.
+    #[error(
+        "the engine has ended and is being started again: see {} (`coracle down` gives up)",
+        .0.display()
+    )]
+    Restarting(PathBuf),
     /// Others may not talk to the engine.
     #[error("{} belongs to another user: run this command as that user, or with sudo", .0.display())]
     NotAllowed(PathBuf),
@@ -175,7 +183,10 @@ pub fn ask(
 }
 
 fn connect(data_dir: &Path) -> Result<UnixStream, ControlError> {
-    let missing = || ControlError::NotRunning(data_dir.to_path_buf());
+    let missing = || match supervisor::is_alive(&data_dir.join("supervisor.lock")) {
+        true => ControlError::Restarting(data_dir.join("engine.log")),
+        false => ControlError::NotRunning(data_dir.to_path_buf()),
+    };
     // A socket's path may have 108 bytes at most, a data directory's more: go through a descriptor.
     let directory = std::fs::File::open(data_dir).map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => ControlError::NotAllowed(data_dir.to_path_buf()),

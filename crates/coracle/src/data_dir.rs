@@ -1,5 +1,6 @@
 //! Whose a data directory is. Nothing is written to or deleted from one that is not ours.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,17 @@ pub fn claim(cluster: &Cluster) -> Result<(), DataDirError> {
         return Err(DataDirError::Foreign { path: path.to_path_buf(), found });
     }
     mark(&paths, &cluster.name).map_err(unusable)
+}
+
+/// Waits until no other command starts or stops the cluster; the turn ends with the file.
+///
+/// # Errors
+/// When the lock cannot be made.
+pub fn take_turn(paths: &Paths) -> Result<File, DataDirError> {
+    let path = paths.turn();
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    open.and_then(|file| file.lock().map(|()| file))
+        .map_err(|source| DataDirError::Unusable { path, source })
 }
 
 /// Whether the directory is there and this cluster's.

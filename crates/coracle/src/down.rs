@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use crate::cli::{Cluster, print, progress};
 use crate::control::{self, Ask, ControlError, Pods};
 use crate::data_dir::{self, DataDirError};
-use crate::engine;
 use crate::kubeconfig::{self, Access, KubeconfigError};
 use crate::paths::Paths;
+use crate::{engine, supervisor};
 
 /// Why the cluster was not stopped or deleted.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,9 @@ pub enum DownError {
     /// The running engine could not be asked.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The engine's supervisor could not be ended.
+    #[error("cannot end the engine's supervisor: {0}")]
+    Supervisor(#[source] std::io::Error),
     /// What a killed engine left could not be cleaned.
     #[error(transparent)]
     CleanUp(#[from] engine::EngineError),
@@ -61,14 +64,18 @@ pub fn down(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
 fn stop(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
     let paths = cluster.paths();
     let name = cluster.context();
-    data_dir::is_ours(cluster)?;
+    let turn = data_dir::is_ours(cluster)?.then(|| data_dir::take_turn(&paths)).transpose()?;
+    let supervisor = paths.supervisor();
+    let end = || supervisor::end(&supervisor).map_err(DownError::Supervisor);
     match control::ask(paths.data_dir(), &Ask::Stop { pods }, progress) {
         // The engine's last act is to take its socket away; the connection then ends.
         Ok(_) | Err(ControlError::Broken { .. }) if !paths.socket().exists() => {
+            end()?;
             print(&format!("{name} is down\n"));
         }
         Ok(_) => return Err(ControlError::Broken { log: paths.log(), source: None }.into()),
-        Err(ControlError::NotRunning(_)) => {
+        Err(ControlError::NotRunning(_) | ControlError::Restarting(_)) => {
+            end()?;
             // An engine that was killed leaves pods and links: the next `down` is their end too.
             if pods != Pods::Keep && paths.exists() {
                 engine::clean_up(cluster)?;
@@ -77,6 +84,7 @@ fn stop(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
         }
         Err(error) => return Err(error.into()),
     }
+    drop(turn);
     leave_kubeconfigs(&paths)?;
     Ok(())
 }

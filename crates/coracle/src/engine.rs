@@ -16,7 +16,7 @@ use coracle_server::pki::PkiError;
 use coracle_server::{Api, Cluster as ApiCluster, Kinds, Pki, Server, System, pki};
 use coracle_store::{OpenError, Store};
 use ipnet::Ipv4Net;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::cli::Cluster;
@@ -74,6 +74,12 @@ pub enum EngineError {
     /// The first objects were refused.
     #[error("cannot make the cluster's first objects: {0}")]
     Bootstrap(String),
+    /// Something that lives as long as the engine has ended before it.
+    #[error(
+        "{0} has ended, and the engine with it: what it said is above; pods go on, and an engine \
+         that runs in the background is started again"
+    )]
+    Broken(&'static str),
     /// A file of the cluster could not be read or written.
     #[error("{}: {source}", .path.display())]
     File {
@@ -110,11 +116,34 @@ pub fn run(cluster: &Cluster, arguments: &UpArgs) -> Result<(), EngineError> {
         .with_max_level(tracing::Level::INFO)
         .init();
     allow_many_files();
-    runtime()?.block_on(async {
-        let engine = Engine::start(cluster, arguments).await?;
-        let stop = engine.told_to_stop().await;
-        engine.stop(stop).await
-    })
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let mut engine = Engine::start(cluster, arguments).await?;
+        tokio::select! {
+            stop = told_to_stop(engine.stopping.subscribe()) => engine.stop(stop).await,
+            part = engine.broken_part() => Err(EngineError::Broken(part)),
+        }
+    });
+    // A thread that never comes back must not keep a broken engine half alive.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Ends when a signal or the command line says so. SIGTERM leaves the pods, as stopping a kubelet
+/// does; an interrupt at the terminal means `coracle down`.
+async fn told_to_stop(mut told: watch::Receiver<Option<Stop>>) -> Stop {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminated), Ok(mut interrupted)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received: only `coracle down` stops this engine");
+        return wait_for(&mut told).await;
+    };
+    tokio::select! {
+        stop = wait_for(&mut told) => stop,
+        _ = terminated.recv() => Stop::KeepPods,
+        _ = interrupted.recv() => Stop::All(Ending::Gracefully),
+    }
 }
 
 /// As many open files as the host lets us have: every connection is one, and the default of shells
@@ -196,7 +225,7 @@ struct Engine {
     node: Arc<Node>,
     stopping: watch::Sender<Option<Stop>>,
     serving: JoinHandle<io::Result<()>>,
-    driving: JoinHandle<()>,
+    driving: oneshot::Receiver<()>,
     answering: JoinHandle<()>,
 }
 
@@ -228,7 +257,7 @@ impl Engine {
         let events = EventRecorder::default();
         let driver = Loop::new(CONTROLLERS, decisions, events.clone());
         let reasons = driver.reasons();
-        let driving = drive(driver, &api, &events, &stopping);
+        let driving = drive(driver, &api, &events, &stopping)?;
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
         let containers = Arc::clone(&shims) as Arc<dyn Containers>;
         let node_config = node_config(&paths, config, arguments.max_pods);
@@ -243,21 +272,13 @@ impl Engine {
         Ok(Self { paths, store, kernel, shims, node, stopping, serving, driving, answering })
     }
 
-    /// Ends when a signal or the command line says so. SIGTERM leaves the pods, as stopping a
-    /// kubelet does; an interrupt at the terminal means `coracle down`.
-    async fn told_to_stop(&self) -> Stop {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut told = self.stopping.subscribe();
-        let (Ok(mut terminated), Ok(mut interrupted)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("signals cannot be received: only `coracle down` stops this engine");
-            return wait_for(&mut told).await;
-        };
+    /// The first part that has ended although nobody told it to.
+    async fn broken_part(&mut self) -> &'static str {
         tokio::select! {
-            stop = wait_for(&mut told) => stop,
-            _ = terminated.recv() => Stop::KeepPods,
-            _ = interrupted.recv() => Stop::All(Ending::Gracefully),
+            _ = &mut self.serving => "the API",
+            _ = &mut self.driving => "the driver of the controllers",
+            _ = &mut self.answering => "the command line's socket",
+            part = self.node.broken_part() => part,
         }
     }
 
@@ -268,13 +289,11 @@ impl Engine {
         }
         self.node.shutdown().await;
         self.stopping.send_replace(Some(stop));
-        for (name, ended) in [
-            ("driver", self.driving.await.map_err(io::Error::other)),
-            ("API", self.serving.await.map_err(io::Error::other).and_then(|served| served)),
-        ] {
-            if let Err(error) = ended {
-                tracing::error!(%error, "the {name} ended badly");
-            }
+        // Its sender is dropped, not used.
+        drop(self.driving.await);
+        let served = self.serving.await.map_err(io::Error::other);
+        if let Err(error) = served.and_then(|served| served) {
+            tracing::error!(%error, "the API ended badly");
         }
         if matches!(stop, Stop::All(_)) {
             coracle_node::clean_up(self.paths.data_dir())?;
@@ -351,19 +370,28 @@ fn listen(port: u16, addresses: &[IpAddr]) -> Result<Vec<TcpListener>, EngineErr
         .collect()
 }
 
+/// Decides on a thread of its own: however long a decision takes, requests are answered. What is
+/// returned is ready once that has ended, for whatever reason.
 fn drive(
     driver: Loop,
     api: &Api,
     events: &EventRecorder,
     stopping: &watch::Sender<Option<Stop>>,
-) -> JoinHandle<()> {
+) -> Result<oneshot::Receiver<()>, EngineError> {
     let (api, events, mut told) = (api.clone(), events.clone(), stopping.subscribe());
-    tokio::spawn(async move {
+    let (ends, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(EngineError::Threads)?;
+    let work = move || {
+        // Dropped at the end of this thread, also in a panic.
+        let _ends: oneshot::Sender<()> = ends;
         let stop = async move {
             wait_for(&mut told).await;
         };
-        coracle_driver::run(driver, api, events, stop).await;
-    })
+        runtime.block_on(coracle_driver::run(driver, api, events, stop));
+    };
+    std::thread::Builder::new().name("driver".into()).spawn(work).map_err(EngineError::Threads)?;
+    Ok(ended)
 }
 
 fn answer_questions(

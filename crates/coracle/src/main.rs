@@ -13,6 +13,7 @@ mod logs;
 mod paths;
 mod questions;
 mod show;
+mod supervisor;
 mod up;
 
 fn main() -> ExitCode {

@@ -50,6 +50,16 @@ impl Paths {
         self.data_dir.join("engine.sock")
     }
 
+    /// Held by the engine's supervisor, with its process ID.
+    pub fn supervisor(&self) -> PathBuf {
+        self.data_dir.join("supervisor.lock")
+    }
+
+    /// Held by a command that starts or stops the cluster.
+    pub fn turn(&self) -> PathBuf {
+        self.data_dir.join("turn.lock")
+    }
+
     /// What the engine says while it runs in the background.
     pub fn log(&self) -> PathBuf {
         self.data_dir.join("engine.log")

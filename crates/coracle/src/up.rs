@@ -14,7 +14,7 @@ use crate::cli::{Cluster, print};
 use crate::control::{self, Ask};
 use crate::data_dir::{self, DataDirError};
 use crate::engine::{self, EngineError};
-use crate::kubeconfig;
+use crate::{kubeconfig, supervisor};
 
 /// Arguments of `up`.
 #[derive(Args, Clone, Debug)]
@@ -50,6 +50,9 @@ pub struct UpArgs {
     /// The command line waits on standard output for `ready` (set by `up` itself)
     #[arg(long, hide = true)]
     pub report: bool,
+    /// Keep an engine running in the background (set by `up` itself)
+    #[arg(long, hide = true)]
+    pub supervise: bool,
 }
 
 impl UpArgs {
@@ -107,6 +110,15 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     if arguments.foreground {
         return Ok(engine::run(cluster, arguments)?);
     }
+    if arguments.supervise {
+        let engine = own_command(cluster, arguments, "--foreground");
+        return match supervisor::run(&paths.supervisor(), engine).map_err(UpError::Spawn)? {
+            true => Ok(()),
+            // The engine has said why; a word more would be taken for its last.
+            false => std::process::exit(1),
+        };
+    }
+    let turn = data_dir::take_turn(&paths)?;
     // One that was just killed still takes connections, but answers no more.
     let answers = control::ask(paths.data_dir(), &Ask::Status, |_| ()).is_ok();
     if !answers {
@@ -115,8 +127,11 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     let came_up = if answers {
         is_already_up(arguments, engine::access(cluster)?.port())
     } else {
+        // It waits to start an engine that has ended, or starts one: with the flags of before.
+        supervisor::end(&paths.supervisor()).map_err(UpError::Spawn)?;
         start(cluster, arguments)?
     };
+    drop(turn);
     let name = cluster.context();
     print(&format!("{name} {came_up}\n"));
     if !arguments.no_kubeconfig {
@@ -156,7 +171,7 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Start the engine as a process of its own; the text says how fast it was.
+/// Start the engine and its supervisor as processes of their own; the text says how fast it was.
 fn start(cluster: &Cluster, arguments: &UpArgs) -> Result<String, UpError> {
     let log_path = cluster.paths().log();
     let mut log = OpenOptions::new()
@@ -166,7 +181,7 @@ fn start(cluster: &Cluster, arguments: &UpArgs) -> Result<String, UpError> {
         .open(&log_path)
         .map_err(|source| DataDirError::Unusable { path: log_path.clone(), source })?;
     let begin = log.seek(SeekFrom::End(0)).map_err(UpError::Spawn)?;
-    let mut child = engine_command(cluster, arguments)
+    let mut child = own_command(cluster, arguments, "--supervise")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log.try_clone().map_err(UpError::Spawn)?)
@@ -185,14 +200,15 @@ fn start(cluster: &Cluster, arguments: &UpArgs) -> Result<String, UpError> {
     Err(UpError::DidNotStart { last_words: last_words(&mut log, begin), log: log_path })
 }
 
-fn engine_command(cluster: &Cluster, arguments: &UpArgs) -> Command {
+/// This program as the engine (`--foreground`) or as its supervisor (`--supervise`).
+fn own_command(cluster: &Cluster, arguments: &UpArgs, part: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("coracle");
     // One heap per thread would keep several times what is in use.
     command.env("MALLOC_ARENA_MAX", "1");
     command.arg("--name").arg(&cluster.name);
     command.arg("--data-dir").arg(cluster.paths().data_dir());
-    command.args(["up", "--foreground", "--report"]);
+    command.args(["up", part, "--report"]);
     if let Some(port) = arguments.api_port {
         command.args(["--api-port", &port.to_string()]);
     }

@@ -28,6 +28,10 @@ const GATHER_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 const BURST: f64 = 25.0;
 /// Seconds until it may record one more.
 const REFILL_SECONDS: f64 = 300.0;
+/// Events that wait to be written: what comes while there are so many is dropped.
+const PENDING_MAX: usize = 1024;
+/// Events that are written together.
+const GROUP_MAX: usize = 64;
 
 /// Who says what an event says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +82,7 @@ impl EventRecorder {
     pub fn record_at(&self, source: EventSource, note: Note, field_path: &str, now: Timestamp) {
         let mut state = self.lock();
         if let Some(record) = state.correlator.observe(&source, &note, field_path, now) {
-            state.pending.push_back(record);
+            state.add(record);
             self.inner.wake.notify_one();
         }
     }
@@ -88,9 +92,18 @@ impl EventRecorder {
     pub async fn flush(&self, api: &Api) {
         loop {
             // A guard must not live across the write.
-            let Some(record) = self.lock().pending.pop_front() else { return };
-            if let Err(status) = write(api, &record).await {
-                tracing::debug!(%status, "an event was dropped");
+            let group = self.lock().take();
+            if group.is_empty() {
+                return;
+            }
+            if write_together(api, &group).await.is_ok() {
+                continue;
+            }
+            // One of them is in the way: an object that has expired, a namespace that goes.
+            for record in &group {
+                if let Err(status) = write(api, record).await {
+                    tracing::debug!(%status, "an event was dropped");
+                }
             }
         }
     }
@@ -109,6 +122,37 @@ impl EventRecorder {
     }
 }
 
+impl State {
+    /// Queues an event; a repeat of one that waits is told with it.
+    fn add(&mut self, record: Record) {
+        let name = |record: &Record| record.event["metadata"]["name"].clone();
+        if record.is_repeat
+            && let Some(waiting) = self.pending.iter_mut().rfind(|it| name(it) == name(&record))
+        {
+            waiting.event = record.event;
+        } else if self.pending.len() < PENDING_MAX {
+            self.pending.push_back(record);
+        } else {
+            tracing::debug!("an event was dropped: too many wait to be written");
+        }
+    }
+
+    fn take(&mut self) -> Vec<Record> {
+        let count = self.pending.len().min(GROUP_MAX);
+        self.pending.drain(..count).collect()
+    }
+}
+
+/// All of them with one flush, or none.
+async fn write_together(api: &Api, group: &[Record]) -> Result<(), Status> {
+    let of_one = |record: &Record| match record.is_repeat {
+        true => patch(api, &record.event),
+        false => create(api, &record.event),
+    };
+    let requests = group.iter().map(of_one).collect::<Result<_, _>>()?;
+    api.transact(requests, Vec::new()).await.map(drop)
+}
+
 async fn write(api: &Api, record: &Record) -> Result<(), Status> {
     let event = &record.event;
     if record.is_repeat {
@@ -118,8 +162,11 @@ async fn write(api: &Api, record: &Record) -> Result<(), Status> {
             other => return other.map(drop),
         }
     }
-    let create = request(api, Verb::Create, event, Body::Object(event.clone()))?;
-    api.call(create).await.map(drop)
+    api.call(create(api, event)?).await.map(drop)
+}
+
+fn create(api: &Api, event: &Value) -> Result<Request, Status> {
+    request(api, Verb::Create, event, Body::Object(event.clone()))
 }
 
 fn patch(api: &Api, event: &Value) -> Result<Request, Status> {
@@ -408,6 +455,24 @@ mod tests {
         assert_eq!(repeated.event["message"], "(combined from similar events): failed 10");
         assert_eq!(records.iter().filter(|record| record.is_some()).count(), 25);
         assert!(observe(&mut correlator, "later", 5 + 301).is_some(), "one more in five minutes");
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_tells_repeats_with_what_waits() {
+        let mut state = State::default();
+        let first = observe(&mut state.correlator, "probe failed", 1).unwrap();
+        let again = observe(&mut state.correlator, "probe failed", 2).unwrap();
+        state.add(first);
+        state.add(again);
+        assert_eq!(state.pending.len(), 1);
+        assert!(state.pending[0].event["count"] == 2 && !state.pending[0].is_repeat);
+        for n in 0..2 * PENDING_MAX {
+            let event = json!({"metadata": {"name": format!("e{n}")}});
+            state.add(Record { event, is_repeat: false });
+        }
+        assert_eq!(state.pending.len(), PENDING_MAX);
+        assert_eq!(state.take().len(), GROUP_MAX);
+        assert_eq!(state.pending.len(), PENDING_MAX - GROUP_MAX);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! step it, with their own clocks. At rest it writes nothing and asks to be woken only when a
 //! decision wants to be looked at again.
 
+mod errand;
 mod events;
+mod panics;
 mod queue;
 mod reasons;
 mod requests;
@@ -14,8 +16,9 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use errand::{Errand, Outcome};
 pub use events::{EventRecorder, EventSource};
 pub use queue::Job;
 pub use reasons::{Reason, Reasons};
 pub use run::run;
-pub use turn::{Loop, Outcome, bootstrap, carry_out};
+pub use turn::{Loop, bootstrap};

@@ -25,8 +25,11 @@ pub(crate) struct Queue {
     /// In order, per controller.
     ready: Vec<VecDeque<Key>>,
     queued: HashSet<Job>,
-    /// Controllers of which a decision is under way.
-    busy: HashSet<usize>,
+    /// Decisions that are under way, and those of them that are to be asked again after it.
+    busy: HashSet<Job>,
+    again: HashSet<Job>,
+    /// How many may be under way, and are, per controller.
+    lanes: Vec<Lanes>,
     timers: BTreeSet<(Timestamp, Job)>,
     due: HashMap<Job, Timestamp>,
     failures: HashMap<Job, u32>,
@@ -35,13 +38,17 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub fn new(controllers: usize) -> Self {
-        Self { ready: vec![VecDeque::new(); controllers], ..Self::default() }
+    /// A queue for controllers of which so many decisions may be under way at once.
+    pub fn new(lanes: impl IntoIterator<Item = usize>) -> Self {
+        let lanes: Vec<_> = lanes.into_iter().map(|most| Lanes { most, taken: 0 }).collect();
+        Self { ready: vec![VecDeque::new(); lanes.len()], lanes, ..Self::default() }
     }
 
-    /// Asks at the next opportunity.
+    /// Asks at the next opportunity: after the decision that is under way, if there is one.
     pub fn push(&mut self, job: Job) {
-        if self.queued.insert(job.clone()) {
+        if self.busy.contains(&job) {
+            self.again.insert(job);
+        } else if self.queued.insert(job.clone()) {
             self.ready[job.controller].push_back(job.key);
         }
     }
@@ -75,7 +82,7 @@ impl Queue {
         self.failures.remove(job);
     }
 
-    /// The next job at `now`, of a controller that has none under way; it stays under way until
+    /// The next job at `now`, of a controller that has room for one; it stays under way until
     /// [`Queue::finished`].
     pub fn take(&mut self, now: Timestamp) -> Option<Job> {
         while self.timers.first().is_some_and(|(when, _)| *when <= now) {
@@ -84,18 +91,24 @@ impl Queue {
             self.push(job);
         }
         let count = self.ready.len();
-        let free = |index: &usize| !self.busy.contains(index) && !self.ready[*index].is_empty();
+        let free = |n: &usize| self.lanes[*n].is_open() && !self.ready[*n].is_empty();
         let controller = (0..count).map(|n| (self.turn + n) % count).find(free)?;
         let key = self.ready[controller].pop_front()?;
         self.turn = controller + 1;
         let job = Job { controller, key };
         self.queued.remove(&job);
-        self.busy.insert(controller);
+        self.busy.insert(job.clone());
+        self.lanes[controller].taken += 1;
         Some(job)
     }
 
     pub fn finished(&mut self, job: &Job) {
-        self.busy.remove(&job.controller);
+        if self.busy.remove(job) {
+            self.lanes[job.controller].taken -= 1;
+        }
+        if self.again.remove(job) {
+            self.push(job.clone());
+        }
     }
 
     /// When the next timer is due.
@@ -106,6 +119,19 @@ impl Queue {
     /// Whether nothing is queued or under way; timers may be set.
     pub fn is_idle(&self) -> bool {
         self.queued.is_empty() && self.busy.is_empty()
+    }
+}
+
+/// How many decisions of a controller are under way.
+#[derive(Debug)]
+struct Lanes {
+    most: usize,
+    taken: usize,
+}
+
+impl Lanes {
+    fn is_open(&self) -> bool {
+        self.taken < self.most
     }
 }
 
@@ -128,21 +154,26 @@ mod tests {
 
     #[test]
     fn a_key_waits_once_however_often_it_is_pushed() {
-        let mut queue = Queue::new(1);
-        queue.push(job(0, "a"));
-        queue.push(job(0, "b"));
-        queue.push(job(0, "a"));
-        let first = queue.take(at(0)).unwrap();
-        assert_eq!(first, job(0, "a"));
-        assert_eq!(queue.take(at(0)), None, "one at a time");
-        queue.push(job(0, "a"));
+        let mut queue = Queue::new([2]);
+        for name in ["a", "b", "a", "c"] {
+            queue.push(job(0, name));
+        }
+        let (first, second) = (queue.take(at(0)).unwrap(), queue.take(at(0)).unwrap());
+        assert_eq!((&first, &second), (&job(0, "a"), &job(0, "b")));
+        assert_eq!(queue.take(at(0)), None, "two at a time");
+        queue.push(first.clone());
+        queue.finished(&second);
+        assert_eq!(queue.take(at(0)).unwrap(), job(0, "c"));
+        queue.finished(&job(0, "c"));
+        assert_eq!(queue.take(at(0)), None, "a key is never under way twice");
+        assert!(!queue.is_idle());
         queue.finished(&first);
-        assert_eq!(queue.take(at(0)).unwrap(), job(0, "b"));
+        assert_eq!(queue.take(at(0)).unwrap(), first, "and what is new is not forgotten");
     }
 
     #[test]
     fn controllers_take_turns() {
-        let mut queue = Queue::new(2);
+        let mut queue = Queue::new([1, 1]);
         for name in ["a", "b"] {
             queue.push(job(0, name));
             queue.push(job(1, name));
@@ -160,7 +191,7 @@ mod tests {
 
     #[test]
     fn failures_wait_longer_each_time_and_no_longer_than_a_limit() {
-        let mut queue = Queue::new(1);
+        let mut queue = Queue::new([1]);
         let mut now = at(0);
         for wait in [5, 10, 20, 40] {
             queue.push_failed(job(0, "a"), now);
@@ -178,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_earlier_of_two_times_counts() {
-        let mut queue = Queue::new(1);
+        let mut queue = Queue::new([1]);
         queue.push_at(job(0, "a"), at(20));
         queue.push_at(job(0, "a"), at(10));
         queue.push_at(job(0, "a"), at(30));

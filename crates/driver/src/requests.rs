@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::kinds::Kinds;
-use coracle_api::{Key, Kind, Object, Verb};
+use coracle_api::{Key, Kind, Verb};
 use coracle_controllers::{DeleteOptions, Write};
 use coracle_server::{Body, Options, Request, User};
 use coracle_store::Expect;
@@ -26,19 +26,17 @@ pub(crate) fn requests(
 /// What must still be as the decision saw it. What it updates must be there at least: some kinds are
 /// created by an update, and one that is gone meanwhile is no reason to.
 pub(crate) fn requires(
-    rests_on: &[Arc<Object>],
+    rests_on: Vec<(Key, Expect)>,
     writes: &[Write],
     requests: &[Request],
 ) -> Vec<(Key, Expect)> {
-    let seen =
-        rests_on.iter().map(|object| (object.key().clone(), Expect::Revision(object.revision())));
     let updated =
         writes.iter().zip(requests).filter(|(write, _)| matches!(write, Write::Update(_)));
     let present = updated.map(|(_, request)| {
         let (resource, name) = (request.kind.storage_resource(), request.name.clone());
         (Key::new(resource, request.namespace.clone(), name), Expect::Present)
     });
-    seen.chain(present).collect()
+    rests_on.into_iter().chain(present).collect()
 }
 
 fn request(kinds: &Kinds, name: &str, write: &Write) -> Result<Request, UnknownKind> {

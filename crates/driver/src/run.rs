@@ -1,18 +1,17 @@
-//! The loop in the engine: plans of different controllers are carried out side by side, those of
-//! one controller one after the other.
+//! The loop in the engine: plans are carried out side by side, never two for one key.
 
 use std::future::Future;
 use std::time::Duration;
 
 use coracle_api::Timestamp;
-use coracle_controllers::Plan;
 use coracle_server::Api;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use crate::errand::{Errand, Outcome};
 use crate::events::EventRecorder;
-use crate::queue::Job;
-use crate::turn::{Loop, Outcome, carry_out};
+use crate::panics;
+use crate::turn::Loop;
 
 /// Drives the controllers and writes events until `stop` is ready.
 pub async fn run(looped: Loop, api: Api, events: EventRecorder, stop: impl Future<Output = ()>) {
@@ -30,27 +29,29 @@ async fn decide_forever(mut looped: Loop, api: &Api) {
         looped.catch_up(api);
         let now = api.source().now();
         while let Some(job) = looped.take(now) {
-            let plan = looped.decide(&job, &api.snapshot(), now);
-            if plan.writes.is_empty() {
-                looped.finish(job, plan, Outcome::Done, now);
-            } else {
-                running.push(under_way(api, looped.name(&job), job, plan));
+            let snapshot = api.snapshot();
+            match looped.decide(&job, &snapshot, now) {
+                Ok(errand) if errand.writes_nothing() => {
+                    looped.finish(errand, Outcome::Done, &snapshot, now);
+                }
+                Ok(errand) => running.push(under_way(api, looped.name(&job), errand)),
+                Err(message) => looped.put_aside(&job, &message, &snapshot, now),
             }
         }
         let wake = until(looped.next_timer(), now);
         tokio::select! {
             () = looped.written(api) => {}
-            Some((job, plan, outcome)) = running.next() => {
-                looped.finish(job, plan, outcome, api.source().now());
+            Some((errand, outcome)) = running.next() => {
+                looped.finish(errand, outcome, &api.snapshot(), api.source().now());
             }
             () = wake => {}
         }
     }
 }
 
-async fn under_way(api: &Api, name: &str, job: Job, plan: Plan) -> (Job, Plan, Outcome) {
-    let outcome = carry_out(api, name, &plan).await;
-    (job, plan, outcome)
+async fn under_way(api: &Api, name: &str, mut errand: Errand) -> (Errand, Outcome) {
+    let outcome = panics::caught_async(errand.carry_out(api, name)).await;
+    (errand, outcome.unwrap_or_else(Outcome::Panicked))
 }
 
 /// Ready at `when`; never, when there is no such time.

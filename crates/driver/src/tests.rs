@@ -8,15 +8,14 @@ use std::task::{Context, Poll, Waker};
 
 use coracle_api::kinds::Kinds;
 use coracle_api::{Key, Object, Timestamp, Verb};
-use coracle_controllers::{CONTROLLERS, Config, Plan, Write};
+use coracle_controllers::{CONTROLLERS, Concerns, Config, Controller, Plan, Write};
 use coracle_server::{Api, Body, Cluster, Source};
-use coracle_store::Store;
+use coracle_store::{Snapshot, Store};
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
 use crate::requests::{at, controller};
-use crate::turn::{Outcome, carry_out};
-use crate::{EventRecorder, Loop, bootstrap};
+use crate::{Errand, EventRecorder, Job, Loop, Outcome, bootstrap};
 
 struct Still(AtomicU64);
 
@@ -443,19 +442,20 @@ fn what_a_namespace_that_goes_refuses_is_not_tried_again() {
     world.send(Verb::Create, &Key::new("statefulsets.apps", "shop", ""), "", set);
     world.looped.catch_up(&world.api);
     let (at, snapshot) = (world.api.source().now(), world.api.snapshot());
-    let (job, plan) = loop {
+    let mut errand = loop {
         let job = world.looped.take(at).unwrap();
-        let plan = world.looped.decide(&job, &snapshot, at);
+        let errand = world.looped.decide(&job, &snapshot, at).unwrap();
         match world.looped.name(&job) {
-            "statefulset-controller" => break (job, plan),
-            _ => world.looped.finish(job, plan, Outcome::Done, at),
+            "statefulset-controller" => break errand,
+            _ => world.looped.finish(errand, Outcome::Done, &snapshot, at),
         }
     };
+    let job = errand.job.clone();
     world.send(Verb::Delete, &Key::new("namespaces", "", "shop"), "", json!({}));
-    let outcome = now(carry_out(&world.api, "statefulset-controller", &plan));
+    let outcome = now(errand.carry_out(&world.api, "statefulset-controller"));
     assert!(matches!(&outcome, Outcome::Refused(status) if status.code == 403), "{outcome:?}");
     let timer = world.looped.next_timer();
-    world.looped.finish(job.clone(), plan, outcome, at);
+    world.looped.finish(errand, outcome, &snapshot, at);
     assert_eq!(world.looped.next_timer(), timer);
     let why = world.looped.reasons().why(&snapshot, &job.key);
     assert!(why[0].sentence.contains("because it is being terminated"), "{why:?}");
@@ -478,8 +478,9 @@ fn what_is_gone_when_it_is_to_be_updated_is_not_created_again() {
     for version in [json!(endpoints.metadata().resource_version), Value::Null] {
         let mut value = endpoints.value().clone();
         value["metadata"]["resourceVersion"] = version;
-        let plan = Plan { writes: vec![Write::Update(value)], ..Plan::default() };
-        let outcome = now(carry_out(&world.api, "endpoint-controller", &plan));
+        let job = Job { controller: 0, key: endpoints.key().clone() };
+        let mut errand = Errand::new(job, Plan::each([Write::Update(value)]));
+        let outcome = now(errand.carry_out(&world.api, "endpoint-controller"));
         assert!(matches!(outcome, Outcome::Outrun), "{outcome:?}");
         assert!(!world.names("endpoints").contains(&"web".to_owned()));
     }
@@ -498,4 +499,96 @@ async fn the_engine_runs_the_loop_until_it_is_told_to_stop() {
         async { while &*watch.next().await.unwrap().key.resource != "serviceaccounts" {} };
     crate::run(looped, api.clone(), events, account_comes).await;
     assert!(api.snapshot().find("serviceaccounts", "shop", "default").is_some());
+}
+
+fn panics(_: &Snapshot, key: &Key, _: &coracle_controllers::Context<'_>) -> Plan {
+    assert!(*key.name != *"poison", "a bug about {key}");
+    Plan::default()
+}
+
+/// The row of a controller that panics about one object.
+fn with_a_bug() -> &'static [Controller] {
+    let watches: &[(&str, Concerns)] = &[("configmaps", |event, _| vec![event.key.clone()])];
+    let bug = Controller { name: "buggy-controller", serial: false, watches, decide: panics };
+    Box::leak([CONTROLLERS, &[bug]].concat().into_boxed_slice())
+}
+
+#[test]
+fn a_decision_that_panics_is_put_aside_and_all_others_go_on() {
+    let mut world = World::new();
+    world.looped = Loop::new(with_a_bug(), config(), world.events.clone());
+    world.create("configmaps", "default", json!({"metadata": {"name": "poison"}}));
+    world.create("namespaces", "", json!({"metadata": {"name": "shop"}}));
+    let snapshot = world.api.snapshot();
+    assert!(snapshot.find("serviceaccounts", "shop", "default").is_some(), "others go on");
+    let key = Key::new("configmaps", "default", "poison");
+    let why = world.looped.reasons().why(&snapshot, &key);
+    assert!(why[0].sentence.contains("a bug about configmaps default/poison"), "{why:?}");
+    let mut events = snapshot.list("events", Some("default"));
+    assert!(events.any(|event| event.str_at("/reason") == Some("InternalError")));
+    assert!(world.looped.next_timer().is_some() && world.looped.panicked().is_some());
+}
+
+#[test]
+fn a_parallel_set_over_its_quota_makes_the_pods_that_fit() {
+    let mut world = World::new();
+    world.add_node();
+    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}});
+    world.create("resourcequotas", "default", quota);
+    let mut set = web();
+    set["spec"]["podManagementPolicy"] = json!("Parallel");
+    set["spec"]["replicas"] = json!(5);
+    world.create("statefulsets.apps", "default", set);
+    assert_eq!(world.names("pods"), ["web-0", "web-1"]);
+    let status = world.get("statefulsets.apps", "web").value()["status"].clone();
+    assert_eq!((&status["observedGeneration"], &status["replicas"]), (&json!(1), &json!(2)));
+    let snapshot = world.api.snapshot();
+    let said: Vec<_> = snapshot
+        .list("events", Some("default"))
+        .filter(|event| event.str_at("/reason") == Some("FailedCreate"))
+        .filter_map(|event| event.str_at("/message"))
+        .collect();
+    assert!(said.len() == 1 && said[0].contains("create Pod web-2"), "{said:?}");
+}
+
+#[test]
+fn a_set_of_two_thousand_million_pods_is_made_in_bounded_steps() {
+    let mut world = World::new();
+    let mut set = web();
+    set["spec"]["podManagementPolicy"] = json!("Parallel");
+    set["spec"]["replicas"] = json!(i32::MAX);
+    let key = Key::new("statefulsets.apps", "default", "");
+    world.send(Verb::Create, &key, "", set);
+    world.looped.catch_up(&world.api);
+    let at = world.api.source().now();
+    let snapshot = world.api.snapshot();
+    while let Some(job) = world.looped.take(at) {
+        let errand = world.looped.decide(&job, &snapshot, at).unwrap();
+        assert!(errand.next_writes().count() <= 500, "{job:?}");
+    }
+}
+
+#[test]
+fn a_later_step_rests_on_what_an_earlier_one_left() {
+    let mut world = World::new();
+    world.create("configmaps", "default", json!({"metadata": {"name": "a"}}));
+    let map = world.get("configmaps", "a");
+    let step = |name: &str| {
+        Write::Create(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "default"},
+        }))
+    };
+    let mut changed = map.value().clone();
+    changed["data"] = json!({"k": "v"});
+    let steps = [Write::Update(changed), step("b"), step("c")];
+    let plan = Plan { rests_on: vec![Arc::clone(&map)], ..Plan::each(steps) };
+    let job = Job { controller: 0, key: map.key().clone() };
+    let mut errand = Errand::new(job, plan).singly();
+    assert!(now(errand.turn(&world.api, "test")).is_none(), "the map is written");
+    assert!(now(errand.turn(&world.api, "test")).is_none(), "and still as the plan left it");
+    assert!(world.names("configmaps").contains(&"b".to_owned()));
+    world.update("configmaps", "a", |map| map["data"] = json!({"k": "other"}));
+    assert!(matches!(now(errand.turn(&world.api, "test")), Some(Outcome::Outrun)));
+    assert!(!world.names("configmaps").contains(&"c".to_owned()));
 }

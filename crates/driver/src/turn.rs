@@ -3,25 +3,20 @@
 use std::sync::Arc;
 
 use coracle_api::{Key, Status, Timestamp};
-use coracle_controllers::{ANY, Because, Config, Context, Controller, Note, Plan, Refusal, Write};
+use coracle_controllers::{ANY, Because, Config, Context, Controller, Note};
 use coracle_server::Api;
 use coracle_store::{Event, Snapshot, Watch};
 
+use crate::errand::{Errand, Outcome};
 use crate::events::{EventRecorder, EventSource};
+use crate::panics;
 use crate::queue::{Job, Queue};
 use crate::reasons::Reasons;
-use crate::requests::{requests, requires};
 
-/// What became of a plan.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Written, or there was nothing to write.
-    Done,
-    /// Somebody was faster, or something the decision rests on has changed: ask again.
-    Outrun,
-    /// Refused: by admission, or because the disk failed.
-    Refused(Status),
-}
+/// Decisions of one controller that are carried out side by side.
+const LANES: usize = 16;
+/// Writes of one plan.
+const WRITES_MAX: usize = 500;
 
 /// Everything that waits to be decided, and what is remembered of what was.
 pub struct Loop {
@@ -31,18 +26,33 @@ pub struct Loop {
     reasons: Reasons,
     events: EventRecorder,
     watch: Option<Watch>,
+    /// What the first of our own mistakes said.
+    panicked: Option<String>,
 }
 
 impl Loop {
     /// A loop over these controllers that has seen nothing yet.
     pub fn new(rows: &'static [Controller], config: Config, events: EventRecorder) -> Self {
-        let queue = Queue::new(rows.len());
-        Self { rows, config, queue, reasons: Reasons::default(), events, watch: None }
+        let queue = Queue::new(rows.iter().map(|row| if row.serial { 1 } else { LANES }));
+        Self {
+            rows,
+            config,
+            queue,
+            reasons: Reasons::default(),
+            events,
+            watch: None,
+            panicked: None,
+        }
     }
 
     /// The reasons of all decisions.
     pub fn reasons(&self) -> Reasons {
         self.reasons.clone()
+    }
+
+    /// What the first decision that panicked said.
+    pub fn panicked(&self) -> Option<&str> {
+        self.panicked.as_deref()
     }
 
     /// Asks a controller about a key.
@@ -88,8 +98,15 @@ impl Loop {
                 .iter()
                 .filter(|(resource, _)| *resource == ANY || **resource == *event.key.resource);
             for (_, concerns) in concerns {
-                for key in concerns(event, snapshot) {
-                    self.queue.push(Job { controller, key });
+                match panics::caught(|| concerns(event, snapshot)) {
+                    Ok(keys) => keys.into_iter().for_each(|key| {
+                        self.queue.push(Job { controller, key });
+                    }),
+                    Err(message) => {
+                        let (controller, key) = (row.name, &event.key);
+                        tracing::error!(controller, %key, message, "{}", panics::SAID);
+                        self.panicked.get_or_insert(message);
+                    }
                 }
             }
         }
@@ -104,16 +121,20 @@ impl Loop {
         }
     }
 
-    /// The next question at `now`; its controller is not asked anything else until
-    /// [`Loop::finish`].
+    /// The next question at `now`; its key is not asked about again until [`Loop::finish`].
     pub fn take(&mut self, now: Timestamp) -> Option<Job> {
         self.queue.take(now)
     }
 
-    /// The answer to a question.
-    pub fn decide(&self, job: &Job, snapshot: &Snapshot, now: Timestamp) -> Plan {
+    /// The answer to a question, to be carried out.
+    ///
+    /// # Errors
+    /// What the decision said as it panicked.
+    pub fn decide(&self, job: &Job, snapshot: &Snapshot, now: Timestamp) -> Result<Errand, String> {
         let context = Context { now, config: &self.config };
-        (self.rows[job.controller].decide)(snapshot, &job.key, &context)
+        let decide = self.rows[job.controller].decide;
+        let plan = panics::caught(|| decide(snapshot, &job.key, &context))?;
+        Ok(Errand::new(job.clone(), plan.bounded(WRITES_MAX, now)))
     }
 
     /// The name of the controller that a job is for.
@@ -122,44 +143,69 @@ impl Loop {
     }
 
     /// Takes note of what became of a plan.
-    pub fn finish(&mut self, job: Job, plan: Plan, outcome: Outcome, now: Timestamp) {
+    pub fn finish(
+        &mut self,
+        errand: Errand,
+        outcome: Outcome,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) {
+        let Errand { job, plan, notes, .. } = errand;
         self.queue.finished(&job);
         let name = self.name(&job);
-        let mut because = plan.because;
-        match &outcome {
+        let told = if matches!(outcome, Outcome::Outrun) { Vec::new() } else { plan.notes };
+        for note in notes.into_iter().chain(told) {
+            self.events.record(EventSource::component(name), note, now);
+        }
+        let because = match outcome {
             Outcome::Done => {
                 self.queue.succeeded(&job);
-                for note in plan.notes {
-                    self.events.record(EventSource::component(name), note, now);
-                }
                 if let Some(when) = plan.look_again {
                     self.queue.push_at(job.clone(), when);
                 }
+                plan.because
             }
             Outcome::Outrun => return self.queue.push_failed(job, now),
-            Outcome::Refused(status) if is_in_vain(status) => {
-                self.queue.succeeded(&job);
-                because = Some(Because::only(status.message.clone()));
-            }
             Outcome::Refused(status) => {
-                tracing::info!(controller = name, key = %job.key, %status, "a plan was refused");
-                because = Some(Because::only(status.message.clone()));
-                if let Some(note) = refused_note(plan.refusals, &plan.writes, status) {
-                    self.events.record(EventSource::component(name), note, now);
+                if is_in_vain(&status) {
+                    self.queue.succeeded(&job);
+                } else {
+                    self.queue.push_failed(job.clone(), now);
                 }
-                self.queue.push_failed(job.clone(), now);
+                Some(Because::only(status.message))
             }
-        }
+            Outcome::Panicked(message) => return self.put_aside(&job, &message, snapshot, now),
+        };
         self.reasons.say(name, &job.key, because, now);
+    }
+
+    /// Our own code panicked over a question: it is asked again after a while, all others go on.
+    pub fn put_aside(&mut self, job: &Job, message: &str, snapshot: &Snapshot, now: Timestamp) {
+        self.queue.finished(job);
+        self.queue.push_failed(job.clone(), now);
+        let name = self.name(job);
+        tracing::error!(controller = name, key = %job.key, message, "{}", panics::SAID);
+        let said = format!("{}: {message}", panics::SAID);
+        // An event about an event would be the next to fail.
+        if let Some(object) = snapshot.get(&job.key).filter(|_| *job.key.resource != *"events") {
+            let note = Note::warning(object, "InternalError", said.clone());
+            self.events.record(EventSource::component(name), note, now);
+        }
+        self.reasons.say(name, &job.key, Some(Because::only(said.clone())), now);
+        self.panicked.get_or_insert(said);
     }
 
     /// One question, asked and carried out. `false` when there is none at `now`.
     pub async fn step(&mut self, api: &Api, now: Timestamp) -> bool {
         self.catch_up(api);
         let Some(job) = self.take(now) else { return false };
-        let plan = self.decide(&job, &api.snapshot(), now);
-        let outcome = carry_out(api, self.name(&job), &plan).await;
-        self.finish(job, plan, outcome, now);
+        match self.decide(&job, &api.snapshot(), now) {
+            Ok(mut errand) => {
+                let outcome = errand.carry_out(api, self.name(&job)).await;
+                self.finish(errand, outcome, &api.snapshot(), now);
+            }
+            Err(message) => self.put_aside(&job, &message, &api.snapshot(), now),
+        }
         true
     }
 
@@ -181,42 +227,12 @@ impl Loop {
 /// What the API says of one of the objects.
 pub async fn bootstrap(api: &Api, config: &Config) -> Result<(), Status> {
     let plan = coracle_controllers::bootstrap(&api.snapshot(), config);
-    match submit(api, "bootstrap", &plan, &plan.writes).await {
+    let nobody = Job { controller: 0, key: Key::new("", "", "") };
+    match Errand::new(nobody, plan).carry_out(api, "bootstrap").await {
         Outcome::Done => Ok(()),
         Outcome::Outrun => Err(Status::internal("the cluster changed while it was begun")),
         Outcome::Refused(status) => Err(status),
-    }
-}
-
-/// Submits a plan of the controller `name` as one transaction; when it is refused, what is true
-/// without it.
-pub async fn carry_out(api: &Api, name: &str, plan: &Plan) -> Outcome {
-    let outcome = submit(api, name, plan, &plan.writes).await;
-    if matches!(outcome, Outcome::Refused(_))
-        && let Outcome::Refused(status) = submit(api, name, plan, &plan.even_so).await
-    {
-        tracing::warn!(controller = name, %status, "what holds without the plan was refused too");
-    }
-    outcome
-}
-
-async fn submit(api: &Api, name: &str, plan: &Plan, writes: &[Write]) -> Outcome {
-    if writes.is_empty() {
-        return Outcome::Done;
-    }
-    let requests = match requests(&api.kinds(), name, writes) {
-        Ok(requests) => requests,
-        Err(error) => return Outcome::Refused(Status::internal(error)),
-    };
-    let requires = requires(&plan.rests_on, writes, &requests);
-    match api.transact(requests, requires).await {
-        Ok(_) => Outcome::Done,
-        // What the decision saw is no longer so.
-        Err(status) if matches!(status.code, 404 | 409) => {
-            tracing::debug!(controller = name, %status, "asked again");
-            Outcome::Outrun
-        }
-        Err(status) => Outcome::Refused(status),
+        Outcome::Panicked(message) => Err(Status::internal(message)),
     }
 }
 
@@ -225,26 +241,4 @@ async fn submit(api: &Api, name: &str, plan: &Plan, writes: &[Write]) -> Outcome
 fn is_in_vain(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
-}
-
-/// The notes of the write that `status` is about; of the first write that has one, when it does
-/// not say.
-fn refused_note(refusals: Vec<Refusal>, writes: &[Write], status: &Status) -> Option<Note> {
-    let name = status.details.as_ref().map_or("", |details| details.name.as_str());
-    let is_about = |refusal: &Refusal| {
-        writes.get(refusal.write).is_some_and(|write| written_name(write) == name)
-    };
-    let at = refusals.iter().position(is_about).unwrap_or(0);
-    let mut note = refusals.into_iter().nth(at)?.note;
-    note.message.push_str(&status.message);
-    Some(note)
-}
-
-fn written_name(write: &Write) -> &str {
-    match write {
-        Write::Create(value) | Write::Update(value) | Write::UpdateSubresource(_, value) => {
-            value["metadata"]["name"].as_str().unwrap_or_default()
-        }
-        Write::CreateSubresource { key, .. } | Write::Delete { key, .. } => &key.name,
-    }
 }

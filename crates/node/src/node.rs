@@ -127,21 +127,33 @@ impl Node {
         context.serve_dns(&network, Arc::clone(&zone))?;
         let (served, mut serves) = watch::channel(false);
         let tasks = &context.tasks;
-        tasks.spawn(proxy::run(Arc::clone(&context), network, zone, served));
-        tasks.spawn(Arc::clone(&context).follow_runtime(happenings));
+        tasks.spawn_vital(
+            "the proxy of Services",
+            proxy::run(Arc::clone(&context), network, zone, served),
+        );
+        tasks.spawn_vital(
+            "what follows containers",
+            Arc::clone(&context).follow_runtime(happenings),
+        );
         let by_uid = sandboxes.into_iter().map(|sandbox| (sandbox.pod_uid.clone(), sandbox));
         let (first, mut looks) = mpsc::channel(1);
         // Before any pod looks at what it refers to.
         let revision = context.client.api.snapshot().revision();
-        tasks.spawn(Arc::clone(&context).follow_pods(by_uid.collect(), first));
+        tasks.spawn_vital(
+            "what follows pods",
+            Arc::clone(&context).follow_pods(by_uid.collect(), first),
+        );
         for resource in REFERRED {
-            tasks.spawn(Arc::clone(&context).follow_referred(Referred::new(resource, revision)));
+            tasks.spawn_vital(
+                "what follows ConfigMaps and Secrets",
+                Arc::clone(&context).follow_referred(Referred::new(resource, revision)),
+            );
         }
-        tasks.spawn(persistent::run(Arc::clone(&context)));
-        tasks.spawn(growth::run(Arc::clone(&context)));
+        tasks.spawn_vital("what follows volumes", persistent::run(Arc::clone(&context)));
+        tasks.spawn_vital("what grows volumes", growth::run(Arc::clone(&context)));
         let (told, ready) = watch::channel(false);
         let shared = Arc::clone(&context);
-        tasks.spawn(async move {
+        tasks.spawn_vital("the node's heartbeat", async move {
             // A node without Services is not ready, nor one that shows pods as they were before it
             // stopped. Both senders live as long as the node, or until they have sent.
             serves.wait_for(|served| *served).await.map(drop).unwrap_or_default();
@@ -155,6 +167,11 @@ impl Node {
     pub async fn ready(&self) {
         // The sender is the heartbeat's, which lives as long as the node.
         self.ready.clone().wait_for(|ready| *ready).await.map(drop).unwrap_or_default();
+    }
+
+    /// The first part of the node that has ended although the node has not stopped.
+    pub async fn broken_part(&self) -> &'static str {
+        self.context.tasks.broken_part().await
     }
 
     /// The image store, for `coracle image`.
@@ -230,7 +247,7 @@ impl Context {
             except: network.dns_ip(),
             port: DNS_PORT,
         };
-        self.tasks.spawn(async move {
+        self.tasks.spawn_vital("the cluster's DNS", async move {
             if let Err(error) = dns::serve(udp, tcp, zone, upstreams).await {
                 tracing::error!(%error, "the cluster's DNS has ended");
             }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use crate::context::locked;
@@ -18,11 +18,17 @@ pub(crate) struct Tasks {
     set: Mutex<JoinSet<()>>,
     /// Closed once no more steps may be taken.
     steps: Semaphore,
+    /// The first task that has ended although the node needs it.
+    broken: watch::Sender<Option<&'static str>>,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { set: Mutex::default(), steps: Semaphore::new(STEPS as usize) }
+        Self {
+            set: Mutex::default(),
+            steps: Semaphore::new(STEPS as usize),
+            broken: watch::Sender::new(None),
+        }
     }
 }
 
@@ -37,6 +43,29 @@ impl Tasks {
             }
         }
         set.spawn(task);
+    }
+
+    /// A task that lives as long as the node: should it end, in whatever way, the node is broken.
+    pub fn spawn_vital(&self, part: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let vital = Vital { part, broken: self.broken.clone() };
+        self.spawn(async move {
+            let _told_at_the_end = vital;
+            task.await;
+        });
+    }
+
+    /// The first task that has ended although the node needs it; all do once the node stops.
+    pub async fn broken_part(&self) -> &'static str {
+        let mut broken = self.broken.subscribe();
+        loop {
+            if let Some(part) = *broken.borrow_and_update() {
+                return part;
+            }
+            // The sender lives as long as this does.
+            if broken.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// To be held while something is changed that outlives the engine, such as a sandbox that is
@@ -65,6 +94,22 @@ impl Tasks {
     }
 }
 
+/// Tells, when it is dropped, that a part of the node has ended.
+struct Vital {
+    part: &'static str,
+    broken: watch::Sender<Option<&'static str>>,
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        self.broken.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(self.part);
+            is_first
+        });
+    }
+}
+
 /// Runs `work` on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
@@ -74,5 +119,20 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
             // Cancelled: the engine is going down, and so is whoever waits here.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_vital_task_that_ends_or_panics_is_told() {
+        for panics in [false, true] {
+            let tasks = Tasks::default();
+            tasks.spawn_vital("one that stays", std::future::pending());
+            tasks.spawn_vital("one that ends", async move { assert!(!panics, "a bug") });
+            assert_eq!(tasks.broken_part().await, "one that ends");
+        }
     }
 }

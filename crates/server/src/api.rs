@@ -1,6 +1,6 @@
 //! The one way to the objects: every client's and every controller's requests end here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -162,19 +162,35 @@ impl Api {
         requests: Vec<Request>,
         requires: Vec<(Key, Expect)>,
     ) -> Result<Vec<Reply>, Status> {
+        self.transact_seen(requests, requires).await.map(|(replies, _)| replies)
+    }
+
+    /// As [`Api::transact`]; also how what was written was left: what a caller expects that goes on
+    /// from there.
+    ///
+    /// # Errors
+    /// As [`Api::transact`].
+    pub async fn transact_seen(
+        &self,
+        requests: Vec<Request>,
+        requires: Vec<(Key, Expect)>,
+    ) -> Result<(Vec<Reply>, BTreeMap<Key, Expect>), Status> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
             check(&snapshot, &requires)?;
             let plan = self.plan(&snapshot, &requests, &requires)?;
             if requests.iter().all(|request| request.options.dry_run) {
-                return plan.prepared.into_iter().map(Prepared::unstored).collect();
+                let replies = plan.prepared.into_iter().map(Prepared::unstored);
+                return Ok((replies.collect::<Result<_, _>>()?, BTreeMap::new()));
             }
+            let writes = plan.transaction.writes.clone();
             match self.commit(plan.transaction).await {
                 Ok(committed) => {
+                    let left = left(&writes, &committed);
                     let resources = plan.written.iter().map(|key| &key.resource);
                     self.follow_up(resources.collect()).await;
-                    return self.replies(plan.prepared, &committed);
+                    return Ok((self.replies(plan.prepared, &committed)?, left));
                 }
                 Err(CommitError::Precondition { key, .. }) => last = Some(key),
                 // Others took of the quota meanwhile: admission says what is left.
@@ -343,6 +359,16 @@ fn taken(kinds: &Kinds, key: &Key, index: Index, term: &str) -> Status {
     }
     let message = format!("Operation cannot be fulfilled: {key}: {term}: {}", unique.message);
     Status::failure(409, "Conflict", message)
+}
+
+/// How the objects written are now.
+fn left(writes: &[Write], committed: &Committed) -> BTreeMap<Key, Expect> {
+    let of_one = |(write, stored): (&Write, &Option<Arc<Object>>)| {
+        let revision = stored.as_ref().filter(|_| write.object.is_some());
+        let expect = revision.map_or(Expect::Absent, |it| Expect::Revision(it.revision()));
+        (write.key.clone(), expect)
+    };
+    writes.iter().zip(&committed.objects).map(of_one).collect()
 }
 
 fn contended(requests: &[Request], key: Option<Key>) -> Status {

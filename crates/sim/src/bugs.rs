@@ -7,13 +7,15 @@ use coracle_api::{Key, Object};
 use coracle_controllers::{CONTROLLERS, Context, Controller, Plan, Write};
 use coracle_runtime::Sandbox;
 use coracle_store::{Expect, Snapshot, Write as StoreWrite};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A bug to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// Plans are written whatever has changed since they were made.
     PreconditionIgnored,
+    /// The later steps of a plan are written whatever has changed since the first.
+    StepPreconditionDropped,
     /// The StatefulSet controller takes every set for one without order.
     OrderIgnored,
     /// The disk says that it has flushed, and has not.
@@ -28,8 +30,9 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PreconditionIgnored,
+        Self::StepPreconditionDropped,
         Self::OrderIgnored,
         Self::FlushSkipped,
         Self::ObjectFirst,
@@ -61,9 +64,9 @@ fn decide_without_order(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -
     let mut plan = decide(&parallel, key, context);
     // The set that was shown is at no revision that is stored.
     plan.rests_on.retain(|object| object.key() != key);
-    for write in plan.writes.iter_mut().chain(&mut plan.even_so) {
-        if let Write::UpdateSubresource(_, value) = write {
-            forget_version(value);
+    for write in plan.steps.iter_mut().flat_map(|step| &mut step.writes) {
+        if let Write::UpdateSubresource(..) = write {
+            write.forget_version();
         }
     }
     plan
@@ -76,27 +79,8 @@ fn parallel(snapshot: &Snapshot, key: &Key) -> Option<Snapshot> {
     snapshot.with(&[StoreWrite::put(object, Expect::Any)]).ok()
 }
 
-/// The plan without anything that it rests on.
-pub(crate) fn without_preconditions(mut plan: Plan) -> Plan {
-    plan.rests_on.clear();
-    for write in plan.writes.iter_mut().chain(&mut plan.even_so) {
-        match write {
-            Write::Update(value) | Write::UpdateSubresource(_, value) => forget_version(value),
-            Write::Delete { resource_version, .. } => *resource_version = None,
-            Write::Create(_) | Write::CreateSubresource { .. } => {}
-        }
-    }
-    plan
-}
-
 /// The sandboxes that an earlier engine left, as if nothing had been started in them.
 pub(crate) fn without_containers(mut left: Vec<Sandbox>) -> Vec<Sandbox> {
     left.iter_mut().for_each(|sandbox| sandbox.containers.clear());
     left
-}
-
-fn forget_version(value: &mut Value) {
-    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("resourceVersion");
-    }
 }

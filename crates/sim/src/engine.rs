@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coracle_api::{Status, Timestamp};
-use coracle_controllers::{Config, Plan, Write};
-use coracle_driver::{EventRecorder, Job, Loop, Outcome, bootstrap, carry_out};
+use coracle_controllers::{Config, Write};
+use coracle_driver::{Errand, EventRecorder, Loop, Outcome, bootstrap};
 use coracle_runtime::{Containers, EventReceiver};
 use coracle_server::{Api, Cluster, Kinds};
 use coracle_store::Store;
@@ -22,8 +22,8 @@ pub(crate) struct Engine {
     pub events: EventRecorder,
     pub happenings: EventReceiver,
     looped: Loop,
-    /// Decided and not carried out yet: at most one of each controller, as in the engine.
-    plans: Vec<(Job, Plan)>,
+    /// Decided and not carried out yet, or not in full: at most one of each key, as in the engine.
+    errands: Vec<Errand>,
     /// The revision up to which the loop has seen everything, when it found nothing to ask.
     asked_at: Option<u64>,
     bug: Option<Bug>,
@@ -54,7 +54,7 @@ impl Engine {
             looped: Loop::new(bugs::controllers(bug), config, events.clone()),
             nodes: (0..nodes).map(|index| Node::new(index, &api, &left)).collect(),
             happenings,
-            plans: Vec::new(),
+            errands: Vec::new(),
             asked_at: None,
             api,
             events,
@@ -68,43 +68,62 @@ impl Engine {
             || self.looped.next_timer().is_some_and(|at| at <= now)
     }
 
-    /// Asks until a plan wants something written; in words which.
-    pub fn decide(&mut self, now: Timestamp) -> Option<String> {
+    /// Asks until a plan wants something written; in words which. `singly` plans are carried out
+    /// step by step.
+    ///
+    /// # Errors
+    /// What a decision said as it panicked.
+    pub fn decide(&mut self, singly: bool, now: Timestamp) -> Result<Option<String>, String> {
         self.looped.catch_up(&self.api);
         let snapshot = self.api.snapshot();
         while let Some(job) = self.looped.take(now) {
-            let plan = self.looped.decide(&job, &snapshot, now);
-            if plan.writes.is_empty() {
-                self.looped.finish(job, plan, Outcome::Done, now);
+            let name = self.looped.name(&job);
+            let errand = self.looped.decide(&job, &snapshot, now);
+            let errand = errand.map_err(|why| format!("{name} on {} panicked: {why}", job.key))?;
+            if errand.writes_nothing() {
+                self.looped.finish(errand, Outcome::Done, &snapshot, now);
                 continue;
             }
-            let said = format!("{} plans for {}", self.looped.name(&job), job.key);
-            self.plans.push((job, plan));
-            return Some(said);
+            let said = format!("{name} plans for {}", job.key);
+            self.errands.push(if singly { errand.singly() } else { errand });
+            return Ok(Some(said));
         }
         self.asked_at = Some(snapshot.revision());
-        None
+        self.looped.panicked().map_or(Ok(None), |why| Err(format!("a panic: {why}")))
     }
 
     pub fn plans(&self) -> usize {
-        self.plans.len()
+        self.errands.len()
     }
 
-    /// Carries out the `index`-th plan; whose it was, and in words what came of it.
+    /// Carries out the next transaction of the `index`-th plan; whose it was, and in words what came
+    /// of it.
     pub fn commit(&mut self, index: usize, now: Timestamp) -> (&'static str, String) {
-        let (job, mut plan) = self.plans.remove(index);
-        if self.bug == Some(Bug::PreconditionIgnored) {
-            plan = bugs::without_preconditions(plan);
-        }
-        let name = self.looped.name(&job);
-        let outcome = ready(carry_out(&self.api, name, &plan));
-        let writes: Vec<_> = plan.writes.iter().map(described).collect();
-        let came = match &outcome {
-            Outcome::Done => "done".to_owned(),
-            Outcome::Outrun => "outrun".to_owned(),
-            Outcome::Refused(status) => format!("refused: {status}"),
+        let mut errand = self.errands.remove(index);
+        let forgets = match self.bug {
+            Some(Bug::PreconditionIgnored) => true,
+            Some(Bug::StepPreconditionDropped) => errand.has_begun(),
+            _ => false,
         };
-        self.looped.finish(job, plan, outcome, now);
+        if forgets {
+            errand.forget_preconditions();
+        }
+        let name = self.looped.name(&errand.job);
+        let writes: Vec<_> = errand.next_writes().map(described).collect();
+        let outcome = ready(errand.turn(&self.api, name));
+        let came = match &outcome {
+            None => "to be continued".to_owned(),
+            Some(Outcome::Done) => "done".to_owned(),
+            Some(Outcome::Outrun) => "outrun".to_owned(),
+            Some(Outcome::Refused(status)) => format!("refused: {status}"),
+            Some(Outcome::Panicked(why)) => format!("panicked: {why}"),
+        };
+        match outcome {
+            None => self.errands.insert(index, errand),
+            Some(outcome) => {
+                self.looped.finish(errand, outcome, &self.api.snapshot(), now);
+            }
+        }
         self.asked_at = None;
         (name, format!("{name}: {}: {came}", writes.join(", ")))
     }

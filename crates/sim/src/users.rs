@@ -140,7 +140,11 @@ impl Users {
         let Some(set) = any(api, SETS, random) else { return };
         let rolling = match random.below(4) {
             0 => Value::Null,
-            partition => json!({"partition": partition - 1}),
+            partition if random.one_in(3) => {
+                json!({"partition": partition - 1, "maxUnavailable": 1 + random.below(3)})
+            }
+            // A patch that merges would leave it.
+            partition => json!({"partition": partition - 1, "maxUnavailable": null}),
         };
         let strategy = json!({"type": "RollingUpdate", "rollingUpdate": rolling});
         self.patch(api, &set, "", &json!({"spec": {"updateStrategy": strategy}}));

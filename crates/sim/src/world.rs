@@ -276,7 +276,9 @@ impl World {
             Turn::Runtime => return self.containers(),
             Turn::Follow(_) | Turn::Worker(..) => return self.node(turn),
             Turn::Decide => {
-                if let Some(said) = self.engine.as_mut().and_then(|engine| engine.decide(now)) {
+                let singly = self.random.one_in(2);
+                let Some(engine) = &mut self.engine else { return Ok(()) };
+                if let Some(said) = engine.decide(singly, now)? {
                     self.say(said);
                 }
             }

@@ -50,6 +50,13 @@ fn an_ignored_precondition_is_caught() {
 }
 
 #[test]
+fn a_dropped_precondition_of_a_later_step_is_caught() {
+    let what = caught(Bug::StepPreconditionDropped).what;
+    let wrong = ["was created", "was deleted", "was replaced", "deletes", "stuck"];
+    assert!(wrong.iter().any(|it| what.contains(it)), "{what}");
+}
+
+#[test]
 fn a_left_out_order_is_caught() {
     let what = caught(Bug::OrderIgnored).what;
     assert!(what.contains("was not ready") || what.contains("a higher one was there"), "{what}");

@@ -23,6 +23,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "endpoint-slice-mirroring-controller",
+    serial: false,
     watches: &[(ENDPOINTS, itself), (SERVICES, of_same_name), (slices::RESOURCE, of_slice)],
     decide,
 };
@@ -47,7 +48,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
     let skips = endpoints.metadata().labels.get(SKIP).is_some_and(|skips| skips == "true");
     let is_mirrored = service.is_some_and(|service| pairs(service).is_none()) && !skips;
     let wanted = if is_mirrored { mirrored(endpoints) } else { Vec::new() };
-    Plan { writes: slices::reconcile(snapshot, endpoints, MANAGER, wanted), ..Plan::default() }
+    Plan::each(slices::reconcile(snapshot, endpoints, MANAGER, wanted))
 }
 
 /// What the slices should say.

@@ -19,6 +19,7 @@ const MANAGER: &str = "endpoint-controller";
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: MANAGER,
+    serial: false,
     watches: &[(SERVICES, itself), ("pods", services_of_pod), (RESOURCE, service_of)],
     decide,
 };
@@ -32,8 +33,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
     let stored = snapshot.find(RESOURCE, &key.namespace, &key.name);
     let Some(service) = snapshot.get(key) else {
         let ours = stored.filter(|endpoints| is_ours(endpoints));
-        let writes = ours.map(|endpoints| Write::delete(endpoints)).into_iter().collect();
-        return Plan { writes, ..Plan::default() };
+        return Plan::each(ours.map(|endpoints| Write::delete(endpoints)));
     };
     let Some(backends) = Backends::of(snapshot, service) else { return Plan::default() };
     let mut labels = backends.labels();
@@ -56,7 +56,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
             (value != *stored.value()).then_some(Write::Update(value))
         }
     };
-    Plan { writes: write.into_iter().collect(), ..Plan::default() }
+    Plan::each(write)
 }
 
 fn is_ours(endpoints: &Object) -> bool {

@@ -23,6 +23,7 @@ pub(super) const ENDPOINTS_MAX: usize = 100;
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "endpoint-slice-controller",
+    serial: false,
     watches: &[(SERVICES, itself), ("pods", services_of_pod), (RESOURCE, service_of)],
     decide,
 };
@@ -46,8 +47,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
         return Plan::default();
     };
     let Some(backends) = Backends::of(snapshot, service) else { return Plan::default() };
-    let writes = reconcile(snapshot, service, MANAGER, slices(&backends));
-    Plan { writes, ..Plan::default() }
+    Plan::each(reconcile(snapshot, service, MANAGER, slices(&backends)))
 }
 
 /// The writes that make the slices which `owner` has by `manager` the `wanted` ones.

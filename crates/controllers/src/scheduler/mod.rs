@@ -36,7 +36,7 @@ use self::neighbours::Neighbours;
 use self::nodes::Nodes;
 use self::request::Request;
 use self::volumes::Volumes;
-use crate::plan::{Note, Plan, Write};
+use crate::plan::{Note, Plan, Step, Write};
 use crate::table::Controller;
 use crate::volumes::{SELECTED_NODE, is_bound};
 use crate::{Context, json, pods};
@@ -47,6 +47,7 @@ const PLACEMENTS_MAX: usize = 100;
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "default-scheduler",
+    serial: false,
     watches: &[
         ("pods", when_a_pod_waits_or_goes),
         ("nodes", when_a_node_differs),
@@ -135,7 +136,7 @@ pub(crate) fn decide(snapshot: &Snapshot, _: &Key, context: &Context<'_>) -> Pla
     let mut nodes = Nodes::of(snapshot);
     let mut plan = Plan::default();
     for (object, pod) in queue {
-        if plan.writes.len() >= PLACEMENTS_MAX {
+        if plan.steps.len() >= PLACEMENTS_MAX {
             plan.look_again_at(context.now);
             break;
         }
@@ -161,13 +162,14 @@ fn place(
             let claims = nodes.get(&node).map(|place| volumes.assign(place)).unwrap_or_default();
             nodes.add(&node, object);
             if claims.is_empty() && volumes.are_bound() {
-                plan.writes.push(bind(object, &node));
                 plan.rests_on.extend(volumes.held());
                 let Key { namespace, name, .. } = object.key();
                 let told = format!("Successfully assigned {namespace}/{name} to {node}");
-                plan.notes.push(Note::normal(object, "Scheduled", told));
+                let told = Note::normal(object, "Scheduled", told);
+                plan.step(Step::of(bind(object, &node)).say(told));
+            } else {
+                plan.step(Step::together(claims));
             }
-            plan.writes.extend(claims);
         }
         Err(why) => refuse(object, &why, now, plan),
     }
@@ -240,6 +242,6 @@ fn refuse(pod: &Arc<Object>, why: &str, now: Timestamp, plan: &mut Plan) {
         "message": why,
     }));
     let value = json::with(pod, &["status", "conditions"], Value::Array(conditions));
-    plan.writes.push(Write::status(value));
-    plan.notes.push(Note::warning(pod, "FailedScheduling", why));
+    let told = Note::warning(pod, "FailedScheduling", why);
+    plan.step(Step::of(Write::status(value)).say(told));
 }

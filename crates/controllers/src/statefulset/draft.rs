@@ -13,10 +13,13 @@ use super::set::{Set, Strategy};
 use super::status::Status;
 use super::{claims, identity};
 use crate::Context;
-use crate::plan::{Because, Note, Plan, Write};
+use crate::plan::{Because, Note, Plan, Step, Write};
+
+/// Pods that one plan creates at most: each of them asks for the next plan.
+const CREATIONS_MAX: usize = 100;
 
 /// Whether the rest of the set's pods may be looked at.
-pub(super) type Step = ControlFlow<()>;
+pub(super) type Walk = ControlFlow<()>;
 
 pub(super) struct Draft<'a> {
     pub snapshot: &'a Snapshot,
@@ -30,21 +33,27 @@ pub(super) struct Draft<'a> {
 
 impl Draft<'_> {
     /// Brings each wanted pod a step further; in order, the first that is not there yet stops.
-    pub fn replicas(&mut self) -> Step {
-        for (ordinal, member) in &self.members.replicas {
-            let step = match member {
-                None => self.create(*ordinal),
+    pub fn replicas(&mut self) -> Walk {
+        let members = self.members;
+        let mut creations = 0;
+        for ordinal in self.set.ordinals() {
+            let walk = match members.replicas.get(&ordinal) {
+                None if creations == CREATIONS_MAX => return Continue(()),
+                None => {
+                    creations += 1;
+                    self.create(ordinal)
+                }
                 Some(member) => self.attend(member),
             };
             if self.set.ordered {
-                step?;
+                walk?;
             }
         }
         Continue(())
     }
 
     /// A pod that exists.
-    fn attend(&mut self, member: &Member) -> Step {
+    fn attend(&mut self, member: &Member) -> Walk {
         if member.has_ended() {
             if !member.is_terminating() {
                 self.delete(member);
@@ -53,16 +62,15 @@ impl Draft<'_> {
             return Break(());
         }
         if member.is_pending() {
-            for (name, template) in self.missing_claims(member.name()) {
-                self.create_claim(member.name(), &name, &template);
-            }
+            let missing = self.with_claims(member.name());
+            self.plan.step(missing);
         }
         self.wait_until_available(member)?;
         self.repair(member);
         Continue(())
     }
 
-    fn wait_until_available(&mut self, member: &Member) -> Step {
+    fn wait_until_available(&mut self, member: &Member) -> Walk {
         let why = if member.is_terminating() {
             "is terminating"
         } else if !member.is_running_and_ready() {
@@ -109,27 +117,27 @@ impl Draft<'_> {
     }
 
     /// A pod that does not exist: its claims, then itself.
-    fn create(&mut self, ordinal: i32) -> Step {
+    fn create(&mut self, ordinal: i32) -> Walk {
         let name = self.set.pod_name(ordinal);
         if let Some(held) = self.held_by(&name) {
             self.because(held);
             return Break(());
         }
-        let claims: Vec<_> = claims::stored(self.snapshot, self.set, &name).cloned().collect();
-        for (claim, template) in self.missing_claims(&name) {
-            self.create_claim(&name, &claim, &template);
-        }
-        for claim in &claims {
-            self.settle_owner(claim, &name, None, false);
+        let mut step = self.with_claims(&name);
+        for claim in claims::stored(self.snapshot, self.set, &name) {
+            let (write, note) = claims::settle_owner(self.set, claim, &name, None, false);
+            step.writes.extend(write);
+            step.notes.extend(note);
         }
         let revision = self.revision_for(ordinal);
         let pod = identity::new_pod(self.set, ordinal, &revision.template, &revision.name);
         let said = self.said("create", &name);
-        self.plan.write_or(
+        step.write_or(
             Write::Create(pod),
             Note::warning(&self.set.object, "FailedCreate", format!("{said} failed error: ")),
         );
-        self.note("SuccessfulCreate", format!("{said} successful"));
+        let step = step.say(self.note("SuccessfulCreate", format!("{said} successful")));
+        self.plan.step(Step { needs_earlier: true, ..step });
         let key = self.set.pod_key(ordinal);
         self.because(Because::of(key, format!("{name} is being created")));
         Break(())
@@ -165,18 +173,21 @@ impl Draft<'_> {
             .collect()
     }
 
-    fn create_claim(&mut self, pod: &str, name: &str, template: &Value) {
+    /// A step that makes the claims which the pod lacks.
+    fn with_claims(&self, pod: &str) -> Step {
         let set = &self.set.name;
-        self.plan.write_or(
-            Write::Create(claims::new_claim(self.set, name, template)),
-            Note::warning(
-                &self.set.object,
-                "FailedCreate",
-                format!("create Claim {name} for Pod {pod} in StatefulSet {set} failed error: "),
-            ),
-        );
-        let said = format!("create Claim {name} Pod {pod} in StatefulSet {set} success");
-        self.note("SuccessfulCreate", said);
+        let mut step = Step::default();
+        for (name, template) in self.missing_claims(pod) {
+            let failed =
+                format!("create Claim {name} for Pod {pod} in StatefulSet {set} failed error: ");
+            step.write_or(
+                Write::Create(claims::new_claim(self.set, &name, &template)),
+                Note::warning(&self.set.object, "FailedCreate", failed),
+            );
+            let said = format!("create Claim {name} Pod {pod} in StatefulSet {set} success");
+            step.notes.push(self.note("SuccessfulCreate", said));
+        }
+        step
     }
 
     /// Which revision a new pod with this ordinal gets.
@@ -190,9 +201,9 @@ impl Draft<'_> {
     fn keeps_current(&self, ordinal: i32, current: i64) -> bool {
         let kept = match self.set.strategy {
             Strategy::OnDelete => 0,
-            Strategy::Rolling { partition: Some(partition) } => i64::from(partition),
-            Strategy::Rolling { partition: None } if self.current_is_futile() => 0,
-            Strategy::Rolling { partition: None } => current,
+            Strategy::Rolling { partition: Some(partition), .. } => i64::from(partition),
+            Strategy::Rolling { .. } if self.current_is_futile() => 0,
+            Strategy::Rolling { .. } => current,
         };
         i64::from(ordinal) < i64::from(self.set.start) + kept
     }
@@ -214,8 +225,10 @@ impl Draft<'_> {
             let update = Write::Update(identity::with_identity(&member.object, member.ordinal));
             let failed = format!("{said} failed error: ");
             let failed = Note::warning(&self.set.object, "FailedUpdate", failed);
-            self.plan.write_or(update, failed);
-            self.note("SuccessfulUpdate", format!("{said} successful"));
+            let mut step = Step::default();
+            step.write_or(update, failed);
+            let said = self.note("SuccessfulUpdate", format!("{said} successful"));
+            self.plan.step(step.say(said));
         }
         if !identity::storage_matches(self.set, &member.object) {
             let said = self.said("update", &name);
@@ -230,31 +243,24 @@ impl Draft<'_> {
         let claims: Vec<_> =
             claims::stored(self.snapshot, self.set, member.name()).cloned().collect();
         for claim in &claims {
-            self.settle_owner(claim, member.name(), Some(member), is_condemned);
+            let pod = Some(&*member.object);
+            let (write, note) =
+                claims::settle_owner(self.set, claim, member.name(), pod, is_condemned);
+            self.plan.write_each(write);
+            self.plan.notes.extend(note);
         }
     }
 
-    fn settle_owner(
-        &mut self,
-        claim: &Arc<Object>,
-        pod: &str,
-        member: Option<&Member>,
-        is_condemned: bool,
-    ) {
-        let there = member.map(|member| &*member.object);
-        let (write, note) = claims::settle_owner(self.set, claim, pod, there, is_condemned);
-        self.plan.writes.extend(write);
-        self.plan.notes.extend(note);
-    }
-
-    /// Deletes a pod with its own grace period.
+    /// Deletes a pod with its own grace period, after what was to be done for its claims.
     pub fn delete(&mut self, member: &Member) {
         let said = self.said("delete", member.name());
-        self.plan.write_or(
+        let mut step = Step { needs_earlier: true, ..Step::default() };
+        step.write_or(
             Write::delete(&member.object),
             Note::warning(&self.set.object, "FailedDelete", format!("{said} failed error: ")),
         );
-        self.note("SuccessfulDelete", format!("{said} successful"));
+        let said = self.note("SuccessfulDelete", format!("{said} successful"));
+        self.plan.step(step.say(said));
     }
 
     /// Says what is waited for.
@@ -268,8 +274,8 @@ impl Draft<'_> {
         self.plan.because.get_or_insert(because);
     }
 
-    fn note(&mut self, reason: &'static str, message: String) {
-        self.plan.notes.push(Note::normal(&self.set.object, reason, message));
+    fn note(&self, reason: &'static str, message: String) -> Note {
+        Note::normal(&self.set.object, reason, message)
     }
 
     fn said(&self, verb: &str, pod: &str) -> String {

@@ -1,5 +1,6 @@
 //! The pods of a set: which are its own, in which place, and how they are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::{Object, Timestamp};
@@ -83,8 +84,9 @@ impl Member {
 
 /// The pods of a set in their places.
 pub(super) struct Members {
-    /// One place per ordinal wanted, ascending; `None` when there is no such pod.
-    pub replicas: Vec<(i32, Option<Member>)>,
+    /// The pods of ordinals that are wanted, by ordinal. How many are wanted is a number that a
+    /// user wrote: nothing is kept for those that there are not.
+    pub replicas: BTreeMap<i32, Member>,
     /// Pods of ordinals that are not wanted, highest first.
     pub condemned: Vec<Member>,
 }
@@ -93,23 +95,15 @@ impl Members {
     /// The pods that `set` owns and that fit it.
     pub fn of(snapshot: &Snapshot, set: &Set) -> Self {
         let own = snapshot.dependents(set.uid()).filter(|object| is_own(set, object));
-        let mut condemned: Vec<_> = own.filter_map(Member::read).collect();
-        let mut replicas: Vec<_> = set.ordinals().map(|ordinal| (ordinal, None)).collect();
-        condemned.retain(|member| {
-            if !set.has_ordinal(member.ordinal) {
-                return true;
-            }
-            let place = usize::try_from(member.ordinal - set.start).unwrap_or_default();
-            replicas[place].1 = Some(member.clone());
-            false
-        });
+        let (wanted, mut condemned): (Vec<_>, Vec<_>) =
+            own.filter_map(Member::read).partition(|member| set.has_ordinal(member.ordinal));
         condemned.sort_by_key(|member| std::cmp::Reverse(member.ordinal));
-        Self { replicas, condemned }
+        Self { replicas: wanted.into_iter().map(|it| (it.ordinal, it)).collect(), condemned }
     }
 
     /// All pods that there are, replicas first.
     pub fn all(&self) -> impl Iterator<Item = &Member> {
-        self.replicas.iter().filter_map(|(_, member)| member.as_ref()).chain(&self.condemned)
+        self.replicas.values().chain(&self.condemned)
     }
 }
 

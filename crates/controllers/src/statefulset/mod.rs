@@ -4,10 +4,10 @@
 //! (`ownership`), finds the revisions of the template (`revisions`), walks the wanted pods in their
 //! order (`draft`), then takes down those that are too many and replaces those that are too old
 //! (`scaling`), and counts (`status`). With `OrderedReady` the first pod that is not available ends
-//! the walk; with `Parallel` the walk goes on. A claim, its pod and the set's status are written
-//! together, so there is never a pod that the status does not know of. When admission refuses one of
-//! them, nothing of the plan happens but what is true without it (revision and status), the refusal
-//! is told in an event, and the decision is asked for again after a while.
+//! the walk; with `Parallel` the walk goes on. A pod and its claims are one step, the status is the
+//! last. When admission refuses a pod, those before it stay, no further one is made, the status is
+//! written all the same, the refusal is told in an event, and the decision is asked for again after
+//! a while.
 //!
 //! # The first cure: a pod that never worked does not hold up the one that will
 //!
@@ -63,6 +63,7 @@ const RESOURCE: &str = "statefulsets.apps";
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "statefulset-controller",
+    serial: false,
     watches: &[
         (RESOURCE, itself),
         ("pods", sets_of_pod),
@@ -82,10 +83,9 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     let revisions = Revisions::choose(snapshot, &set);
     let status = Status::count(&set, &members, &revisions, context.now);
     if set.is_deleting() {
-        return Plan { writes: status.write(&set).into_iter().collect(), ..Plan::default() };
+        return Plan::each(status.write(&set));
     }
-    let mut plan = Plan { writes: revisions.writes.clone(), ..Plan::default() };
-    plan.even_so = revisions.writes.iter().cloned().chain(status.clone().write(&set)).collect();
+    let mut plan = Plan::each(revisions.writes.iter().cloned());
     plan.rests_on = rests_on(&set, &members);
     let mut draft = Draft {
         snapshot,
@@ -100,8 +100,8 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         draft.update();
     }
     let Draft { mut plan, status, .. } = draft;
-    plan.writes.extend(revisions.expired(&set, &members));
-    plan.writes.extend(status.write(&set));
+    plan.write_each(revisions.expired(&set, &members));
+    plan.write_each(status.write(&set));
     if let Some(when) = next_available(&set, &members, context.now) {
         plan.look_again_at(when);
     }

@@ -30,9 +30,9 @@ pub(super) fn settle(snapshot: &Snapshot, set: &Set) -> Option<Plan> {
     }
     let adopted = orphans(snapshot, set).map(|orphan| adopt(set, orphan));
     let released = strangers(snapshot, set).map(|pod| release(set, pod));
-    let writes: Vec<_> = adopted.chain(released).collect();
+    let plan = Plan::each(adopted.chain(released));
     let rests_on = vec![Arc::clone(&set.object)];
-    (!writes.is_empty()).then(|| Plan { writes, rests_on, ..Plan::default() })
+    (!plan.writes_nothing()).then_some(Plan { rests_on, ..plan })
 }
 
 /// Pods and revisions that nobody controls and that fit the set. Their names begin with the set's.

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use super::draft::{Draft, Step};
+use super::draft::{Draft, Walk};
 use super::members::Member;
 use super::set::Strategy;
 
 impl Draft<'_> {
     /// Takes down pods that are not wanted; in order, one at a time, highest first.
-    pub fn condemned(&mut self) -> Step {
+    pub fn condemned(&mut self) -> Walk {
         let members = self.members;
         for member in &members.condemned {
             self.settle_owners(member, true);
@@ -44,29 +44,79 @@ impl Draft<'_> {
     /// The first pod, by ordinal, that is not available. Only condemned ones are asked: that all
     /// others are was seen before, or does not matter.
     fn first_unhealthy(&self) -> Option<&Member> {
-        let is_unavailable =
-            |member: &&Member| member.is_unavailable(self.set.min_ready_seconds, self.context.now);
-        let wanted = self.members.replicas.iter().filter_map(|(_, member)| member.as_ref());
+        let wanted = self.members.replicas.values();
         let condemned = self.members.condemned.iter().rev();
-        wanted.chain(condemned).find(is_unavailable)
+        wanted.chain(condemned).find(|member| self.is_unavailable(member))
     }
 
-    /// Replaces pods of older templates, one at a time, highest first.
+    /// Replaces pods of older templates, highest first: one at a time, or as many as the set allows
+    /// to be unavailable.
     pub fn update(&mut self) {
-        let Strategy::Rolling { partition } = self.set.strategy else { return };
-        let partition = usize::try_from(partition.unwrap_or(0)).unwrap_or_default();
+        let Strategy::Rolling { partition, max_unavailable } = self.set.strategy else { return };
+        let first = self.set.start.saturating_add(partition.unwrap_or(0));
+        match max_unavailable {
+            None => self.update_one(first),
+            Some(most) => self.update_several(first, i64::from(most)),
+        }
+    }
+
+    fn update_one(&mut self, first: i32) {
         let members = self.members;
-        for (_, member) in members.replicas.iter().skip(partition).rev() {
-            // Created in this very plan.
-            let Some(member) = member else { return };
-            if member.revision() != self.revisions.update.name && !member.is_terminating() {
-                self.delete(member);
-                self.status.forget(member);
-                return self.wait_for(member, "is being replaced by a newer one");
+        for ordinal in self.set.ordinals().rev().take_while(|ordinal| *ordinal >= first) {
+            // Created in this very plan, or still to come.
+            let Some(member) = members.replicas.get(&ordinal) else { return };
+            if self.is_outdated(member) {
+                return self.replace(member);
             }
-            if member.is_unavailable(self.set.min_ready_seconds, self.context.now) {
+            if self.is_unavailable(member) {
                 return self.wait_for(member, "is not ready");
             }
         }
+    }
+
+    /// As upstream's 1.37 with `maxUnavailable`. With `Parallel` an outdated pod that serves nobody
+    /// takes nothing from what may be unavailable: all of those are replaced first.
+    fn update_several(&mut self, first: i32, most: i64) {
+        let members = self.members;
+        let there = i64::try_from(members.replicas.len()).unwrap_or(i64::MAX);
+        let missing = i64::from(self.set.replicas).saturating_sub(there);
+        let broken = members.replicas.values().filter(|member| self.is_unavailable(member));
+        let broken = broken.fold(missing, |n, _| n.saturating_add(1));
+        let outdated: Vec<&Member> = members
+            .replicas
+            .range(first..)
+            .rev()
+            .map(|(_, member)| member)
+            .filter(|member| self.is_outdated(member))
+            .collect();
+        let mut left = most.saturating_sub(broken);
+        let is_futile = |it: &&Member| !self.set.ordered && self.is_unavailable(it);
+        let (futile, serving): (Vec<_>, Vec<_>) = outdated.into_iter().partition(is_futile);
+        futile.into_iter().for_each(|member| self.replace(member));
+        for member in serving {
+            if left <= 0 {
+                break;
+            }
+            left -= 1;
+            self.replace(member);
+        }
+        let waits = members.replicas.range(first..).rev().find(|(_, it)| self.is_unavailable(it));
+        if let Some((_, member)) = waits {
+            self.wait_for(member, "is not ready");
+        }
+    }
+
+    fn is_outdated(&self, member: &Member) -> bool {
+        member.revision() != self.revisions.update.name && !member.is_terminating()
+    }
+
+    fn is_unavailable(&self, member: &Member) -> bool {
+        member.is_unavailable(self.set.min_ready_seconds, self.context.now)
+    }
+
+    fn replace(&mut self, member: &Member) {
+        self.delete(member);
+        self.status.forget(member);
+        self.wait_for(member, "is being replaced by a newer one");
     }
 }

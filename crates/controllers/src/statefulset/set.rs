@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Selector};
+use coracle_api::{Key, Object, Selector, int_or_string as wire};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::identity;
@@ -14,9 +15,10 @@ use super::identity;
 pub(super) enum Strategy {
     /// When somebody deletes them.
     OnDelete,
-    /// One after the other, highest ordinal first, down to `partition`. Absent when the client
-    /// left `rollingUpdate` out, which is not the same as 0.
-    Rolling { partition: Option<i32> },
+    /// Highest ordinal first, down to `partition`. Absent when the client left `rollingUpdate`
+    /// out, which is not the same as 0. One after the other, unless `max_unavailable` pods may be
+    /// unavailable at once: at least 1.
+    Rolling { partition: Option<i32>, max_unavailable: Option<i32> },
 }
 
 /// What becomes of claims: `persistentVolumeClaimRetentionPolicy`, `true` for Delete.
@@ -122,7 +124,17 @@ fn strategy(spec: &StatefulSetSpec) -> Strategy {
         return Strategy::OnDelete;
     }
     let rolling = strategy.and_then(|s| s.rolling_update.as_ref());
-    Strategy::Rolling { partition: rolling.map(|r| r.partition.unwrap_or(0)) }
+    let max_unavailable = rolling.and_then(|r| r.max_unavailable.as_ref()).map(|most| match most {
+        IntOrString::Int(most) => *most,
+        // Validation takes nothing else than a percentage.
+        IntOrString::String(text) => wire::IntOrString::String(text.clone())
+            .scaled(spec.replicas.unwrap_or(1), false)
+            .unwrap_or(1),
+    });
+    Strategy::Rolling {
+        partition: rolling.map(|r| r.partition.unwrap_or(0)),
+        max_unavailable: max_unavailable.map(|most| most.max(1)),
+    }
 }
 
 fn claim_policy(spec: &StatefulSetSpec) -> ClaimPolicy {

@@ -291,6 +291,49 @@ fn an_update_goes_from_the_highest_down_one_at_a_time() {
     }
 }
 
+fn several(set: &mut Value, most: Value) {
+    crate::json::set(
+        set,
+        &["spec", "updateStrategy", "rollingUpdate"],
+        json!({"maxUnavailable": most}),
+    );
+}
+
+#[test]
+fn as_many_are_replaced_at_once_as_may_be_unavailable() {
+    for most in [json!(2), json!("50%")] {
+        let mut set = web(5, "OrderedReady");
+        several(&mut set, most);
+        let mut world = world(set);
+        world.play();
+        world.image("web:2");
+        assert_eq!(world.deleting(), ["web-3", "web-4"]);
+        world.gone("web-4");
+        world.gone("web-3");
+        assert_eq!(world.deleting(), [""; 0], "web-4 waits for web-3, in order");
+        world.ready("web-3");
+        assert_eq!(world.deleting(), [""; 0], "web-4 is still unavailable");
+        world.ready("web-4");
+        assert_eq!(world.deleting(), ["web-1", "web-2"]);
+        world.play();
+        assert!(world.pods().iter().all(|pod| world.image_of(pod) == "web:2"));
+    }
+}
+
+#[test]
+fn in_parallel_outdated_pods_that_serve_nobody_take_nothing_from_what_may_be_unavailable() {
+    let mut set = web(4, "Parallel");
+    several(&mut set, json!(1));
+    let mut world = world(set);
+    world.play();
+    world.unready("web-0");
+    world.unready("web-1");
+    world.image("web:2");
+    assert_eq!(world.deleting(), ["web-0", "web-1"]);
+    world.play();
+    assert!(world.pods().iter().all(|pod| world.image_of(pod) == "web:2"));
+}
+
 #[test]
 fn a_partition_keeps_low_ordinals_old_even_when_they_are_made_again() {
     let mut world = world(web(3, "OrderedReady"));
@@ -611,7 +654,7 @@ fn a_new_set_does_not_start_on_claims_that_go_with_the_old_one() {
     assert_eq!(world.because.as_deref(), Some(why));
     let claim = world.get("persistentvolumeclaims", "www-web-0");
     let plan = world.decide(&crate::garbage::CONTROLLER, claim.key());
-    assert!(matches!(plan.writes[..], [Write::Delete { .. }]));
+    assert!(matches!(plan.writes().collect::<Vec<_>>()[..], [Write::Delete { .. }]));
     world.settle(CONTROLLER);
     assert_eq!(world.pods(), ["web-0"]);
     assert_eq!(owners(&world, "www-web-0"), ["StatefulSet"]);
@@ -668,7 +711,7 @@ fn nothing_is_written_at_rest() {
         let revision = world.store.snapshot().revision();
         let set = world.get("statefulsets.apps", "web");
         let plan = world.decide(&super::CONTROLLER, set.key());
-        assert!(plan.writes.is_empty() && plan.notes.is_empty() && plan.because.is_none());
+        assert!(plan.writes_nothing() && plan.notes.is_empty() && plan.because.is_none());
         assert_eq!(world.store.snapshot().revision(), revision);
     }
 }

@@ -10,6 +10,7 @@ use crate::{Context, Plan};
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "persistentvolume-controller",
+    serial: false,
     watches: &[
         (CLAIMS, claim_and_its_volume),
         (VOLUMES, volume_and_its_claims),

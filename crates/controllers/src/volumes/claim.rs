@@ -11,7 +11,7 @@ use super::{
     class_of, is_bound, is_kept_for, offers, reserve,
 };
 use crate::json;
-use crate::plan::{Because, Note, Plan, Write};
+use crate::plan::{Because, Note, Plan, Step, Write};
 
 /// Annotations in which external provisioners look for their work.
 const PROVISIONER_ANNOTATIONS: [&str; 2] =
@@ -41,19 +41,25 @@ fn marry(claim: &Object, volume: &Arc<Object>) -> Plan {
     let reserved = reserve(volume, claim);
     let rests_on = if reserved.is_none() { vec![Arc::clone(volume)] } else { Vec::new() };
     let bound = bind(claim, &volume.metadata().name);
-    Plan { writes: reserved.into_iter().chain([bound]).collect(), rests_on, ..Plan::default() }
+    Plan { rests_on, ..Plan::of(Step::together(reserved.into_iter().chain([bound]))) }
 }
 
 /// The claim names the volume that it wants.
 fn take(snapshot: &Snapshot, claim: &Arc<Object>, name: &str) -> Plan {
+    let mut plan = Plan::default();
     let because = match snapshot.find(VOLUMES, "", name) {
         None => format!("volume {name} does not exist"),
         Some(volume) if super::claim_of(volume).is_none() || is_kept_for(volume, claim) => {
             return marry(claim, volume);
         }
-        Some(_) => format!("volume {name} is bound to another claim"),
+        Some(_) => {
+            let told = format!("volume \"{name}\" already bound to a different claim.");
+            plan.notes.push(Note::warning(claim, "FailedBinding", told));
+            format!("volume {name} is bound to another claim")
+        }
     };
-    pending(claim, Plan { because: Some(Because::only(because)), ..Plan::default() })
+    plan.because = Some(Because::only(because));
+    pending(claim, plan)
 }
 
 /// No volume would do: who is expected to bring one?
@@ -65,7 +71,7 @@ fn wait(snapshot: &Snapshot, claim: &Arc<Object>, class: Option<&Class>) -> Plan
             && let Some(default) = default_class(snapshot)
         {
             let value = json::with(claim, &["spec", "storageClassName"], json!(default));
-            plan.writes.push(Write::Update(value));
+            plan.write(Write::Update(value));
             return plan;
         }
         let (note, because) = if name.is_empty() {
@@ -101,7 +107,7 @@ fn expect_from(claim: &Arc<Object>, provisioner: &str, plan: &mut Plan) {
         for name in PROVISIONER_ANNOTATIONS {
             json::set(&mut value, &["metadata", "annotations", name], json!(provisioner));
         }
-        plan.writes.push(Write::Update(value));
+        plan.write(Write::Update(value));
         return;
     }
     let why = format!(
@@ -125,9 +131,9 @@ fn default_class(snapshot: &Snapshot) -> Option<String> {
 
 /// The claim has no volume yet; says so in its status when nothing else is written.
 fn pending(claim: &Object, mut plan: Plan) -> Plan {
-    if plan.writes.is_empty() && claim.str_at("/status/phase").is_none() {
+    if plan.writes_nothing() && claim.str_at("/status/phase").is_none() {
         let status = json!({"phase": "Pending"});
-        plan.writes.push(Write::status(json::with(claim, &["status"], status)));
+        plan.write(Write::status(json::with(claim, &["status"], status)));
     }
     plan
 }
@@ -156,7 +162,7 @@ fn report(snapshot: &Snapshot, claim: &Arc<Object>) -> Plan {
         plan.notes.push(Note::warning(claim, "ClaimLost", why));
     }
     if status != *old {
-        plan.writes.push(Write::status(json::with(claim, &["status"], status)));
+        plan.write(Write::status(json::with(claim, &["status"], status)));
     }
     plan
 }

@@ -19,7 +19,7 @@ pub const RESIZE_PENDING: &str = "FileSystemResizePending";
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller =
-    Controller { name: "volume-expand", watches: &[(CLAIMS, itself)], decide };
+    Controller { name: "volume-expand", serial: false, watches: &[(CLAIMS, itself)], decide };
 
 /// Grows the volume of the claim at `key` to what the claim asks for.
 pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
@@ -43,11 +43,11 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     }
     if grows {
         let value = json::with(volume, &["spec", "capacity", "storage"], asked.clone());
-        plan.writes.push(Write::Update(value));
+        plan.write(Write::Update(value));
     }
     if told(claim) < wanted_size(claim).max(size(volume)) {
         if !is_pending(claim) {
-            plan.writes.push(Write::status(pending(claim, context.now)));
+            plan.write(Write::status(pending(claim, context.now)));
         }
         plan.because = Some(Because::only("its node has not resized the file system yet"));
     }

@@ -23,6 +23,7 @@ const ATTRIBUTES_FINALIZER: &str = "kubernetes.io/vac-protection";
 /// The row of the table for claims.
 pub(crate) const CLAIM_PROTECTOR: Controller = Controller {
     name: "pvc-protection-controller",
+    serial: false,
     watches: &[(CLAIMS, itself), ("pods", claims_of_pod)],
     decide: decide_claim,
 };
@@ -30,6 +31,7 @@ pub(crate) const CLAIM_PROTECTOR: Controller = Controller {
 /// The row of the table for volumes.
 pub(crate) const VOLUME_PROTECTOR: Controller = Controller {
     name: "pv-protection-controller",
+    serial: false,
     watches: &[(VOLUMES, itself)],
     decide: decide_volume,
 };
@@ -37,6 +39,7 @@ pub(crate) const VOLUME_PROTECTOR: Controller = Controller {
 /// The row of the table for classes of attributes.
 pub(crate) const ATTRIBUTES_PROTECTOR: Controller = Controller {
     name: "volumeattributesclass-protection-controller",
+    serial: false,
     watches: &[
         (ATTRIBUTES_CLASSES, itself),
         (CLAIMS, attributes_classes_of),
@@ -130,11 +133,11 @@ fn protect(
     let mut plan = Plan::default();
     match (metadata.is_deleting(), has) {
         (false, false) => {
-            plan.writes.push(Write::Update(json::with_finalizer(object, finalizer)));
+            plan.write(Write::Update(json::with_finalizer(object, finalizer)));
         }
         (true, true) => match user(object) {
             Some(because) => plan.because = Some(because),
-            None => plan.writes.push(Write::Update(json::without_finalizer(object, finalizer))),
+            None => plan.write(Write::Update(json::without_finalizer(object, finalizer))),
         },
         _ => {}
     }

@@ -12,7 +12,7 @@ use super::{
     CLAIMS, CLASSES, Class, DATA_FINALIZER, PROVISIONED_BY, PROVISIONER_NAME, SELECTED_NODE,
     VOLUME_PROTECTION, bind, claim_reference, class_name, class_of, is_bound, local, offers,
 };
-use crate::plan::{Because, Note, Plan, Write};
+use crate::plan::{Because, Note, Plan, Step, Write};
 use crate::table::{Controller, itself};
 use crate::{Config, Context};
 
@@ -21,6 +21,7 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: PROVISIONER_NAME,
+    serial: false,
     watches: &[(CLAIMS, itself), (CLASSES, claims_of_class)],
     decide,
 };
@@ -52,13 +53,12 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     let done = format!("Successfully provisioned volume {name}");
     let volume = new_volume(claim, &name, &class, node);
     Plan {
-        writes: vec![Write::Create(volume), bind(claim, &name)],
         rests_on: vec![Arc::clone(node)],
-        notes: vec![
-            Note::normal(claim, "Provisioning", started),
-            Note::normal(claim, "ProvisioningSucceeded", done),
-        ],
-        ..Plan::default()
+        ..Plan::of(
+            Step::together([Write::Create(volume), bind(claim, &name)])
+                .say(Note::normal(claim, "Provisioning", started))
+                .say(Note::normal(claim, "ProvisioningSucceeded", done)),
+        )
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn decide(snapshot: &Snapshot, volume: &Arc<Object>, now: Timestamp) 
         let mut value = json::with(volume, &["status", "phase"], json!(phase));
         let since = json!(crate::rfc3339(now));
         json::set(&mut value, &["status", "lastPhaseTransitionTime"], since);
-        plan.writes.push(Write::status(value));
+        plan.write(Write::status(value));
         return plan;
     }
     if phase == "Released" && is_ours_to_delete(volume) {
@@ -29,7 +29,7 @@ pub(super) fn decide(snapshot: &Snapshot, volume: &Arc<Object>, now: Timestamp) 
             let why = format!("node {} has not removed its data yet", node.unwrap_or("?"));
             plan.because = Some(Because::only(why));
         } else {
-            plan.writes.push(Write::delete(volume));
+            plan.write(Write::delete(volume));
         }
     }
     plan

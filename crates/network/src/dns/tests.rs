@@ -94,7 +94,7 @@ fn services_have_addresses() {
         addresses("db.default.svc.cluster.local."),
         found(&["10.244.0.5", "10.244.0.6", "10.244.0.8"])
     );
-    assert_eq!(addresses("empty.default.svc.cluster.local."), found(&[]));
+    assert_eq!(addresses("empty.default.svc.cluster.local."), NO_SUCH_NAME, "no endpoints");
 }
 
 #[test]

@@ -127,9 +127,9 @@ impl Zone {
             return self.add(base, SERVICE_TTL, target);
         }
         let address: Option<Ipv4Addr> = spec.cluster_ip.as_ref().and_then(|ip| ip.parse().ok());
-        match address {
-            Some(ip) => self.add_cluster_ip(base, ip, spec),
-            None => self.add(base, POD_TTL, None),
+        // As CoreDNS: a headless name without endpoints does not exist, nor any below it.
+        if let Some(ip) = address {
+            self.add_cluster_ip(base, ip, spec);
         }
         let unready_too = spec.publish_not_ready_addresses == Some(true);
         for slice in slices {

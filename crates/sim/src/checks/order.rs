@@ -72,7 +72,7 @@ impl Order {
         let is_its_turn = set.range().filter(|it| *it > ordinal).all(|it| set.serves(it));
         let never_worked = !self.ever_ready.contains(&pod.metadata().uid)
             && set.range().filter(|it| *it < ordinal).all(|it| set.serves(it));
-        if is_its_turn || never_worked {
+        if is_its_turn || never_worked || set.may_be_without(ordinal) {
             return Ok(());
         }
         Err(format!("{} was replaced when it was not its turn", pod.key()))
@@ -118,6 +118,17 @@ impl<'a> Set<'a> {
             start: spec["ordinals"]["start"].as_i64().unwrap_or(0),
             replicas: spec["replicas"].as_i64().unwrap_or(1),
         })
+    }
+
+    /// Whether `maxUnavailable` lets this pod be replaced out of turn: with `Parallel`, any that
+    /// serves nobody; else as many as may be unavailable at once.
+    fn may_be_without(&self, ordinal: i64) -> bool {
+        let rolling = &self.object.value()["spec"]["updateStrategy"]["rollingUpdate"];
+        let Some(most) = rolling.get("maxUnavailable").and_then(Value::as_u64) else {
+            return false;
+        };
+        let out = self.range().filter(|it| *it != ordinal && !self.serves(*it)).count();
+        (!self.ordered && !self.serves(ordinal)) || out < usize::try_from(most.max(1)).unwrap_or(1)
     }
 
     fn range(&self) -> std::ops::Range<i64> {
