@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import subprocess
 import urllib.request
 
 import pytest
@@ -50,10 +51,16 @@ def test_two_clusters_run_side_by_side(cluster, namespace, second):
     assert facts(second)[2] in pod
 
     before = facts(second)
-    second.down()
+    said = second.down().stdout
+    assert f"{before[1]}" in said and "stay unreachable on this host until `delete`" in said
+    lost = subprocess.run(["ip", "route", "get", before[2]], capture_output=True, text=True)
+    assert "No route to host" in lost.stderr, "nothing leaves by the default route"
     assert page(cluster, namespace)[0] == first_address, "the first does not notice"
     second.up()
     assert facts(second) == before
     refused = second.coracle("down").returncode, second.coracle(
         "up", "--pod-cidr", "10.250.0.0/16", check=False)
     assert refused[1].returncode == 1 and "cannot become 10.250.0.0/16" in refused[1].stderr
+    second.delete()
+    kept = subprocess.run(["ip", "route", "show", "type", "unreachable"], capture_output=True, text=True)
+    assert before[1] not in kept.stdout

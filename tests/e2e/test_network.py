@@ -228,3 +228,20 @@ http.server.HTTPServer(("198.51.100.2", 80), Handler).serve_forever()"""],
     finally:
         beyond.kill()
         beyond.communicate()
+
+
+def test_a_service_takes_nobody_elses_address(cluster, namespace, client):
+    plain = cluster.get("service", "plain", "-n", namespace)["spec"]["clusterIP"]
+    pod = cluster.get("pod", "db-0", "-n", namespace)["status"]["podIP"]
+    thief = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a-thief"}, "spec": {
+        "type": "LoadBalancer", "externalIPs": [plain, "203.0.113.9"], "selector": {"part": "db"},
+        "ports": [{"port": 80, "targetPort": 8080}]}}
+    made = cluster.kubectl_process("create", "-n", namespace, "-f", "-", input=json.dumps(thief))
+    assert "Warning: spec.externalIPs[0]: no traffic is taken" in made.stderr
+    assert "--external-ips" in made.stderr
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": plain}, {"ip": pod}, {"ip": "127.0.0.1"}]}}}
+    written = cluster.kubectl_process("patch", "service", "a-thief", "-n", namespace, "--type=merge",
+                                      "--subresource", "status", "-p", json.dumps(status))
+    assert f"no traffic is taken for {plain}" in written.stderr
+    heard = {client(f"wget -qO- http://{plain}").strip() for _ in range(12)}
+    assert heard <= {"web-0", "web-1"}, heard

@@ -1,8 +1,12 @@
 """Who a container runs as and what it may do, seen from inside."""
 
+import http.server
 import json
+import pathlib
+import threading
 
 from cluster import eventually
+from images import layer, saved
 
 POD = """
 apiVersion: v1
@@ -101,3 +105,98 @@ def test_a_pod_that_must_not_be_root(cluster, namespace):
     said = eventually(waiting, "the container is refused")
     assert said["reason"] == "CreateContainerConfigError"
     assert "container has runAsNonRoot and image will run as root" in said["message"]
+
+
+def sleeper(name, container=None, **spec):
+    main = {"name": "main", "image": "busybox:1.36", "command": ["sleep", "1000000"], **(container or {})}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [main], **spec}}
+
+
+def start(cluster, namespace, pod):
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(pod))
+    name = pod["metadata"]["name"]
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+
+
+def test_a_number_is_no_name(cluster, namespace, tmp_path):
+    """An image may call a user 1000 that is root."""
+    archive = tmp_path / "numbers.tar"
+    busybox = pathlib.Path("/bin/busybox").read_bytes()
+    archive.write_bytes(saved("numbers:1", layer({
+        "bin/busybox": busybox, "etc/passwd": b"1000:x:0:0::/:/bin/sh\n", "etc/group": b"1000:x:0:\n"})))
+    cluster.coracle("image", "load", archive)
+    start(cluster, namespace, sleeper(
+        "careful", {"image": "numbers:1", "command": ["/bin/busybox", "sleep", "1000000"]},
+        securityContext={"runAsUser": 1000, "runAsGroup": 1000, "runAsNonRoot": True}))
+    said = cluster.kubectl("exec", "-n", namespace, "careful", "--", "/bin/busybox", "id")
+    assert "uid=1000" in said and "gid=1000" in said and "uid=0" not in said
+
+
+def test_a_fifo_in_a_container_holds_nobody_up(cluster, namespace):
+    script = "rm /etc/passwd /dev/ptmx; mknod /etc/passwd p; mknod /dev/ptmx p; exec sleep 1000000"
+    start(cluster, namespace, sleeper("odd", {"command": ["sh", "-c", script]}))
+    assert cluster.kubectl("exec", "-n", namespace, "odd", "--", "sh", "-c", "echo $HOME") == "/\n"
+    cluster.kubectl("exec", "-n", namespace, "odd", "--", "true")
+    cluster.kubectl("delete", "pod", "odd", "-n", namespace, "--timeout=30s")
+
+
+def test_a_probe_reaches_nothing_of_the_hosts(cluster, namespace):
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        get = {"host": "127.0.0.1", "port": server.server_port, "path": "/secret"}
+        probe = {"httpGet": get, "periodSeconds": 1}
+        pod = sleeper("spy", {"readinessProbe": probe})
+        cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(pod))
+        eventually(lambda: "connection refused" in cluster.kubectl("get", "events", "-n", namespace),
+                   "the probe fails")
+    finally:
+        server.shutdown()
+    assert asked == []
+
+
+def test_pod_security_labels_are_read_or_refused(cluster, namespace):
+    label = lambda level: cluster.kubectl_process(
+        "label", "--overwrite", "namespace", namespace,
+        f"pod-security.kubernetes.io/enforce={level}", check=False)
+    assert "must be one of privileged, baseline, restricted" in label("Restricted").stderr
+    assert label("baseline").returncode == 0
+    spy = sleeper("spy", {"livenessProbe": {"tcpSocket": {"host": "10.0.0.1", "port": 1}}})
+    refused = cluster.kubectl_process("create", "-n", namespace, "-f", "-", input=json.dumps(spy),
+                                      check=False)
+    assert ('violates PodSecurity "baseline:latest": probe or lifecycle host (container "main" uses '
+            'probe or lifecycle host "10.0.0.1")') in refused.stderr
+
+
+def test_what_the_node_cannot_do_yet_is_said(cluster, namespace):
+    limits = {"resources": {"limits": {"ephemeral-storage": "1Gi", "cpu": "100m", "memory": "64Mi"}}}
+    made = cluster.kubectl_process("create", "-n", namespace, "-f", "-",
+                                   input=json.dumps(sleeper("limited", limits)))
+    assert "Warning: limits of ephemeral-storage are counted" in made.stderr
+    resize = {"spec": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "200m"}}}]}}
+    refused = cluster.kubectl_process("patch", "pod", "limited", "-n", namespace, "--subresource",
+                                      "resize", "-p", json.dumps(resize), check=False)
+    assert refused.returncode == 1 and "coracle does not resize running pods yet" in refused.stderr
+
+
+def test_limits_of_a_pod_as_a_whole_hold(cluster, namespace):
+    pod = sleeper("whole", resources={"limits": {"cpu": "300m", "memory": "48Mi"}})
+    start(cluster, namespace, pod)
+    uid = cluster.get("pod", "whole", "-n", namespace)["metadata"]["uid"]
+    group = f"coracle-{cluster.name}/pod{uid}"
+    root = pathlib.Path("/sys/fs/cgroup")
+    files = [root / "memory" / group / "memory.limit_in_bytes", root / group / "memory.max"]
+    values = [int(file.read_text()) for file in files if file.exists()]
+    assert values == [48 << 20]

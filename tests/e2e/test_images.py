@@ -1,0 +1,39 @@
+"""`coracle image`, as a user meets it."""
+
+import json
+import tarfile
+
+from images import layer, saved
+
+
+def test_an_image_in_use_is_not_removed_and_nothing_hangs(cluster, namespace):
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "user"}, "spec": {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "1000000"]}]}}
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(pod))
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/user", "--timeout=60s")
+    refused = cluster.coracle("image", "rm", "busybox:1.36", check=False, timeout=30)
+    assert refused.returncode == 1 and "is used by" in refused.stderr
+    assert cluster.coracle("status", timeout=30).returncode == 0
+
+
+def test_several_files_are_loaded_each_for_itself(cluster, tmp_path):
+    first, broken, last = (tmp_path / f"{name}.tar" for name in ["first", "broken", "last"])
+    device = tarfile.TarInfo("dev/mem")
+    device.type = tarfile.CHRTYPE
+    first.write_bytes(saved("first:1", layer({"a": b"1"}, device)))
+    broken.write_bytes(b"no archive")
+    last.write_bytes(saved(None, layer({"a": b"2"})))
+    done = cluster.coracle("image", "load", first, broken, last, check=False)
+    assert done.returncode == 1
+    assert f"coracle: not loaded: {broken}: not an image archive" in done.stderr
+    assert "left out devices: dev/mem" in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "loaded docker.io/library/first:1"
+    assert lines[1].startswith("loaded sha256:") and "no name" in lines[1]
+    # The same again, cut off: its layers are known, and yet it is not whole.
+    first.write_bytes(first.read_bytes()[:1200])
+    assert cluster.coracle("image", "load", first, check=False).returncode == 1
+    image = lines[1].split()[1]
+    for name in ["first:1", image]:
+        cluster.coracle("image", "rm", name)
