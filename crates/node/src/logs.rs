@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,8 +125,11 @@ impl Source {
     }
 }
 
+/// A pod that mounts the directory of logs could put something else there.
 fn open(path: &Path) -> io::Result<Option<fs::File>> {
-    match fs::File::open(path) {
+    let careful = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let careful = i32::try_from(careful).unwrap_or_default();
+    match fs::OpenOptions::new().read(true).custom_flags(careful).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -140,11 +140,18 @@ fn groups(path: &str) -> Result<Vec<String>, String> {
         cgroup.remove()?;
         made.map(|()| cgroup.uncontrolled())
     });
-    let uncontrolled = tried.map_err(|error| {
-        format!(
+    let uncontrolled = tried.map_err(|error| match error.kind() {
+        // A group of version 2 that gives its controllers to others holds no processes itself.
+        io::ErrorKind::ResourceBusy => format!(
+            "control groups cannot be made ({error}): this process is in the group below which they \
+             would be, as in a container without an init; move all processes into a group of their own \
+             first (mkdir /sys/fs/cgroup/init; for each process, echo PID \
+             >/sys/fs/cgroup/init/cgroup.procs)"
+        ),
+        _ => format!(
             "control groups cannot be made ({error}): mount /sys/fs/cgroup writable, and in a container \
              let it have its own (docker run --privileged --cgroupns=private)"
-        )
+        ),
     })?;
     let note = |name: &str| {
         format!("this machine has no {name} controller for us: limits of it have no effect")

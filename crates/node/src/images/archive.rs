@@ -70,6 +70,7 @@ pub(crate) fn load(
     let members = Members::index(source)?;
     let found = members.images()?;
     let mut images = Vec::with_capacity(found.len());
+    let _arriving = store.arriving();
     for image in found {
         let names = image.names.iter().map(ToString::to_string).collect();
         images.push(Loaded { image: members.store(store, image, progress)?, names });

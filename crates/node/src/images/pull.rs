@@ -138,6 +138,7 @@ impl ImageStore {
             let why = "its manifest and its configuration name different layers".to_owned();
             return Err(ImageError::NotAnImage(why));
         }
+        let _arriving = self.arriving();
         for (number, (diff_id, layer)) in layers.iter().zip(&manifest.layers).enumerate() {
             if self.has_layer(diff_id) {
                 continue;

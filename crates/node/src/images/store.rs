@@ -40,8 +40,9 @@ pub struct ImageStore {
 struct Inner {
     directory: PathBuf,
     index: Mutex<Index>,
-    /// Held while layers come and go, so that none is unpacked twice or removed half-way.
-    layers: Mutex<()>,
+    /// Held while layers come and go, so that none is unpacked twice or removed half-way; how many
+    /// images are on their way.
+    layers: Mutex<usize>,
     configs: Mutex<BTreeMap<String, Arc<ImageConfig>>>,
 }
 
@@ -60,6 +61,15 @@ struct Entry {
     pulled_as: BTreeSet<String>,
     /// Digest of each layer with its bytes, lowest first.
     layers: Vec<(String, u64)>,
+}
+
+/// While it exists no layer is removed: what no image has may be of one that is not whole yet.
+pub(crate) struct Arriving(Arc<Inner>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        *locked(&self.0.layers) -= 1;
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -150,15 +160,22 @@ impl ImageStore {
             if let Some(by) = unnamed.and_then(|id| user_of(&id)) {
                 return Err(ImageError::InUse { name: name.to_owned(), by });
             }
-            let _layers = locked(&self.inner.layers);
+            let arriving = locked(&self.inner.layers);
             let mut index = locked(&self.inner.index);
             if *index == before {
                 self.write_index(&next)?;
                 *index = next.clone();
                 drop(index);
-                return self.remove_unused(&next);
+                // Otherwise it goes with the next image that is removed.
+                return if *arriving == 0 { self.remove_unused(&next) } else { Ok(()) };
             }
         }
+    }
+
+    /// An image begins to arrive.
+    pub(crate) fn arriving(&self) -> Arriving {
+        *locked(&self.inner.layers) += 1;
+        Arriving(Arc::clone(&self.inner))
     }
 
     fn remove_unused(&self, index: &Index) -> Result<(), ImageError> {

@@ -376,6 +376,28 @@ fn who_uses_an_image_is_asked_with_nothing_locked() {
 }
 
 #[test]
+fn a_removal_takes_no_layer_of_an_image_that_is_on_its_way() {
+    let bench = Bench::new();
+    bench.load(&saved(&[layer(&[file("a", "x")])], |_| ())).unwrap();
+    let next = saved(&[layer(&[file("b", "y")]), layer(&[file("c", "z")])], |_| ());
+    let path = bench.directory.path().join("next");
+    fs::write(&path, next).unwrap();
+    let mut steps = Vec::new();
+    let mut progress = |text: &str| {
+        steps.push(text.to_owned());
+        if steps.len() == 2 {
+            bench.store.remove("app:v1", |_| None).unwrap();
+        }
+    };
+    let loaded = bench.store.load(&path, &mut progress).unwrap();
+    let [upper, lower] = &loaded[0].image.layers[..] else { panic!("{loaded:?}") };
+    assert!(lower.join("b").exists() && upper.join("c").exists(), "{steps:?}");
+    // What the removal left behind goes with the next one.
+    bench.store.remove("app:v1", |_| None).unwrap();
+    assert_eq!(bench.layers(), 0);
+}
+
+#[test]
 fn an_archive_that_is_cut_off_is_refused_also_when_its_layers_are_known() {
     let bench = Bench::new();
     let whole = saved(&[layer(&[file("a", "x")])], |_| ());
