@@ -16,7 +16,7 @@ pub mod write;
 pub use jiff::Timestamp;
 pub use kinds::{
     Kinds, discovery,
-    kind::{self, Kind, Scope, Stored, Strategy, Subresource, Verb},
+    kind::{self, Kind, Scope, Stored, Strategy, Subresource, SubresourceRow, Verb},
     resources,
 };
 pub use object::{

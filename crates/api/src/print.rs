@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::{Kind, Text};
+use crate::resources::PODS;
 
 pub(crate) use columns::{AGE, NAME};
 pub use columns::{GENERIC, SCALE};
@@ -125,7 +126,7 @@ pub fn table<'a>(
     let rows = objects.into_iter().map(|object| {
         let cells = cells(&kind.columns, &as_stored(kind, object), options.now);
         let mut row = row(cells, object, options);
-        if (kind.group.as_ref(), kind.plural.as_ref()) == ("", "pods") {
+        if kind.is(PODS) {
             pods::add_conditions(&mut row, object);
         }
         row

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Index, Key, Object, Timestamp};
+use coracle_api::{Index, Key, Object, Subresource, Timestamp};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
@@ -98,7 +98,7 @@ fn release(namespace: &Object, now: Timestamp) -> Plan {
         return Plan::default();
     }
     let value = json::with(namespace, &["spec", "finalizers"], Value::Array(left));
-    Plan::each([Write::UpdateSubresource("finalize", value)])
+    Plan::each([Write::UpdateSubresource(Subresource::Finalize, value)])
 }
 
 /// What holds the namespace up, in its conditions.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Timestamp};
+use coracle_api::{Key, Object, Subresource, Timestamp};
 use serde_json::Value;
 
 /// The outcome of a decision: steps that the driver carries out in their order.
@@ -154,13 +154,13 @@ pub enum Write {
     /// The whole object, with the `resourceVersion` that the decision saw.
     Update(Value),
     /// As `Update`, through a subresource: `status`, `finalize`.
-    UpdateSubresource(&'static str, Value),
+    UpdateSubresource(Subresource, Value),
     /// What a subresource of an object takes: a `Binding` for `binding`.
     CreateSubresource {
         /// The object.
         key: Key,
         /// `binding`
-        subresource: &'static str,
+        subresource: Subresource,
         /// What is sent.
         body: Value,
     },
@@ -180,7 +180,7 @@ pub enum Write {
 impl Write {
     /// As `Update`, through `/status`.
     pub fn status(object: Value) -> Self {
-        Self::UpdateSubresource("status", object)
+        Self::UpdateSubresource(Subresource::Status, object)
     }
 
     /// Writes whatever version of the object is there.

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use coracle_api::{Key, Object, Timestamp};
+use coracle_api::{Key, Object, Subresource, Timestamp};
 use coracle_store::{Event, Expect, Store, Transaction, Watch};
 use jiff::ToSpan;
 use redb::backends::InMemoryBackend;
@@ -296,14 +296,14 @@ impl World {
                 let stored = self.check(value);
                 let mut next = stored.value().clone();
                 match *subresource {
-                    "status" => next["status"] = value["status"].clone(),
-                    "finalize" => next["spec"] = value["spec"].clone(),
+                    Subresource::Status => next["status"] = value["status"].clone(),
+                    Subresource::Finalize => next["spec"] = value["spec"].clone(),
                     other => panic!("no subresource {other}"),
                 }
                 self.update(next);
             }
             Write::CreateSubresource { key, subresource, body } => {
-                assert_eq!(*subresource, "binding");
+                assert_eq!(*subresource, Subresource::Binding);
                 let mut next = self.store.snapshot().get(key).unwrap().value().clone();
                 next["spec"]["nodeName"] = body["target"]["name"].clone();
                 let scheduled = json!({"type": "PodScheduled", "status": "True"});

@@ -185,7 +185,7 @@ fn request(api: &Api, verb: Verb, event: &Value, body: Body) -> Result<Request, 
     let component = event["source"]["component"].as_str().unwrap_or_default();
     let user = requests::controller(component);
     let key = Key::new("events", text("namespace"), name);
-    requests::at(&api.kinds(), user, verb, &key, "", body).map_err(Status::internal)
+    requests::at(&api.kinds(), user, verb, &key, None, body).map_err(Status::internal)
 }
 
 /// An event to write: a new one, or a change of one that was written before.

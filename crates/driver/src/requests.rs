@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::kinds::Kinds;
-use coracle_api::{Key, Kind, Verb};
+use coracle_api::{Key, Kind, Subresource, Verb};
 use coracle_controllers::{DeleteOptions, Write};
 use coracle_server::{Body, Options, Request, User};
 use coracle_store::Expect;
@@ -44,23 +44,23 @@ fn request(kinds: &Kinds, name: &str, write: &Write) -> Result<Request, UnknownK
     match write {
         Write::Create(value) => {
             let kind = kind_of(kinds, value)?;
-            Ok(of_value(user, Verb::Create, kind, "", value))
+            Ok(of_value(user, Verb::Create, kind, None, value))
         }
         Write::Update(value) => {
             let kind = kind_of(kinds, value)?;
-            Ok(of_value(user, Verb::Update, kind, "", value))
+            Ok(of_value(user, Verb::Update, kind, None, value))
         }
         Write::UpdateSubresource(subresource, value) => {
             let kind = kind_of(kinds, value)?;
-            Ok(of_value(user, Verb::Update, kind, subresource, value))
+            Ok(of_value(user, Verb::Update, kind, Some(*subresource), value))
         }
         Write::CreateSubresource { key, subresource, body } => {
             let body = Body::Object(body.clone());
-            at(kinds, user, Verb::Create, key, subresource, body)
+            at(kinds, user, Verb::Create, key, Some(*subresource), body)
         }
         Write::Delete { key, uid, resource_version, options } => {
             let body = delete_options(uid, resource_version.as_deref(), options);
-            at(kinds, user, Verb::Delete, key, "", Body::Object(body))
+            at(kinds, user, Verb::Delete, key, None, Body::Object(body))
         }
     }
 }
@@ -81,14 +81,20 @@ fn kind_of(kinds: &Kinds, value: &Value) -> Result<Arc<Kind>, UnknownKind> {
     found.ok_or_else(|| UnknownKind(format!("{version} {kind}")))
 }
 
-fn of_value(user: User, verb: Verb, kind: Arc<Kind>, subresource: &str, value: &Value) -> Request {
+fn of_value(
+    user: User,
+    verb: Verb,
+    kind: Arc<Kind>,
+    subresource: Option<Subresource>,
+    value: &Value,
+) -> Request {
     let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
     let name = if verb == Verb::Create { String::new() } else { text("name") };
     Request {
         options: options(),
         namespace: text("namespace"),
         name,
-        subresource: subresource.to_owned(),
+        subresource,
         body: Body::Object(value.clone()),
         user,
         verb,
@@ -102,7 +108,7 @@ pub(crate) fn at(
     user: User,
     verb: Verb,
     key: &Key,
-    subresource: &str,
+    subresource: Option<Subresource>,
     body: Body,
 ) -> Result<Request, UnknownKind> {
     let kind = kinds.stored(&key.resource).cloned();
@@ -110,7 +116,7 @@ pub(crate) fn at(
         kind: kind.ok_or_else(|| UnknownKind(key.resource.to_string()))?,
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
-        subresource: subresource.to_owned(),
+        subresource,
         options: options(),
         body,
         user,

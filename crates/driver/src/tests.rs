@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use coracle_api::kinds::Kinds;
-use coracle_api::{Key, Object, Timestamp, Verb};
+use coracle_api::{Key, Object, Subresource, Timestamp, Verb};
 use coracle_controllers::{CONTROLLERS, Concerns, Config, Controller, Plan, Write};
 use coracle_server::{Api, Body, Cluster, Source};
 use coracle_store::{Snapshot, Store};
@@ -70,7 +70,7 @@ impl World {
         world
     }
 
-    fn send(&self, verb: Verb, key: &Key, subresource: &str, body: Value) {
+    fn send(&self, verb: Verb, key: &Key, subresource: Option<Subresource>, body: Value) {
         let user = controller("test");
         let body = Body::Object(body);
         let request = at(&self.api.kinds(), user, verb, key, subresource, body).unwrap();
@@ -78,7 +78,7 @@ impl World {
     }
 
     fn create(&mut self, resource: &str, namespace: &str, body: Value) {
-        self.send(Verb::Create, &Key::new(resource, namespace, ""), "", body);
+        self.send(Verb::Create, &Key::new(resource, namespace, ""), None, body);
         self.settle();
     }
 
@@ -112,7 +112,7 @@ impl World {
             "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
             "conditions": [{"type": "Ready", "status": "True"}],
         });
-        self.send(Verb::Update, &Key::new("nodes", "", "node-1"), "status", node);
+        self.send(Verb::Update, &Key::new("nodes", "", "node-1"), Some(Subresource::Status), node);
         self.settle();
     }
 
@@ -125,13 +125,13 @@ impl World {
         pod["status"]["podIP"] = json!(address);
         pod["status"]["conditions"] =
             json!([{"type": "Ready", "status": "True", "lastTransitionTime": time}]);
-        self.send(Verb::Update, &Key::new("pods", "default", name), "status", pod);
+        self.send(Verb::Update, &Key::new("pods", "default", name), Some(Subresource::Status), pod);
         self.settle();
     }
 
     fn delete(&mut self, resource: &str, name: &str, options: Value) {
         let key = self.get(resource, name).key().clone();
-        self.send(Verb::Delete, &key, "", options);
+        self.send(Verb::Delete, &key, None, options);
         self.settle();
     }
 
@@ -139,7 +139,7 @@ impl World {
         let object = self.get(resource, name);
         let mut value = object.value().clone();
         change(&mut value);
-        self.send(Verb::Update, object.key(), "", value);
+        self.send(Verb::Update, object.key(), None, value);
         self.settle();
     }
 
@@ -353,11 +353,11 @@ fn a_namespace_goes_with_everything_in_it() {
     world.create("namespaces", "", json!({"metadata": {"name": "shop"}}));
     world.create("statefulsets.apps", "shop", web());
     let key = Key::new("namespaces", "", "shop");
-    world.send(Verb::Delete, &key, "", json!({}));
+    world.send(Verb::Delete, &key, None, json!({}));
     world.settle();
     let snapshot = world.api.snapshot();
     let pod = snapshot.find("pods", "shop", "web-0").unwrap().key().clone();
-    world.send(Verb::Delete, &pod, "", json!({"gracePeriodSeconds": 0}));
+    world.send(Verb::Delete, &pod, None, json!({"gracePeriodSeconds": 0}));
     world.settle();
     let snapshot = world.api.snapshot();
     assert!(snapshot.get(&key).is_none());
@@ -439,7 +439,7 @@ fn what_a_namespace_that_goes_refuses_is_not_tried_again() {
     world.create("namespaces", "", json!({"metadata": {"name": "shop"}}));
     let mut set = web();
     set["metadata"]["namespace"] = json!("shop");
-    world.send(Verb::Create, &Key::new("statefulsets.apps", "shop", ""), "", set);
+    world.send(Verb::Create, &Key::new("statefulsets.apps", "shop", ""), None, set);
     world.looped.catch_up(&world.api);
     let (at, snapshot) = (world.api.source().now(), world.api.snapshot());
     let mut errand = loop {
@@ -451,7 +451,7 @@ fn what_a_namespace_that_goes_refuses_is_not_tried_again() {
         }
     };
     let job = errand.job.clone();
-    world.send(Verb::Delete, &Key::new("namespaces", "", "shop"), "", json!({}));
+    world.send(Verb::Delete, &Key::new("namespaces", "", "shop"), None, json!({}));
     let outcome = now(errand.carry_out(&world.api, "statefulset-controller"));
     assert!(matches!(&outcome, Outcome::Refused(status) if status.code == 403), "{outcome:?}");
     let timer = world.looped.next_timer();
@@ -474,7 +474,7 @@ fn what_is_gone_when_it_is_to_be_updated_is_not_created_again() {
         "selector": {"app": "web"}, "ports": [{"port": 80}]}}),
     );
     let endpoints = world.get("endpoints", "web");
-    world.send(Verb::Delete, endpoints.key(), "", json!({}));
+    world.send(Verb::Delete, endpoints.key(), None, json!({}));
     for version in [json!(endpoints.metadata().resource_version), Value::Null] {
         let mut value = endpoints.value().clone();
         value["metadata"]["resourceVersion"] = version;
@@ -493,7 +493,7 @@ async fn the_engine_runs_the_loop_until_it_is_told_to_stop() {
     let kinds = api.kinds();
     let body = Body::Object(json!({"metadata": {"name": "shop"}}));
     let key = Key::new("namespaces", "", "");
-    let request = at(&kinds, controller("test"), Verb::Create, &key, "", body).unwrap();
+    let request = at(&kinds, controller("test"), Verb::Create, &key, None, body).unwrap();
     api.call(request).await.unwrap();
     let account_comes =
         async { while &*watch.next().await.unwrap().key.resource != "serviceaccounts" {} };

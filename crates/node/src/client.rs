@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Status, Timestamp, Verb};
+use coracle_api::{Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_controllers::{EventType, Note as ControlNote};
 use coracle_driver::{EventRecorder, EventSource};
 use coracle_server::{Api, Body, Options, Request, User};
@@ -47,7 +47,7 @@ impl Client {
             kind,
             namespace: key.0.to_owned(),
             name: key.1.to_owned(),
-            subresource: String::new(),
+            subresource: None,
             options: Options { field_manager: "kubelet".to_owned(), ..Options::default() },
             body: Body::Empty,
         })
@@ -64,12 +64,12 @@ impl Client {
     pub async fn update(
         &self,
         resource: &str,
-        subresource: &str,
+        subresource: Option<Subresource>,
         body: Value,
     ) -> Result<Arc<Object>, Status> {
         let text = |field: &str| body["metadata"][field].as_str().unwrap_or_default().to_owned();
         let request = self.request(Verb::Update, resource, (&text("namespace"), &text("name")))?;
-        let (subresource, body) = (subresource.to_owned(), Body::Object(body));
+        let body = Body::Object(body);
         object(self.api.call(Request { subresource, body, ..request }).await?)
     }
 
@@ -86,7 +86,7 @@ impl Client {
             (Some(old), Value::Object(new)) => old.extend(new),
             (_, new) => body["status"] = new,
         }
-        self.update("pods", "status", body).await
+        self.update("pods", Some(Subresource::Status), body).await
     }
 
     /// Removes the pod's object at once, if it is still this pod.
@@ -115,7 +115,7 @@ impl Client {
                 {"apiVersion": "v1", "kind": "Pod", "name": id.name, "uid": id.uid},
         }});
         let request =
-            Request { subresource: "token".to_owned(), body: Body::Object(body), ..request };
+            Request { subresource: Some(Subresource::Token), body: Body::Object(body), ..request };
         let reply = self.api.call(request).await?;
         let value = match &reply.answer {
             coracle_server::Answer::Value(value) => value.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::Object;
+use coracle_api::{Object, Subresource};
 use coracle_controllers::volumes::{grown, local_name, waits_for_resize};
 
 use crate::context::Context;
@@ -54,7 +54,7 @@ async fn grow(context: &Arc<Context>, claim: &Arc<Object>, volume: &Object) -> b
             return false;
         }
     }
-    match context.client.update(CLAIMS, "status", grown(claim, volume)).await {
+    match context.client.update(CLAIMS, Some(Subresource::Status), grown(claim, volume)).await {
         Ok(claim) => {
             let message = "MountVolume.NodeExpandVolume succeeded";
             context.client.record(&claim, Note::normal("FileSystemResizeSuccessful", message));

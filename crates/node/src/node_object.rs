@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Status, Timestamp};
+use coracle_api::{Status, Subresource, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -216,7 +216,7 @@ impl Context {
         } else {
             node["status"] = status;
         }
-        self.client.update("nodes", "status", node).await.map(drop)
+        self.client.update("nodes", Some(Subresource::Status), node).await.map(drop)
     }
 
     async fn renew_lease(&self) -> Result<(), Status> {
@@ -227,7 +227,7 @@ impl Context {
         if let Some(lease) = snapshot.find(LEASES, LEASE_NAMESPACE, name) {
             let mut body = lease.value().clone();
             body["spec"]["renewTime"] = time.into();
-            return self.client.update(LEASES, "", body).await.map(drop);
+            return self.client.update(LEASES, None, body).await.map(drop);
         }
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",

@@ -57,7 +57,7 @@ async fn remove(context: &Arc<Context>, object: &Arc<Object>) -> Result<(), Stri
     if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
         metadata.remove("finalizers");
     }
-    let updated = context.client.update("persistentvolumes", "", body).await;
+    let updated = context.client.update("persistentvolumes", None, body).await;
     updated.map(drop).map_err(|error| error.to_string())
 }
 

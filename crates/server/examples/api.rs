@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use coracle_api::Verb;
+use coracle_api::{Subresource, Verb};
 use coracle_server::{
     Api, Body, Cluster, Kinds, Options, Pki, Request, Server, System, User, bootstrap, pki,
 };
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     running["status"] = json!({"phase": "Running"});
     let mut running = request(&api, Verb::Update, "pods", running)?;
     running.name = "local".into();
-    running.subresource = "status".into();
+    running.subresource = Some(Subresource::Status);
     api.call(running).await?;
     let admin = pki.client("kubernetes-admin", &["kubeadm:cluster-admins"])?;
     let encode = |pem: &str| STANDARD.encode(pem);
@@ -92,7 +92,7 @@ fn request(api: &Api, verb: Verb, plural: &str, body: Value) -> Result<Request, 
         kind: Arc::clone(kind),
         namespace: if kind.is_namespaced() { "default".into() } else { String::new() },
         name: String::new(),
-        subresource: String::new(),
+        subresource: None,
         options: Options::default(),
         body: Body::Object(body),
     })

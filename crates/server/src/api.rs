@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use coracle_api::addresses::Outside;
 use coracle_api::kinds::custom;
-use coracle_api::{FieldError, Index, Key, Object, Status, Timestamp, Verb};
+use coracle_api::resources::BINDINGS;
+use coracle_api::{FieldError, Index, Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use ipnet::Ipv4Net;
 use serde_json::json;
@@ -111,10 +112,12 @@ impl Api {
     pub async fn call(&self, request: Request) -> Result<Reply, Status> {
         let now = self.inner.source.now();
         match request.verb {
-            Verb::Create if !request.kind.is_stored() && request.kind.plural != "bindings" => {
+            Verb::Create if !request.kind.is_stored() && !request.kind.is(BINDINGS) => {
                 self.review(&request, now)
             }
-            Verb::Create if request.subresource == "token" => self.token(&request, now),
+            Verb::Create if request.subresource == Some(Subresource::Token) => {
+                self.token(&request, now)
+            }
             Verb::Get => verbs::get::get(&self.snapshot(), &request),
             Verb::List => verbs::list::list(&self.snapshot(), &self.inner.pages, &request, now),
             Verb::Watch => Err(Status::bad_request("a watch is a stream")),
@@ -248,7 +251,7 @@ impl Api {
                     kind,
                     namespace: String::new(),
                     name: resource.to_string(),
-                    subresource: String::new(),
+                    subresource: None,
                     options: Options::default(),
                     body: Body::Empty,
                 };

@@ -30,7 +30,7 @@ pub async fn bootstrap(api: &Api) -> Result<(), Status> {
             kind: Arc::clone(kind),
             namespace: String::new(),
             name: String::new(),
-            subresource: String::new(),
+            subresource: None,
             options: Options { field_manager: "kube-apiserver".into(), ..Options::default() },
             body: Body::Object(object),
         });

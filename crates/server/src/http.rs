@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coracle_api::print::IncludeObject;
-use coracle_api::{Kind, Status, Verb};
+use coracle_api::resources::PODS;
+use coracle_api::{Kind, Status, Subresource, Verb};
 use coracle_store::Snapshot;
 use futures_util::stream::{self, Stream, StreamExt};
 use http::request::Parts;
@@ -265,19 +266,20 @@ impl Server {
     ) -> Result<Response, Status> {
         let kinds = self.api.kinds();
         let (kind, verb) = resource.resolve(&kinds)?;
-        if resource.subresource == "proxy" {
+        let subresource = Subresource::parse(&resource.subresource);
+        if subresource == Some(Subresource::Proxy) {
             let snapshot = self.api.snapshot();
             let chance = Entropy::new(self.api.source().seed()).number();
             return proxy::serve(self.call(&snapshot, resource)?, chance, parts, body).await;
         }
-        if kind.plural == "pods" && kind.group.is_empty() {
-            match resource.subresource.as_str() {
-                "log" => {
+        if kind.is(PODS) {
+            match subresource {
+                Some(Subresource::Log) => {
                     let (now, snapshot) = (self.api.source().now(), self.api.snapshot());
                     let call = self.call(&snapshot, resource)?;
                     return logs::serve(call, query, now, parts).await;
                 }
-                "exec" | "attach" | "portforward" => {
+                Some(Subresource::Exec | Subresource::Attach | Subresource::PortForward) => {
                     return self.stream(&user, resource, query, parts);
                 }
                 _ => {}
@@ -371,7 +373,7 @@ impl Server {
             namespace: resource.object_namespace(kind),
             kind: Arc::clone(kind),
             name: resource.name.clone(),
-            subresource: resource.subresource.clone(),
+            subresource: Subresource::parse(&resource.subresource),
             options: parse::options(query, verb, content, agent)?,
             body,
         })

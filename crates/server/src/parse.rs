@@ -4,7 +4,7 @@ use std::num::{IntErrorKind, ParseIntError};
 
 use coracle_api::kind::Text;
 use coracle_api::kinds::Kinds;
-use coracle_api::{Cause, Kind, Status, Verb};
+use coracle_api::{Cause, Kind, Status, Subresource, Verb};
 use http::Method;
 use serde_json::{Map, Value};
 
@@ -137,7 +137,10 @@ impl ResourceRef {
             .ok_or_else(not_allowed)?;
         let verbs = match self.subresource.as_str() {
             "" => &kind.verbs,
-            sub => &kind.subresource(sub).ok_or_else(Status::no_such_path)?.verbs,
+            sub => {
+                let row = Subresource::parse(sub).and_then(|sub| kind.subresource(sub));
+                &row.ok_or_else(Status::no_such_path)?.verbs
+            }
         };
         // A collection across namespaces can be read, not written; an object needs its namespace.
         let across = kind.is_namespaced() && self.namespace.is_empty();

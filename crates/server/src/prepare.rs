@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Status, Timestamp, Verb};
+use coracle_api::resources::BINDINGS;
+use coracle_api::{Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::Value;
 
@@ -127,10 +128,10 @@ pub fn prepare(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    if let Some(part) = Part::of(&request.subresource) {
+    if let Some(part) = Part::of(request.subresource) {
         return match request.verb {
             Verb::Update | Verb::Patch if part == Part::EphemeralContainers => Err(no_debugging()),
-            Verb::Create if request.kind.plural == "bindings" => {
+            Verb::Create if request.kind.is(BINDINGS) => {
                 subresources::binding_of_its_own(snapshot, request, env)
             }
             Verb::Create if part == Part::Whole => verbs::create::prepare(snapshot, request, env),
@@ -143,9 +144,11 @@ pub fn prepare(
             verb => Err(Status::method_not_allowed(&request.kind, verb.as_str())),
         };
     }
-    match (request.verb, request.subresource.as_str()) {
-        (Verb::Create, "binding") => subresources::binding(snapshot, request, env),
-        (Verb::Create, "eviction") => subresources::eviction(snapshot, request, env),
+    match (request.verb, request.subresource) {
+        (Verb::Create, Some(Subresource::Binding)) => subresources::binding(snapshot, request, env),
+        (Verb::Create, Some(Subresource::Eviction)) => {
+            subresources::eviction(snapshot, request, env)
+        }
         (verb, _) => Err(Status::method_not_allowed(&request.kind, verb.as_str())),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{Kind, Verb};
+use coracle_api::{Kind, Subresource, Verb};
 use serde_json::Value;
 
 /// A request for objects of one kind.
@@ -21,8 +21,8 @@ pub struct Request {
     pub namespace: String,
     /// Empty for collections.
     pub name: String,
-    /// `status`, `scale`…; empty for the object itself.
-    pub subresource: String,
+    /// The part or action of the object; none for the object itself.
+    pub subresource: Option<Subresource>,
     /// The query.
     pub options: Options,
     /// What the client sent.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::POD_DISRUPTION_BUDGETS;
-use coracle_api::{Cause, Object, Status};
+use coracle_api::resources::{POD_DISRUPTION_BUDGETS, PODS};
+use coracle_api::{Cause, Object, Status, Subresource};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::{Value, json};
 
@@ -68,11 +68,11 @@ pub(crate) fn binding_of_its_own(
 ) -> Result<Prepared, Status> {
     let body = content::other(request, BINDING)?;
     target(&body)?;
-    let pods = env.kinds.resource("", "v1", "pods").cloned();
+    let pods = env.kinds.stored(PODS).cloned();
     let request = Request {
         kind: pods.ok_or_else(Status::no_such_path)?,
         name: text(&body, "/metadata/name").to_owned(),
-        subresource: "binding".into(),
+        subresource: Some(Subresource::Binding),
         body: Body::Object(body),
         ..request.clone()
     };
@@ -144,7 +144,7 @@ pub(crate) fn eviction(
     };
     let mut prepared = Prepared::answered(success());
     prepared.writes = if unguarded(pod) { Vec::new() } else { budget(snapshot, pod, env)? };
-    let deletion = Request { subresource: String::new(), body: Body::Empty, ..request.clone() };
+    let deletion = Request { subresource: None, body: Body::Empty, ..request.clone() };
     let deleted = delete::one(snapshot, &deletion, &options, pod, env)?;
     prepared.writes.extend(deleted.writes);
     prepared.requires.extend(deleted.requires);

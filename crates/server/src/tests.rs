@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use coracle_api::{Status, Timestamp, Verb};
+use coracle_api::{Status, Subresource, Timestamp, Verb};
 use coracle_store::{Expect, Store};
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ impl Harness {
             kind: Arc::clone(self.api.kinds().iter().find(|kind| kind.plural == plural).unwrap()),
             namespace: namespace.into(),
             name: name.into(),
-            subresource: String::new(),
+            subresource: None,
             options: Options::default(),
             body: Body::Empty,
         }
@@ -169,7 +169,7 @@ fn spec_and_status_are_written_apart() {
     changed["spec"]["replicas"] = 5.into();
     changed["status"]["replicas"] = 1.into();
     let mut request = api.request(Verb::Update, "statefulsets", "default", "a");
-    request.subresource = "status".into();
+    request.subresource = Some(Subresource::Status);
     request.body = Body::Object(changed);
     let stored = object(api.call(request).unwrap());
     assert_eq!((&stored["spec"], &stored["status"]["replicas"]), (&made["spec"], &json!(1)));
@@ -183,7 +183,7 @@ fn a_scale_changes_the_number_of_replicas_alone() {
     let api = Harness::new();
     api.create("statefulsets", "default", stateful_set("a")).unwrap();
     let mut request = api.request(Verb::Get, "statefulsets", "default", "a");
-    request.subresource = "scale".into();
+    request.subresource = Some(Subresource::Scale);
     let mut scale = object(api.call(request.clone()).unwrap());
     assert_eq!(
         (&scale["spec"]["replicas"], &scale["status"]["selector"]),
@@ -212,7 +212,7 @@ fn who_applies_a_scale_owns_the_number_of_replicas() {
     let apply = |subresource: &str, manager: &str, configuration: &Value, force| {
         let bytes = configuration.to_string().into_bytes().into();
         let mut request = api.request(Verb::Patch, "statefulsets", "default", "a");
-        request.subresource = subresource.into();
+        request.subresource = Subresource::parse(subresource);
         request.body = Body::Encoded(Content::ApplyPatch, bytes);
         request.options.field_manager = manager.into();
         request.options.force = force;
@@ -413,7 +413,7 @@ fn a_certificate_request_says_who_asks_and_keeps_what_was_decided() {
         csr["spec"]["signerName"] = "example.com/other".into();
         csr["status"] = json!({"conditions": conditions});
         let mut request = api.request(Verb::Update, csrs, "", "a");
-        (request.subresource, request.body) = (subresource.into(), Body::Object(csr));
+        (request.subresource, request.body) = (Subresource::parse(subresource), Body::Object(csr));
         request.user = User::system("approver");
         api.call(request).map(object)
     };
@@ -590,7 +590,7 @@ fn tokens_hold_as_long_as_what_they_are_bound_to() {
     api.api.set_tokens(Arc::clone(&tokens));
     api.create("serviceaccounts", "default", json!({"metadata": {"name": "bot"}})).unwrap();
     let mut request = api.request(Verb::Create, "serviceaccounts", "default", "bot");
-    request.subresource = "token".into();
+    request.subresource = Some(Subresource::Token);
     request.body = Body::Object(json!({"spec": {"audiences": ["us"], "expirationSeconds": 600}}));
     let answer = object(api.call(request.clone()).unwrap());
     assert_eq!(answer["status"]["expirationTimestamp"], "2026-01-01T00:10:00Z");
@@ -698,7 +698,7 @@ fn a_body_of_a_wrong_shape_is_refused_wherever_it_is_sent() {
             (Verb::Create, "customresourcedefinitions", "", ""),
         ] {
             let mut request = api.request(verb, plural, "default", name);
-            request.subresource = subresource.into();
+            request.subresource = Subresource::parse(subresource);
             request.body = Body::Object(body.clone());
             let status = api.call(request).unwrap_err();
             assert!((400..500).contains(&status.code), "{plural}/{subresource} {body}: {status}");
@@ -728,7 +728,7 @@ fn a_choice_of_node_is_no_new_generation() {
     let request = api.request(Verb::Create, "pods", "default", "a");
     let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}});
     let body = Body::Object(binding);
-    api.call(Request { subresource: "binding".into(), body, ..request }).unwrap();
+    api.call(Request { subresource: Some(Subresource::Binding), body, ..request }).unwrap();
     let bound = api.get("pods", "a").unwrap();
     assert_eq!(bound["spec"]["nodeName"], "n");
     assert_eq!(bound["metadata"]["generation"], 1);

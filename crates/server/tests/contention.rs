@@ -34,7 +34,7 @@ impl World {
             kind: Arc::clone(kinds.iter().find(|kind| kind.plural == plural).unwrap()),
             namespace: namespace.into(),
             name: String::new(),
-            subresource: String::new(),
+            subresource: None,
             options: Options::default(),
             body: Body::Object(body),
         };

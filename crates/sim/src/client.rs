@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{Object, Status, Verb};
+use coracle_api::{Object, Status, Subresource, Verb};
 use coracle_server::{Api, Body, Content, Options, Request, User};
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub(crate) fn call(
         kind,
         namespace: place.namespace.to_owned(),
         name: place.name.to_owned(),
-        subresource: place.subresource.to_owned(),
+        subresource: Subresource::parse(place.subresource),
         options: Options { field_manager: user.to_owned(), ..Options::default() },
         body,
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::FieldError;
-use crate::kind::{Kind, Scope, Stored, Strategy, Subresource, Text, Verb};
+use crate::kind::{Kind, Scope, Stored, Strategy, Subresource, SubresourceRow, Text, Verb};
 use crate::print::{self, Column};
 use crate::schema::{MalformedSchema, Schema};
 
@@ -75,13 +75,13 @@ fn row(definition: &Value, version: &Value) -> Result<Kind, MalformedSchema> {
     Ok(kind)
 }
 
-fn subresources(given: &Value) -> Vec<Subresource> {
+fn subresources(given: &Value) -> Vec<SubresourceRow> {
     const VERBS: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
     let scale = ("autoscaling".into(), "v1".into(), "Scale".into());
-    [("scale", Some(scale)), ("status", None)]
+    [(Subresource::Scale, Some(scale)), (Subresource::Status, None)]
         .into_iter()
-        .filter(|(name, _)| given.get(name).is_some_and(Value::is_object))
-        .map(|(name, body)| Subresource { name: name.into(), body, verbs: VERBS.into() })
+        .filter(|(name, _)| given.get(name.as_str()).is_some_and(Value::is_object))
+        .map(|(name, body)| SubresourceRow { name, body, verbs: VERBS.into() })
         .collect()
 }
 
@@ -227,7 +227,7 @@ mod tests {
         let rows = rows(&boats()).unwrap();
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].schema, "com.example.v1.Boat");
-        assert!(rows[0].subresource("status").is_some());
+        assert!(rows[0].subresource(Subresource::Status).is_some());
         assert_eq!(rows[1].storage_resource(), "boats.example.com");
         assert_eq!(rows[1].storage_api_version(), "example.com/v1");
         let names: Vec<_> = rows[0].columns.iter().map(|column| column.name.as_ref()).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kind::{Kind, Scope, Subresource, Text, Verb};
+use crate::kind::{Kind, Scope, SubresourceRow, Text, Verb};
 use crate::kinds::{Group, Kinds};
 
 /// `/api`: an `APIVersions`. `server_address` (`10.0.0.1:6443`) is where the server says it is.
@@ -102,7 +102,7 @@ fn resource_entries(kinds: &Kinds, kind: &Kind) -> Vec<Value> {
     std::iter::once(own).chain(subresources).collect()
 }
 
-fn subresource_entry(kind: &Kind, sub: &Subresource) -> Value {
+fn subresource_entry(kind: &Kind, sub: &SubresourceRow) -> Value {
     let (group, version, body) = foreign_body(kind, sub);
     let mut entry = json!({
         "name": format!("{}/{}", kind.plural, sub.name),
@@ -120,7 +120,7 @@ fn subresource_entry(kind: &Kind, sub: &Subresource) -> Value {
 
 /// Group, version and kind of a subresource's body; group and version are empty when they are the
 /// parent's.
-fn foreign_body<'a>(kind: &'a Kind, sub: &'a Subresource) -> (&'a str, &'a str, &'a str) {
+fn foreign_body<'a>(kind: &'a Kind, sub: &'a SubresourceRow) -> (&'a str, &'a str, &'a str) {
     match &sub.body {
         None => ("", "", &kind.kind),
         Some((group, version, body)) if *group == kind.group && *version == kind.version => {
@@ -179,13 +179,13 @@ fn aggregated_resource(kind: &Kind) -> Value {
     entry
 }
 
-fn aggregated_subresource(kind: &Kind, sub: &Subresource) -> Value {
+fn aggregated_subresource(kind: &Kind, sub: &SubresourceRow) -> Value {
     let (group, version, body) = match &sub.body {
         None => (&kind.group, &kind.version, &kind.kind),
         Some((group, version, body)) => (group, version, body),
     };
     json!({
-        "subresource": sub.name,
+        "subresource": sub.name.as_str(),
         "responseKind": {"group": group, "version": version, "kind": body},
         "verbs": verbs(&sub.verbs),
     })

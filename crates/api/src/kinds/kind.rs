@@ -1,6 +1,7 @@
 //! The row of the one table: what the server must know of a kind to serve it.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -70,11 +71,97 @@ impl Verb {
     }
 }
 
-/// A subresource of a kind, as discovery shows it: `pods/log`, `statefulsets/scale`.
+/// A part of an object, or something that can be done with it, under a path of its own. There are
+/// no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subresource {
+    /// The conditions of a CertificateSigningRequest.
+    Approval,
+    /// The streams of a container that runs.
+    Attach,
+    /// A pod gets its node.
+    Binding,
+    /// Containers to look into a pod with.
+    EphemeralContainers,
+    /// A deletion that asks the disruption budgets.
+    Eviction,
+    /// A program beside a container.
+    Exec,
+    /// The finalizers in a namespace's spec.
+    Finalize,
+    /// What a container wrote.
+    Log,
+    /// Connections to a pod's ports.
+    PortForward,
+    /// HTTP to what the object stands for.
+    Proxy,
+    /// The resources of a pod's containers.
+    Resize,
+    /// The number of replicas.
+    Scale,
+    /// What was observed.
+    Status,
+    /// A token of a service account.
+    Token,
+}
+
+impl Subresource {
+    /// All of them, by name.
+    pub const ALL: &'static [Self] = &[
+        Self::Approval,
+        Self::Attach,
+        Self::Binding,
+        Self::EphemeralContainers,
+        Self::Eviction,
+        Self::Exec,
+        Self::Finalize,
+        Self::Log,
+        Self::PortForward,
+        Self::Proxy,
+        Self::Resize,
+        Self::Scale,
+        Self::Status,
+        Self::Token,
+    ];
+
+    /// As written in paths, discovery and RBAC rules.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::Attach => "attach",
+            Self::Binding => "binding",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Eviction => "eviction",
+            Self::Exec => "exec",
+            Self::Finalize => "finalize",
+            Self::Log => "log",
+            Self::PortForward => "portforward",
+            Self::Proxy => "proxy",
+            Self::Resize => "resize",
+            Self::Scale => "scale",
+            Self::Status => "status",
+            Self::Token => "token",
+        }
+    }
+
+    /// The one called `name`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|known| known.as_str() == name)
+    }
+}
+
+impl fmt::Display for Subresource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A subresource that a kind has, as discovery shows it: `pods/log`, `statefulsets/scale`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subresource {
-    /// `status`, `scale`, `log`…
-    pub name: Text,
+pub struct SubresourceRow {
+    /// Which.
+    pub name: Subresource,
     /// Group, version and kind of its body when they are not the parent's.
     pub body: Option<(Text, Text, Text)>,
     /// What it answers to.
@@ -128,7 +215,7 @@ pub struct Kind {
     /// What it answers to; a review answers to `create` alone and is not stored.
     pub verbs: Cow<'static, [Verb]>,
     /// In discovery's order.
-    pub subresources: Cow<'static, [Subresource]>,
+    pub subresources: Cow<'static, [SubresourceRow]>,
     /// How objects are stored when not as this row shows them: versions of one kind share one
     /// form.
     pub storage: Option<Stored>,
@@ -263,8 +350,18 @@ impl Kind {
         self.scope == Scope::Namespaced
     }
 
-    /// The subresource called `name`.
-    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+    /// Whether this is a row of `resource` (`RESOURCE.GROUP`, of
+    /// [`resources`](crate::kinds::resources)), in whatever version.
+    #[must_use]
+    pub fn is(&self, resource: &str) -> bool {
+        resource.strip_prefix(&*self.plural).is_some_and(|rest| match rest.strip_prefix('.') {
+            Some(group) => group == self.group,
+            None => rest.is_empty() && self.group.is_empty(),
+        })
+    }
+
+    /// The row of the subresource `name`, if the kind has it.
+    pub fn subresource(&self, name: Subresource) -> Option<&SubresourceRow> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
 }
@@ -329,6 +426,9 @@ pub struct Strategy {
     pub create_on_update: bool,
     /// Whether dependents stay when a deletion does not say what becomes of them.
     pub orphans_dependents: bool,
+    /// Whether a deletion is answered with the object that is gone, and not with a Status: upstream's
+    /// registries differ.
+    pub answers_with_object: bool,
     /// How `metadata.name` is checked on create.
     pub name: NameRule,
 }
@@ -364,6 +464,7 @@ impl Strategy {
         unconditional_update: true,
         create_on_update: false,
         orphans_dependents: false,
+        answers_with_object: false,
         name: NameRule::DnsSubdomain,
     };
 }
@@ -415,5 +516,9 @@ pub(crate) mod tests {
         assert_eq!(STATEFUL_SETS.group_resource(), "statefulsets.apps");
         assert_eq!(STATEFUL_SETS.api_version(), "apps/v1");
         assert!(STATEFUL_SETS.is_namespaced());
+        assert!(STATEFUL_SETS.is("statefulsets.apps"));
+        for other in ["statefulsets", "statefulsets.app", "statefulsets.apps.k8s.io", "apps"] {
+            assert!(!STATEFUL_SETS.is(other), "{other}");
+        }
     }
 }

@@ -11,8 +11,8 @@ mod typed;
 
 use serde_json::Value;
 
-use crate::Kind;
 use crate::schema::{Schema, Type};
+use crate::{Kind, Subresource};
 
 pub use apply::{ApplyError, Conflict, apply, check};
 use entries::{Entries, Manager, Operation, Owned};
@@ -58,7 +58,9 @@ impl<'a> Target<'a> {
     /// What a write to this subresource cannot change, and so cannot own.
     fn ignored(self) -> FieldSet {
         match self.subresource {
-            "" if self.kind.subresource("status").is_some() => FieldSet::of_fields(&["status"]),
+            "" if self.kind.subresource(Subresource::Status).is_some() => {
+                FieldSet::of_fields(&["status"])
+            }
             "status" => FieldSet::of_fields(&["spec"]),
             _ => FieldSet::default(),
         }

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Index, Key, Object, Timestamp};
+use coracle_api::{Index, Key, Object, Subresource, Timestamp};
 use coracle_store::{Event, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -219,7 +219,7 @@ fn bind(pod: &Object, node: &str) -> Write {
         "metadata": {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
-    Write::CreateSubresource { key: pod.key().clone(), subresource: "binding", body }
+    Write::CreateSubresource { key: pod.key().clone(), subresource: Subresource::Binding, body }
 }
 
 /// Says in the pod's status and in an event why it waits, once per reason.

@@ -226,7 +226,7 @@ impl World {
             kind,
             namespace: namespace.into(),
             name: name.into(),
-            subresource: String::new(),
+            subresource: None,
             options: Options::default(),
             body: Body::Empty,
         }

@@ -44,7 +44,7 @@ pub(super) fn settle(
         return Ok(());
     };
     csr["spec"] = old["spec"].clone();
-    if Part::of(&request.subresource) == Some(Part::Status) {
+    if Part::of(request.subresource) == Some(Part::Status) {
         keep_decisions(csr, old);
     }
     date_conditions(csr, old, &rfc3339(env.now));
@@ -52,7 +52,7 @@ pub(super) fn settle(
 }
 
 fn is_request(kind: &Kind) -> bool {
-    kind.group_resource() == resources::CERTIFICATE_SIGNING_REQUESTS
+    kind.is(resources::CERTIFICATE_SIGNING_REQUESTS)
 }
 
 /// Upstream's CertificateApproval, CertificateSigning and CertificateSubjectRestriction.
@@ -66,7 +66,7 @@ pub(super) fn may_grant(attributes: &mut Attributes<'_>, csr: &Value) -> Result<
     let (name, signer) = (text(csr, "/metadata/name"), text(csr, "/spec/signerName"));
     let is_signed =
         csr["status"]["certificate"] != old["status"]["certificate"] || failed(csr).ne(failed(old));
-    let (verb, what) = match Part::of(&attributes.request.subresource) {
+    let (verb, what) = match Part::of(attributes.request.subresource) {
         Some(Part::Approval) => ("approve", "approve"),
         Some(Part::Status) if is_signed => ("sign", "sign"),
         _ => return Ok(()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::{INGRESSES, PODS, PRIORITY_CLASSES};
 use coracle_api::validation::SYSTEM_PRIORITY_CLASSES;
 use coracle_api::{Object, Status};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ pub(super) fn tolerations(
     pod: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    if !attributes.is(Operation::Create, "", "pods") {
+    if !attributes.is(Operation::Create, PODS) {
         return Ok(());
     }
     let mut all = pod["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
@@ -48,7 +49,7 @@ pub(super) fn priority(
     pod: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    if !attributes.is(Operation::Create, "", "pods") {
+    if !attributes.is(Operation::Create, PODS) {
         return Ok(());
     }
     let name = text(pod, "/spec/priorityClassName").to_owned();
@@ -94,7 +95,7 @@ pub(super) fn one_default_priority(
     class: &Value,
 ) -> Result<(), Status> {
     let kind = &attributes.request.kind;
-    if kind.plural != "priorityclasses" || class["globalDefault"] != true {
+    if !kind.is(PRIORITY_CLASSES) || class["globalDefault"] != true {
         return Ok(());
     }
     match class_of(attributes, "") {
@@ -115,7 +116,7 @@ pub(super) fn keep_system_priorities(
     _: &Value,
 ) -> Result<(), Status> {
     let name = &attributes.request.name;
-    if attributes.is(Operation::Delete, "scheduling.k8s.io", "priorityclasses")
+    if attributes.is(Operation::Delete, PRIORITY_CLASSES)
         && SYSTEM_PRIORITY_CLASSES.contains(&name.as_str())
     {
         let why = "this is a system priority class and cannot be deleted";
@@ -131,7 +132,7 @@ pub(super) fn ingress_class(
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
     let annotated = ingress["metadata"]["annotations"].get("kubernetes.io/ingress.class").is_some();
-    if !attributes.is(Operation::Create, "networking.k8s.io", "ingresses")
+    if !attributes.is(Operation::Create, INGRESSES)
         || annotated
         || !text(ingress, "/spec/ingressClassName").is_empty()
     {

@@ -1,6 +1,7 @@
 //! LimitRanger: what containers, pods and claims of a namespace get when they do not say, and what
 //! they may ask for.
 
+use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
 use coracle_api::{Quantity, Status};
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ pub(super) fn default(
     pod: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    if !attributes.is(Operation::Create, "", "pods") {
+    if !attributes.is(Operation::Create, PODS) {
         return Ok(());
     }
     for limit in limits(attributes, "Container") {
@@ -52,28 +53,25 @@ fn map_at_value<'a>(value: &'a mut Value, field: &str) -> &'a mut Value {
 /// Refuses what goes beyond the limits of the namespace.
 pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
     let created = attributes.operation == Operation::Create;
-    let grown = attributes.is(Operation::Update, "", "persistentvolumeclaims");
+    let grown = attributes.is(Operation::Update, PERSISTENT_VOLUME_CLAIMS);
     let mut errors = Vec::new();
-    match (&*attributes.request.kind.group, &*attributes.request.kind.plural) {
-        ("", "pods") if created && attributes.request.subresource.is_empty() => {
-            for limit in limits(attributes, "Container") {
-                for list in ["initContainers", "containers"] {
-                    for container in value["spec"][list].as_array().into_iter().flatten() {
-                        errors.extend(beyond(&limit, &container["resources"]));
-                    }
+    if attributes.is(Operation::Create, PODS) {
+        for limit in limits(attributes, "Container") {
+            for list in ["initContainers", "containers"] {
+                for container in value["spec"][list].as_array().into_iter().flatten() {
+                    errors.extend(beyond(&limit, &container["resources"]));
                 }
             }
-            for limit in limits(attributes, "Pod") {
-                errors.extend(beyond(&limit, &total(value)));
-            }
         }
-        ("", "persistentvolumeclaims") if created || grown => {
-            for limit in limits(attributes, "PersistentVolumeClaim") {
-                let requests = &value["spec"]["resources"]["requests"];
-                errors.extend(beyond(&limit, &json!({"requests": requests, "limits": requests})));
-            }
+        for limit in limits(attributes, "Pod") {
+            errors.extend(beyond(&limit, &total(value)));
         }
-        _ => {}
+    }
+    if grown || (created && attributes.request.kind.is(PERSISTENT_VOLUME_CLAIMS)) {
+        for limit in limits(attributes, "PersistentVolumeClaim") {
+            let requests = &value["spec"]["resources"]["requests"];
+            errors.extend(beyond(&limit, &json!({"requests": requests, "limits": requests})));
+        }
     }
     if errors.is_empty() {
         return Ok(());

@@ -71,12 +71,11 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Whether the write is `operation` of a whole object of `plural` in `group`.
-    pub fn is(&self, operation: Operation, group: &str, plural: &str) -> bool {
+    /// Whether the write is `operation` of a whole object of `resource` (`RESOURCE.GROUP`).
+    pub fn is(&self, operation: Operation, resource: &str) -> bool {
         self.operation == operation
-            && self.request.subresource.is_empty()
-            && self.request.kind.plural == plural
-            && self.request.kind.group == group
+            && self.request.subresource.is_none()
+            && self.request.kind.is(resource)
     }
 
     /// 403 for this write. `name` is that of the object in hand, which the URL may not say.

@@ -1,5 +1,6 @@
 //! NamespaceLifecycle: nothing is created in a namespace that is missing or going.
 
+use coracle_api::resources::NAMESPACES;
 use coracle_api::{Cause, Status};
 use coracle_store::Expect;
 use serde_json::Value;
@@ -53,7 +54,7 @@ fn missing(namespace: &str, env: &WriteEnv<'_>) -> Status {
 /// Some namespaces stay.
 pub(super) fn may_be_deleted(attributes: &mut Attributes<'_>, _: &Value) -> Result<(), Status> {
     let name = &attributes.request.name;
-    if attributes.is(Operation::Delete, "", "namespaces") && IMMORTAL.contains(&name.as_str()) {
+    if attributes.is(Operation::Delete, NAMESPACES) && IMMORTAL.contains(&name.as_str()) {
         return Err(attributes.forbidden(name, "this namespace may not be deleted"));
     }
     Ok(())

@@ -5,8 +5,11 @@ mod checks;
 
 use std::collections::BTreeMap;
 
-use coracle_api::resources::{NAMESPACES, PODS};
-use coracle_api::{FieldError, Object, Status};
+use coracle_api::resources::{
+    CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, REPLICA_SETS,
+    REPLICATION_CONTROLLERS, STATEFUL_SETS,
+};
+use coracle_api::{FieldError, Object, Status, Subresource};
 use serde_json::Value;
 
 use crate::admission::{Attributes, Operation};
@@ -115,16 +118,17 @@ fn is_version(text: &str) -> bool {
 pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
     let request = attributes.request;
     let is_write = matches!(attributes.operation, Operation::Create | Operation::Update);
-    if is_write && request.subresource.is_empty() && request.kind.group_resource() == NAMESPACES {
+    if is_write && request.subresource.is_none() && request.kind.is(NAMESPACES) {
         return check_namespace(attributes, value);
     }
-    let written = is_write && matches!(request.subresource.as_str(), "" | "ephemeralcontainers");
+    let written =
+        is_write && matches!(request.subresource, None | Some(Subresource::EphemeralContainers));
     let Some(pod) = pod_of(attributes, value).filter(|_| written) else { return Ok(()) };
     let Some(namespace) = attributes.snapshot.find(NAMESPACES, "", &request.namespace) else {
         return Ok(());
     };
     let policy = Policy::of_object(namespace.value());
-    let is_pod = request.kind.group_resource() == PODS;
+    let is_pod = request.kind.is(PODS);
     let broken = told(&pod, policy.enforce.level);
     if is_pod && !broken.is_empty() {
         let why = format!("violates PodSecurity \"{}\": {broken}", policy.enforce);
@@ -196,12 +200,15 @@ fn existing<'a>(
 /// The spec and metadata of the pod, or of the pods that the object makes; unchanged ones are not
 /// looked at.
 pub(super) fn pod_of<'a>(attributes: &Attributes<'_>, value: &'a Value) -> Option<Pod<'a>> {
-    let pointer = match (&*attributes.request.kind.group, &*attributes.request.kind.plural) {
-        ("", "pods") => "",
-        ("", "replicationcontrollers") => "/spec/template",
-        ("apps", "deployments" | "statefulsets" | "daemonsets" | "replicasets") => "/spec/template",
-        ("batch", "jobs") => "/spec/template",
-        ("batch", "cronjobs") => "/spec/jobTemplate/spec/template",
+    let pointer = match &*attributes.request.kind.group_resource() {
+        PODS => "",
+        REPLICATION_CONTROLLERS
+        | DEPLOYMENTS
+        | STATEFUL_SETS
+        | DAEMON_SETS
+        | REPLICA_SETS
+        | JOBS => "/spec/template",
+        CRON_JOBS => "/spec/jobTemplate/spec/template",
         _ => return None,
     };
     let template = value.pointer(pointer)?;

@@ -4,7 +4,7 @@
 
 use coracle_api::quota::{Bounds, Scopes, Usage, usage};
 use coracle_api::resources::{PODS, RESOURCE_QUOTAS};
-use coracle_api::{Object, Quantity, Status};
+use coracle_api::{Object, Quantity, Status, Subresource};
 use serde_json::Value;
 
 use crate::admission::{Attributes, Operation};
@@ -18,7 +18,7 @@ const ASKED: [&str; 6] =
 pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
     let request = attributes.request;
     let counted = matches!(attributes.operation, Operation::Create | Operation::Update)
-        && matches!(request.subresource.as_str(), "" | "resize")
+        && matches!(request.subresource, None | Some(Subresource::Resize))
         && !request.namespace.is_empty();
     if !counted {
         return Ok(());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::PODS;
 use coracle_api::{Object, Status, semantic};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ pub(super) fn apply(
     pod: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    if !attributes.is(Operation::Create, "", "pods") {
+    if !attributes.is(Operation::Create, PODS) {
         return Ok(());
     }
     let done = class_of(attributes, pod).and_then(|class| {

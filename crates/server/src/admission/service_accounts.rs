@@ -1,5 +1,6 @@
 //! ServiceAccount: every pod runs as one, and gets its token in a volume.
 
+use coracle_api::resources::PODS;
 use coracle_api::{Object, Status};
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub(super) fn mutate(
     pod: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    if !attributes.is(Operation::Create, "", "pods") {
+    if !attributes.is(Operation::Create, PODS) {
         return Ok(());
     }
     if is_mirror(pod) {

@@ -21,8 +21,8 @@ pub(super) fn allocate(
     service: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    let create = attributes.is(Operation::Create, "", "services");
-    if !create && !attributes.is(Operation::Update, "", "services") {
+    let create = attributes.is(Operation::Create, SERVICES);
+    if !create && !attributes.is(Operation::Update, SERVICES) {
         return Ok(());
     }
     let own = text(service, "/metadata/name").to_owned();

@@ -1,5 +1,7 @@
 //! Claims and volumes: the default class, protection while in use, growth.
 
+use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS;
+use coracle_api::resources::{PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES};
 use coracle_api::{Quantity, Status};
 use serde_json::{Value, json};
 
@@ -22,7 +24,7 @@ pub(super) fn default_class(
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
     let annotated = claim["metadata"]["annotations"].get(BETA_CLASS).is_some();
-    if !attributes.is(Operation::Create, "", "persistentvolumeclaims")
+    if !attributes.is(Operation::Create, PERSISTENT_VOLUME_CLAIMS)
         || annotated
         || claim["spec"]["storageClassName"].is_string()
     {
@@ -41,11 +43,10 @@ pub(super) fn protection(
     value: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    let kind = &attributes.request.kind;
-    let finalizer = match (&*kind.group, &*kind.plural) {
-        ("", "persistentvolumeclaims") => "kubernetes.io/pvc-protection",
-        ("", "persistentvolumes") => "kubernetes.io/pv-protection",
-        ("storage.k8s.io", "volumeattributesclasses") => "kubernetes.io/vac-protection",
+    let finalizer = match &*attributes.request.kind.group_resource() {
+        PERSISTENT_VOLUME_CLAIMS => "kubernetes.io/pvc-protection",
+        PERSISTENT_VOLUMES => "kubernetes.io/pv-protection",
+        VOLUME_ATTRIBUTES_CLASSES => "kubernetes.io/vac-protection",
         _ => return Ok(()),
     };
     if attributes.operation != Operation::Create {
@@ -62,7 +63,7 @@ pub(super) fn protection(
 /// PersistentVolumeClaimResize: only a class that allows it lets a claim grow.
 pub(super) fn may_grow(attributes: &mut Attributes<'_>, claim: &Value) -> Result<(), Status> {
     let Some(old) = attributes.old else { return Ok(()) };
-    if !attributes.is(Operation::Update, "", "persistentvolumeclaims")
+    if !attributes.is(Operation::Update, PERSISTENT_VOLUME_CLAIMS)
         || old.str_at("/status/phase") != Some("Bound")
         || !grows(old.value(), claim)
     {

@@ -1,8 +1,8 @@
 //! What the node cannot do yet: refused when it was the whole purpose of the request, and said with the
 //! answer when it is a detail.
 
-use coracle_api::Status;
 use coracle_api::resources::PODS;
+use coracle_api::{Status, Subresource};
 use serde_json::Value;
 
 use crate::admission::pod_security::pod_of;
@@ -13,7 +13,7 @@ use crate::verbs::text;
 pub(super) fn refuse_resize(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
     let is_resize = attributes.operation == Operation::Update
         && attributes.request.kind.group_resource() == PODS
-        && attributes.request.subresource == "resize";
+        && attributes.request.subresource == Some(Subresource::Resize);
     let changes = |old: &coracle_api::Object| old.value()["spec"] != value["spec"];
     if !is_resize || !attributes.old.is_some_and(changes) {
         return Ok(());
@@ -26,7 +26,7 @@ pub(super) fn refuse_resize(attributes: &mut Attributes<'_>, value: &Value) -> R
 /// Limits that are counted and not enforced.
 pub(super) fn warn(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
     let is_write = matches!(attributes.operation, Operation::Create | Operation::Update)
-        && attributes.request.subresource.is_empty();
+        && attributes.request.subresource.is_none();
     let Some(pod) = pod_of(attributes, value).filter(|_| is_write) else { return Ok(()) };
     attributes.warnings.extend(unenforced(pod.spec));
     Ok(())

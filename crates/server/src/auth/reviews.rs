@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::{FieldError, Status, Timestamp};
+use coracle_api::resources::{
+    LOCAL_SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_REVIEWS,
+    SELF_SUBJECT_RULES_REVIEWS, SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS,
+};
+use coracle_api::{FieldError, Kind, Status, Timestamp};
 use coracle_store::Snapshot;
 use serde_json::{Value, json};
 
@@ -35,32 +39,32 @@ pub(crate) fn answer(
     if !body["metadata"].is_object() {
         body["metadata"] = json!({"creationTimestamp": null});
     }
-    let errors = wrong(&kind.plural, &request.namespace, &body["spec"]);
+    let errors = wrong(kind, &request.namespace, &body["spec"]);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, "", &errors));
     }
-    body["status"] = match &*kind.plural {
-        "selfsubjectreviews" => json!({"userInfo": request.user.info()}),
-        "selfsubjectaccessreviews" => access(facts, &request.user, &body["spec"]),
-        "selfsubjectrulesreviews" => match text(&body, "/spec/namespace") {
+    body["status"] = match &*kind.group_resource() {
+        SELF_SUBJECT_REVIEWS => json!({"userInfo": request.user.info()}),
+        SELF_SUBJECT_ACCESS_REVIEWS => access(facts, &request.user, &body["spec"]),
+        SELF_SUBJECT_RULES_REVIEWS => match text(&body, "/spec/namespace") {
             "" => return Err(Status::bad_request("no namespace on request")),
             namespace => rules(facts, &request.user, namespace),
         },
-        "subjectaccessreviews" | "localsubjectaccessreviews" => {
+        SUBJECT_ACCESS_REVIEWS | LOCAL_SUBJECT_ACCESS_REVIEWS => {
             access(facts, &subject(&body["spec"]), &body["spec"])
         }
-        "tokenreviews" => token(facts, &body["spec"])?,
+        TOKEN_REVIEWS => token(facts, &body["spec"])?,
         _ => return Err(Status::no_such_path()),
     };
     Ok(body)
 }
 
 /// What is wrong with the question of an access review.
-fn wrong(plural: &str, namespace: &str, spec: &Value) -> Vec<FieldError> {
+fn wrong(kind: &Kind, namespace: &str, spec: &Value) -> Vec<FieldError> {
     let invalid = |field: &str, value: &Value, why: &str| {
         vec![FieldError::invalid(format!("spec.{field}"), value, why)]
     };
-    if !plural.ends_with("subjectaccessreviews") {
+    if !kind.kind.ends_with("SubjectAccessReview") {
         return Vec::new();
     }
     let (asked, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
@@ -77,11 +81,11 @@ fn wrong(plural: &str, namespace: &str, spec: &Value) -> Vec<FieldError> {
         _ => Vec::new(),
     };
     let is_anybody = text(spec, "/user").is_empty() && spec["groups"].is_null();
-    if plural != "selfsubjectaccessreviews" && is_anybody {
+    if !kind.is(SELF_SUBJECT_ACCESS_REVIEWS) && is_anybody {
         let why = "at least one of user or group must be specified";
         errors.extend(invalid("user", &json!(""), why));
     }
-    if plural == "localsubjectaccessreviews" {
+    if kind.is(LOCAL_SUBJECT_ACCESS_REVIEWS) {
         if !path.is_null() {
             let why = "disallowed on this kind of request";
             errors.extend(invalid("nonResourceAttributes", path, why));
@@ -178,6 +182,7 @@ mod tests {
     fn a_question_that_is_none_is_refused_in_upstreams_words() {
         let (pods, path) = (json!({"namespace": "a"}), json!({"path": "/"}));
         let subject = "subjectaccessreviews";
+        let kinds = coracle_api::Kinds::builtin();
         for (plural, spec, errors) in [
             (subject, json!({"user": "u", "resourceAttributes": pods}), vec![]),
             (
@@ -203,8 +208,9 @@ mod tests {
                 ],
             ),
         ] {
+            let kind = kinds.resource("authorization.k8s.io", "v1", plural).unwrap();
             let found: Vec<String> =
-                wrong(plural, "b", &spec).iter().map(ToString::to_string).collect();
+                wrong(kind, "b", &spec).iter().map(ToString::to_string).collect();
             assert_eq!(found, errors, "{plural}");
         }
     }

@@ -9,7 +9,7 @@ fn what_is_done_to_an_object_names_it_too() {
     api.create("pods", "default", pod("a", json!({}))).unwrap();
     let post = |plural: &str, name: &str, subresource: &str, body: Value| {
         let mut request = api.request(Verb::Create, plural, "default", name);
-        request.subresource = subresource.into();
+        request.subresource = coracle_api::Subresource::parse(subresource);
         let said = api.call(Request { body: Body::Object(body), ..request });
         said.map_err(|status| (status.code, status.message)).map(|_| ())
     };
@@ -57,7 +57,7 @@ fn a_namespace_loses_its_finalizer_through_finalize_only() {
     let api = Harness::new();
     let put = |subresource: &str, body: Value| {
         let mut request = api.request(Verb::Update, "namespaces", "", "default");
-        request.subresource = subresource.into();
+        request.subresource = coracle_api::Subresource::parse(subresource);
         api.call(Request { body: Body::Object(body), ..request }).map(object)
     };
     let bare = json!({"metadata": {"name": "default"}});
@@ -150,7 +150,7 @@ fn a_signer_s_name_is_a_right_of_its_own() {
         body["metadata"].as_object_mut().unwrap().remove("resourceVersion");
         body["status"] = status;
         let request = api.request(Verb::Update, plural, "", "a");
-        let (user, subresource) = (named(user, &[]), subresource.to_owned());
+        let (user, subresource) = (named(user, &[]), coracle_api::Subresource::parse(subresource));
         let body = Body::Object(body);
         api.call(Request { user, subresource, body, ..request }).map_err(|status| status.message)
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::NAMESPACES;
 use coracle_api::{FieldError, Kind, Object, Status, Verb};
 use coracle_store::{Expect, Snapshot, Write};
 use jiff::SignedDuration;
@@ -20,22 +21,6 @@ use crate::verbs::{Part, definitions, existing, list, metadata, text};
 pub const FOREGROUND: &str = "foregroundDeletion";
 /// The garbage collector makes dependents forget the object before it goes.
 pub const ORPHAN: &str = "orphan";
-
-/// Kinds whose deletion answers with the object that is gone, as upstream's registry does.
-const ANSWERED_WITH_OBJECT: &[&str] = &[
-    "persistentvolumes",
-    "persistentvolumeclaims",
-    "pods",
-    "podtemplates",
-    "resourcequotas",
-    "serviceaccounts",
-    "services",
-    "csidrivers",
-    "csinodes",
-    "storageclasses",
-    "volumeattachments",
-    "volumeattributesclasses",
-];
 
 /// `metav1.DeleteOptions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -197,7 +182,7 @@ pub(crate) fn one(
 /// The write that removes `old`, and its answer.
 pub(crate) fn removal(kind: &Kind, old: &Arc<Object>, expect: Expect) -> Prepared {
     let mut prepared = Prepared::answered(Reply::ok(Answer::Success(Deleted::of(kind, old))));
-    if ANSWERED_WITH_OBJECT.contains(&&*kind.plural) {
+    if kind.strategy.answers_with_object {
         prepared.pending = Pending::Removed { index: 0, last: Arc::clone(old) };
     }
     prepared.writes = vec![Write::delete(old.key().clone(), expect)];
@@ -282,7 +267,7 @@ fn decide(kind: &Kind, options: &DeleteOptions, old: &Object, now: coracle_api::
             fields.insert("generation".into(), (generation + 1).into());
         }
     }
-    if kind.plural == "namespaces" && kind.group.is_empty() {
+    if kind.is(NAMESPACES) {
         value["status"]["phase"] = "Terminating".into();
     }
     Step::Mark(value)
@@ -305,8 +290,7 @@ fn never_ran(pod: &Object) -> bool {
 
 /// A namespace goes when its own finalizers, which stand in its spec, are gone.
 fn held_by_spec(kind: &Kind, old: &Object) -> bool {
-    kind.plural == "namespaces"
-        && kind.group.is_empty()
+    kind.is(NAMESPACES)
         && old.value()["spec"]["finalizers"].as_array().is_some_and(|all| !all.is_empty())
 }
 

@@ -21,6 +21,6 @@ pub fn get(snapshot: &Snapshot, request: &Request) -> Result<Reply, Status> {
     if asked > snapshot.revision() {
         return Err(too_large_revision(asked, snapshot.revision()));
     }
-    let part = Part::of(&request.subresource).unwrap_or(Part::Whole);
+    let part = Part::of(request.subresource).unwrap_or(Part::Whole);
     Ok(Reply::ok(part.answer(existing(snapshot, request)?)))
 }

@@ -16,7 +16,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Kind, Object, Status};
+use coracle_api::{Key, Kind, Object, Status, Subresource};
 use coracle_store::Snapshot;
 use serde_json::{Map, Value};
 
@@ -43,30 +43,38 @@ pub enum Part {
 
 impl Part {
     /// The part that `subresource` is; `None` when it is no part of an object (`log`).
-    pub fn of(subresource: &str) -> Option<Self> {
+    pub fn of(subresource: Option<Subresource>) -> Option<Self> {
+        let Some(subresource) = subresource else { return Some(Self::Whole) };
         Some(match subresource {
-            "" => Self::Whole,
-            "status" => Self::Status,
-            "scale" => Self::Scale,
-            "ephemeralcontainers" => Self::EphemeralContainers,
-            "resize" => Self::Resize,
-            "finalize" => Self::Finalize,
-            "approval" => Self::Approval,
-            _ => return None,
+            Subresource::Status => Self::Status,
+            Subresource::Scale => Self::Scale,
+            Subresource::EphemeralContainers => Self::EphemeralContainers,
+            Subresource::Resize => Self::Resize,
+            Subresource::Finalize => Self::Finalize,
+            Subresource::Approval => Self::Approval,
+            Subresource::Attach
+            | Subresource::Binding
+            | Subresource::Eviction
+            | Subresource::Exec
+            | Subresource::Log
+            | Subresource::PortForward
+            | Subresource::Proxy
+            | Subresource::Token => return None,
         })
     }
 
     /// `subresource` in an entry of `managedFields`.
     pub fn subresource(self) -> &'static str {
-        match self {
-            Self::Whole => "",
-            Self::Status => "status",
-            Self::Scale => "scale",
-            Self::EphemeralContainers => "ephemeralcontainers",
-            Self::Resize => "resize",
-            Self::Finalize => "finalize",
-            Self::Approval => "approval",
-        }
+        let subresource = match self {
+            Self::Whole => return "",
+            Self::Status => Subresource::Status,
+            Self::Scale => Subresource::Scale,
+            Self::EphemeralContainers => Subresource::EphemeralContainers,
+            Self::Resize => Subresource::Resize,
+            Self::Finalize => Subresource::Finalize,
+            Self::Approval => Subresource::Approval,
+        };
+        subresource.as_str()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{FieldError, Kind, Object, Status};
+use coracle_api::{FieldError, Kind, Object, Status, Subresource};
 use serde_json::Value;
 
 use crate::content::{self, Decoded};
@@ -85,7 +85,7 @@ fn with_status(kind: &Kind, value: &Value, old: &Value) -> Value {
 
 /// What clients say of the status on create is dropped where a subresource is for it.
 pub(crate) fn drop_status(kind: &Kind, value: &mut Value) {
-    if kind.subresource("status").is_some()
+    if kind.subresource(Subresource::Status).is_some()
         && let Some(fields) = value.as_object_mut()
     {
         fields.remove("status");
@@ -94,7 +94,7 @@ pub(crate) fn drop_status(kind: &Kind, value: &mut Value) {
 
 /// What clients say of the status on update, likewise.
 pub(crate) fn keep_status(kind: &Kind, value: &mut Value, old: &Value) {
-    if kind.subresource("status").is_none() {
+    if kind.subresource(Subresource::Status).is_none() {
         return;
     }
     if let Some(fields) = value.as_object_mut() {

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Timestamp, Verb};
+use coracle_api::{Subresource, Timestamp, Verb};
 use coracle_server::{
     Api, Body, Cluster, Kinds, Options, Pki, Request, Server, System, User, bootstrap, pki,
 };
@@ -95,7 +95,7 @@ impl World {
             namespace: if kind.is_namespaced() { "default".into() } else { String::new() },
             kind: Arc::clone(kind),
             name: name.into(),
-            subresource: String::new(),
+            subresource: None,
             options: Options::default(),
             body: Body::Object(body),
         }
@@ -118,7 +118,7 @@ impl World {
         let mut body = snapshot.find("pods", "default", pod).unwrap().value().clone();
         body["status"] = status;
         let mut request = self.request(Verb::Update, "pods", pod, body);
-        request.subresource = "status".into();
+        request.subresource = Some(Subresource::Status);
         self.api.call(request).await.unwrap();
     }
 

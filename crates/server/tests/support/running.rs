@@ -48,7 +48,7 @@ pub async fn start() -> Running {
         kind,
         namespace: String::new(),
         name: String::new(),
-        subresource: String::new(),
+        subresource: None,
         options: Options::default(),
         body: Body::Object(json!({"metadata": {"name": "default"}})),
     };

@@ -1,7 +1,7 @@
 //! certificates.k8s.io/v1.
 
 use super::row::{READ_WRITE, Row as _, cluster, namespaced, version};
-use crate::kind::{Kind, NameRule};
+use crate::kind::{Kind, NameRule, Subresource};
 use crate::print::columns::{AGE, NAME, at, text};
 use crate::print::{Cell, cluster};
 use crate::resources::{
@@ -20,7 +20,7 @@ pub(super) fn rows() -> Vec<Kind> {
 fn certificate_signing_requests() -> Kind {
     cluster("CertificateSigningRequest", CERTIFICATE_SIGNING_REQUESTS)
         .short(&["csr"])
-        .sub("approval", READ_WRITE)
+        .sub(Subresource::Approval, READ_WRITE)
         .status()
         .names(NameRule::PathSegment)
         .select(&[("spec.signerName", "/spec/signerName")])

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::row::{CREATE, PROXY, READ_WRITE, Row as _, STREAM, cluster, namespaced, version};
 use crate::defaults::initial;
-use crate::kind::{Kind, NameRule, Verb};
+use crate::kind::{Kind, NameRule, Subresource, Verb};
 use crate::print::columns::{AGE, CONTAINERS, IMAGES, NAME, at, count, number, text, wide};
 use crate::print::{Cell, cluster, columns, network, pods, storage};
 use crate::resources::{
@@ -100,7 +100,7 @@ fn namespaces() -> Kind {
     cluster("Namespace", NAMESPACES)
         .short(&["ns"])
         .without(Verb::DeleteCollection)
-        .sub("finalize", &[Verb::Update])
+        .sub(Subresource::Finalize, &[Verb::Update])
         .status()
         .names(NameRule::DnsLabel)
         .select(&[("status.phase", "/status/phase")])
@@ -116,7 +116,7 @@ fn nodes() -> Kind {
         .validate(validation::node)
         .validate_update(validation::node_update)
         .short(&["no"])
-        .sub_of("proxy", ("", "v1", "NodeProxyOptions"), PROXY)
+        .sub_of(Subresource::Proxy, ("", "v1", "NodeProxyOptions"), PROXY)
         .status()
         .select(&[("spec.unschedulable", "/spec/unschedulable")])
         .prepare(initial::empty)
@@ -143,6 +143,7 @@ fn nodes() -> Kind {
 
 fn persistent_volume_claims() -> Kind {
     namespaced("PersistentVolumeClaim", PERSISTENT_VOLUME_CLAIMS)
+        .answers_with_object()
         .short(&["pvc"])
         .status()
         .defaults(defaults::persistent_volume_claim)
@@ -171,6 +172,7 @@ fn persistent_volume_claims() -> Kind {
 
 fn persistent_volumes() -> Kind {
     cluster("PersistentVolume", PERSISTENT_VOLUMES)
+        .answers_with_object()
         .short(&["pv"])
         .status()
         .defaults(defaults::persistent_volume)
@@ -201,17 +203,18 @@ fn persistent_volumes() -> Kind {
 
 fn pods() -> Kind {
     namespaced("Pod", PODS)
+        .answers_with_object()
         .short(&["po"])
         .all()
-        .sub_of("attach", ("", "v1", "PodAttachOptions"), STREAM)
-        .sub_of("binding", ("", "v1", "Binding"), CREATE)
-        .sub("ephemeralcontainers", READ_WRITE)
-        .sub_of("eviction", ("policy", "v1", "Eviction"), CREATE)
-        .sub_of("exec", ("", "v1", "PodExecOptions"), STREAM)
-        .sub("log", &[Verb::Get])
-        .sub_of("portforward", ("", "v1", "PodPortForwardOptions"), STREAM)
-        .sub_of("proxy", ("", "v1", "PodProxyOptions"), PROXY)
-        .sub("resize", READ_WRITE)
+        .sub_of(Subresource::Attach, ("", "v1", "PodAttachOptions"), STREAM)
+        .sub_of(Subresource::Binding, ("", "v1", "Binding"), CREATE)
+        .sub(Subresource::EphemeralContainers, READ_WRITE)
+        .sub_of(Subresource::Eviction, ("policy", "v1", "Eviction"), CREATE)
+        .sub_of(Subresource::Exec, ("", "v1", "PodExecOptions"), STREAM)
+        .sub(Subresource::Log, &[Verb::Get])
+        .sub_of(Subresource::PortForward, ("", "v1", "PodPortForwardOptions"), STREAM)
+        .sub_of(Subresource::Proxy, ("", "v1", "PodProxyOptions"), PROXY)
+        .sub(Subresource::Resize, READ_WRITE)
         .status()
         .counted()
         .select(&[
@@ -250,6 +253,7 @@ fn pods() -> Kind {
 
 fn pod_templates() -> Kind {
     namespaced("PodTemplate", POD_TEMPLATES)
+        .answers_with_object()
         .counted()
         .defaults(defaults::pod_template_object)
         .validate(validation::pod_template_object)
@@ -296,6 +300,7 @@ fn replication_controllers() -> Kind {
 fn resource_quotas() -> Kind {
     namespaced("ResourceQuota", RESOURCE_QUOTAS)
         .validate(validation::resource_quota)
+        .answers_with_object()
         .short(&["quota"])
         .status()
         .prepare(initial::empty)
@@ -322,16 +327,18 @@ fn secrets() -> Kind {
 
 fn service_accounts() -> Kind {
     namespaced("ServiceAccount", SERVICE_ACCOUNTS)
+        .answers_with_object()
         .short(&["sa"])
-        .sub_of("token", ("authentication.k8s.io", "v1", "TokenRequest"), CREATE)
+        .sub_of(Subresource::Token, ("authentication.k8s.io", "v1", "TokenRequest"), CREATE)
         .columns(const { &[NAME, AGE] })
 }
 
 fn services() -> Kind {
     namespaced("Service", SERVICES)
+        .answers_with_object()
         .short(&["svc"])
         .all()
-        .sub_of("proxy", ("", "v1", "ServiceProxyOptions"), PROXY)
+        .sub_of(Subresource::Proxy, ("", "v1", "ServiceProxyOptions"), PROXY)
         .status()
         .put_creates()
         .names(NameRule::DnsLabel)

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::FieldError;
-use crate::kind::{Kind, NameRule, Scope, Stored, Subresource, Text, Verb};
+use crate::kind::{Kind, NameRule, Scope, Stored, Subresource, SubresourceRow, Text, Verb};
 use crate::kinds::texts;
 use crate::print::Column;
 
@@ -85,24 +85,23 @@ pub(super) trait Row: Sized {
     }
 
     fn status(self) -> Kind {
-        self.sub("status", READ_WRITE)
+        self.sub(Subresource::Status, READ_WRITE)
     }
 
     fn scale(self) -> Kind {
-        self.sub_of("scale", SCALE, READ_WRITE)
+        self.sub_of(Subresource::Scale, SCALE, READ_WRITE)
     }
 
     /// A subresource whose body is the object itself.
-    fn sub(self, name: &'static str, verbs: &'static [Verb]) -> Kind {
-        let sub =
-            Subresource { name: Text::Borrowed(name), body: None, verbs: Cow::Borrowed(verbs) };
+    fn sub(self, name: Subresource, verbs: &'static [Verb]) -> Kind {
+        let sub = SubresourceRow { name, body: None, verbs: Cow::Borrowed(verbs) };
         self.edit(|kind| kind.subresources.to_mut().push(sub))
     }
 
     /// A subresource with a body of another kind: group, version, kind.
     fn sub_of(
         self,
-        name: &'static str,
+        name: Subresource,
         (group, version, kind): (&'static str, &'static str, &'static str),
         verbs: &'static [Verb],
     ) -> Kind {
@@ -147,6 +146,12 @@ pub(super) trait Row: Sized {
         self.edit(|kind| kind.strategy.create_on_update = true)
     }
 
+    /// A deletion is answered with the object that is gone.
+    fn answers_with_object(self) -> Kind {
+        self.edit(|kind| kind.strategy.answers_with_object = true)
+    }
+
+    /// Dependents stay when a deletion does not say what becomes of them.
     fn orphans(self) -> Kind {
         self.edit(|kind| kind.strategy.orphans_dependents = true)
     }

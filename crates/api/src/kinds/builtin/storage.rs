@@ -27,6 +27,7 @@ pub(super) fn rows() -> Vec<Kind> {
 
 fn csi_drivers() -> Kind {
     cluster("CSIDriver", CSI_DRIVERS)
+        .answers_with_object()
         .counted()
         .defaults(defaults::csi_driver)
         .validate(validation::csi_driver)
@@ -52,6 +53,7 @@ fn csi_nodes() -> Kind {
     cluster("CSINode", CSI_NODES)
         .validate(validation::csi_node)
         .validate_update(validation::csi_node_update)
+        .answers_with_object()
         .guarded()
         .columns(const { &[NAME, count("Drivers", "/spec/drivers"), AGE] })
 }
@@ -64,6 +66,7 @@ fn csi_storage_capacities() -> Kind {
 
 fn storage_classes() -> Kind {
     cluster("StorageClass", STORAGE_CLASSES)
+        .answers_with_object()
         .short(&["sc"])
         .defaults(defaults::storage_class)
         .validate(validation::storage_class)
@@ -86,6 +89,7 @@ fn volume_attachments() -> Kind {
     cluster("VolumeAttachment", VOLUME_ATTACHMENTS)
         .validate(validation::volume_attachment)
         .validate_update(validation::volume_attachment_update)
+        .answers_with_object()
         .status()
         .guarded()
         .columns(
@@ -106,6 +110,7 @@ fn volume_attributes_classes() -> Kind {
     cluster("VolumeAttributesClass", VOLUME_ATTRIBUTES_CLASSES)
         .validate(validation::volume_attributes_class)
         .validate_update(validation::volume_attributes_class_update)
+        .answers_with_object()
         .short(&["vac"])
         .columns(
             const {

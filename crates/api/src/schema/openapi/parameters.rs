@@ -1,5 +1,7 @@
 //! Parameters of operations: those of the query, and those in the path.
 
+use crate::kind::Subresource;
+
 /// A parameter of an operation or of a path.
 #[derive(Debug)]
 pub(super) struct Parameter {
@@ -101,13 +103,13 @@ pub(super) const LIST: &[Parameter] = &[
 ];
 
 /// What a subresource of pods, services and nodes takes.
-pub(super) fn of_subresource(name: &str) -> &'static [Parameter] {
+pub(super) fn of_subresource(name: Subresource) -> &'static [Parameter] {
     match name {
-        "exec" => EXEC,
-        "attach" => ATTACH,
-        "portforward" => PORT_FORWARD,
-        "log" => LOG,
-        "proxy" => PROXY,
+        Subresource::Exec => EXEC,
+        Subresource::Attach => ATTACH,
+        Subresource::PortForward => PORT_FORWARD,
+        Subresource::Log => LOG,
+        Subresource::Proxy => PROXY,
         _ => &[],
     }
 }

@@ -4,7 +4,7 @@ use super::parameters::{
     DELETE, FORCE, LIST, NAME, NAMESPACE, PATH, PRETTY, Parameter, WRITE, of_subresource,
 };
 use super::{DELETE_OPTIONS, STATUS};
-use crate::kind::{Kind, Subresource, Verb};
+use crate::kind::{Kind, Subresource, SubresourceRow, Verb};
 use crate::kinds::Kinds;
 
 /// A path and what can be done there.
@@ -258,13 +258,13 @@ impl Row<'_> {
         all
     }
 
-    fn subresource_paths(&self, item: &str, sub: &Subresource) -> Vec<Path> {
+    fn subresource_paths(&self, item: &str, sub: &SubresourceRow) -> Vec<Path> {
         let template = format!("{item}/{}", sub.name);
         let parameters = || {
-            let own = of_subresource(&sub.name).iter();
+            let own = of_subresource(sub.name).iter();
             own.chain(self.item_parameters()).collect::<Vec<_>>()
         };
-        let rest = capital(&sub.name);
+        let rest = capital(sub.name.as_str());
         if is_connect(sub) {
             let mut deeper = parameters();
             deeper.push(PATH);
@@ -272,12 +272,12 @@ impl Row<'_> {
             let with_path = format!("{rest}WithPath");
             let below = format!("{template}/{{path}}");
             let rest = self.path(below, self.connect(sub, &with_path), deeper);
-            return if sub.name == "proxy" { vec![one, rest] } else { vec![one] };
+            return if sub.name == Subresource::Proxy { vec![one, rest] } else { vec![one] };
         }
         vec![self.path(template, self.on_subresource(sub, &rest), parameters())]
     }
 
-    fn on_subresource(&self, sub: &Subresource, rest: &str) -> Vec<Operation> {
+    fn on_subresource(&self, sub: &SubresourceRow, rest: &str) -> Vec<Operation> {
         let part = format!("{} of ", sub.name);
         let schema = self.body_schema(sub);
         let mut all = self.reads_and_writes(&sub.verbs, rest, &part, &schema);
@@ -290,7 +290,7 @@ impl Row<'_> {
             if let Some((group, version, kind)) = &sub.body {
                 operation.gvk = (group.to_string(), version.to_string(), kind.to_string());
             }
-            if sub.name == "log" {
+            if sub.name == Subresource::Log {
                 operation.answer = None;
             }
         }
@@ -298,7 +298,7 @@ impl Row<'_> {
     }
 
     /// A subresource that hands on the connection: every method that its verbs stand for.
-    fn connect(&self, sub: &Subresource, rest: &str) -> Vec<Operation> {
+    fn connect(&self, sub: &SubresourceRow, rest: &str) -> Vec<Operation> {
         let methods = sub.verbs.iter().map(|verb| match verb {
             Verb::Create => "post",
             Verb::Update => "put",
@@ -322,7 +322,7 @@ impl Row<'_> {
     }
 
     /// Name of the schema of a subresource's body: in the package of its group and version.
-    fn body_schema(&self, sub: &Subresource) -> String {
+    fn body_schema(&self, sub: &SubresourceRow) -> String {
         let own = || self.kind.schema.to_string();
         let Some((group, version, kind)) = &sub.body else { return own() };
         let version = self.kinds.version(group, version);
@@ -334,7 +334,7 @@ impl Row<'_> {
 
 /// Whether a subresource hands on the connection (exec, attach, portforward, proxy): its body is
 /// then options in the query.
-fn is_connect(sub: &Subresource) -> bool {
+fn is_connect(sub: &SubresourceRow) -> bool {
     sub.body.as_ref().is_some_and(|(_, _, kind)| kind.ends_with("Options"))
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::kind::tests::STATEFUL_SETS;
-use crate::kind::{Subresource, Text};
+use crate::kind::{Subresource, SubresourceRow};
 use serde_json::json;
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ const T2: &str = "2026-01-01T00:00:02Z";
 
 fn kind() -> Kind {
     let status =
-        Subresource { name: Text::Borrowed("status"), body: None, verbs: Cow::Borrowed(&[]) };
+        SubresourceRow { name: Subresource::Status, body: None, verbs: Cow::Borrowed(&[]) };
     Kind { subresources: Cow::Owned(vec![status]), ..STATEFUL_SETS }
 }
 
