@@ -558,7 +558,7 @@ fn a_set_of_two_thousand_million_pods_is_made_in_bounded_steps() {
     set["spec"]["podManagementPolicy"] = json!("Parallel");
     set["spec"]["replicas"] = json!(i32::MAX);
     let key = Key::new("statefulsets.apps", "default", "");
-    world.send(Verb::Create, &key, "", set);
+    world.send(Verb::Create, &key, None, set);
     world.looped.catch_up(&world.api);
     let at = world.api.source().now();
     let snapshot = world.api.snapshot();

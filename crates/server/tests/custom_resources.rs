@@ -1,5 +1,7 @@
 //! Custom resources and their definitions, over a store in memory, as in-process callers see them.
 
+#![allow(clippy::unwrap_used, reason = "in tests a failed unwrap is the assertion")]
+
 mod definitions;
 
 use std::sync::Arc;
