@@ -8,12 +8,11 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::client::{Access, Client};
+use crate::objects::{NAMESPACE, config_map};
 use crate::report::{figure, milliseconds, percentile};
 use crate::writers::{self, OBJECT_BYTES, Writer, noise};
 use crate::{Failure, fan_out};
 
-/// Where all of it is.
-pub const NAMESPACE: &str = "/api/v1/namespaces/bench";
 const PODS: usize = 10_000;
 /// What a stored config map has beside its noise.
 const AROUND: usize = 400;
@@ -61,13 +60,6 @@ impl Writer for OverHttp {
         self.client.call(Method::PUT, &path, body).await?;
         Ok(())
     }
-}
-
-/// Creates a config map.
-pub async fn config_map(client: &mut Client, name: &str) -> Result<(), Failure> {
-    let body = json!({"metadata": {"name": name}, "data": {"noise": noise(1, 600)}});
-    client.call(Method::POST, &format!("{NAMESPACE}/configmaps"), body.to_string()).await?;
-    Ok(())
 }
 
 async fn get(client: &mut Client) -> Result<(), Failure> {

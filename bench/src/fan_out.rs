@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::Failure;
-use crate::api::{NAMESPACE, config_map};
 use crate::client::{Access, Client};
+use crate::objects::{NAMESPACE, config_map};
 use crate::report::{beside, figure, milliseconds};
 use crate::writers::noise;
 

@@ -10,6 +10,7 @@ mod etcd;
 mod fan_out;
 mod load;
 mod netlink;
+mod objects;
 mod report;
 mod store;
 mod writers;

@@ -8,13 +8,12 @@ use crate::Failure;
 use crate::report::{beside, figure, percentile, rate};
 use crate::yardsticks::{SYNC, SYNC_P50, bare_sync};
 
+pub use crate::yardsticks::OBJECT_BYTES;
+
 const RUNS: usize = 5;
 const RUN: Duration = Duration::from_secs(1);
 /// How many writers at a time.
 pub const WRITERS: [usize; 3] = [1, 8, 64];
-
-/// How large what they write is.
-pub const OBJECT_BYTES: usize = 1024;
 
 /// One writer, with names of its own.
 pub trait Writer: Send + 'static {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::report::{figure, percentile, rate};
-use crate::writers::OBJECT_BYTES;
+
+/// How large what they write is.
+pub const OBJECT_BYTES: usize = 1024;
 
 const RUNS: usize = 5;
 const RUN: Duration = Duration::from_millis(400);

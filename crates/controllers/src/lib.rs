@@ -4,6 +4,7 @@
 //! give the same plan, in the engine and in the simulation alike. [`CONTROLLERS`] is the table of
 //! them; the driver reads it and knows none by name.
 
+mod all;
 mod bootstrap;
 mod context;
 mod disruption;
@@ -28,10 +29,11 @@ mod why;
 
 use coracle_api::Timestamp;
 
+pub use all::CONTROLLERS;
 pub use bootstrap::bootstrap;
 pub use context::{Config, Context};
 pub use plan::{Because, DeleteOptions, EventType, Note, Plan, Propagation, Refusal, Step, Write};
-pub use table::{ANY, CONTROLLERS, Concerns, Controller, Decide};
+pub use table::{ANY, Concerns, Controller, Decide};
 pub use why::status_reason;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The table of controllers: what each watches, and how it decides.
+//! A row of the table of controllers: what one watches, and how it decides.
 
 use coracle_api::Key;
 use coracle_store::{Event, Snapshot};
@@ -11,7 +11,7 @@ pub type Decide = fn(&Snapshot, &Key, &Context<'_>) -> Plan;
 /// Which keys a write to one object makes a controller look at.
 pub type Concerns = fn(&Event, &Snapshot) -> Vec<Key>;
 
-/// One controller: a row of [`CONTROLLERS`].
+/// One controller: a row of [`CONTROLLERS`](crate::CONTROLLERS).
 #[derive(Clone, Copy)]
 pub struct Controller {
     /// `statefulset-controller`: the component of its events, and after `system:controller:` the
@@ -29,35 +29,6 @@ pub struct Controller {
 
 /// Watches every resource.
 pub const ANY: &str = "*";
-
-/// Every controller of the engine, in no particular order.
-pub const CONTROLLERS: &[Controller] = &[
-    crate::statefulset::CONTROLLER,
-    crate::scheduler::CONTROLLER,
-    crate::volumes::BINDER,
-    crate::volumes::PROVISIONER,
-    crate::volumes::EXPANDER,
-    crate::volumes::CLAIM_PROTECTOR,
-    crate::volumes::VOLUME_PROTECTOR,
-    crate::volumes::ATTRIBUTES_PROTECTOR,
-    crate::namespaced::SERVICE_ACCOUNTS,
-    crate::namespaced::ROOT_CAS,
-    crate::endpoints::ENDPOINTS,
-    crate::endpoints::ENDPOINT_SLICES,
-    crate::endpoints::ENDPOINT_MIRROR,
-    crate::load_balancer::CONTROLLER,
-    crate::garbage::CONTROLLER,
-    crate::namespaces::CONTROLLER,
-    crate::disruption::CONTROLLER,
-    crate::nodes::NODE_LIFECYCLE,
-    crate::nodes::POD_GC,
-    crate::taints::CONTROLLER,
-    crate::event_expiry::CONTROLLER,
-    crate::event_expiry::QUOTA,
-    crate::bootstrap::CONTROLLER,
-    crate::roles::CONTROLLER,
-    crate::quota::CONTROLLER,
-];
 
 /// The objects of `resource` whose selector selects the event's object, or did before the write.
 pub(crate) fn selecting(event: &Event, snapshot: &Snapshot, resource: &str) -> Vec<Key> {

@@ -13,8 +13,9 @@ use jiff::ToSpan;
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
+use crate::CONTROLLERS;
 use crate::plan::{Propagation, Step, Write};
-use crate::table::{ANY, CONTROLLERS, Controller};
+use crate::table::{ANY, Controller};
 use crate::{Config, Context, Note, Plan};
 
 pub(crate) struct World {

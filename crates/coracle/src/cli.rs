@@ -1,13 +1,16 @@
 //! The command line: parsed here, carried out in one file a command.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::arguments::UpArgs;
+use crate::cluster::Cluster;
 use crate::control::{self, Ask, ControlError, Pods};
 use crate::data_dir::DataDirError;
+use crate::output::{print, progress};
 use crate::paths::Paths;
 use crate::{down, kubeconfig, logs, show, up};
 
@@ -21,36 +24,10 @@ struct Cli {
     command: Command,
 }
 
-/// Which cluster a command is about.
-#[derive(Args, Clone, Debug)]
-pub struct Cluster {
-    /// Name of the cluster
-    #[arg(long, global = true, env = "CORACLE_NAME", default_value = "default", value_parser = cluster_name)]
-    pub name: String,
-    /// Where everything of the cluster lives [default: /var/lib/coracle/NAME]
-    #[arg(long, global = true, env = "CORACLE_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-}
-
-impl Cluster {
-    /// The cluster's files.
-    pub fn paths(&self) -> Paths {
-        Paths::new(self.data_dir.clone(), &self.name)
-    }
-
-    /// Name of its context in kubeconfigs: `coracle`, or `coracle-NAME`.
-    pub fn context(&self) -> String {
-        match self.name.as_str() {
-            "default" => "coracle".into(),
-            name => format!("coracle-{name}"),
-        }
-    }
-}
-
 #[derive(Subcommand)]
 enum Command {
     /// Start the cluster and make it kubectl's current context
-    Up(up::UpArgs),
+    Up(UpArgs),
     /// Stop the cluster; its data stays
     Down {
         /// Leave the pods running for the next `up`
@@ -280,32 +257,6 @@ fn image_command(paths: &Paths, image: Image) -> Result<(), CommandError> {
         });
     }
     if refused.is_empty() { Ok(()) } else { Err(CommandError::NotLoaded(refused.join("\n"))) }
-}
-
-/// One line of progress: rewritten on a terminal, plain in a pipe.
-pub fn progress(text: &str) {
-    let mut error = std::io::stderr();
-    let end = if error.is_terminal() { "\x1b[K\r" } else { "\n" };
-    // Progress that cannot be shown is no reason to fail.
-    drop(write!(error, "{text}{end}").and_then(|()| error.flush()));
-}
-
-/// Print to standard output; a closed pipe is no error (`coracle status | head`).
-pub fn print(text: &str) {
-    let mut output = std::io::stdout();
-    drop(output.write_all(text.as_bytes()).and_then(|()| output.flush()));
-}
-
-fn cluster_name(text: &str) -> Result<String, String> {
-    let fits = (1..=15).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if fits {
-        Ok(text.to_string())
-    } else {
-        Err("a name has 1 to 15 lower case letters, digits and inner hyphens".into())
-    }
 }
 
 #[cfg(test)]

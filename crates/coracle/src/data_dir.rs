@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cli::Cluster;
+use crate::cluster::Cluster;
 use crate::paths::Paths;
 
 /// What a file system has at its root before anyone writes to it.

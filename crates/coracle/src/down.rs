@@ -3,10 +3,11 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
-use crate::cli::{Cluster, print, progress};
+use crate::cluster::Cluster;
 use crate::control::{self, Ask, ControlError, Pods};
 use crate::data_dir::{self, DataDirError};
 use crate::kubeconfig::{self, Access, KubeconfigError};
+use crate::output::{print, progress};
 use crate::paths::Paths;
 use crate::{engine, supervisor};
 

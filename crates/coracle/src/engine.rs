@@ -19,12 +19,12 @@ use ipnet::Ipv4Net;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::cli::Cluster;
+use crate::arguments::UpArgs;
+use crate::cluster::Cluster;
 use crate::control_server;
 use crate::kubeconfig::{Access, KubeconfigError};
 use crate::paths::Paths;
-use crate::questions::Questions;
-use crate::up::UpArgs;
+use crate::questions::{Questions, Stop};
 
 /// Name of the only node.
 pub const NODE: &str = "node-1";
@@ -91,15 +91,6 @@ pub enum EngineError {
     /// The administrator's kubeconfig could not be read or written.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
-}
-
-/// How the engine is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// End the pods and take the network down.
-    All(Ending),
-    /// Leave pods and network as they are: the next engine finds them.
-    KeepPods,
 }
 
 /// Be the engine until it is told to stop.
@@ -494,11 +485,13 @@ fn report(arguments: &UpArgs, api: Duration, node: Duration) {
     tracing::info!("the API answers after {api} ms, the node is ready after {node} ms");
     if arguments.report {
         // The next line of standard output is the last: the command line then goes away.
-        crate::cli::print(&format!(
+        crate::output::print(&format!(
             "ready is up: the API answered after {api} ms, the node was Ready after {node} ms\n"
         ));
     } else {
-        crate::cli::print(&format!("coracle is up ({api} ms, {node} ms); stop it with Ctrl-C\n"));
+        crate::output::print(&format!(
+            "coracle is up ({api} ms, {node} ms); stop it with Ctrl-C\n"
+        ));
     }
 }
 

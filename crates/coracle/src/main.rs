@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+mod arguments;
 mod cli;
+mod cluster;
 mod control;
 mod control_server;
 mod data_dir;
@@ -10,6 +12,7 @@ mod down;
 mod engine;
 mod kubeconfig;
 mod logs;
+mod output;
 mod paths;
 mod questions;
 mod show;

@@ -15,8 +15,16 @@ use tokio::sync::{mpsc, watch};
 
 use crate::control::{Ask, Pods};
 use crate::control_server::Answering;
-use crate::engine::Stop;
 use coracle_node::Ending;
+
+/// How the engine is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// End the pods and take the network down.
+    All(Ending),
+    /// Leave pods and network as they are: the next engine finds them.
+    KeepPods,
+}
 
 /// As many chains of reasons as one answer has.
 const CHAINS_MAX: usize = 1000;

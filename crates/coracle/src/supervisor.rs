@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
-use crate::cli::print;
+use crate::output::print;
 
 /// The first wait before the engine is started again; each further one doubles it.
 const WAIT_FIRST: Duration = Duration::from_secs(1);

@@ -2,69 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use clap::Args;
-use ipnet::Ipv4Net;
-
-use crate::cli::{Cluster, print};
+use crate::arguments::UpArgs;
+use crate::cluster::Cluster;
 use crate::control::{self, Ask};
 use crate::data_dir::{self, DataDirError};
 use crate::engine::{self, EngineError};
+use crate::output::print;
 use crate::{kubeconfig, supervisor};
-
-/// Arguments of `up`.
-#[derive(Args, Clone, Debug)]
-pub struct UpArgs {
-    /// Port of the API on loopback [default: the same as before; at first 6443, or the next free]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub api_port: Option<u16>,
-    /// Range of the pods' addresses [default: 10.244.0.0/16, or the next that is free]
-    #[arg(long, value_name = "CIDR", value_parser = range)]
-    pub pod_cidr: Option<Ipv4Net>,
-    /// Range of the Services' addresses [default: 10.96.0.0/12, or the next that is free]
-    #[arg(long, value_name = "CIDR", value_parser = range)]
-    pub service_cidr: Option<Ipv4Net>,
-    /// Range of load balancer addresses [default: 10.112.0.0/24, or the next that is free]
-    #[arg(long, value_name = "CIDR", value_parser = range)]
-    pub lb_range: Option<Ipv4Net>,
-    /// How many pods the node takes
-    #[arg(long, value_name = "N", default_value_t = 110, value_parser = clap::value_parser!(u16).range(1..))]
-    pub max_pods: u16,
-    /// Act on `externalIPs` of Services: whoever may write a Service can then take traffic that pods
-    /// send to any address outside of the cluster and its host
-    #[arg(long)]
-    pub external_ips: bool,
-    /// Further addresses of this host on which the API listens
-    #[arg(long, value_name = "IP")]
-    pub api_address: Vec<IpAddr>,
-    /// Be the engine instead of starting it in the background
-    #[arg(long)]
-    pub foreground: bool,
-    /// Leave the user's kubeconfig alone
-    #[arg(long)]
-    pub no_kubeconfig: bool,
-    /// The command line waits on standard output for `ready` (set by `up` itself)
-    #[arg(long, hide = true)]
-    pub report: bool,
-    /// Keep an engine running in the background (set by `up` itself)
-    #[arg(long, hide = true)]
-    pub supervise: bool,
-}
-
-impl UpArgs {
-    /// The ranges that may be asked for, by flag.
-    fn ranges(&self) -> [(&'static str, Option<Ipv4Net>); 3] {
-        [
-            ("--pod-cidr", self.pod_cidr),
-            ("--service-cidr", self.service_cidr),
-            ("--lb-range", self.lb_range),
-        ]
-    }
-}
 
 /// Why the cluster did not start.
 #[derive(Debug, thiserror::Error)]
@@ -161,10 +109,6 @@ fn is_already_up(arguments: &UpArgs, port: Option<u16>) -> String {
         || arguments.api_port.is_some_and(|asked| Some(asked) != port);
     let hint = " as it was started: for other flags, `coracle down` first";
     format!("is already up{}", if asks { hint } else { "" })
-}
-
-fn range(text: &str) -> Result<Ipv4Net, String> {
-    text.parse().map_err(|_| "it is no range of addresses: write for example 10.97.200.0/24".into())
 }
 
 fn is_root() -> bool {

@@ -15,11 +15,6 @@ pub(super) const INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
 /// Label with the name of the ControllerRevision that the pod was made from.
 pub(super) const REVISION_LABEL: &str = "controller-revision-hash";
 
-/// The name of the pod of `set` with this ordinal.
-pub(super) fn pod_name(set: &str, ordinal: i32) -> String {
-    format!("{set}-{ordinal}")
-}
-
 /// Set and ordinal that a pod's name says, as `(.*)-([0-9]+)$` reads it. A number over an `i32` is
 /// no ordinal.
 pub(super) fn parent_and_ordinal(pod: &str) -> Option<(&str, i32)> {

@@ -8,8 +8,6 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::identity;
-
 /// How pods come to a new template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strategy {
@@ -110,7 +108,7 @@ impl Set {
     }
 
     pub fn pod_name(&self, ordinal: i32) -> String {
-        identity::pod_name(&self.name, ordinal)
+        format!("{}-{ordinal}", self.name)
     }
 
     pub fn pod_key(&self, ordinal: i32) -> Key {
