@@ -6,8 +6,9 @@ CORACLE ?= $(TARGET)/release/coracle
 PYTHON := .cache/venv/bin/python
 
 SIM_SEEDS ?= 0..2000
+TORTURE_SECONDS ?= 300
 
-.PHONY: sim build demo demo-clean test test-rust test-apps test-e2e bench fresh lint schema tools images charts clean
+.PHONY: sim build demo demo-clean test test-rust test-apps test-e2e torture bench fresh lint schema tools images charts clean
 
 build: schema ## The binary, stripped and static: target/x86_64-unknown-linux-gnu/release/coracle
 	$(CARGO) build --release --locked -p coracle
@@ -52,6 +53,14 @@ test-e2e: build tools charts
 	@scripts/test-images
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
+
+# What pods have synced under faults, for TORTURE_SECONDS; TORTURE_SEED=N repeats a run.
+torture: build tools ## `make torture VOLUMES=1`: minutes of full disks, kills, freezes and foreign mounts
+	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
+	@scripts/test-images busybox
+	$(if $(VOLUMES),,$(error name what to torture: VOLUMES=1))
+	TORTURE_SECONDS=$(TORTURE_SECONDS) $(if $(TORTURE_SEED),TORTURE_SEED=$(TORTURE_SEED)) \
+		scripts/private-host $(PYTHON) -m pytest -q -s tests/e2e/test_torture.py
 
 # `make demo KUBECONFIG=FILE` plays it on that cluster; a variable of the environment does not count.
 ifeq ($(origin KUBECONFIG),command line)

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from cluster import Cluster
+from disk import Disk
 
 NUMBERS = itertools.count(1)
 
@@ -54,6 +55,18 @@ def own_cluster(tmp_path):
         finally:
             cluster.delete()
             network.stdin.close()
+
+
+@pytest.fixture
+def disk(own_cluster, tmp_path):
+    """The data directory of `own_cluster` on a disk of its own."""
+    disk = Disk(tmp_path / "disk.img", own_cluster.data_dir, 160)
+    try:
+        yield disk
+    finally:
+        own_cluster.delete()
+        disk.unmount()
+        disk.target.rmdir()
 
 
 @pytest.fixture

@@ -419,3 +419,43 @@ def test_two_thousand_idle_connections_hinder_nobody(own_cluster):
         cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(pod("started")))
         cluster.kubectl("wait", "pod/started", "--for=condition=Ready", "--timeout=60s")
         clients.stdin.close()
+
+
+# --- Links -----------------------------------------------------------------------------------
+
+
+def test_a_volume_gives_nothing_outside_of_it_to_its_group(cluster, namespace, tmp_path):
+    """A pod exchanges a directory of its claim for a link to one of the host, again and again, while
+    other pods start that make the claim their group's and want parts of it."""
+    precious = tmp_path / "precious"
+    (precious / "er").mkdir(parents=True)
+    precious.chmod(0o700)
+    (precious / "er/file").write_text("mine")
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "shared"}, "spec": {
+        "accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "16Mi"}}}}
+    swap = (f"while :; do mkdir -p /v/deep/er; mv /v/deep /v/aside; ln -s {precious} /v/deep;"
+            " rm /v/deep; mv /v/aside /v/deep; done")
+
+    def pod(name, script, sub_path=None):
+        mount = {"name": "v", "mountPath": "/v", **({"subPath": sub_path} if sub_path else {})}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {"runAsUser": 4321, "runAsGroup": 4321, "fsGroup": 4321},
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "shared"}}],
+            "containers": [{"name": "main", "image": "busybox:1.36", "command": ["sh", "-c", script],
+                            "volumeMounts": [mount]}]}}
+
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(claim))
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(pod("swaps", swap)))
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/swaps", "--timeout=60s")
+    for number in range(6):
+        # It may be told that its part is no place to be; it may not be shown another.
+        name, sub_path = f"starts-{number}", f"deep/{number}" if number % 2 else None
+        cluster.kubectl("create", "-n", namespace, "-f", "-",
+                        input=json.dumps(pod(name, "sleep 1000000", sub_path)))
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "--timeout=60s",
+                    *[f"pod/starts-{number}" for number in range(0, 6, 2)])
+    cluster.kubectl("delete", "pods", "-n", namespace, "--all")
+    assert (precious.stat().st_mode & 0o7777, precious.stat().st_gid) == (0o700, 0)
+    assert (precious / "er").stat().st_gid == (precious / "er/file").stat().st_gid == 0
+    assert sorted(path.name for path in precious.iterdir()) == ["er"]

@@ -34,7 +34,7 @@ pub use bootstrap::bootstrap;
 pub use context::{Config, Context};
 pub use plan::{Because, DeleteOptions, EventType, Note, Plan, Propagation, Refusal, Step, Write};
 pub use table::{ANY, Concerns, Controller, Decide};
-pub use why::status_reason;
+pub use why::{VOLUME_FAILED, status_reason};
 
 #[cfg(test)]
 mod world;

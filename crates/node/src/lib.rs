@@ -6,6 +6,7 @@
 //! [`planner::plan`], then [`worker::Worker::turn`].
 
 mod addresses;
+mod broken;
 mod client;
 mod context;
 mod dial;

@@ -26,7 +26,7 @@ use crate::tasks::{Tasks, blocking};
 use crate::volumes::mount_table::unmount_below;
 use crate::volumes::{Places, VolumeError};
 use crate::worker::Kept;
-use crate::{growth, node_object, persistent, proxy};
+use crate::{broken, growth, node_object, persistent, proxy};
 
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
@@ -151,6 +151,7 @@ impl Node {
         }
         tasks.spawn_vital("what follows volumes", persistent::run(Arc::clone(&context)));
         tasks.spawn_vital("what grows volumes", growth::run(Arc::clone(&context)));
+        tasks.spawn_vital("what looks after volumes", broken::run(Arc::clone(&context)));
         let (told, ready) = watch::channel(false);
         let shared = Arc::clone(&context);
         tasks.spawn_vital("the node's heartbeat", async move {

@@ -21,25 +21,39 @@ pub struct LoopDevice {
 }
 
 impl LoopDevice {
-    /// A new device with the content of `file`, which must be open for reading and writing. Two
+    /// A new device with the content of `file`, which must be open for reading and writing, in
+    /// blocks of `block_size` bytes. Two
     /// devices of one file are two disks to the kernel, and two file systems on them destroy each
     /// other: look for one with [`Self::showing`] first.
     ///
     /// # Errors
     /// When the machine has no loop devices (`/dev/loop-control`), or no free one.
-    pub fn of(file: &File) -> io::Result<Self> {
+    pub fn of(file: &File, block_size: u32) -> io::Result<Self> {
         let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
         let control = open(Path::new("/dev/loop-control"))?;
         for _ in 0..TRIES {
             let path = PathBuf::from(format!("/dev/loop{}", sys::free_loop(control.as_fd())?));
             let device = open(&path)?;
-            match sys::configure_loop(device.as_fd(), file.as_fd()) {
-                Ok(()) => return Ok(Self { path, device }),
+            match sys::configure_loop(device.as_fd(), file.as_fd(), block_size) {
+                Ok(()) => return Self { path, device }.with_whole_writes(),
                 Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(io::Error::from(io::ErrorKind::ResourceBusy))
+    }
+
+    /// The kernel's loop driver takes a write for done of which only a part found room on the disk
+    /// below, when it goes through the page cache (6.18 does): `fsync` then succeeds, and what was
+    /// written reads as zeros. Past the cache the whole write fails, as it must. Where that cannot be
+    /// had, no write is longer than what finds room or does not.
+    fn with_whole_writes(self) -> io::Result<Self> {
+        if !sys::status_of_loop(self.device.as_fd())?.is_direct {
+            let name = self.path.file_name().unwrap_or_default();
+            let queue = Path::new("/sys/block").join(name).join("queue");
+            fs::write(queue.join("max_sectors_kb"), "4")?;
+        }
+        Ok(self)
     }
 
     /// The device that has the content of `file` already, whoever made it and whoever uses it.
@@ -60,8 +74,8 @@ impl LoopDevice {
             // It may have gone since, or this machine's /dev has no such node: then it was made by
             // somebody else, who would have had to use the same file.
             let Ok(device) = File::open(&path) else { continue };
-            if sys::file_of_loop(device.as_fd()).is_ok_and(|it| it == (wanted.dev(), wanted.ino()))
-            {
+            let status = sys::status_of_loop(device.as_fd());
+            if status.is_ok_and(|it| it.file == (wanted.dev(), wanted.ino())) {
                 return Ok(Some(Self { path, device }));
             }
         }

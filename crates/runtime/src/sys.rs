@@ -241,8 +241,16 @@ pub fn free_loop(control: BorrowedFd<'_>) -> io::Result<i32> {
     check(unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) }.into()).map(|number| number as i32)
 }
 
-/// Makes a loop device show the content of a file, until its last user is gone.
-pub fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {
+/// A loop device reads and writes its file past the page cache.
+const LOOP_DIRECT: u32 = 16;
+
+/// Makes a loop device with blocks of `block_size` show the content of a file, until its last user
+/// is gone, past the page cache if it can.
+pub fn configure_loop(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    block_size: u32,
+) -> io::Result<()> {
     const CONFIGURE: libc::Ioctl = 0x4c0a;
     const GO_WITH_THE_LAST_USER: u32 = 4;
 
@@ -258,10 +266,10 @@ pub fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Resul
     }
     let configuration = Configuration {
         fd: file.as_raw_fd() as u32,
-        block_size: 0,
+        block_size,
         unused: [0; 5],
         unused_too: [0; 3],
-        flags: GO_WITH_THE_LAST_USER,
+        flags: GO_WITH_THE_LAST_USER | LOOP_DIRECT,
         rest: [0; 30],
     };
     // SAFETY: the kernel reads 304 bytes, which is the structure's size, before the call returns.
@@ -269,21 +277,34 @@ pub fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Resul
         .map(drop)
 }
 
-/// Device and inode of the file that a loop device shows.
-pub fn file_of_loop(device: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+/// What a loop device shows, and how.
+pub struct LoopStatus {
+    /// Device and inode of its file.
+    pub file: (u64, u64),
+    /// Whether it goes past the page cache.
+    pub is_direct: bool,
+}
+
+/// How a loop device is configured; an error when it is not.
+pub fn status_of_loop(device: BorrowedFd<'_>) -> io::Result<LoopStatus> {
     const GET_STATUS: libc::Ioctl = 0x4c05;
 
-    /// The kernel's `loop_info64`: device and inode, and what nobody here asks.
+    /// The kernel's `loop_info64`, with what nobody here asks.
     #[repr(C)]
     struct Status {
         device: u64,
         inode: u64,
-        rest: [u64; 27],
+        sizes: [u64; 3],
+        numbers: [u32; 3],
+        flags: u32,
+        names: [u64; 22],
     }
-    let mut status = Status { device: 0, inode: 0, rest: [0; 27] };
+    let (sizes, numbers, names) = ([0; 3], [0; 3], [0; 22]);
+    let mut status = Status { device: 0, inode: 0, sizes, numbers, flags: 0, names };
     // SAFETY: the kernel writes 232 bytes, which is the structure's size, before the call returns.
     check(unsafe { libc::ioctl(device.as_raw_fd(), GET_STATUS, &raw mut status) }.into())?;
-    Ok((status.device, status.inode))
+    let is_direct = status.flags & LOOP_DIRECT != 0;
+    Ok(LoopStatus { file: (status.device, status.inode), is_direct })
 }
 
 /// Makes a loop device as large as its file.

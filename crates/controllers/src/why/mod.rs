@@ -9,6 +9,9 @@ use coracle_store::Snapshot;
 
 use crate::plan::Because;
 
+/// Reason of the event that a container was killed because its volume refuses writes.
+pub const VOLUME_FAILED: &str = "VolumeConditionAbnormal";
+
 /// The reason that `object` itself gives for not being where it should be; `None` when it is, or
 /// when its kind says nothing of the sort.
 pub fn status_reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {

@@ -4,7 +4,7 @@ use coracle_api::{Key, Object};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
 
-use super::{image, resources};
+use super::{VOLUME_FAILED, image, resources};
 
 use crate::plan::Because;
 use crate::pods;
@@ -20,6 +20,8 @@ pub(super) fn reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
         latest_warning(snapshot, object, |_| true)
     } else if because.sentence.ends_with(NOT_READY) {
         latest_warning(snapshot, object, |event| event.str_at("/reason") == Some("Unhealthy"))
+    } else if because.sentence.contains(KILLED) {
+        latest_warning(snapshot, object, |event| event.str_at("/reason") == Some(VOLUME_FAILED))
     } else {
         None
     };
@@ -31,6 +33,9 @@ pub(super) fn reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
 
 /// What the status says of a container whose volumes, network or predecessors are not ready.
 const MAKING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// What is said of a container that was killed; for its volume, perhaps.
+const KILLED: &str = "exited with code 137";
 
 /// What is said of a container that runs and may not be used.
 const NOT_READY: &str = "is running, but not ready";
@@ -165,8 +170,8 @@ mod tests {
     use coracle_api::Object;
     use serde_json::{Value, json};
 
-    use crate::status_reason;
     use crate::world::World;
+    use crate::{VOLUME_FAILED, status_reason};
 
     fn reason(status: Value) -> Option<String> {
         let spec = json!({"containers": [{"name": "web", "image": "web:2"}], "nodeName": "node-1"});
@@ -319,32 +324,56 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_is_being_made_tells_what_the_events_say() {
-        let mut world = World::new();
-        world.create(json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "web-0", "namespace": "default"},
-            "spec": {"containers": [{"name": "web", "image": "web"}], "nodeName": "node-1"},
-        }));
-        world.edit("pods", "web-0", |pod| {
-            pod["status"] = json!({"containerStatuses": [{
-                "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"waiting": {"reason": "ContainerCreating"}},
-            }]});
+    fn what_the_status_leaves_out_is_told_by_the_events() {
+        let making = json!({"state": {"waiting": {"reason": "ContainerCreating"}}});
+        let killed = json!({
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 137, "reason": "Error"}},
         });
-        let uid =
-            world.store.snapshot().find("pods", "default", "web-0").unwrap().metadata().uid.clone();
-        world.create(json!({
-            "apiVersion": "v1", "kind": "Event",
-            "metadata": {"name": "web-0.1", "namespace": "default"},
-            "involvedObject": {"kind": "Pod", "name": "web-0", "uid": uid},
-            "type": "Warning", "reason": "FailedMount", "message": "configmap \"a\" not found",
-        }));
-        let snapshot = world.store.snapshot();
-        let pod = snapshot.find("pods", "default", "web-0").unwrap();
-        assert_eq!(
-            status_reason(&snapshot, pod).unwrap().sentence,
-            "container web: ContainerCreating: configmap \"a\" not found"
-        );
+        for (status, reason, message, told) in [
+            (
+                making,
+                "FailedMount",
+                "configmap \"a\" not found",
+                "container web: ContainerCreating: configmap \"a\" not found",
+            ),
+            (
+                killed.clone(),
+                VOLUME_FAILED,
+                "Volume \"data\" refuses writes",
+                "container web: CrashLoopBackOff; the last time it exited with code 137: Volume \"data\" \
+                 refuses writes",
+            ),
+            (
+                killed,
+                "FailedMount",
+                "long ago",
+                "container web: CrashLoopBackOff; the last time it exited with code 137",
+            ),
+        ] {
+            let mut world = World::new();
+            world.create(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "web-0", "namespace": "default"},
+                "spec": {"containers": [{"name": "web", "image": "web"}], "nodeName": "node-1"},
+            }));
+            world.edit("pods", "web-0", |pod| {
+                let mut all = json!({
+                    "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                });
+                all.as_object_mut().unwrap().extend(status.as_object().unwrap().clone());
+                pod["status"] = json!({"containerStatuses": [all]});
+            });
+            let uid = world.get("pods", "web-0").metadata().uid.clone();
+            world.create(json!({
+                "apiVersion": "v1", "kind": "Event",
+                "metadata": {"name": "web-0.1", "namespace": "default"},
+                "involvedObject": {"kind": "Pod", "name": "web-0", "uid": uid},
+                "type": "Warning", "reason": reason, "message": message,
+            }));
+            let pod = world.get("pods", "web-0");
+            let because = status_reason(&world.store.snapshot(), &pod).unwrap();
+            assert_eq!(because.sentence, told);
+        }
     }
 }

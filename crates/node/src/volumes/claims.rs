@@ -3,7 +3,9 @@
 use coracle_api::{Object, Quantity};
 use coracle_controllers::volumes::local_name;
 use coracle_store::Snapshot;
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{
+    HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, Volume,
+};
 
 use super::VolumeError;
 
@@ -14,6 +16,16 @@ pub(crate) enum Source {
     Ours(String, u64),
     /// Something on the machine, which is taken as it is.
     Host(HostPathVolumeSource),
+}
+
+/// The claim that a pod's volume is.
+pub(crate) fn name(pod: &Pod, volume: &Volume) -> Option<String> {
+    let own = volume.persistent_volume_claim.as_ref().map(|source| source.claim_name.clone());
+    own.or_else(|| {
+        // One of the pod's own has the pod's name in front.
+        let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+        volume.ephemeral.as_ref().map(|_| format!("{pod_name}-{}", volume.name))
+    })
 }
 
 /// What the claim `name` is bound to.

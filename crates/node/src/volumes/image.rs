@@ -113,10 +113,25 @@ impl Image {
         Ok(self.superblock(&self.open()?)?.has_errors())
     }
 
+    /// The blocks that a device for it may have: as large as the disk below may want them, and no
+    /// larger than the file system's.
+    pub fn device_block(&self) -> Result<u32, VolumeError> {
+        let block = self.superblock(&self.open()?)?.block();
+        Ok(if block < BLOCK { 512 } else { 4096 })
+    }
+
     fn superblock(&self, file: &File) -> Result<Superblock, VolumeError> {
         let mut bytes = [0; 1024];
         file.read_exact_at(&mut bytes, 1024).map_err(failed("read", &self.path))?;
         Ok(Superblock(bytes))
+    }
+
+    /// Whether the disk has room for what growing it writes: tables of the new groups, and copies.
+    pub fn has_space_to_grow(&self) -> Result<bool, VolumeError> {
+        let found = rustix::fs::statvfs(&self.path);
+        let found = found.map_err(|error| failed("read", &self.path)(error.into()))?;
+        let length = fs::metadata(&self.path).map_err(failed("read", &self.path))?.len();
+        Ok(found.f_bavail.saturating_mul(found.f_frsize) > 32 * MIB + length / 256)
     }
 
     /// Repairs what can be repaired without asking. Nothing may have it mounted.
@@ -143,10 +158,15 @@ impl Superblock {
         u32::from_le_bytes(bytes.unwrap_or_default()).into()
     }
 
-    /// `s_blocks_count` of blocks of `s_log_block_size`.
+    /// `s_blocks_count` blocks.
     fn bytes(&self) -> u64 {
         let blocks = self.word(0x4) | self.word(0x150) << 32;
-        blocks.saturating_mul(1024 << self.word(0x18).min(6))
+        blocks.saturating_mul(self.block())
+    }
+
+    /// From `s_log_block_size`.
+    fn block(&self) -> u64 {
+        1024 << self.word(0x18).min(6)
     }
 
     /// `EXT4_ERROR_FS` of `s_state`.

@@ -86,9 +86,9 @@ impl Mounter<'_> {
     fn mount_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, VolumeError> {
         let uid = uid(pod);
         if let Some(source) = &volume.empty_dir {
-            let directory = self.places.pod(uid).join("empty-dir").join(&volume.name);
+            let directory = self.places.empty_dir(uid, &volume.name);
             let was_there = is_in_place(&directory, source)?;
-            let path = empty_dir(&directory, source)?;
+            let path = empty_dir(&directory, source, self.is_running)?;
             let is_used = self.is_running && was_there;
             let filled = Filled { path, is_used, readonly: false, is_persistent: false };
             return self.owned(pod, volume, filled);
@@ -96,13 +96,10 @@ impl Mounter<'_> {
         if let Some(source) = &volume.host_path {
             return Ok(Mounted { path: host_path::check(source)?, readonly: false });
         }
-        if let Some(source) = &volume.persistent_volume_claim {
-            return self.claimed(pod, volume, &source.claim_name, source.read_only == Some(true));
-        }
-        if volume.ephemeral.is_some() {
-            // The claim has the pod's name in front.
-            let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-            return self.claimed(pod, volume, &format!("{pod_name}-{}", volume.name), false);
+        if let Some(claim) = claims::name(pod, volume) {
+            let source = volume.persistent_volume_claim.as_ref();
+            let readonly = source.is_some_and(|source| source.read_only == Some(true));
+            return self.claimed(pod, volume, &claim, readonly);
         }
         self.files(pod, volume)?.ok_or_else(|| {
             let why = format!("volume {} is of a type that is not supported", volume.name);
@@ -167,7 +164,7 @@ impl Mounter<'_> {
         let sized = Sized::of(&directory);
         let is_used =
             uses::users(self.places, &name)?.len() > 1 || self.is_running && sized.is_mounted()?;
-        let path = sized.mount(bytes)?;
+        let path = if self.is_running { sized.keep(bytes) } else { sized.mount(bytes) }?;
         self.owned(pod, volume, Filled { path, is_used, readonly, is_persistent: true })
     }
 
@@ -222,12 +219,17 @@ fn is_in_place(directory: &Path, source: &EmptyDirVolumeSource) -> Result<bool, 
     }
 }
 
-fn empty_dir(directory: &Path, source: &EmptyDirVolumeSource) -> Result<PathBuf, VolumeError> {
+fn empty_dir(
+    directory: &Path,
+    source: &EmptyDirVolumeSource,
+    is_running: bool,
+) -> Result<PathBuf, VolumeError> {
     let limit = source.size_limit.as_ref().and_then(|limit| Quantity::parse(&limit.0).ok());
     let limit = limit.and_then(|limit| u64::try_from(limit.value()).ok()).filter(|it| *it > 0);
     let in_memory = source.medium.as_deref() == Some("Memory");
     if let (Some(limit), false) = (limit, in_memory) {
-        return Sized::of(directory).mount(limit);
+        let sized = Sized::of(directory);
+        return if is_running { sized.keep(limit) } else { sized.mount(limit) };
     }
     let is_new = !directory.exists();
     if is_new {

@@ -38,6 +38,11 @@ impl Places {
         self.data.join("volumes").join(volume)
     }
 
+    /// The pod's `emptyDir` of this name.
+    pub fn empty_dir(&self, uid: &str, volume: &str) -> PathBuf {
+        self.pod(uid).join("empty-dir").join(volume)
+    }
+
     /// What a container writes its last words to.
     pub fn termination_log(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
         self.pod(uid).join(format!("termination-log-{container}-{attempt}"))

@@ -10,6 +10,8 @@
 //! - Blocks are allocated when they are written to (`nodelalloc`), and are what was written from
 //!   then on. With delayed allocation, a full disk below leaves extents marked as unwritten, and
 //!   what is synced to them later reads as zeros.
+//! - The loop device writes past the page cache: through it, a write that finds room on the disk
+//!   for its first half only is taken for done.
 //! - The first error of its own blocks ends all writing (`errors=remount-ro`). What refuses writes
 //!   is repaired before it is mounted anew, and only when nobody has it mounted.
 
@@ -47,7 +49,18 @@ pub(crate) struct Sized {
 
 impl Sized {
     pub fn of(directory: &Path) -> Self {
-        Self { image: Image { path: directory.join(IMAGE) }, target: directory.join(MOUNT) }
+        Self { image: Image { path: directory.join(IMAGE) }, target: mount_point(directory) }
+    }
+
+    /// As [`Self::mount`], for containers that run: what is mounted stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::mount`].
+    pub fn keep(&self, bytes: u64) -> Result<PathBuf, VolumeError> {
+        match self.is_mounted()? {
+            true => Ok(self.target.join(DATA)),
+            false => self.mount(bytes),
+        }
     }
 
     /// Makes the volume of `bytes`, or mounts the one that is there; where its content is. One that
@@ -86,25 +99,59 @@ impl Sized {
             None => {}
             Some(device) => {
                 self.mount_device(&device)?;
-                if !self.is_stuck()? {
-                    return Ok(());
-                }
-                // Repairing it now would repair it under whoever has it.
-                self.release()?;
-                return Err(VolumeError::Held(self.holders(&device)));
+                // Repairing it now would repair it under whoever has it. It stays mounted, for all to
+                // see that it is not well.
+                return match self.is_stuck()? {
+                    true => Err(VolumeError::Held(self.holders(&device))),
+                    false => Ok(()),
+                };
             }
         }
         if is_damaged {
-            self.image.check()?;
+            self.repair(&file)?;
         }
         if is_short {
             self.image.lengthen(bytes)?;
         }
         if self.image.has_room()? {
-            self.image.grow()?;
+            self.grow_unmounted(&file)?;
         }
-        let device = LoopDevice::of(&file);
-        self.mount_device(&device.map_err(failed("attach a loop device to", &self.image.path))?)
+        self.mount_device(&self.new_device(&file)?)
+    }
+
+    /// The kernel takes the journal in, then what is wrong is put right. `e2fsck` would do both, but
+    /// does not mind when the disk has no room for what was in the journal.
+    fn repair(&self, file: &File) -> Result<(), VolumeError> {
+        self.replay(file)?;
+        self.image.check()
+    }
+
+    fn grow_unmounted(&self, file: &File) -> Result<Grown, VolumeError> {
+        // It is well without, and growing it on a full disk would harm it.
+        if !self.image.has_space_to_grow()? {
+            return Ok(Grown::AtNextMount);
+        }
+        self.replay(file)?;
+        self.image.grow().map(|()| Grown::Done)
+    }
+
+    fn replay(&self, file: &File) -> Result<(), VolumeError> {
+        fs::create_dir_all(&self.target).map_err(failed("create", &self.target))?;
+        let device = self.new_device(file)?;
+        let flags = MountFlags::RDONLY;
+        rustix::mount::mount(&device.path, &self.target, "ext4", flags, c"")
+            .map_err(|error| failed("read the journal of", &self.image.path)(error.into()))?;
+        drop(device);
+        self.release()?;
+        match self.device(file, true)? {
+            None => Ok(()),
+            Some(device) => Err(VolumeError::Held(self.holders(&device))),
+        }
+    }
+
+    fn new_device(&self, file: &File) -> Result<LoopDevice, VolumeError> {
+        let device = LoopDevice::of(file, self.image.device_block()?);
+        device.map_err(failed("attach a loop device to", &self.image.path))
     }
 
     /// The device that shows the image already. If the image needs rest, one that is on its way out
@@ -162,10 +209,12 @@ impl Sized {
         if self.image.is_short(bytes)? {
             self.image.lengthen(bytes)?;
         }
+        if !self.image.has_room()? {
+            return Ok(Grown::Done);
+        }
         let file = self.image.open()?;
         match self.device(&file, false)? {
-            None if self.image.has_room()? => self.image.grow().map(|()| Grown::Done),
-            None => Ok(Grown::Done),
+            None => self.grow_unmounted(&file),
             Some(device) => self.grow_mounted(&device, &file),
         }
     }
@@ -180,6 +229,9 @@ impl Sized {
         let block =
             statistics.map(|it| it.f_frsize.max(1)).map_err(failed("read", &self.target))?;
         let length = file.metadata().map_err(failed("read", &self.image.path))?.len();
+        if !self.image.has_space_to_grow()? {
+            return Ok(Grown::AtNextMount);
+        }
         device.resize().map_err(failed("enlarge", &device.path))?;
         match resize_ext4(&root, length / block) {
             Ok(()) => Ok(Grown::Done),
@@ -202,6 +254,11 @@ impl Sized {
     }
 }
 
+/// Where the volume in `directory` is mounted.
+pub(crate) fn mount_point(directory: &Path) -> PathBuf {
+    directory.join(MOUNT)
+}
+
 /// Whether one of the volumes whose content is at `paths` refuses writes since its disk failed.
 ///
 /// # Errors
@@ -221,6 +278,7 @@ fn target_of(data: &Path) -> Option<&Path> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grown {
     Done,
-    /// The machine does not let a filesystem grow while it is used (no `CAP_SYS_RESOURCE`).
+    /// The machine does not let a filesystem grow while it is used (no `CAP_SYS_RESOURCE`), or its
+    /// disk is full.
     AtNextMount,
 }

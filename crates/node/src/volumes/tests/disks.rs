@@ -110,7 +110,7 @@ fn break_disk(data: &Path) {
 
 #[test]
 fn what_refuses_writes_is_repaired_when_nobody_has_it() {
-    let bench = Bench::new(&claim("16Mi"));
+    let mut bench = Bench::new(&claim("16Mi"));
     let pod = claimant("u1");
     let data = bench.mount(&pod).unwrap()["v"].path.clone();
     fs::write(data.join("kept"), "1").unwrap();
@@ -120,8 +120,13 @@ fn what_refuses_writes_is_repaired_when_nobody_has_it() {
     assert!(any_is_stuck(std::slice::from_ref(&data)).unwrap());
     assert!(fs::write(data.join("more"), "1").is_err(), "it fails at once");
 
+    // The next engine finds containers that run on it, and leaves it to them.
+    bench.is_running = true;
+    bench.mount(&pod).unwrap();
+    bench.is_running = false;
     let foreigner = Foreigner::new();
     let error = bench.mount(&pod).unwrap_err();
+    assert!(any_is_stuck(std::slice::from_ref(&data)).unwrap(), "it shows");
     let holder = format!("process {} (", foreigner.0.id());
     assert!(
         error.contains("cannot be repaired while it is used") && error.contains(&holder),
@@ -151,6 +156,7 @@ fn a_volume_grows_while_it_is_used_where_the_machine_lets_it() {
     sized.release().unwrap();
     let data = sized.mount(large).unwrap();
     assert!(room(&data) > large - (1 << 20));
+    assert_eq!(sized.grow(large).unwrap(), Grown::Done, "it is as large by now");
     assert_eq!(fs::read_to_string(data.join("open")).unwrap(), "still mine");
     sized.release().unwrap();
     assert_eq!(sized.grow(2 * large).unwrap(), Grown::Done);
@@ -205,4 +211,50 @@ fn a_data_directory_that_was_copied_has_volumes_of_its_own() {
         .unwrap();
     let data = moved.mount(&claimant("u1")).unwrap()["v"].path.clone();
     assert_eq!(fs::read_to_string(data.join("of")).unwrap(), "the original");
+}
+
+/// The first half of a write lies where there is room, the second does not.
+#[test]
+fn a_write_that_finds_room_for_its_half_fails() {
+    let bench = Bench::new(&[]);
+    let disk = bench.directory.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    rustix::mount::mount("tmpfs", &disk, "tmpfs", rustix::mount::MountFlags::empty(), c"size=64m")
+        .unwrap();
+    // A disk of its own in memory, so that the machine's is never full.
+    let host = Image { path: disk.join("host.img") };
+    fs::File::create(&host.path).unwrap().set_len(48 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&host.path).status();
+    assert!(made.unwrap().success());
+    let below = disk.join("below");
+    fs::create_dir(&below).unwrap();
+    let device = coracle_runtime::LoopDevice::of(&host.open().unwrap(), 512).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount(&device.path, &below, "ext4", flags, c"").unwrap();
+    drop(device);
+
+    let sized = Sized::of(&below.join("v"));
+    let data = sized.mount(16 << 20).unwrap();
+    let mut file = fs::File::create(data.join("log")).unwrap();
+    file.write_all(&[1; 4096]).unwrap();
+    file.sync_all().unwrap();
+    fill(&below, 64).unwrap_err();
+    let mut lines = 0;
+    loop {
+        let written = file.write_all(&[2; 6000]).and_then(|()| file.sync_all());
+        if written.is_err() {
+            break;
+        }
+        lines += 1;
+        assert!(lines < 4000, "the disk is full");
+    }
+    drop(file);
+    fs::remove_file(below.join("big")).unwrap();
+    let data = sized.mount(16 << 20).unwrap();
+    sized.release().unwrap();
+    sized.mount(16 << 20).unwrap();
+    let found = fs::read(data.join("log")).unwrap();
+    let synced = found.get(4096..4096 + lines * 6000).unwrap();
+    assert!(synced.iter().all(|byte| *byte == 2), "{lines} lines were synced");
+    sized.release().unwrap();
 }

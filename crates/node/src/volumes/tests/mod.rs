@@ -26,6 +26,7 @@ struct Bench {
     directory: tempfile::TempDir,
     objects: Vec<(&'static str, Value)>,
     tokens: BTreeMap<(String, String), String>,
+    is_running: bool,
 }
 
 impl Drop for Bench {
@@ -41,7 +42,7 @@ impl Drop for Bench {
 impl Bench {
     fn new(objects: &[(&'static str, Value)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, objects: objects.to_vec(), tokens: BTreeMap::new() }
+        Self { directory, objects: objects.to_vec(), tokens: BTreeMap::new(), is_running: false }
     }
 
     fn places(&self) -> Places {
@@ -67,7 +68,7 @@ impl Bench {
             snapshot: &snapshot,
             allocatable: &fields::Allocatable::default(),
             tokens: &self.tokens,
-            is_running: false,
+            is_running: self.is_running,
         })
     }
 }
