@@ -39,5 +39,5 @@ pub use text::{
 pub use write::{
     defaults,
     field::{self, FieldError, FieldErrorKind},
-    managed_fields, patch, quota, validation,
+    managed_fields, patch, quota, unserved, validation, warnings,
 };

@@ -6,4 +6,6 @@ pub mod field;
 pub mod managed_fields;
 pub mod patch;
 pub mod quota;
+pub mod unserved;
 pub mod validation;
+pub mod warnings;

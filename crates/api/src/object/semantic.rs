@@ -47,6 +47,40 @@ const DISTINCT: [&str; 40] = [
     "volumeAttributesClassName",
 ];
 
+/// Fields that hold a struct itself, not a pointer to one, wherever a struct of that name stands:
+/// an empty one says no more than none, and a typed client always writes it.
+const STRUCTS: [&str; 24] = [
+    "backend",
+    "deprecatedSource",
+    "describedObject",
+    "devices",
+    "involvedObject",
+    "jobTemplate",
+    "lastState",
+    "limitResponse",
+    "loadBalancer",
+    "metadata",
+    "metric",
+    "names",
+    "podAffinityTerm",
+    "pool",
+    "preference",
+    "regarding",
+    "resources",
+    "source",
+    "spec",
+    "state",
+    "status",
+    "strategy",
+    "template",
+    "updateStrategy",
+];
+
+/// As [`equal`], of the values of a field: nothing and zero are the same where its name allows.
+pub fn field_equal(name: &str, a: &Value, b: &Value) -> bool {
+    equal(a, b) || (is_nothing(name, a) && is_nothing(name, b))
+}
+
 /// Whether two values say the same.
 pub fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
@@ -75,8 +109,11 @@ fn is_nothing(name: &str, value: &Value) -> bool {
         Value::Bool(truth) => !truth,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
-        // `emptyDir: {}` is something.
-        Value::Object(_) => false,
+        // `emptyDir: {}` is something, `metadata: {}` is not.
+        Value::Object(members) => {
+            return STRUCTS.contains(&name)
+                && members.iter().all(|(name, value)| is_nothing(name, value));
+        }
     };
     zero && !DISTINCT.contains(&name)
 }
@@ -93,6 +130,19 @@ mod tests {
             {"name": "a", "tty": false, "args": null,
              "livenessProbe": {"periodSeconds": 10, "initialDelaySeconds": 0}}]});
         assert!(equal(&short, &long) && equal(&long, &short));
+    }
+
+    #[test]
+    fn an_empty_struct_is_no_more_than_none() {
+        let bare = json!({"volumeClaimTemplate": {"spec": {"storageClassName": "a"}}});
+        let typed = json!({"volumeClaimTemplate": {"metadata": {"creationTimestamp": null},
+            "spec": {"storageClassName": "a", "resources": {}}, "status": {}}});
+        assert!(equal(&bare, &typed) && equal(&typed, &bare));
+        let named = json!({"volumeClaimTemplate": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"storageClassName": "a"}}});
+        assert!(!equal(&bare, &named));
+        assert!(field_equal("deprecatedSource", &json!({}), &Value::Null));
+        assert!(!field_equal("emptyDir", &json!({}), &Value::Null));
     }
 
     #[test]

@@ -23,6 +23,13 @@ pub fn validate(root: &Value, object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// What is wrong with a value by its schema; paths are below the value.
+pub fn of_value(schema: &Value, value: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check(schema, value, "", &mut errors);
+    errors
+}
+
 fn check(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if value.is_null() {
         if schema["nullable"] != true {

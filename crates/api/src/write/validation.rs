@@ -13,6 +13,7 @@ mod config;
 mod container;
 mod csi;
 mod cursor;
+mod definition;
 mod devices;
 mod endpoints;
 mod flow_control;
@@ -20,6 +21,7 @@ mod jobs;
 mod networking;
 mod parts;
 mod pod;
+mod pod_parts;
 mod probe;
 mod scheduling;
 mod security;
@@ -47,6 +49,7 @@ pub use csi::{
     csi_storage_capacity_update, volume_attachment, volume_attachment_update,
     volume_attributes_class, volume_attributes_class_update,
 };
+pub use definition::custom_resource_definition;
 pub use devices::{
     device_class, resource_claim_create, resource_claim_status, resource_claim_template,
     resource_claim_template_update, resource_claim_update, resource_slice, resource_slice_update,
@@ -60,6 +63,7 @@ pub use networking::{
 };
 pub use parts::{annotations, labels};
 pub use pod::{pod, pod_create, pod_template_object, pod_update};
+pub use pod_parts::{pod_resize, pod_status};
 pub use service::{service, service_update};
 pub use storage::{
     persistent_volume, persistent_volume_claim, persistent_volume_claim_update,
@@ -67,7 +71,7 @@ pub use storage::{
 };
 pub use workload::{
     controller_revision, controller_revision_update, daemon_set, deployment, replica_set,
-    replication_controller, selector_update, stateful_set, stateful_set_create,
+    replicas_status, replication_controller, selector_update, stateful_set, stateful_set_create,
     stateful_set_status, stateful_set_update, stateful_set_warnings,
 };
 

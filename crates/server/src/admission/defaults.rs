@@ -14,13 +14,15 @@ use crate::verbs::{map_at, text};
 /// How long pods stay on a node that has gone silent.
 const TOLERATION_SECONDS: i64 = 300;
 
-/// DefaultTolerationSeconds.
+/// DefaultTolerationSeconds. An update that replaces the list gets them again, or it would seem to
+/// take away what was there.
 pub(super) fn tolerations(
     attributes: &mut Attributes<'_>,
     pod: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    if !attributes.is(Operation::Create, PODS) {
+    let writes = [Operation::Create, Operation::Update];
+    if !writes.into_iter().any(|operation| attributes.is(operation, PODS)) {
         return Ok(());
     }
     let mut all = pod["spec"]["tolerations"].as_array().cloned().unwrap_or_default();

@@ -50,14 +50,15 @@ pub(crate) fn new_object(
     }
     admission::mutate(&mut attributes, &mut value, env)?;
     fill_metadata(kind, &mut value, env);
+    let taken = name(snapshot, request, &mut value, env);
     parts::drop_status(kind, &mut value);
     (kind.strategy.prepare_create)(&mut value);
-    let taken = name(snapshot, request, &mut value, env);
     let errors = validation::of_new(kind, &value);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, name_of(&value), &errors));
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &Value::Null));
+    attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &Value::Null));
     admission::validate(&mut attributes, &value)?;
     if let Some(status) = taken {
         return Err(status);

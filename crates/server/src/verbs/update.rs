@@ -96,6 +96,9 @@ pub(crate) fn replace(
         return Err(Status::invalid(kind, &request.name, &errors));
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &old_value));
+    if part == Part::Whole {
+        attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &old_value));
+    }
     admission::validate(&mut attributes, &value)?;
     let mut prepared = write(kind, part, old, &old_value, value)?;
     if !prepared.writes.is_empty() {

@@ -1,15 +1,22 @@
 //! What is checked of every object, whatever its kind, and then what its kind checks.
 
 use coracle_api::kind::NameRule;
-use coracle_api::{FieldError, Kind, custom_validation, names, validation};
+use coracle_api::{FieldError, Kind, custom_validation, names, resources, validation};
 use serde_json::{Value, json};
 
 use crate::verbs::{Part, create, delete, text};
 
 /// Finalizers without a domain.
 const STANDARD_FINALIZERS: &[&str] = &["kubernetes", delete::ORPHAN, delete::FOREGROUND];
-/// Groups of upstream's other servers, which take any name for a finalizer, as custom resources do.
-const EXTENSIONS: &[&str] = &["apiextensions.k8s.io", "apiregistration.k8s.io"];
+/// Groups whose strategies take any name for a finalizer, as custom resources do.
+const EXTENSIONS: &[&str] = &[
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "policy",
+];
 
 /// What is wrong with a new object.
 pub(crate) fn of_new(kind: &Kind, value: &Value) -> Vec<FieldError> {
@@ -31,7 +38,11 @@ pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Ve
             errors.extend((kind.strategy.validate)(new));
             errors.extend((kind.strategy.validate_update)(new, old));
         }
-        Part::EphemeralContainers | Part::Resize | Part::Finalize => {
+        Part::Resize => {
+            errors.extend((kind.strategy.validate)(new));
+            errors.extend(validation::pod_resize(new, old));
+        }
+        Part::EphemeralContainers | Part::Finalize => {
             errors.extend((kind.strategy.validate)(new));
         }
     }
@@ -128,7 +139,9 @@ fn finalizers(kind: &Kind, finalizers: &Value) -> Vec<FieldError> {
         let wrong = |why| FieldError::invalid("metadata.finalizers", &json!(name), why);
         errors.extend(names::qualified_name(name).into_iter().map(wrong));
         let is_known = name.contains('/') || STANDARD_FINALIZERS.contains(&name);
-        let is_core = kind.types.is_none() && !EXTENSIONS.contains(&&*kind.group);
+        let is_core = kind.types.is_none()
+            && !EXTENSIONS.contains(&&*kind.group)
+            && kind.group_resource() != resources::EVENTS;
         if is_core && !is_known {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             let path = format!("metadata.finalizers[{at}]");

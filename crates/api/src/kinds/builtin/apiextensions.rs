@@ -4,6 +4,7 @@ use super::row::{Row as _, cluster, version};
 use crate::kind::Kind;
 use crate::kinds::custom;
 use crate::resources::CUSTOM_RESOURCE_DEFINITIONS;
+use crate::validation;
 
 pub(super) fn rows() -> Vec<Kind> {
     version(
@@ -22,6 +23,9 @@ fn custom_resource_definitions() -> Kind {
         .guarded()
         .defaults(custom::default)
         .prepare(custom::accept)
-        .validate(custom::validate)
+        .validate(|definition| {
+            [custom::validate(definition), validation::custom_resource_definition(definition)]
+                .concat()
+        })
         .prepare_update(|new, _| custom::accept(new))
 }

@@ -65,6 +65,7 @@ fn daemon_sets() -> Kind {
 
 fn deployments() -> Kind {
     namespaced("Deployment", DEPLOYMENTS)
+        .validate_status(validation::replicas_status)
         .short(&["deploy"])
         .all()
         .scale()
@@ -92,6 +93,7 @@ fn deployments() -> Kind {
 
 fn replica_sets() -> Kind {
     namespaced("ReplicaSet", REPLICA_SETS)
+        .validate_status(validation::replicas_status)
         .short(&["rs"])
         .all()
         .scale()

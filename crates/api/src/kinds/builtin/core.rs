@@ -82,6 +82,7 @@ fn endpoints() -> Kind {
 fn events() -> Kind {
     namespaced("Event", EVENTS)
         .short(&["ev"])
+        .names(NameRule::PathSegment)
         .put_creates()
         .select(EVENT_FIELDS)
         .validate(validation::event)
@@ -94,6 +95,7 @@ fn limit_ranges() -> Kind {
         .short(&["limits"])
         .put_creates()
         .defaults(defaults::limit_range)
+        .prepare(initial::limit_range)
 }
 
 fn namespaces() -> Kind {
@@ -233,6 +235,7 @@ fn pods() -> Kind {
         .validate(validation::pod)
         .validate_update(validation::pod_update)
         .validate_create(validation::pod_create)
+        .validate_status(validation::pod_status)
         .grace_period(termination_grace_period)
         .columns(
             const {
@@ -271,6 +274,7 @@ fn pod_templates() -> Kind {
 
 fn replication_controllers() -> Kind {
     namespaced("ReplicationController", REPLICATION_CONTROLLERS)
+        .validate_status(validation::replicas_status)
         .short(&["rc"])
         .all()
         .scale()

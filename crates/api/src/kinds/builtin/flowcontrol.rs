@@ -18,7 +18,6 @@ fn flow_schemas() -> Kind {
         .validate(validation::flow_schema)
         .status()
         .counted()
-        .guarded()
         .columns(
             const {
                 &[
@@ -42,7 +41,6 @@ fn priority_level_configurations() -> Kind {
         .validate(validation::priority_level)
         .status()
         .counted()
-        .guarded()
         .columns(
             const {
                 &[

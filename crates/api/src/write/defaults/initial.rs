@@ -74,6 +74,14 @@ pub fn job(object: &mut Value) {
     }
 }
 
+/// A LimitRange without a name is given one.
+pub fn limit_range(object: &mut Value) {
+    let uid = object.pointer("/metadata/uid").cloned().unwrap_or_default();
+    if let Some(metadata) = object.get_mut("metadata") {
+        super::set_zero(metadata, "name", uid);
+    }
+}
+
 /// A PodDisruptionBudget.
 pub fn disruption_budget(object: &mut Value) {
     set_status(
@@ -124,7 +132,15 @@ pub fn namespace_update(object: &mut Value, old: &Value) {
 /// `Guaranteed`, `Burstable` or `BestEffort`: by requests and limits of CPU and memory.
 pub fn quality_of_service(pod: &Value) -> &'static str {
     let lists = ["containers", "initContainers"].map(|list| pod.pointer(&format!("/spec/{list}")));
+    let whole = pod.pointer("/spec/resources").is_some_and(|resources| {
+        ["requests", "limits"]
+            .iter()
+            .any(|list| resources.get(*list).is_some_and(|l| l != &json!({})))
+    });
+    // What a pod is told as a whole stands for what its containers are.
+    let own = pod.pointer("/spec").filter(|_| whole);
     let containers = lists.into_iter().flatten().filter_map(Value::as_array).flatten();
+    let containers = own.into_iter().chain(containers.filter(|_| !whole));
     let (mut any, mut guaranteed) = (false, true);
     for container in containers {
         for resource in ["cpu", "memory"] {
@@ -175,5 +191,8 @@ mod tests {
         let same = json!({"limits": {"cpu": "1", "memory": "1024Mi"},
             "requests": {"cpu": "1000m", "memory": "1Gi"}});
         assert_eq!(class(same), "Guaranteed");
+        let whole = json!({"spec": {"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}},
+            "containers": [{}]}});
+        assert_eq!(quality_of_service(&whole), "Burstable");
     }
 }

@@ -15,6 +15,7 @@ pub fn pod(pod: &mut Value) {
     for list in ["containers", "initContainers"] {
         each(spec, list, requests_from_limits);
     }
+    requests_of_whole(spec);
     set(spec, "enableServiceLinks", true);
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         for list in ["containers", "initContainers"] {
@@ -43,6 +44,34 @@ fn requests_from_limits(container: &mut Value) {
     let Some(requests) = ensure(resources, "requests") else { return };
     for (name, limit) in limits {
         set(requests, &name, limit);
+    }
+}
+
+/// What a pod asks for as a whole, where only its limit is told: what its containers ask for
+/// together, or the limit.
+fn requests_of_whole(spec: &mut Value) {
+    let limits = spec.pointer("/resources/limits").and_then(Value::as_object).cloned();
+    let Some(limits) = limits.filter(|limits| !limits.is_empty()) else { return };
+    let mut asked = Map::new();
+    for (name, limit) in limits {
+        let own = |list: &str| {
+            let all = spec.get(list).and_then(Value::as_array).into_iter().flatten();
+            all.filter_map(|container| {
+                let amount = container.pointer("/resources/requests")?.get(&name)?;
+                Quantity::from_json(amount).ok()
+            })
+            .collect::<Vec<_>>()
+        };
+        let together = own("containers").into_iter().reduce(Quantity::plus);
+        let most = own("initContainers").into_iter().chain(together).max();
+        let amount = most.map_or(limit, |amount| amount.to_string().into());
+        asked.insert(name, amount);
+    }
+    let Some(requests) = ensure(spec, "resources").and_then(|all| ensure(all, "requests")) else {
+        return;
+    };
+    for (name, amount) in asked {
+        set(requests, &name, amount);
     }
 }
 

@@ -112,6 +112,11 @@ pub fn job(object: &mut Value) {
     let replacement =
         if is_set(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     set(spec, "podReplacementPolicy", replacement);
+    within(spec, "podFailurePolicy", |policy| {
+        each(policy, "rules", |rule| {
+            each(rule, "onPodConditions", |condition| set_zero(condition, "status", "True"));
+        });
+    });
     set(spec, "manualSelector", false);
     let labels = spec.pointer("/template/metadata/labels").cloned().unwrap_or_default();
     if labels.as_object().is_some_and(|labels| !labels.is_empty())

@@ -20,8 +20,6 @@ const TOKEN_MAX: i64 = 1 << 32;
 pub fn csi_driver(object: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
         let root = Field::root(object);
-        // Its name is what volumes call their driver.
-        driver_name(errors, &root.descend(&["metadata", "name"]));
         let spec = root.child("spec");
         for name in ["attachRequired", "podInfoOnMount", "storageCapacity"] {
             if !spec.child(name).is_set() {

@@ -190,6 +190,30 @@ pub fn stateful_set_status(new: &Value, old: &Value) -> Vec<FieldError> {
     })
 }
 
+/// A change of the status of a Deployment, ReplicaSet or ReplicationController.
+pub fn replicas_status(new: &Value, _old: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let status = Field::root(new).child("status");
+        let replicas = status.child("replicas");
+        let counts =
+            ["updatedReplicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"]
+                .map(|name| status.child(name));
+        errors.non_negative(&replicas);
+        counts.iter().for_each(|count| errors.non_negative(count));
+        errors.non_negative(&status.child("observedGeneration"));
+        for count in &counts {
+            if count.int() > replicas.int() {
+                let shown = count.int().into();
+                errors.invalid_as(count, &shown, "cannot be greater than status.replicas");
+            }
+        }
+        let [.., ready, available] = &counts;
+        if available.int() > ready.int() {
+            errors.invalid(available, "cannot be greater than readyReplicas");
+        }
+    })
+}
+
 /// Sentences for who writes a StatefulSet.
 pub fn stateful_set_warnings(new: &Value, _old: &Value) -> Vec<String> {
     let limit = Field::root(new).descend(&["spec", "revisionHistoryLimit"]);

@@ -300,3 +300,76 @@ fn requests_for_certificates_are_requests() {
         "spec.signerName: Invalid value: \"nope\": must be a fully qualified domain and path of the form 'example.com/signer-name'"
     );
 }
+
+/// What is wrong with a definition with this schema of a field `a`.
+fn refused_schema(a: Value) -> Vec<String> {
+    let root = json!({"type": "object", "properties": {"a": a}});
+    let definition = json!({"metadata": {"name": "boats.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced", "names": {"plural": "boats", "kind": "Boat"},
+        "versions": [{"name": "v1", "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": root}}]}});
+    refused("apiextensions.k8s.io/v1", "CustomResourceDefinition", definition)
+}
+
+#[test]
+fn a_definition_has_a_schema_of_one_shape() {
+    let at = "spec.validation.openAPIV3Schema.properties[a]";
+    for (a, why) in [
+        (json!({}), ".type: Required value: must not be empty for specified object fields"),
+        (json!({"type": "array"}), ".items: Required value: must be specified"),
+        (
+            json!({"type": "integer", "default": "x"}),
+            ".default: Invalid value: \"string\":  in body must be of type integer: \"string\"",
+        ),
+        (
+            json!({"type": "object", "properties": {}, "default": {"z": 1}}),
+            ".default: Invalid value: {\"z\":1}: must not have unknown fields",
+        ),
+        (
+            json!({"type": "string", "allOf": [{"type": "string"}]}),
+            ".allOf[0].type: Forbidden: must be empty to be structural",
+        ),
+        (
+            json!({"type": "array", "items": {"type": "object"}, "x-kubernetes-list-type": "map"}),
+            ".x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map",
+        ),
+    ] {
+        assert_eq!(refused_schema(a), [format!("{at}{why}")]);
+    }
+    for good in [
+        json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}),
+        json!({"type": "string", "enum": ["a"], "default": "a", "pattern": "^\\p{L}+$"}),
+        json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+    ] {
+        assert_eq!(refused_schema(good), [""; 0]);
+    }
+}
+
+#[test]
+fn a_pod_is_resized_within_its_class_and_its_status_has_addresses() {
+    let pod = |cpu: &str, disk: &str| {
+        json!({"spec": {"containers": [{"name": "c", "resources": {
+            "requests": {"cpu": cpu, "ephemeral-storage": disk}}}]}})
+    };
+    let resize = |new: &Value| texts(&crate::validation::pod_resize(new, &pod("1", "1Gi")));
+    assert_eq!(resize(&pod("2", "1Gi")), [""; 0]);
+    assert_eq!(
+        resize(&pod("1", "2Gi")),
+        ["spec.containers[0].resources: Forbidden: only cpu and memory resources are mutable"]
+    );
+    let limited = json!({"spec": {"containers": [{"name": "c", "resources": {}}]}});
+    assert!(resize(&limited)[0].contains("Pod QOS Class may not change"));
+    let status = |status: Value| {
+        let old = json!({"status": {"qosClass": "Burstable"}});
+        texts(&crate::validation::pod_status(&json!({"status": status}), &old))
+    };
+    assert_eq!(status(json!({"qosClass": "Burstable", "podIP": "10.0.0.1"})), [""; 0]);
+    assert_eq!(
+        status(json!({"qosClass": "Guaranteed", "podIP": "bad", "nominatedNodeName": "Bad_N"})),
+        [
+            "status.nominatedNodeName: Invalid value: \"Bad_N\": SUBDOMAIN",
+            "status.podIPs[0]: Invalid value: \"bad\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "status.qosClass: Invalid value: \"Guaranteed\": field is immutable",
+        ]
+    );
+}
