@@ -215,6 +215,37 @@ def test_kills_of_engine_shims_and_containers_leave_one_of_each_pod(own_cluster)
         assert len(shims_of(cluster, "counter-0")) == 1, victim
 
 
+def test_a_mute_shim_ends_with_its_pod_before_that_is_confirmed(own_cluster):
+    cluster = own_cluster
+    install(cluster)
+    shims = shims_of(cluster, "counter-0")
+    containers = containers_of(shims)
+    assert containers
+    os.kill(shims[0], signal.SIGSTOP)
+    uid = cluster.get("pod", "counter-0")["metadata"]["uid"]
+    cluster.kubectl("delete", "pod", "counter-0", "--wait=false")
+    eventually(lambda: cluster.get("pod", "counter-0")["metadata"]["uid"] != uid, "another pod")
+    left = [pid for pid in [*shims, *containers] if pathlib.Path(f"/proc/{pid}/exe").exists()
+            and "State:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()]
+    assert not left
+    cluster.kubectl("wait", "pod/counter-0", "--for=condition=Ready", "--timeout=60s")
+    assert starts(cluster) == [2, 1]
+
+
+def test_mute_shims_hold_no_engine_up(own_cluster):
+    cluster = own_cluster
+    install(cluster)
+    stopped = [pid for pod in PODS for pid in shims_of(cluster, pod)]
+    os.kill(cluster.engine_pid(), signal.SIGKILL)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: cluster.coracle("status", check=False).returncode != 0, "dead")
+    cluster.up("--no-kubeconfig")
+    for pod in PODS:
+        cluster.kubectl("wait", f"pod/{pod}", "--for=condition=Ready", "--timeout=60s")
+    assert starts(cluster) == [2, 2]
+
+
 def shims_of(cluster, pod):
     uid = cluster.get("pod", pod)["metadata"]["uid"]
     return [int(line.split()[0]) for line in cluster.run("ps", "-eo", "pid,args").stdout.splitlines()

@@ -1,6 +1,7 @@
 """What a StatefulSet promises, on real containers: the checks of upstream's end-to-end tests."""
 
 import json
+import re
 import time
 
 import pytest
@@ -42,6 +43,9 @@ class Set:
 
     def kubectl(self, *arguments, **options):
         return self.cluster.kubectl("-n", self.namespace, *arguments, **options)
+
+    def kubectl_process(self, *arguments):
+        return self.cluster.kubectl_process("-n", self.namespace, *arguments, check=False)
 
     def apply(self, replicas=3, policy="OrderedReady", extra="", version="1"):
         text = SET.format(replicas=replicas, policy=policy, extra=extra, version=version)
@@ -208,6 +212,25 @@ def test_a_broken_rollout_is_cured_by_the_fixed_template(ss):
     ss.kubectl("set", "image", "sts/ss", "main=busybox:1.36")
     ss.rolled_out()
     ss.ready(2)
+
+
+def test_a_template_that_ends_at_once_stops_at_its_first_pod(ss):
+    """Without a readiness probe a stock kubelet shows each run as Ready for an instant: all pods are
+    made, and `rollout status` says that it worked."""
+    probe = re.compile(r" {10}readinessProbe:\n(?: {12}.*\n)+")
+    template = probe.sub("", SET.format(replicas=3, policy="OrderedReady", extra="", version="1"))
+    ends = re.sub(r"command: .*", 'command: [sh, -c, "sleep 0.05; exit 1"]', template)
+    ss.kubectl("apply", "-f", "-", input=ends)
+    eventually(lambda: ss.pods().get("ss-0", {}).get("status", {}).get("containerStatuses", [{}])[0]
+               .get("restartCount", 0) >= 2, "it was started three times")
+    assert list(ss.pods()) == ["ss-0"]
+    for says in [["rollout", "status", "sts/ss", "--timeout=2s"],
+                 ["wait", "pod/ss-0", "--for=condition=Ready", "--timeout=2s"]]:
+        assert ss.kubectl_process(*says).returncode != 0, says
+    # It was never Ready, so that the corrected template takes its place.
+    ss.kubectl("apply", "-f", "-", input=template)
+    ss.rolled_out()
+    ss.ready(3)
 
 
 def test_claims_follow_their_ordinals_and_the_retention_policy(ss):

@@ -15,6 +15,7 @@ use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
 use coracle_server::{Api, Cluster as ApiCluster, Kinds, Pki, Server, System, pki};
 use coracle_store::{OpenError, Store};
+use futures_util::future::join_all;
 use ipnet::Ipv4Net;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -173,10 +174,9 @@ pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
     let paths = cluster.paths();
     let containers = Shims::new(runtime_config(&paths, &cluster.name))?;
     runtime()?.block_on(async {
-        for sandbox in containers.list().await? {
-            containers.remove_sandbox(&sandbox.pod_uid).await?;
-        }
-        Ok::<(), RuntimeError>(())
+        let left = containers.list().await?;
+        let removed = left.iter().map(|sandbox| containers.remove_sandbox(&sandbox.pod_uid));
+        join_all(removed).await.into_iter().collect::<Result<(), RuntimeError>>()
     })?;
     containers.remove_cgroup_parent()?;
     coracle_node::clean_up(paths.data_dir())?;

@@ -26,7 +26,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 const SOURCES: &[&str] = &["crates", "bench/src"];
 
 /// Folders and files whose code decides: no I/O, no clock, no randomness, no `async`.
-const PURE: &[&str] = &["crates/api/src", "crates/controllers/src", "crates/node/src/planner"];
+const PURE: &[&str] = &[
+    "crates/api/src",
+    "crates/controllers/src",
+    "crates/node/src/planner",
+    "crates/node/src/worker",
+];
 
 /// What a pure file may not say, and why.
 const IMPURE: &[(&str, &str)] = &[
@@ -44,7 +49,8 @@ const IMPURE: &[(&str, &str)] = &[
 ];
 
 /// Where things are decided: an order that differs from run to run would be a second history.
-const DECIDING: &[&str] = &["crates/controllers/src", "crates/node/src/planner"];
+const DECIDING: &[&str] =
+    &["crates/controllers/src", "crates/node/src/planner", "crates/node/src/worker"];
 const RANDOM_ORDER: &[(&str, &str)] = &[
     ("HashMap", "has a random order (use BTreeMap)"),
     ("HashSet", "has a random order (use BTreeSet)"),
@@ -196,6 +202,20 @@ fn function_name(line: &str) -> Option<&str> {
     (words.next() == Some("fn"))
         .then(|| words.next())?
         .map(|name| name.split(['(', '<']).next().unwrap_or(name))
+}
+
+#[test]
+fn each_seam_has_two_implementations() {
+    let all = sources("crates");
+    for seam in ["Containers", "Kernel"] {
+        let says = format!("impl {seam} for ");
+        let found = all.iter().filter(|(path, text)| {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests");
+            !is_test && text.lines().any(|line| line.starts_with(&says))
+        });
+        let found: Vec<_> = found.map(|(path, _)| shown(path)).collect();
+        assert!(found.len() >= 2, "{seam} is implemented only in {found:?}");
+    }
 }
 
 #[test]

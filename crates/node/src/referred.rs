@@ -81,3 +81,38 @@ fn of(event: &Event) -> Change {
     let (namespace, name) = (Arc::clone(&event.key.namespace), Arc::clone(&event.key.name));
     Change { namespace: Some(namespace), name: Some(name) }
 }
+
+#[cfg(test)]
+mod tests {
+    use coracle_api::Object;
+    use coracle_store::{Expect, FaultyDisk, Store, Transaction, Write};
+    use serde_json::json;
+
+    use super::{Change, Referred};
+
+    async fn put(store: &Store, name: &str, value: u64) {
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": value.to_string()},
+            "metadata": {"name": name, "namespace": "ns", "uid": name},
+        });
+        let object = Object::with_resource("configmaps", map).unwrap();
+        let write = Write::put(object, Expect::Any);
+        store.commit(Transaction { writes: vec![write], ..Transaction::default() }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_the_log_was_cut_off_anything_may_have_changed() {
+        let store = Store::open_on(FaultyDisk::new(1)).unwrap();
+        put(&store, "a", 1).await;
+        let mut referred = Referred::new("configmaps", store.snapshot().revision());
+        assert_eq!(referred.catch_up(&store), []);
+        put(&store, "a", 2).await;
+        let named = Change { namespace: Some("ns".into()), name: Some("a".into()) };
+        assert_eq!(referred.catch_up(&store), std::slice::from_ref(&named));
+        put(&store, "a", 3).await;
+        store.compact(store.snapshot().revision());
+        assert_eq!(referred.catch_up(&store), [Change { namespace: None, name: None }]);
+        put(&store, "a", 4).await;
+        assert_eq!(referred.catch_up(&store), [named]);
+    }
+}

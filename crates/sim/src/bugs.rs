@@ -1,6 +1,7 @@
 //! Bugs to plant: each must be caught, or the checks are worth nothing. None of them has a switch
 //! in what is tested; they are planted at the seams between its parts.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use coracle_api::{Key, Object};
@@ -26,6 +27,8 @@ pub enum Bug {
     SideBySide,
     /// An engine does again what one before it, which was killed, has done already.
     DoneTwice,
+    /// The StatefulSet controller finds objects by an index that was not updated.
+    IndexStale,
 }
 
 impl Bug {
@@ -38,28 +41,62 @@ impl Bug {
         Self::ObjectFirst,
         Self::SideBySide,
         Self::DoneTwice,
+        Self::IndexStale,
     ];
 }
 
 const STATEFUL_SETS: &str = "statefulset-controller";
 
-static WITHOUT_ORDER: LazyLock<Vec<Controller>> = LazyLock::new(|| {
+static WITHOUT_ORDER: LazyLock<Vec<Controller>> = LazyLock::new(|| with(decide_without_order));
+static WITH_STALE_INDEX: LazyLock<Vec<Controller>> = LazyLock::new(|| with(decide_by_stale_index));
+
+thread_local! {
+    /// The state whose indexes [`decide_by_stale_index`] goes by, and how often it still will.
+    static STALE: RefCell<(Snapshot, u32)> = RefCell::default();
+}
+
+/// Decisions that go by one state of the indexes.
+const STALE_FOR: u32 = 3;
+
+/// The table of controllers, with another decision about StatefulSets.
+fn with(decide: fn(&Snapshot, &Key, &Context<'_>) -> Plan) -> Vec<Controller> {
     let plant = |row: &Controller| match row.name {
-        STATEFUL_SETS => Controller { decide: decide_without_order, ..*row },
+        STATEFUL_SETS => Controller { decide, ..*row },
         _ => *row,
     };
     CONTROLLERS.iter().map(plant).collect()
-});
+}
 
 /// The table of controllers, with the bug in it if it belongs there.
 pub(crate) fn controllers(bug: Option<Bug>) -> &'static [Controller] {
-    if bug == Some(Bug::OrderIgnored) { &WITHOUT_ORDER } else { CONTROLLERS }
+    STALE.take();
+    match bug {
+        Some(Bug::OrderIgnored) => &WITHOUT_ORDER,
+        Some(Bug::IndexStale) => &WITH_STALE_INDEX,
+        _ => CONTROLLERS,
+    }
+}
+
+fn right() -> Option<fn(&Snapshot, &Key, &Context<'_>) -> Plan> {
+    CONTROLLERS.iter().find(|row| row.name == STATEFUL_SETS).map(|row| row.decide)
+}
+
+/// Decides by indexes that are updated only now and then.
+fn decide_by_stale_index(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let Some(decide) = right() else { return Plan::default() };
+    let stale = STALE.with_borrow_mut(|(indexes, left)| {
+        if *left == 0 {
+            (*indexes, *left) = (snapshot.clone(), STALE_FOR);
+        }
+        *left -= 1;
+        snapshot.with_indexes_of(indexes)
+    });
+    decide(&stale, key, context)
 }
 
 /// Decides as if the set's policy were `Parallel`.
 fn decide_without_order(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
-    let right = CONTROLLERS.iter().find(|row| row.name == STATEFUL_SETS).map(|row| row.decide);
-    let Some(decide) = right else { return Plan::default() };
+    let Some(decide) = right() else { return Plan::default() };
     let Some(parallel) = parallel(snapshot, key) else { return decide(snapshot, key, context) };
     let mut plan = decide(&parallel, key, context);
     // The set that was shown is at no revision that is stored.

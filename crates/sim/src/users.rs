@@ -178,7 +178,7 @@ impl Users {
         let Some(pod) = any(api, "pods", random) else { return };
         let options = match random.below(6) {
             0 | 1 => json!({"gracePeriodSeconds": 1 + random.below(5)}),
-            2 if self.forceful => json!({"gracePeriodSeconds": 0}),
+            2 | 3 if self.forceful => json!({"gracePeriodSeconds": 0}),
             _ => json!({}),
         };
         self.delete(api, &pod, options);

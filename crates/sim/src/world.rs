@@ -123,7 +123,7 @@ impl World {
             let idle = self.turns().is_empty();
             let worst = self.engine.as_ref().is_some_and(|engine| engine.plans() > 0);
             let rarely = if worst { 15 } else { 50 };
-            if self.random.one_in(rarely) || (idle && self.random.one_in(2)) {
+            if self.random.one_in(rarely) || (idle && self.random.one_in(5)) {
                 self.user()?;
             } else if self.random.one_in(60) {
                 self.strike()?;

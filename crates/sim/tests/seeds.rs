@@ -84,6 +84,11 @@ fn an_effect_done_twice_after_a_kill_is_caught() {
 }
 
 #[test]
+fn an_index_that_is_not_updated_is_caught() {
+    caught(Bug::IndexStale);
+}
+
+#[test]
 fn a_pod_removed_before_its_containers_is_caught() {
     let what = caught(Bug::ObjectFirst).what;
     assert!(what.contains("was removed while its containers ran"), "{what}");

@@ -333,6 +333,16 @@ fn label_terms(requirement: &Requirement) -> Option<Vec<String>> {
     }
 }
 
+impl Snapshot {
+    /// This state, found by the indexes of another one: what a stale index would show. For tests of
+    /// whether somebody notices.
+    #[must_use]
+    pub fn with_indexes_of(&self, other: &Self) -> Self {
+        let state = State { indexed: other.state.indexed.clone(), ..(*self.state).clone() };
+        Self { state: Arc::new(state), ..self.clone() }
+    }
+}
+
 /// What a snapshot points to, and what the committer changes a copy of.
 #[derive(Clone, Default)]
 pub(crate) struct State {

@@ -13,6 +13,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -30,6 +31,12 @@ use program::Program;
 
 /// How long a shim may take for an answer; it does everything in milliseconds.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long it may take where there is nothing to do but to answer.
+const SHORT_ANSWER: Duration = Duration::from_secs(10);
+
+/// Sandboxes that a new engine looks at at once: some shims may not answer, and are waited for.
+const LOOKS_AT_ONCE: usize = 64;
 
 /// How long a shim may take until it listens.
 const STARTUP: Duration = Duration::from_secs(5);
@@ -135,13 +142,33 @@ impl Shims {
             Err(error @ RuntimeError::Talk { .. }) => {
                 // An engine must not wait for ever for one pod of many.
                 tracing::warn!(pod_uid, %error, "killing a shim that does not answer");
-                self.kill_shim(dir.clone()).await?;
+                // One that does not die either is killed again when its sandbox is removed.
+                if let Err(error) = self.kill_shim(dir.clone()).await {
+                    tracing::warn!(pod_uid, %error, "the shim is not dead yet");
+                }
             }
             Err(error) => return Err(error),
         }
-        match dir.lost() {
-            Ok(sandbox) => Ok(Some(sandbox)),
-            Err(_) => self.clean(pod_uid, dir).await.map(|()| None),
+        if let Ok(sandbox) = dir.lost() {
+            return Ok(Some(sandbox));
+        }
+        if let Err(error) = self.clean(pod_uid, dir).await {
+            // It is nobody's pod, and must not keep the others from running.
+            tracing::warn!(pod_uid, %error, "what is left of a sandbox cannot be removed");
+        }
+        Ok(None)
+    }
+
+    /// As [`Self::find`]: one sandbox that cannot be looked at must not hide the others.
+    async fn look(&self, pod_uid: String) -> Option<Sandbox> {
+        match self.find(&pod_uid).await {
+            Ok(found) => found,
+            // Removed since the directory was read, or not ours.
+            Err(RuntimeError::SandboxNotFound(_) | RuntimeError::InvalidSpec(_)) => None,
+            Err(error) => {
+                tracing::warn!(pod_uid, %error, "a sandbox cannot be looked at");
+                None
+            }
         }
     }
 
@@ -256,7 +283,11 @@ async fn talk(dir: &SandboxDir, request: &Request) -> io::Result<(Client, Reply)
         let reply = client.receive().await?;
         Ok((client, reply))
     };
-    tokio::time::timeout(ANSWER, conversation).await?
+    let limit = match request {
+        Request::Watch | Request::State | Request::Signal { .. } => SHORT_ANSWER,
+        _ => ANSWER,
+    };
+    tokio::time::timeout(limit, conversation).await?
 }
 
 fn shim_lives(dir: &SandboxDir) -> bool {
@@ -273,18 +304,13 @@ impl Containers for Shims {
     async fn list(&self) -> Result<Vec<Sandbox>, RuntimeError> {
         let path = &self.config.state_dir;
         let failed = |source| RuntimeError::State { path: path.clone(), source };
-        let mut sandboxes = Vec::new();
+        let mut names = Vec::new();
         for entry in fs::read_dir(path).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let Some(pod_uid) = name.to_str() else { continue };
-            match self.find(pod_uid).await {
-                Ok(found) => sandboxes.extend(found),
-                // Removed since the directory was read, or not ours.
-                Err(RuntimeError::SandboxNotFound(_) | RuntimeError::InvalidSpec(_)) => {}
-                Err(error) => return Err(error),
-            }
+            names.extend(entry.map_err(failed)?.file_name().into_string());
         }
-        Ok(sandboxes)
+        let looks = names.into_iter().map(|pod_uid| self.look(pod_uid));
+        let found = stream::iter(looks).buffered(LOOKS_AT_ONCE).collect::<Vec<_>>().await;
+        Ok(found.into_iter().flatten().collect())
     }
 
     async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<Sandbox, RuntimeError> {

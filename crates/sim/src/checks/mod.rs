@@ -5,6 +5,7 @@ mod claims;
 mod durability;
 mod identity;
 mod order;
+mod ready;
 pub(crate) mod rest;
 mod watches;
 
@@ -95,6 +96,7 @@ impl Checks {
     ) -> Result<(), String> {
         self.writes += changes.iter().filter(|it| *it.key.resource != *"events").count() as u64;
         identity::removed(actor, changes, runtime)?;
+        ready::check(changes)?;
         self.order.check(actor, &self.shown, changes)?;
         self.claims.check(actor, &self.shown, changes, runtime)?;
         self.shown = now;

@@ -1,0 +1,20 @@
+//! Ready means it: what ends within a second of its start never is.
+
+use serde_json::Value;
+
+use super::Change;
+use super::order::is_ready;
+use crate::runtime::Behaviour;
+
+pub(super) fn check(changes: &[Change]) -> Result<(), String> {
+    for pod in
+        changes.iter().filter(|it| *it.key.resource == *"pods").filter_map(|it| it.new.as_ref())
+    {
+        let shown = &pod.value()["status"]["containerStatuses"][0]["image"];
+        let dies = |image: &Value| image.as_str().map(Behaviour::of) == Some(Behaviour::Dies);
+        if is_ready(pod) && dies(shown) {
+            return Err(format!("{} is Ready, and never lived for a second", pod.key()));
+        }
+    }
+    Ok(())
+}
