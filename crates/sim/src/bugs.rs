@@ -33,7 +33,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PreconditionIgnored,
         Self::StepPreconditionDropped,
         Self::OrderIgnored,
