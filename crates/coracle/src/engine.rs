@@ -112,6 +112,8 @@ pub fn run(cluster: &Cluster, arguments: &UpArgs) -> Result<(), EngineError> {
     let ended = runtime.block_on(async {
         let mut engine = Engine::start(cluster, arguments).await?;
         tokio::select! {
+            // Its parts end when it is told to stop: that is no fault of theirs.
+            biased;
             stop = told_to_stop(engine.stopping.subscribe()) => engine.stop(stop).await,
             part = engine.broken_part() => Err(EngineError::Broken(part)),
         }
