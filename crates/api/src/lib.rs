@@ -5,12 +5,15 @@
 //! its shape, [`write`] what happens to it when it is written, [`text`] what its strings mean,
 //! [`print`] what `kubectl get` shows.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod kinds;
 pub mod object;
 pub mod print;
 pub mod schema;
 pub mod status;
 pub mod text;
+pub mod time;
 pub mod write;
 
 pub use jiff::Timestamp;

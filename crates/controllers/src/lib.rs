@@ -4,6 +4,8 @@
 //! give the same plan, in the engine and in the simulation alike. [`CONTROLLERS`] is the table of
 //! them; the driver reads it and knows none by name.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod all;
 mod bootstrap;
 mod context;

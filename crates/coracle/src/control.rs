@@ -159,7 +159,9 @@ pub fn ask(
         let log = data_dir.join("engine.log");
         ControlError::Silent { patience, pid, log }
     };
-    let deadline = question.patience().map(|patience| (Instant::now() + patience, patience));
+    let begun = Instant::now();
+    let ends = |patience| begun.checked_add(patience).map(|deadline| (deadline, patience));
+    let deadline = question.patience().and_then(ends);
     let mut line = serde_json::to_vec(question).map_err(|error| broken(Some(error.into())))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(|error| broken(Some(error)))?;

@@ -1,5 +1,7 @@
 //! The command line and the wiring of everything else.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::process::ExitCode;
 
 mod arguments;

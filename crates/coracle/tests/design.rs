@@ -251,3 +251,28 @@ fn nothing_under_tests_installs() {
     }
     assert!(found.is_empty(), "a make target installs, not a test:\n{}", found.join("\n"));
 }
+
+/// Operators on times and durations panic at the ends of their ranges, and users write any number.
+/// Clippy knows the types: it refuses them in every crate that runs in production, but lets integers
+/// be.
+#[test]
+fn no_operator_panics_on_times_and_sizes() {
+    let denied = "#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]";
+    for (name, _) in ARROWS.iter().filter(|(name, _)| !["sim", "bench"].contains(name)) {
+        let roots = ["lib.rs", "main.rs"]
+            .map(|file| root().join("crates").join(name).join("src").join(file));
+        let text = roots.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap();
+        assert!(text.contains(denied), "{name} lets operators panic");
+    }
+    let config = fs::read_to_string(root().join("clippy.toml")).unwrap();
+    let allowed =
+        config.lines().find(|line| line.starts_with("arithmetic-side-effects-allowed = "));
+    let types = allowed.unwrap().split('"').skip(1).step_by(2);
+    let is_integer =
+        |name: &str| name == "usize" || name == "isize" || name[1..].parse::<u8>().is_ok();
+    assert!(types.clone().count() == 12 && types.clone().all(is_integer), "{config}");
+    let silenced = said(&["crates"], &[("arithmetic_side_effects)]", "lets operators panic")]);
+    let roots_only =
+        silenced.iter().all(|line| line.contains("lib.rs") || line.contains("main.rs"));
+    assert!(roots_only, "{}", silenced.join("\n"));
+}

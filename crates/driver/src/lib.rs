@@ -4,6 +4,8 @@
 //! step it, with their own clocks. At rest it writes nothing and asks to be woken only when a
 //! decision wants to be looked at again.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod errand;
 mod events;
 mod panics;

@@ -592,3 +592,17 @@ fn a_later_step_rests_on_what_an_earlier_one_left() {
     assert!(matches!(now(errand.turn(&world.api, "test")), Some(Outcome::Outrun)));
     assert!(!world.names("configmaps").contains(&"c".to_owned()));
 }
+
+#[test]
+fn the_longest_grace_period_there_is_stops_nothing() {
+    let mut world = World::new();
+    world.add_node();
+    let mut set = web();
+    set["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(i64::MAX);
+    world.create("statefulsets.apps", "default", set);
+    world.ready("web-0");
+    world.update("statefulsets.apps", "web", |set| set["spec"]["replicas"] = json!(0));
+    world.ready("web-1");
+    assert!(world.get("pods", "web-1").metadata().is_deleting());
+    assert_eq!(world.looped.panicked(), None);
+}

@@ -7,6 +7,8 @@
 //!   from a [`dns::Zone`].
 //! * The seam: [`Kernel`], what the node asks of the machine. [`LinuxKernel`] is the real one.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod config;
 pub mod dns;
 pub mod error;

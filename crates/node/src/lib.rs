@@ -5,6 +5,8 @@
 //! [`coracle_runtime::Containers`] and [`coracle_network::Kernel`]. A newcomer starts with
 //! [`planner::plan`], then [`worker::Worker::turn`].
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod addresses;
 mod broken;
 mod client;

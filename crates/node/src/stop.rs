@@ -102,7 +102,8 @@ impl Doomed {
     async fn stop(&self, context: &Context) {
         let mut events = context.runtime.events();
         let mut running = self.signal(&*context.runtime, &context.images).await;
-        let deadline = tokio::time::Instant::now() + self.grace();
+        let now = tokio::time::Instant::now();
+        let deadline = now.checked_add(self.grace()).unwrap_or(now);
         while !running.is_empty() {
             match tokio::time::timeout_at(deadline, events.recv()).await {
                 Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {

@@ -155,7 +155,8 @@ impl Cgroup {
 
     /// Kills every process in it, again and again until none is left or `patience` is at its end.
     pub fn kill_all(&self, patience: Duration) -> io::Result<()> {
-        let deadline = Instant::now() + patience;
+        let now = Instant::now();
+        let deadline = now.checked_add(patience).unwrap_or(now);
         loop {
             self.kill_once()?;
             if self.processes().is_empty() {
@@ -365,7 +366,8 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
     for child in subdirectories(dir) {
         remove_tree(&child)?;
     }
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let now = Instant::now();
+    let deadline = now.checked_add(Duration::from_secs(2)).unwrap_or(now);
     loop {
         match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),

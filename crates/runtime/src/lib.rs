@@ -7,6 +7,8 @@
 //!
 //! A newcomer starts with [`Containers`], then [`SandboxSpec`] and [`ContainerSpec`].
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 #[macro_use]
 mod say;
 

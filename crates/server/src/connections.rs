@@ -95,7 +95,8 @@ struct State {
 impl State {
     /// When it has been idle for long enough, if nothing happens.
     fn end(&self, now: Instant) -> Instant {
-        if self.open == 0 { self.since + IDLE } else { now + IDLE }
+        let since = if self.open == 0 { self.since } else { now };
+        since.checked_add(IDLE).unwrap_or(since)
     }
 }
 

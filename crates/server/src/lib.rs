@@ -1,5 +1,7 @@
 //! The road of a request, from HTTP to commit and back.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod admission;
 pub mod api;
 pub mod auth;

@@ -3,10 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use coracle_api::time::after;
 use coracle_api::{Status, Timestamp};
 use futures_util::{StreamExt, stream};
 use http::request::Parts;
-use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -78,7 +78,7 @@ async fn tell(socket: Socket, protocol: &'static str, mut chunks: mpsc::Receiver
 
 fn options(query: &Query, now: Timestamp) -> Result<LogOptions, Status> {
     let since = match (query.number("sinceSeconds")?, query.get("sinceTime")) {
-        (Some(seconds), "") => Some(now - SignedDuration::from_secs(seconds)),
+        (Some(seconds), "") => Some(after(now, seconds.saturating_neg())),
         (None, "") => None,
         (None, time) => Some(
             time.parse()

@@ -82,6 +82,8 @@
 //! [`FaultyDisk`] is one that loses, tears and refuses writes from a seed; tests and simulation
 //! share it.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod disk;
 mod durable;
 mod faulty_disk;

@@ -38,7 +38,8 @@ impl Lock {
     pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let deadline = Instant::now() + END;
+        let now = Instant::now();
+        let deadline = now.checked_add(END).unwrap_or(now);
         while let Err(error) = file.try_lock() {
             let TryLockError::WouldBlock = error else { return Err(io::Error::from(error).into()) };
             let mut holder = String::new();

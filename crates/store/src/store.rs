@@ -449,7 +449,7 @@ impl Committer {
         let now = self.now();
         self.published.log.append(events, now);
         if self.started.is_some() && self.sweep.is_none() {
-            self.sweep = Some(now + SWEEP);
+            self.sweep = Some(now.saturating_add(SWEEP));
         }
     }
 

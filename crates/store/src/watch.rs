@@ -193,7 +193,7 @@ impl Log {
     pub(crate) fn cool(&self, age: Duration, now: Duration) -> Vec<Arc<Object>> {
         let mut inner = unpoisoned(&self.inner);
         inner.trim(&self.retention, now);
-        let due = inner.times.partition_point(|at| *at + age <= now);
+        let due = inner.times.partition_point(|at| at.saturating_add(age) <= now);
         let mut found = Vec::new();
         let mut all = inner.all.lock();
         let first = all.kept.partition_point(|event| event.revision <= inner.cold);
@@ -217,8 +217,8 @@ impl Log {
     pub(crate) fn next(&self, age: Duration) -> Option<Duration> {
         let inner = unpoisoned(&self.inner);
         let cold = inner.all.lock().kept.partition_point(|event| event.revision <= inner.cold);
-        let warm = inner.times.get(cold).map(|at| *at + age);
-        warm.or_else(|| Some(*inner.times.front()? + self.retention.age))
+        let warm = inner.times.get(cold).map(|at| at.saturating_add(age));
+        warm.or_else(|| Some(inner.times.front()?.saturating_add(self.retention.age)))
     }
 
     /// Drops every event up to `revision`, as age would: for tests and simulation.

@@ -277,7 +277,8 @@ fn report(reporter: &impl AsFd, error: &StartError) {
 /// Waits until the program runs, which closes its end of the report.
 fn read_report(report: io::PipeReader, patience: Duration) -> Result<(), Failure> {
     let failed = |error| Failure::step("wait for the process", error);
-    let (mut text, deadline) = (Vec::new(), Instant::now() + patience);
+    let now = Instant::now();
+    let (mut text, deadline) = (Vec::new(), now.checked_add(patience).unwrap_or(now));
     let mut report = File::from(OwnedFd::from(report));
     loop {
         if !is_readable(report.as_fd(), deadline).map_err(failed)? {
@@ -321,7 +322,8 @@ fn is_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
 fn end(pid: i32) -> io::Result<()> {
     let process = sys::pidfd_open(pid)?;
     sys::pidfd_signal(process.as_fd(), libc::SIGKILL)?;
-    if is_readable(process.as_fd(), Instant::now() + DEATH)? {
+    let now = Instant::now();
+    if is_readable(process.as_fd(), now.checked_add(DEATH).unwrap_or(now))? {
         nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None)?;
     }
     Ok(())

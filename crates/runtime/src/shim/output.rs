@@ -56,7 +56,7 @@ impl Output {
     /// When the first blocked client's patience ends.
     pub fn deadline(&self) -> Option<Instant> {
         let blocked = self.clients.iter().filter(|client| !client.pending.is_empty());
-        blocked.map(|client| client.since + PATIENCE).min()
+        blocked.filter_map(|client| client.since.checked_add(PATIENCE)).min()
     }
 
     /// Adds a client that is sent everything from now on.

@@ -201,7 +201,7 @@ impl Pod {
         let live = managed.live.as_ref().ok_or_else(|| Failure::NotRunning(id.to_owned()))?;
         let (pid, streams) =
             launch::exec(&self.ground(), &managed.spec, managed.container.pid, &live.limits, spec)?;
-        let deadline = spec.timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.commands.push(Command { pid, connection, deadline, timed_out: false });
         Ok(hand(streams))
     }

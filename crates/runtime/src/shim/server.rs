@@ -120,7 +120,8 @@ impl Server {
         let Some(deadline) = self.pod.deadline() else { return PollTimeout::NONE };
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up: a little late, never again and again a little early.
-        PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        PollTimeout::try_from(left.saturating_add(Duration::from_millis(1)))
+            .unwrap_or(PollTimeout::MAX)
     }
 
     fn accept(&mut self) -> io::Result<()> {

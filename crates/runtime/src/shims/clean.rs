@@ -31,7 +31,8 @@ pub fn kill_shim(dir: &SandboxDir) -> io::Result<()> {
     // Without the file it has not begun, or it is of no known machine.
     let Ok(shim) = dir.shim() else { return Ok(()) };
     shim.kill()?;
-    let deadline = Instant::now() + DEATH;
+    let now = Instant::now();
+    let deadline = now.checked_add(DEATH).unwrap_or(now);
     while shim.is_alive() {
         if Instant::now() > deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not die"));

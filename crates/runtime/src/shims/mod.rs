@@ -178,7 +178,8 @@ impl Shims {
         pod_uid: &str,
         dir: &SandboxDir,
     ) -> Result<Sandbox, RuntimeError> {
-        let deadline = tokio::time::Instant::now() + STARTUP;
+        let now = tokio::time::Instant::now();
+        let deadline = now.checked_add(STARTUP).unwrap_or(now);
         loop {
             match self.watch(pod_uid).await {
                 Err(RuntimeError::Talk { source, .. })

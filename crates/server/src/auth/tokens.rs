@@ -167,7 +167,7 @@ impl Tokens {
             Value::Array(all) if !all.is_empty() => all.clone(),
             _ => vec![ISSUER.into()],
         };
-        let end = now + jiff::SignedDuration::from_secs(lifetime);
+        let end = coracle_api::time::after(now, lifetime);
         let (seconds, key) = (now.as_second(), account.key());
         let mut bound = json!({
             "namespace": *key.namespace,

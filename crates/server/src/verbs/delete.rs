@@ -5,7 +5,6 @@ use std::sync::Arc;
 use coracle_api::resources::NAMESPACES;
 use coracle_api::{FieldError, Kind, Object, Status, Verb};
 use coracle_store::{Expect, Snapshot, Write};
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::admission::{self, Attributes, Operation};
@@ -253,10 +252,10 @@ fn decide(kind: &Kind, options: &DeleteOptions, old: &Object, now: coracle_api::
     }
     if begun.is_none() || shortened {
         let start = match (begun, was.deletion_grace_period_seconds) {
-            (Some(end), Some(given)) => end - SignedDuration::from_secs(given),
+            (Some(end), Some(given)) => coracle_api::time::after(end, given.saturating_neg()),
             _ => now,
         };
-        let end = start + SignedDuration::from_secs(grace);
+        let end = coracle_api::time::after(start, grace);
         let end = if begun.is_some() { end.max(now) } else { end };
         fields.insert("deletionTimestamp".into(), rfc3339(end).into());
         fields.insert("deletionGracePeriodSeconds".into(), grace.into());

@@ -89,8 +89,10 @@ impl WatchStream {
             namespace: request.namespace.clone(),
             initial,
             watch,
-            alarm: Box::pin(sleep_until(now + first)),
-            end: now + lasts,
+            alarm: Box::pin(sleep_until(
+                now.checked_add(first).or_else(|| now.checked_add(LASTS)).unwrap_or(now),
+            )),
+            end: now.checked_add(lasts).or_else(|| now.checked_add(LASTS)).unwrap_or(now),
             ended: false,
         })
     }
@@ -129,7 +131,11 @@ impl WatchStream {
     fn bookmark(&mut self) -> Frame {
         let now = Instant::now();
         let last = self.end.checked_sub(LAST_BOOKMARK).unwrap_or(self.end);
-        let next = if now >= last { self.end } else { last.min(now + BOOKMARKS) };
+        let next = if now >= last {
+            self.end
+        } else {
+            now.checked_add(BOOKMARKS).map_or(last, |next| last.min(next))
+        };
         self.alarm.as_mut().reset(next);
         let revision = self.watch.as_ref().map_or(0, Watch::revision);
         Frame::Bookmark { revision, initial_events_end: false }
