@@ -236,7 +236,7 @@ fn why_tells_the_chain_from_the_set_to_the_pod() {
     let key = Key::new("statefulsets.apps", "default", "web");
     let chain = world.looped.reasons().why(&snapshot, &key);
     let said: Vec<_> = chain.iter().map(|reason| reason.sentence.as_str()).collect();
-    assert_eq!(said, ["web-0 is not ready", "no nodes available to schedule pods"]);
+    assert_eq!(said[..2], ["web-0 is not ready", "no nodes available to schedule pods"]);
     world.add_node();
     let chain = world.looped.reasons().why(&world.api.snapshot(), &key);
     assert_eq!(chain[1].sentence, "node node-1 has not reported on it yet");
@@ -605,4 +605,17 @@ fn the_longest_grace_period_there_is_stops_nothing() {
     world.ready("web-1");
     assert!(world.get("pods", "web-1").metadata().is_deleting());
     assert_eq!(world.looped.panicked(), None);
+}
+
+#[test]
+fn a_pod_may_follow_its_namespace_at_once() {
+    let world = World::new();
+    let namespace = json!({"metadata": {"name": "shop"}});
+    world.send(Verb::Create, &Key::new("namespaces", "", ""), None, namespace);
+    let pod = json!({
+        "metadata": {"name": "a"},
+        "spec": {"containers": [{"name": "a", "image": "a:1"}]},
+    });
+    world.send(Verb::Create, &Key::new("pods", "shop", ""), None, pod);
+    assert!(world.api.snapshot().find("pods", "shop", "a").is_some());
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use coracle_api::addresses::Outside;
 use coracle_api::kinds::custom;
 use coracle_api::resources::BINDINGS;
+use coracle_api::resources::{NAMESPACES, SERVICE_ACCOUNTS};
 use coracle_api::{FieldError, Index, Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use ipnet::Ipv4Net;
@@ -193,7 +194,10 @@ impl Api {
                     let left = left(&writes, &committed);
                     let resources = plan.written.iter().map(|key| &key.resource);
                     self.follow_up(resources.collect()).await;
-                    return Ok((self.replies(plan.prepared, &committed)?, left));
+                    let mut replies = self.replies(plan.prepared, &committed)?;
+                    // What came with them was not asked for.
+                    replies.truncate(requests.len());
+                    return Ok((replies, left));
                 }
                 Err(CommitError::Precondition { key, .. }) => last = Some(key),
                 // Others took of the quota meanwhile: admission says what is left.
@@ -276,36 +280,27 @@ impl Api {
         requires: &[(Key, Expect)],
     ) -> Result<Planned, Status> {
         let kinds = self.kinds();
+        let transaction = Transaction { writes: Vec::new(), requires: requires.to_vec() };
+        let mut planned = Planned { prepared: Vec::new(), transaction, written: BTreeSet::new() };
         let mut provisional = snapshot.clone();
-        let mut transaction = Transaction { writes: Vec::new(), requires: requires.to_vec() };
-        let mut written = BTreeSet::new();
-        let mut all = Vec::with_capacity(requests.len());
+        let mut companions = Vec::new();
         for request in requests {
-            let mut env = self.env(&kinds);
-            let prepared = prepare(&provisional, request, &mut env)?;
+            let prepared = prepare(&provisional, request, &mut self.env(&kinds))?;
             if request.options.dry_run {
-                all.push(prepared);
+                planned.prepared.push(prepared);
                 continue;
             }
-            if requests.len() > 1 {
-                provisional = match provisional.with(&prepared.writes) {
-                    Err(CommitError::Taken { key, index, term, .. }) => {
-                        return Err(taken(&kinds, &key, index, &term));
-                    }
-                    provisional => provisional.map_err(Status::internal)?,
-                };
+            let companion = account_of_new_namespace(&kinds, &provisional, &prepared);
+            if requests.len() > 1 || companion.is_some() {
+                provisional = after(&kinds, &provisional, &prepared)?;
             }
-            let fresh = prepared.requires.iter().filter(|(key, _)| !written.contains(key));
-            transaction.requires.extend(fresh.cloned());
-            for write in &prepared.writes {
-                // What an earlier write of this plan leaves has a revision only once committed.
-                let again = !written.insert(write.key.clone());
-                let expect = if again { Expect::Any } else { write.expect };
-                transaction.writes.push(Write { expect, ..write.clone() });
-            }
-            all.push(prepared);
+            companions.extend(companion);
+            planned.add(prepared);
         }
-        Ok(Planned { prepared: all, transaction, written })
+        for request in &companions {
+            planned.add(prepare(&provisional, request, &mut self.env(&kinds))?);
+        }
+        Ok(planned)
     }
 
     fn env<'a>(&'a self, kinds: &'a Kinds) -> WriteEnv<'a> {
@@ -334,11 +329,61 @@ impl Api {
     }
 }
 
+/// The state that `prepared` leaves, if nothing comes in between.
+fn after(kinds: &Kinds, snapshot: &Snapshot, prepared: &Prepared) -> Result<Snapshot, Status> {
+    match snapshot.with(&prepared.writes) {
+        Err(CommitError::Taken { key, index, term, .. }) => Err(taken(kinds, &key, index, &term)),
+        provisional => provisional.map_err(Status::internal),
+    }
+}
+
+/// The service account `default` of a namespace that is made: it comes in the same transaction, so
+/// that a pod may follow its namespace at once.
+fn account_of_new_namespace(
+    kinds: &Kinds,
+    snapshot: &Snapshot,
+    prepared: &Prepared,
+) -> Option<Request> {
+    let is_new = |write: &&Write| {
+        *write.key.resource == *NAMESPACES
+            && write.object.is_some()
+            && snapshot.get(&write.key).is_none()
+    };
+    let namespace = prepared.writes.iter().find(is_new)?.key.name.to_string();
+    let missing = snapshot.find(SERVICE_ACCOUNTS, &namespace, "default").is_none();
+    let kind = kinds.stored(SERVICE_ACCOUNTS).filter(|_| missing).cloned()?;
+    let manager = "kube-controller-manager".to_owned();
+    Some(Request {
+        user: User::system("system:controller:service-account-controller"),
+        verb: Verb::Create,
+        kind,
+        body: Body::Object(json!({"metadata": {"name": "default", "namespace": namespace}})),
+        namespace,
+        name: String::new(),
+        subresource: None,
+        options: Options { field_manager: manager, ..Options::default() },
+    })
+}
+
 /// Requests prepared, and the one transaction that they are.
 struct Planned {
     prepared: Vec<Prepared>,
     transaction: Transaction,
     written: BTreeSet<Key>,
+}
+
+impl Planned {
+    fn add(&mut self, prepared: Prepared) {
+        let fresh = prepared.requires.iter().filter(|(key, _)| !self.written.contains(key));
+        self.transaction.requires.extend(fresh.cloned());
+        for write in &prepared.writes {
+            // What an earlier write of this plan leaves has a revision only once committed.
+            let again = !self.written.insert(write.key.clone());
+            let expect = if again { Expect::Any } else { write.expect };
+            self.transaction.writes.push(Write { expect, ..write.clone() });
+        }
+        self.prepared.push(prepared);
+    }
 }
 
 fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> {
