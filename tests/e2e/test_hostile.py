@@ -98,7 +98,8 @@ def test_without_a_cluster_every_command_says_how_to_make_one(own_cluster):
                   ["--api-address", "x"], ["--frob"]]:
         done = own_cluster.coracle("up", *flags, check=False)
         assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
-    refused(own_cluster.coracle("up", "--lb-range", "10.96.7.0/24", check=False),
+    refused(own_cluster.coracle("up", "--service-cidr", "10.96.0.0/12", "--lb-range", "10.96.7.0/24",
+                                check=False),
             "overlaps", "10.96.0.0/12", "--lb-range")
     refused(own_cluster.coracle("up", "--api-address", "192.0.2.1", check=False),
             "192.0.2.1 is no address of this host")

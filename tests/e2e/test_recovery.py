@@ -52,6 +52,12 @@ def host(cluster):
     }
 
 
+def split(found):
+    """The host without the routes that make a cluster's ranges unreachable, and how many those are."""
+    own = [line for line in found["routes"] if line.startswith("unreachable ") and "4294967294" in line]
+    return {**found, "routes": [line for line in found["routes"] if line not in own]}, len(own)
+
+
 def test_after_down_the_host_is_as_before(own_cluster):
     cluster = own_cluster
     cluster.data_dir.mkdir(parents=True)
@@ -61,14 +67,16 @@ def test_after_down_the_host_is_as_before(own_cluster):
     cluster.helm("install", "app", CHARTS / "visits", "--wait", "--timeout", "60s")
     assert host(cluster) != before
     cluster.down()
-    assert host(cluster) == before
+    assert split(host(cluster)) == (before, 3), "all but what keeps the cluster's addresses here"
 
     cluster.up()
     eventually(lambda: "3/3" in cluster.kubectl("get", "sts", "app"), "pods are back after `up`")
     os.kill(cluster.engine_pid(), signal.SIGKILL)
     eventually(lambda: cluster.coracle("status", check=False).returncode != 0, "engine is dead")
     cluster.down()
-    assert host(cluster) == before, "also after an engine that was killed"
+    assert split(host(cluster)) == (before, 3), "also after an engine that was killed"
+    cluster.delete()
+    assert host(cluster) == before
 
 
 def test_pods_run_on_while_the_engine_is_down(own_cluster):

@@ -93,7 +93,7 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
 
 /// Tries what containers need before anything is made.
 fn preflight(cluster: &Cluster) -> Result<(), UpError> {
-    let group = format!("/coracle-{}-preflight", cluster.name);
+    let group = format!("/coracle-{}-preflight-{}", cluster.name, std::process::id());
     let found = coracle_runtime::preflight::check(cluster.paths().data_dir(), &group);
     for note in &found.notes {
         print(&format!("note: {note}\n"));
