@@ -53,6 +53,8 @@ pub enum Ask {
         /// As in a pod, or its digest.
         reference: String,
     },
+    /// Encrypt Secrets with a new key.
+    SecretsRotate,
     /// Stop the engine.
     Stop {
         /// What becomes of the pods.
@@ -69,7 +71,7 @@ impl Ask {
                 Some(Duration::from_secs(30))
             }
             // Many files may have to go, on a busy disk.
-            Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
+            Self::SecretsRotate | Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
             Self::ImageLoad { .. } | Self::ImagePull { .. } | Self::Stop { .. } => None,
         }
     }
