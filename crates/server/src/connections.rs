@@ -62,6 +62,11 @@ impl Places {
         Some(Place { places: Arc::clone(self), peer })
     }
 
+    /// How many connections there are.
+    pub(crate) fn taken(&self) -> usize {
+        self.lock().all
+    }
+
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
