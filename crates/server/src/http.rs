@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, authorize, certificate, impersonate};
-use crate::connections::{self, Activity, Held, Place, Places};
+use crate::connections::{self, Activity, Held, Place, Places, stopped};
 use crate::gathered::Gathered;
 use crate::metrics::{self, Counters};
 use crate::negotiate::{Asked, Form, Shape, form};
@@ -547,11 +547,6 @@ async fn events(socket: Socket, is_binary: bool, lines: impl Stream<Item = Bytes
             }
         }
     }
-}
-
-/// Ready when the server is to stop, or is gone.
-pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 /// A response with a body that is there.

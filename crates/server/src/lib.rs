@@ -10,6 +10,7 @@ mod channels;
 mod connections;
 pub mod content;
 mod endpoints;
+mod forwarding;
 mod gathered;
 pub mod http;
 mod json;

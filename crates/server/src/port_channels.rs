@@ -12,8 +12,8 @@ use tokio::io;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::forwarding::{INPUT, QUEUE, Target, from_pod, to_pod};
 use crate::parse::Query;
-use crate::port_forward::{INPUT, QUEUE, Target, from_pod, to_pod};
 use crate::websocket::{Framing, Gone, Message, Socket, goodbye, send_all};
 
 /// The protocols, by the names that clients ask for; the last is for those that name none.

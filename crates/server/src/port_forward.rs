@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,25 +13,19 @@ use coracle_api::Status;
 use futures_util::stream::SplitStream;
 use futures_util::{Stream, StreamExt, future};
 use http::request::Parts;
-use tokio::io::{self, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::forwarding::{INPUT, QUEUE, Target, from_pod, to_pod};
 use crate::http::Response;
 use crate::parse::Query;
 use crate::spdy::{self, Decoder, Encoder, Frame, Headers, SpdyError};
-use crate::streaming::{Call, Duplex, NodeStreams};
+use crate::streaming::Call;
 use crate::websocket::{self, Framing, Gone, Message, Socket, send_all};
 use crate::{pods, port_channels};
 
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
-/// Bytes from a pod in a frame.
-const CHUNK: usize = 32 << 10;
-/// Frames that wait for the client; pods that say more wait too.
-pub(crate) const QUEUE: usize = 8;
-/// Pieces, of 32 KiB as clients send them, that wait for one pod. When there are more, everything
-/// the client sends waits: streams have no flow control of their own.
-pub(crate) const INPUT: usize = 64;
 
 /// Answers `pods/portforward`.
 ///
@@ -64,14 +57,6 @@ pub(crate) fn serve(call: Call<'_>, query: &Query, parts: &mut Parts) -> Result<
     websocket::upgrade(parts, known, call.stopping, |socket, name| {
         port_channels::run(socket, Framing::of(name), target, ports)
     })
-}
-
-/// The pod.
-pub(crate) struct Target {
-    node: Arc<dyn NodeStreams>,
-    namespace: String,
-    pod: String,
-    uid: String,
 }
 
 async fn run(socket: Socket, target: Arc<Target>) {
@@ -287,17 +272,6 @@ fn request_id(headers: &Headers, stream: u32) -> String {
 }
 
 impl Target {
-    /// A connection to `port`.
-    pub(crate) async fn connect(&self, port: u16) -> Result<Box<dyn Duplex>, Status> {
-        self.node.connect(&self.namespace, &self.pod, port).await
-    }
-
-    /// Why there is none, as clients are told.
-    pub(crate) fn failure(&self, port: u16, status: &Status) -> String {
-        let (pod, uid) = (&self.pod, &self.uid);
-        format!("error forwarding port {port} to pod {pod}, uid {uid}: {status}")
-    }
-
     /// One connection, from beginning to end.
     async fn forward(
         &self,
@@ -338,45 +312,4 @@ impl Target {
         }
         Ok(Ok(()))
     }
-}
-
-/// What the pod says. A connection that breaks has ended: it does not concern the others, and an
-/// error would make the client close them all.
-pub(crate) async fn from_pod(
-    mut reader: ReadHalf<Box<dyn Duplex>>,
-    wrap: impl Fn(&[u8]) -> Message,
-    frames: &mpsc::Sender<Message>,
-) -> Result<(), Gone> {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match reader.read(&mut buffer).await {
-            Ok(0) => return Ok(()),
-            Ok(read) => {
-                frames.send(wrap(&buffer[..read])).await.map_err(|_| Gone)?;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "read from a pod");
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// What the client says, to its end; the pod may go on after that.
-pub(crate) async fn to_pod(
-    mut writer: WriteHalf<Box<dyn Duplex>>,
-    mut input: mpsc::Receiver<Bytes>,
-) -> Infallible {
-    let writing = async {
-        while let Some(data) = input.recv().await {
-            writer.write_all(&data).await?;
-            writer.flush().await?;
-        }
-        writer.shutdown().await
-    };
-    if let Err(error) = writing.await {
-        tracing::debug!(%error, "write to a pod");
-    }
-    drop(input);
-    pending().await
 }

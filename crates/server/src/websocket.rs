@@ -22,8 +22,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use crate::connections::Place;
-use crate::http::{Response, stopped};
+use crate::connections::{Place, stopped};
+use crate::http::Response;
 
 pub(crate) use tokio_tungstenite::tungstenite::Message;
 
