@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import time
 
@@ -84,6 +85,14 @@ class Cluster:
     def load(self, *images):
         for image in images:
             self.coracle("image", "load", IMAGES / f"{image}.tar")
+
+    def kill_engine(self):
+        """The engine and the supervisor that would start it again, as an OOM kill of both."""
+        engine = self.engine_pid()
+        lock = self.data_dir / "supervisor.lock"
+        for pid in [*map(int, lock.read_text().split() if lock.exists() else []), engine]:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: self.coracle("status", check=False).returncode != 0, "the engine is dead")
 
     def engine_pid(self):
         return json.loads(self.coracle("status", "-o", "json").stdout)["pid"]

@@ -71,8 +71,7 @@ def test_after_down_the_host_is_as_before(own_cluster):
 
     cluster.up()
     eventually(lambda: "3/3" in cluster.kubectl("get", "sts", "app"), "pods are back after `up`")
-    os.kill(cluster.engine_pid(), signal.SIGKILL)
-    eventually(lambda: cluster.coracle("status", check=False).returncode != 0, "engine is dead")
+    cluster.kill_engine()
     cluster.down()
     assert split(host(cluster)) == (before, 3), "also after an engine that was killed"
     cluster.delete()
@@ -93,6 +92,35 @@ def test_pods_run_on_while_the_engine_is_down(own_cluster):
     assert pod["status"]["containerStatuses"][0]["containerID"] == started
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     assert cluster.kubectl("exec", "sleeper", "--", "sh", "-c", "hostname").strip() == "sleeper" and pid
+
+
+def test_an_engine_that_is_killed_is_started_again(own_cluster):
+    cluster = own_cluster
+    cluster.up()
+    killed = cluster.engine_pid()
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: cluster.coracle("status", check=False).returncode == 0
+               and cluster.engine_pid() != killed, "the supervisor has started another")
+    cluster.kubectl("get", "nodes")
+    os.kill(cluster.engine_pid(), signal.SIGKILL)
+    cluster.up()
+    assert "kubernetes" in cluster.kubectl("get", "services")
+    os.kill(cluster.engine_pid(), signal.SIGKILL)
+    cluster.down()
+    assert not [line for line in cluster.run("ps", "-eo", "args").stdout.splitlines()
+                if line.startswith("coracle") and str(cluster.data_dir) in line]
+
+
+def test_what_begins_a_cluster_comes_back_and_a_pod_follows_its_namespace(own_cluster):
+    cluster = own_cluster
+    cluster.up()
+    cluster.kubectl("delete", "all", "--all")
+    eventually(lambda: "10.96.0.1" in cluster.kubectl_process("get", "svc", "kubernetes", check=False).stdout,
+               "the Service of the API is back")
+    both = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n" + SLEEPER.replace(
+        "metadata: {name: sleeper}", "metadata: {name: sleeper, namespace: shop}")
+    assert "namespace: shop" in both
+    cluster.kubectl("apply", "-f", "-", input=both)
 
 
 def test_a_killed_shim_means_a_new_container_and_nothing_twice(own_cluster):
@@ -207,26 +235,3 @@ def test_down_ends_a_set_from_its_highest_ordinal(own_cluster, tmp_path):
     cluster.kubectl("rollout", "status", "sts/web", "--timeout=60s")
     cluster.down()
     assert (common / "words").read_text() == "web-2\nweb-1\nweb-0\n"
-
-
-def test_secrets_are_encrypted_with_a_key_that_a_command_changes(own_cluster):
-    cluster = own_cluster
-    cluster.up()
-    word = "correct-horse-battery-staple"
-    cluster.kubectl("create", "secret", "generic", "word", f"--from-literal=word={word}")
-    store, key = cluster.data_dir / "store.redb", cluster.data_dir / "store.redb.key"
-    assert key.stat().st_mode & 0o777 == 0o600
-    first = key.read_text()
-    cluster.coracle("secrets", "rotate")
-    assert key.read_text() != first
-    os.kill(cluster.engine_pid(), signal.SIGKILL)
-    eventually(lambda: cluster.up(check=False).returncode == 0, "the next engine is up")
-    encoded = base64.b64encode(word.encode()).decode()
-    assert cluster.get("secret", "word")["data"]["word"] == encoded
-    cluster.down()
-    assert encoded.encode() not in store.read_bytes()
-    key.rename(cluster.home / "key")
-    assert "put back the key file" in cluster.up(check=False).stderr
-    (cluster.home / "key").rename(key)
-    cluster.up()
-    assert cluster.get("secret", "word")["data"]["word"] == encoded

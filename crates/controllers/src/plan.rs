@@ -1,5 +1,6 @@
 //! What a decision is: writes, events, when to look again, and why nothing more happens.
 
+use std::fmt;
 use std::sync::Arc;
 
 use coracle_api::{Key, Object, Subresource, Timestamp};
@@ -208,6 +209,26 @@ impl Write {
             uid: object.metadata().uid.clone(),
             resource_version: Some(object.metadata().resource_version.clone()),
             options,
+        }
+    }
+}
+
+/// `create Pod web-0`
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = |value: &Value| value["kind"].as_str().unwrap_or_default().to_owned();
+        let name =
+            |value: &Value| value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        match self {
+            Self::Create(value) => write!(f, "create {} {}", kind(value), name(value)),
+            Self::Update(value) => write!(f, "update {} {}", kind(value), name(value)),
+            Self::UpdateSubresource(part, value) => {
+                write!(f, "{} of {} {}", part.as_str(), kind(value), name(value))
+            }
+            Self::CreateSubresource { key, subresource, .. } => {
+                write!(f, "{} of {key}", subresource.as_str())
+            }
+            Self::Delete { key, .. } => write!(f, "delete {key}"),
         }
     }
 }

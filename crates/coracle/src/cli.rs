@@ -55,6 +55,9 @@ enum Command {
         /// Namespace of the object [default: default; all when no object is named]
         #[arg(long, short)]
         namespace: Option<String>,
+        /// What was decided on the object so far, also when it is gone
+        #[arg(long, requires = "object")]
+        history: bool,
         /// Print JSON instead of text
         #[arg(long, short, value_enum)]
         output: Option<Output>,
@@ -62,9 +65,6 @@ enum Command {
     /// Load, pull, list and remove images
     #[command(subcommand)]
     Image(Image),
-    /// Change the key with which Secrets are encrypted
-    #[command(subcommand)]
-    Secrets(Secrets),
     /// Print a kubeconfig for the cluster's administrator
     Kubeconfig,
     /// Show what the engine wrote
@@ -75,12 +75,6 @@ enum Command {
     },
     /// Print the version
     Version,
-}
-
-#[derive(Subcommand)]
-enum Secrets {
-    /// Encrypt all Secrets in the store with a new key, and forget the old one
-    Rotate,
 }
 
 #[derive(Subcommand)]
@@ -178,13 +172,10 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
             });
             Ok(())
         }
-        Command::Why { object, namespace, output } => why(&paths, &object, namespace, output),
-        Command::Image(image) => image_command(&paths, image),
-        Command::Secrets(Secrets::Rotate) => {
-            let done = control::ask(paths.data_dir(), &Ask::SecretsRotate, |_| ())?;
-            print(&format!("{}\n", done.as_str().unwrap_or_default()));
-            Ok(())
+        Command::Why { object, namespace, history, output } => {
+            why(&paths, &object, namespace, history, output)
         }
+        Command::Image(image) => image_command(&paths, image),
         Command::Kubeconfig => {
             let path = paths.kubeconfig();
             let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&paths, path, e))?;
@@ -215,19 +206,25 @@ fn why(
     paths: &Paths,
     object: &[String],
     namespace: Option<String>,
+    history: bool,
     output: Option<Output>,
 ) -> Result<(), CommandError> {
     let question = match object {
         [] => Ask::WhyAll { namespace },
         words => {
             let (resource, name) = kind_and_name(words)?;
-            Ask::Why { resource, namespace: namespace.unwrap_or_else(|| "default".into()), name }
+            let namespace = namespace.unwrap_or_else(|| "default".into());
+            match history {
+                true => Ask::History { resource, namespace, name },
+                false => Ask::Why { resource, namespace, name },
+            }
         }
     };
     let answer = control::ask(paths.data_dir(), &question, |_| ())?;
     print(&match (output, question) {
         (Some(Output::Json), _) => format!("{answer:#}\n"),
         (None, Ask::WhyAll { .. }) => show::why_all(&answer),
+        (None, Ask::History { .. }) => show::history(&answer),
         (None, _) => show::why(&answer),
     });
     Ok(())

@@ -31,6 +31,15 @@ pub enum Ask {
         /// Name of the object.
         name: String,
     },
+    /// What was decided on an object.
+    History {
+        /// `sts`, `pods`, `statefulset.apps`…
+        resource: String,
+        /// Namespace that it is or was in.
+        namespace: String,
+        /// Name of the object, which may be gone.
+        name: String,
+    },
     /// What everything waits for that is not where it should be.
     WhyAll {
         /// In this namespace; in all, when none is named.
@@ -53,8 +62,6 @@ pub enum Ask {
         /// As in a pod, or its digest.
         reference: String,
     },
-    /// Encrypt Secrets with a new key.
-    SecretsRotate,
     /// Stop the engine.
     Stop {
         /// What becomes of the pods.
@@ -67,11 +74,13 @@ impl Ask {
     /// an image may be as large and a pod's grace as long as it likes.
     fn patience(&self) -> Option<Duration> {
         match self {
-            Self::Status | Self::Why { .. } | Self::WhyAll { .. } | Self::ImageList => {
-                Some(Duration::from_secs(30))
-            }
+            Self::Status
+            | Self::Why { .. }
+            | Self::History { .. }
+            | Self::WhyAll { .. }
+            | Self::ImageList => Some(Duration::from_secs(30)),
             // Many files may have to go, on a busy disk.
-            Self::SecretsRotate | Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
+            Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
             Self::ImageLoad { .. } | Self::ImagePull { .. } | Self::Stop { .. } => None,
         }
     }

@@ -74,7 +74,14 @@ fn stop(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
             end()?;
             print(&format!("{name} is down\n"));
         }
-        Ok(_) => return Err(ControlError::Broken { log: paths.log(), source: None }.into()),
+        // It ended before it was through: what it left is cleaned up as after one that was killed.
+        Ok(_) | Err(ControlError::Broken { .. }) => {
+            end()?;
+            if pods != Pods::Keep {
+                engine::clean_up(cluster)?;
+            }
+            print(&format!("{name} is down\n"));
+        }
         Err(ControlError::NotRunning(_) | ControlError::Restarting(_)) => {
             end()?;
             // An engine that was killed leaves pods and links: the next `down` is their end too.

@@ -1,6 +1,5 @@
 //! The engine: everything wired together, from start to stop.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use coracle_api::Timestamp;
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
-use coracle_driver::{EventRecorder, Loop, Reasons};
+use coracle_driver::{EventRecorder, Journal, Loop, Reasons};
 use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
 use coracle_node::{Ending, Node, NodeConfig, NodeError};
 use coracle_runtime::{Containers, RuntimeError, Shims};
@@ -35,9 +34,6 @@ const FIRST_PORT: u16 = 6443;
 const LAST_PORT: u16 = 6499;
 /// Whom `kubectl` is with the kubeconfig that `up` writes, and in which group.
 const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "kubeadm:cluster-admins");
-
-/// How often the age of the API's certificate is looked at.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Why the engine does not run.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +229,7 @@ impl Engine {
         // The store holds the cluster's lock: from here on no other engine is at work here.
         let store = Store::open(&paths.store())?;
         let (stopping, _) = watch::channel(None);
-        let pki = Arc::new(Pki::open(&paths.pki(), Timestamp::now())?);
+        let pki = Pki::open(&paths.pki(), Timestamp::now())?;
         let turn = LinuxKernel::take_turn()?;
         let config = network_config(cluster, arguments)?;
         // Before anything is made: who is told to use another port finds the host as it was.
@@ -252,7 +248,8 @@ impl Engine {
         let answers_after = start.elapsed();
         write_access(cluster, &pki, config.api_port)?;
         let events = EventRecorder::default();
-        let driver = Loop::new(CONTROLLERS, decisions, events.clone());
+        let driver =
+            Loop::new(CONTROLLERS, decisions, events.clone()).with_journal(journal(&paths)?);
         let reasons = driver.reasons();
         let driving = drive(driver, &api, &events, &stopping)?;
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
@@ -308,6 +305,11 @@ impl Engine {
     }
 }
 
+fn journal(paths: &Paths) -> Result<Journal, EngineError> {
+    let path = paths.journal();
+    Journal::open(&path).map_err(|source| EngineError::File { path, source })
+}
+
 async fn wait_for(told: &mut watch::Receiver<Option<Stop>>) -> Stop {
     loop {
         if let Some(stop) = *told.borrow_and_update() {
@@ -328,7 +330,7 @@ async fn bootstrap(api: &Api, config: &DecisionConfig) -> Result<(), EngineError
 
 fn serve(
     server: &Arc<Server>,
-    pki: &Arc<Pki>,
+    pki: &Pki,
     config: &NetworkConfig,
     link: &ClusterLink,
     arguments: &UpArgs,
@@ -339,29 +341,14 @@ fn serve(
     names.push(config.api_ip().to_string());
     names.push(link.host_ip.to_string());
     names.extend(arguments.api_address.iter().map(ToString::to_string));
-    let (tls, certificate) = pki.serving(&names)?;
-    let (server, mut told, pki) = (Arc::clone(server), stopping.subscribe(), Arc::clone(pki));
+    let tls = pki.server_config(&names)?;
+    let (server, mut told) = (Arc::clone(server), stopping.subscribe());
     Ok(tokio::spawn(async move {
         let stop = async move {
             wait_for(&mut told).await;
         };
-        tokio::select! {
-            served = server.serve(listeners, tls, stop) => served,
-            never = renew(&pki, &certificate) => match never {},
-        }
+        server.serve(listeners, tls, stop).await
     }))
-}
-
-/// Looks whether the API's certificate is to be renewed, for as long as the engine runs.
-async fn renew(pki: &Pki, certificate: &pki::Serving) -> Infallible {
-    loop {
-        tokio::time::sleep(CERTIFICATE_LOOK).await;
-        match pki.renew(certificate, Timestamp::now()) {
-            Ok(true) => tracing::info!("the API has a new certificate"),
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "the API's certificate stays as it is"),
-        }
-    }
 }
 
 /// The host's addresses on which the API listens.

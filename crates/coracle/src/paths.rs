@@ -50,6 +50,11 @@ impl Paths {
         self.data_dir.join("engine.sock")
     }
 
+    /// What was decided, and why.
+    pub fn journal(&self) -> PathBuf {
+        self.data_dir.join("journal")
+    }
+
     /// Held by the engine's supervisor, with its process ID.
     pub fn supervisor(&self) -> PathBuf {
         self.data_dir.join("supervisor.lock")

@@ -104,6 +104,25 @@ impl Questions {
     }
 
     /// The chains of everything that waits, each at its beginning only.
+    fn history(&self, resource: &str, namespace: &str, name: &str) -> Result<Value, String> {
+        let kinds = self.api.kinds();
+        let kind = kinds.iter().find(|kind| is_called(kind, resource)).ok_or_else(|| {
+            format!("there is no kind called {resource:?}: see `kubectl api-resources`")
+        })?;
+        let namespace = if kind.is_namespaced() { namespace } else { "" };
+        let key = Key::new(kind.storage_resource(), namespace, name);
+        let entries = self.reasons.history(&key).map_err(|error| error.to_string())?;
+        let shown = entries.iter().map(|entry| {
+            json!({
+                "time": entry.time.to_string(),
+                "controller": entry.controller,
+                "did": entry.did,
+                "because": entry.because,
+            })
+        });
+        Ok(shown.collect())
+    }
+
     fn why_all(&self, namespace: Option<&str>) -> Value {
         let snapshot = self.api.snapshot();
         let is_meant = |object: &&Arc<Object>| {
@@ -187,6 +206,9 @@ impl Answering for Questions {
         match question {
             Ask::Status => Ok(self.status()),
             Ask::Why { resource, namespace, name } => self.why(&resource, &namespace, &name),
+            Ask::History { resource, namespace, name } => {
+                self.history(&resource, &namespace, &name)
+            }
             Ask::WhyAll { namespace } => Ok(self.why_all(namespace.as_deref())),
             Ask::Stop { pods } => {
                 self.stopping.send_replace(Some(match pods {
@@ -197,12 +219,6 @@ impl Answering for Questions {
                 // The end of the process is the answer: `down` then looks whether the socket is gone.
                 std::future::pending().await
             }
-            Ask::SecretsRotate => match self.api.store().rotate_key().await {
-                Ok(()) => {
-                    Ok("all Secrets are encrypted with a new key; the old one is gone".into())
-                }
-                Err(error) => Err(error.to_string()),
-            },
             image => self.images(image, progress).await,
         }
     }

@@ -40,6 +40,22 @@ pub fn why(answer: &Value) -> String {
     text
 }
 
+/// `coracle why --history`: a line a decision, oldest first.
+pub fn history(answer: &Value) -> String {
+    let lines: Vec<String> = answer.as_array().into_iter().flatten().map(decision).collect();
+    if lines.is_empty() { "nothing was decided on it\n".into() } else { lines.concat() }
+}
+
+/// When, who, what was done, and why nothing more.
+fn decision(entry: &Value) -> String {
+    let field = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
+    let did = entry.get("did").and_then(Value::as_array).into_iter().flatten();
+    let mut said: Vec<&str> = did.filter_map(Value::as_str).collect();
+    let because = field("because");
+    said.push(if because.is_empty() { "nothing to wait for" } else { because });
+    format!("{} {}: {}\n", field("time"), field("controller"), said.join("; "))
+}
+
 /// `coracle why` about everything: chain after chain.
 pub fn why_all(answer: &Value) -> String {
     let chains: Vec<&Value> = answer.as_array().into_iter().flatten().collect();

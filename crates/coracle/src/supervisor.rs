@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -31,9 +32,9 @@ const LOOKS: u32 = 100;
 /// # Errors
 /// When it cannot be started.
 pub fn run(lock: &Path, engine: Command) -> io::Result<bool> {
-    let _held = hold(lock)?;
+    let held = hold(lock)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(supervise(engine))
+    runtime.block_on(supervise(engine, || is_at(&held, lock)))
 }
 
 /// Ends the supervisor that holds `lock`, and its engine with it; pods go on. Returns when both are
@@ -69,6 +70,13 @@ fn hold(lock: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether the lock is still where it was taken.
+fn is_at(held: &File, lock: &Path) -> bool {
+    let place = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let (here, there) = (held.metadata().map(place), std::fs::metadata(lock).map(place));
+    matches!((here, there), (Ok(here), Ok(there)) if here == there)
+}
+
 /// The lock, when somebody holds it.
 fn holder(lock: &Path) -> io::Result<Option<File>> {
     let file = match File::open(lock) {
@@ -90,7 +98,7 @@ fn process_of(held: &mut File) -> io::Result<Option<Pid>> {
     Ok(text.trim().parse().ok().and_then(Pid::from_raw))
 }
 
-async fn supervise(mut command: Command) -> io::Result<bool> {
+async fn supervise(mut command: Command, is_wanted: impl Fn() -> bool) -> io::Result<bool> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut ended = signal(SignalKind::child())?;
     command.stdout(Stdio::piped());
@@ -118,6 +126,10 @@ async fn supervise(mut command: Command) -> io::Result<bool> {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = terminated.recv() => return Ok(true),
+        }
+        if !is_wanted() {
+            // The data directory is gone, and an engine would make it anew.
+            return Ok(true);
         }
         wait = wait.saturating_mul(2);
     }
@@ -186,6 +198,16 @@ mod tests {
     fn what_never_starts_is_told_and_not_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         assert!(!run(&folder.path().join("lock"), shell("exit 3")).unwrap());
+    }
+
+    #[test]
+    fn nothing_is_started_where_the_directory_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, marks) = (folder.path().join("lock"), tempfile::NamedTempFile::new().unwrap());
+        let (mark, gone) = (marks.path().display(), lock.display());
+        let script = format!("echo 'ready now'; echo x >> {mark}; rm {gone}; sleep 0.1; exit 1");
+        assert!(run(&lock, shell(&script)).unwrap());
+        assert_eq!(std::fs::read_to_string(marks.path()).unwrap(), "x\n");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Errand {
     /// What the steps so far have written: the revision, or that it is gone.
     written: BTreeMap<Key, Expect>,
     refused: Option<Status>,
+    /// Which steps are written.
+    done: Vec<bool>,
 }
 
 /// What became of one transaction.
@@ -52,7 +54,8 @@ impl Errand {
     /// A plan that is first tried as one transaction: most go through, with one flush.
     pub fn new(job: Job, plan: Plan) -> Self {
         let (notes, written) = Default::default();
-        Self { job, plan, notes, next: 0, singly: false, written, refused: None }
+        let done = vec![false; plan.steps.len()];
+        Self { job, plan, notes, next: 0, singly: false, written, refused: None, done }
     }
 
     /// A plan of which each step is a transaction from the beginning.
@@ -80,6 +83,13 @@ impl Errand {
         for write in self.plan.steps.iter_mut().flat_map(|step| &mut step.writes) {
             write.forget_version();
         }
+    }
+
+    /// What was written, in words.
+    pub(crate) fn did(&self) -> Vec<String> {
+        let steps = self.plan.steps.iter().zip(&self.done);
+        let done = steps.filter(|(_, done)| **done).flat_map(|(step, _)| &step.writes);
+        done.map(ToString::to_string).collect()
     }
 
     /// Whether some of the plan's steps are written already.
@@ -110,6 +120,7 @@ impl Errand {
             Attempt::Written(written) => {
                 self.notes.extend(step.notes.iter().cloned());
                 self.written.extend(written);
+                self.done[self.next - 1] = true;
             }
             Attempt::Outrun => return Some(Outcome::Outrun),
             Attempt::Refused(status) => {
@@ -127,6 +138,7 @@ impl Errand {
         match self.attempt(api, name, &writes).await {
             Attempt::Written(_) => {
                 self.notes.extend(self.plan.steps.iter().flat_map(|step| &step.notes).cloned());
+                self.done.fill(true);
                 Some(Outcome::Done)
             }
             Attempt::Outrun => Some(Outcome::Outrun),

@@ -8,6 +8,7 @@
 
 mod errand;
 mod events;
+mod journal;
 mod panics;
 mod queue;
 mod reasons;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use errand::{Errand, Outcome};
 pub use events::{EventRecorder, EventSource};
+pub use journal::{Entry, Journal};
 pub use queue::Job;
 pub use reasons::{Reason, Reasons};
 pub use run::run;

@@ -7,6 +7,8 @@ use coracle_api::{Key, Timestamp};
 use coracle_controllers::{Because, status_reason};
 use coracle_store::Snapshot;
 
+use crate::journal::{Entry, Journal};
+
 /// How many links a chain of reasons has at most.
 const LINKS_MAX: usize = 16;
 
@@ -27,6 +29,7 @@ pub struct Reason {
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
     last: Arc<Mutex<HashMap<Key, Vec<Said>>>>,
+    journal: Journal,
 }
 
 #[derive(Clone, Debug)]
@@ -37,29 +40,58 @@ struct Said {
 }
 
 impl Reasons {
-    /// What `source` says of the object now; nothing when it waits for nothing.
+    /// Reasons that are kept in `journal`, and go on where it left off.
+    pub fn kept_in(journal: Journal) -> Self {
+        Self { journal, ..Self::default() }
+    }
+
+    /// What was decided on the object at `key`, oldest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn history(&self, key: &Key) -> std::io::Result<Vec<Entry>> {
+        self.journal.history(key)
+    }
+
+    /// What `source` has done about the object, and says of it now; nothing when it waits for
+    /// nothing.
     pub(crate) fn say(
         &self,
         source: &'static str,
         key: &Key,
+        did: Vec<String>,
         because: Option<Because>,
         now: Timestamp,
     ) {
         let mut last = self.lock();
         let said = last.entry(key.clone()).or_default();
         let old = said.iter().position(|said| said.source == source).map(|at| said.remove(at));
+        let sentence = because.as_ref().map(|because| because.sentence.clone());
+        let kept = |sentence: &String| self.journal.since(key, source, sentence);
+        let known = match (&old, &sentence) {
+            (Some(old), Some(now)) if old.because.sentence == *now => Some(old.since),
+            (None, Some(sentence)) => kept(sentence),
+            _ => None,
+        };
+        let since = known.unwrap_or(now);
+        let is_news = !did.is_empty() || (known.is_none() && (old.is_some() || sentence.is_some()));
         if let Some(because) = because {
-            let since = old.filter(|old| old.because == because).map_or(now, |old| old.since);
             said.push(Said { source, because, since });
         }
         if said.is_empty() {
             last.remove(key);
         }
+        drop(last);
+        if is_news {
+            let (controller, key) = (source.to_owned(), key.clone());
+            self.journal.note(Entry { time: now, controller, key, did, because: sentence, since });
+        }
     }
 
     /// The object is gone.
-    pub(crate) fn forget(&self, key: &Key) {
+    pub(crate) fn forget(&self, key: &Key, now: Timestamp) {
         self.lock().remove(key);
+        self.journal.forget(key, now);
     }
 
     /// What the object at `key` waits for, what that waits for, and so on.

@@ -9,6 +9,7 @@ use coracle_store::{Event, Snapshot, Watch};
 
 use crate::errand::{Errand, Outcome};
 use crate::events::{EventRecorder, EventSource};
+use crate::journal::Journal;
 use crate::panics;
 use crate::queue::{Job, Queue};
 use crate::reasons::Reasons;
@@ -50,6 +51,13 @@ impl Loop {
         self.reasons.clone()
     }
 
+    /// Keeps what is decided, and why, in `journal`.
+    #[must_use]
+    pub fn with_journal(mut self, journal: Journal) -> Self {
+        self.reasons = Reasons::kept_in(journal);
+        self
+    }
+
     /// What the first decision that panicked said.
     pub fn panicked(&self) -> Option<&str> {
         self.panicked.as_deref()
@@ -68,7 +76,7 @@ impl Loop {
     pub fn catch_up(&mut self, api: &Api) {
         while let Some(watch) = &mut self.watch {
             match watch.try_next() {
-                Ok(Some(event)) => self.observe(&event, &api.snapshot()),
+                Ok(Some(event)) => self.observe(&event, &api.snapshot(), api.source().now()),
                 Ok(None) => return,
                 Err(_) => self.watch = None,
             }
@@ -84,13 +92,13 @@ impl Loop {
                 new: Some(last.clone()),
                 last,
             };
-            self.observe(&event, &snapshot);
+            self.observe(&event, &snapshot, api.source().now());
         }
     }
 
-    fn observe(&mut self, event: &Event, snapshot: &Snapshot) {
+    fn observe(&mut self, event: &Event, snapshot: &Snapshot, now: Timestamp) {
         if event.new.is_none() {
-            self.reasons.forget(&event.key);
+            self.reasons.forget(&event.key, now);
         }
         for (controller, row) in self.rows.iter().enumerate() {
             let concerns = row
@@ -116,7 +124,7 @@ impl Loop {
     pub(crate) async fn written(&mut self, api: &Api) {
         let Some(watch) = &mut self.watch else { return };
         match watch.next().await {
-            Ok(event) => self.observe(&event, &api.snapshot()),
+            Ok(event) => self.observe(&event, &api.snapshot(), api.source().now()),
             Err(_) => self.watch = None,
         }
     }
@@ -150,6 +158,7 @@ impl Loop {
         snapshot: &Snapshot,
         now: Timestamp,
     ) {
+        let did = errand.did();
         let Errand { job, plan, notes, .. } = errand;
         self.queue.finished(&job);
         let name = self.name(&job);
@@ -176,7 +185,7 @@ impl Loop {
             }
             Outcome::Panicked(message) => return self.put_aside(&job, &message, snapshot, now),
         };
-        self.reasons.say(name, &job.key, because, now);
+        self.reasons.say(name, &job.key, did, because, now);
     }
 
     /// Our own code panicked over a question: it is asked again after a while, all others go on.
@@ -191,7 +200,7 @@ impl Loop {
             let note = Note::warning(object, "InternalError", said.clone());
             self.events.record(EventSource::component(name), note, now);
         }
-        self.reasons.say(name, &job.key, Some(Because::only(said.clone())), now);
+        self.reasons.say(name, &job.key, Vec::new(), Some(Because::only(said.clone())), now);
         self.panicked.get_or_insert(said);
     }
 

@@ -56,10 +56,7 @@ impl FieldSelector {
     pub fn parse(text: &str) -> Result<Self, FieldSelectorError> {
         let parts = split_terms(text);
         let terms = parts.into_iter().filter(|part| !part.is_empty());
-        let terms = terms.map(|part| parse_term(text, part)).collect::<Result<Vec<_>, _>>()?;
-        // Nothing that is to be nothing: upstream takes that for everything.
-        let says = |term: &FieldTerm| !term.field.is_empty() || !term.value.is_empty();
-        Ok(Self { terms: terms.into_iter().filter(says).collect() })
+        Ok(Self { terms: terms.map(|part| parse_term(text, part)).collect::<Result<_, _>>()? })
     }
 
     /// Selects the object called `name`.
