@@ -235,3 +235,26 @@ def test_down_ends_a_set_from_its_highest_ordinal(own_cluster, tmp_path):
     cluster.kubectl("rollout", "status", "sts/web", "--timeout=60s")
     cluster.down()
     assert (common / "words").read_text() == "web-2\nweb-1\nweb-0\n"
+
+
+def test_secrets_are_encrypted_with_a_key_that_a_command_changes(own_cluster):
+    cluster = own_cluster
+    cluster.up()
+    word = "correct-horse-battery-staple"
+    cluster.kubectl("create", "secret", "generic", "word", f"--from-literal=word={word}")
+    store, key = cluster.data_dir / "store.redb", cluster.data_dir / "store.redb.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    first = key.read_text()
+    cluster.coracle("secrets", "rotate")
+    assert key.read_text() != first
+    os.kill(cluster.engine_pid(), signal.SIGKILL)
+    eventually(lambda: cluster.up(check=False).returncode == 0, "the next engine is up")
+    encoded = base64.b64encode(word.encode()).decode()
+    assert cluster.get("secret", "word")["data"]["word"] == encoded
+    cluster.down()
+    assert encoded.encode() not in store.read_bytes()
+    key.rename(cluster.home / "key")
+    assert "put back the key file" in cluster.up(check=False).stderr
+    (cluster.home / "key").rename(key)
+    cluster.up()
+    assert cluster.get("secret", "word")["data"]["word"] == encoded

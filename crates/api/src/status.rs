@@ -27,6 +27,9 @@ pub struct Status {
     pub details: Option<Box<StatusDetails>>,
     /// HTTP status code.
     pub code: u16,
+    /// Sentences for the `Warning` header: what is odd about a request is said of a refused one too.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// `metav1.StatusDetails`.
@@ -83,7 +86,16 @@ impl Status {
             reason,
             details: None,
             code,
+            warnings: Vec::new(),
         }
+    }
+
+    /// The same with `warnings` before its own.
+    #[must_use]
+    pub fn warned(mut self, mut warnings: Vec<String>) -> Self {
+        warnings.append(&mut self.warnings);
+        self.warnings = warnings;
+        self
     }
 
     /// The same with details filled in by `fill`.
@@ -170,11 +182,12 @@ impl Status {
 
     /// 422: `KIND.GROUP "NAME" is invalid: ERRORS`, one cause per error.
     pub fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
-        let full = if kind.group.is_empty() {
-            kind.kind.to_string()
-        } else {
-            format!("{}.{}", kind.kind, kind.group)
-        };
+        Self::invalid_of(&kind.group, &kind.kind, name, errors)
+    }
+
+    /// The same for what is no kind of the table: `DeleteOptions` of `meta.k8s.io`.
+    pub fn invalid_of(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
+        let full = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
@@ -183,8 +196,8 @@ impl Status {
         let message = format!("{full} \"{name}\" is invalid: {list}");
         Self::failure(422, "Invalid", message).with_details(|details| {
             details.name = name.into();
-            details.group = kind.group.to_string();
-            details.kind = kind.kind.to_string();
+            details.group = group.into();
+            details.kind = kind.into();
             details.causes = errors
                 .iter()
                 .map(|error| Cause {

@@ -65,6 +65,9 @@ enum Command {
     /// Load, pull, list and remove images
     #[command(subcommand)]
     Image(Image),
+    /// Change the key with which Secrets are encrypted
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// Print a kubeconfig for the cluster's administrator
     Kubeconfig,
     /// Show what the engine wrote
@@ -75,6 +78,12 @@ enum Command {
     },
     /// Print the version
     Version,
+}
+
+#[derive(Subcommand)]
+enum Secrets {
+    /// Encrypt all Secrets in the store with a new key, and forget the old one
+    Rotate,
 }
 
 #[derive(Subcommand)]
@@ -176,6 +185,11 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
             why(&paths, &object, namespace, history, output)
         }
         Command::Image(image) => image_command(&paths, image),
+        Command::Secrets(Secrets::Rotate) => {
+            let done = control::ask(paths.data_dir(), &Ask::SecretsRotate, |_| ())?;
+            print(&format!("{}\n", done.as_str().unwrap_or_default()));
+            Ok(())
+        }
         Command::Kubeconfig => {
             let path = paths.kubeconfig();
             let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&paths, path, e))?;

@@ -62,6 +62,8 @@ pub enum Ask {
         /// As in a pod, or its digest.
         reference: String,
     },
+    /// Encrypt Secrets with a new key.
+    SecretsRotate,
     /// Stop the engine.
     Stop {
         /// What becomes of the pods.
@@ -80,7 +82,7 @@ impl Ask {
             | Self::WhyAll { .. }
             | Self::ImageList => Some(Duration::from_secs(30)),
             // Many files may have to go, on a busy disk.
-            Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
+            Self::SecretsRotate | Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
             Self::ImageLoad { .. } | Self::ImagePull { .. } | Self::Stop { .. } => None,
         }
     }

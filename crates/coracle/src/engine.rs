@@ -1,5 +1,6 @@
 //! The engine: everything wired together, from start to stop.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ const FIRST_PORT: u16 = 6443;
 const LAST_PORT: u16 = 6499;
 /// Whom `kubectl` is with the kubeconfig that `up` writes, and in which group.
 const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "kubeadm:cluster-admins");
+
+/// How often the age of the API's certificate is looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Why the engine does not run.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +233,7 @@ impl Engine {
         // The store holds the cluster's lock: from here on no other engine is at work here.
         let store = Store::open(&paths.store())?;
         let (stopping, _) = watch::channel(None);
-        let pki = Pki::open(&paths.pki(), Timestamp::now())?;
+        let pki = Arc::new(Pki::open(&paths.pki(), Timestamp::now())?);
         let turn = LinuxKernel::take_turn()?;
         let config = network_config(cluster, arguments)?;
         // Before anything is made: who is told to use another port finds the host as it was.
@@ -330,7 +334,7 @@ async fn bootstrap(api: &Api, config: &DecisionConfig) -> Result<(), EngineError
 
 fn serve(
     server: &Arc<Server>,
-    pki: &Pki,
+    pki: &Arc<Pki>,
     config: &NetworkConfig,
     link: &ClusterLink,
     arguments: &UpArgs,
@@ -341,14 +345,29 @@ fn serve(
     names.push(config.api_ip().to_string());
     names.push(link.host_ip.to_string());
     names.extend(arguments.api_address.iter().map(ToString::to_string));
-    let tls = pki.server_config(&names)?;
-    let (server, mut told) = (Arc::clone(server), stopping.subscribe());
+    let (tls, certificate) = pki.serving(&names)?;
+    let (server, mut told, pki) = (Arc::clone(server), stopping.subscribe(), Arc::clone(pki));
     Ok(tokio::spawn(async move {
         let stop = async move {
             wait_for(&mut told).await;
         };
-        server.serve(listeners, tls, stop).await
+        tokio::select! {
+            served = server.serve(listeners, tls, stop) => served,
+            never = renew(&pki, &certificate) => match never {},
+        }
     }))
+}
+
+/// Looks whether the API's certificate is to be renewed, for as long as the engine runs.
+async fn renew(pki: &Pki, certificate: &pki::Serving) -> Infallible {
+    loop {
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+        match pki.renew(certificate, Timestamp::now()) {
+            Ok(true) => tracing::info!("the API has a new certificate"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the API's certificate stays as it is"),
+        }
+    }
 }
 
 /// The host's addresses on which the API listens.

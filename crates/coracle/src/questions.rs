@@ -219,6 +219,12 @@ impl Answering for Questions {
                 // The end of the process is the answer: `down` then looks whether the socket is gone.
                 std::future::pending().await
             }
+            Ask::SecretsRotate => match self.api.store().rotate_key().await {
+                Ok(()) => {
+                    Ok("all Secrets are encrypted with a new key; the old one is gone".into())
+                }
+                Err(error) => Err(error.to_string()),
+            },
             image => self.images(image, progress).await,
         }
     }

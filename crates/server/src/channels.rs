@@ -21,8 +21,14 @@ const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
 /// The protocols, by the names that clients ask for; the last is for those that name none.
-pub(crate) const PROTOCOLS: [&str; 4] =
-    ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io", ""];
+pub(crate) const PROTOCOLS: [&str; 6] = [
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+    "",
+];
 
 /// How far a protocol goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +74,7 @@ impl Protocol {
     pub(crate) fn named(name: &str) -> Self {
         match name {
             "v5.channel.k8s.io" => Self::HalfClose,
-            "v4.channel.k8s.io" => Self::Status,
+            "v4.channel.k8s.io" | "v4.base64.channel.k8s.io" => Self::Status,
             _ => Self::Text,
         }
     }

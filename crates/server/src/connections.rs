@@ -14,8 +14,6 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::http::stopped;
-
 /// Connections at once. Each is an open file, and pods need some too.
 const ALL_MAX: usize = 4096;
 /// Those from elsewhere than this machine's loopback, so that whoever sits at it gets through.
@@ -60,6 +58,11 @@ impl Places {
             taken.by_peer.insert(peer, own + 1);
         }
         Some(Place { places: Arc::clone(self), peer })
+    }
+
+    /// How many connections there are.
+    pub(crate) fn taken(&self) -> usize {
+        self.lock().all
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -191,6 +194,11 @@ pub(crate) async fn serve<C: Future>(
             Some(connection.await)
         }
     }
+}
+
+/// Ready when the server is to stop, or is gone.
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 #[cfg(test)]

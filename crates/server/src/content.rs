@@ -218,6 +218,10 @@ fn checked_by(
 
 /// `apiVersion` and `kind` are those of the URL; a typed client may leave them out.
 fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Status> {
+    if value.is_null() {
+        // Nothing is read into an object as it is into Go's: it is empty.
+        *value = Value::Object(Map::new());
+    }
     let (version, name) = (text(value, "/apiVersion"), text(value, "/kind"));
     let expected = kind.api_version();
     let unlike = |what: &str, place: &str| {

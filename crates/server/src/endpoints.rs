@@ -29,6 +29,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) tokens: &'a Tokens,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: &'a Query,
+    /// Under which address the client reached us.
+    pub(crate) host: Option<&'a str>,
 }
 
 /// The answer to GET of `path`.
@@ -38,6 +40,9 @@ pub(crate) struct Facts<'a> {
 pub(crate) async fn get(facts: &Facts<'_>, path: &str) -> Result<Response, Status> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let kinds = facts.kinds;
+    if matches!(segments.as_slice(), ["api" | "apis", ..] | ["version"]) {
+        check_accepted(facts, &segments)?;
+    }
     match segments.as_slice() {
         ["version"] => Ok(full(200, JSON, version().to_string())),
         ["healthz" | "livez" | "readyz"] | ["healthz" | "livez" | "readyz", "ping"] => {
@@ -50,8 +55,7 @@ pub(crate) async fn get(facts: &Facts<'_>, path: &str) -> Result<Response, Statu
             Ok(document(facts, AGGREGATED, discovery::aggregated(kinds, segments == ["api"])))
         }
         ["api"] => {
-            let host = facts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let address = host.unwrap_or("localhost:6443");
+            let address = facts.host.unwrap_or("localhost:6443");
             Ok(document(facts, JSON, discovery::api_versions(kinds, address)))
         }
         ["apis"] => Ok(document(facts, JSON, discovery::api_group_list(kinds))),
@@ -127,10 +131,36 @@ fn root(kinds: &Kinds) -> Value {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|v| format!("/apis/{}/{}", group.name, v.name)));
     }
-    for path in ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] {
+    for path in
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+    {
         paths.push(path.into());
     }
     json!({"paths": paths})
+}
+
+/// 406 when a client accepts nothing that discovery comes in.
+fn check_accepted(facts: &Facts<'_>, segments: &[&str]) -> Result<(), Status> {
+    let accept = facts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let types = accepted(accept.unwrap_or_default());
+    let is_root = matches!(segments, ["api" | "apis"]);
+    let fits = |media: &crate::negotiate::MediaType| {
+        let is_plain = media.param("as").is_empty();
+        match media.name.as_str() {
+            "*/*" => true,
+            "application/json" => is_plain || (is_root && wants_aggregated(facts.headers)),
+            "application/yaml" | "application/vnd.kubernetes.protobuf" => {
+                is_plain && segments != ["version"]
+            }
+            _ => false,
+        }
+    };
+    if types.is_empty() || types.iter().any(fits) {
+        return Ok(());
+    }
+    let message = "only the following media types are accepted: application/json, \
+                   application/yaml, application/vnd.kubernetes.protobuf";
+    Err(Status::failure(406, "NotAcceptable", message))
 }
 
 fn wants_aggregated(headers: &HeaderMap) -> bool {
@@ -148,7 +178,7 @@ fn found(facts: &Facts<'_>, value: Option<Value>) -> Result<Response, Status> {
 
 /// A document that clients keep until its ETag changes.
 fn document(facts: &Facts<'_>, media_type: &str, value: Value) -> Response {
-    let text = value.to_string();
+    let text = format!("{value}\n");
     let tag = hex(&Sha256::digest(text.as_bytes()));
     tagged(facts, media_type, &tag, text.into())
 }

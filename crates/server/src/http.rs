@@ -30,15 +30,17 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, authorize, certificate, impersonate};
-use crate::connections::{self, Activity, Held, Place, Places};
+use crate::connections::{self, Activity, Held, Place, Places, stopped};
 use crate::gathered::Gathered;
-use crate::negotiate::{Form, Shape, form};
+use crate::metrics::{self, Counters};
+use crate::negotiate::{Asked, Form, Shape, form};
 use crate::parse::{self, Query, ResourceRef, Route};
 use crate::render::{Rendered, Rendering};
 use crate::reply::Reply;
 use crate::request::{Body as RequestBody, Request, User};
 use crate::source::Entropy;
 use crate::streaming::{Call, NodeStreams};
+use crate::websocket::{self, Gone, Message, Socket, goodbye, send_all};
 use crate::{Api, endpoints, logs, port_forward, proxy, remote_command};
 
 /// Upstream's limit of a body.
@@ -58,6 +60,8 @@ const LARGE: usize = 64 * 1024;
 const LARGE_AT_ONCE: usize = 2;
 /// Pause after a failure to accept a connection, which is one of too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Events of a watch over a WebSocket that wait for the client.
+const EVENTS_WAITING: usize = 8;
 /// Upstream's limits of the `Warning` headers.
 const WARNINGS_MAX: usize = 4096;
 const WARNING_MAX: usize = 256;
@@ -73,6 +77,7 @@ pub struct Server {
     tokens: Arc<Tokens>,
     node: OnceLock<Arc<dyn NodeStreams>>,
     places: Arc<Places>,
+    counters: Counters,
     /// What requests with large bodies take one of.
     large: Arc<Semaphore>,
     /// True once the server is to stop; watches end then.
@@ -85,7 +90,8 @@ impl Server {
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
         let (node, stopping) = (OnceLock::new(), watch::Sender::new(false));
         let (places, large) = (Arc::default(), Arc::new(Semaphore::new(LARGE_AT_ONCE)));
-        Arc::new(Self { api, tokens, node, places, large, stopping })
+        let counters = Counters::new(api.source().now());
+        Arc::new(Self { api, tokens, node, places, counters, large, stopping })
     }
 
     /// Sets where logs, exec and ports are asked for; done once.
@@ -206,10 +212,12 @@ impl Server {
 
     async fn handle(&self, peer: Option<User>, request: http::Request<Incoming>) -> Response {
         let (mut parts, body) = request.into_parts();
-        match self.answer(peer, &mut parts, body).await {
+        let response = match self.answer(peer, &mut parts, body).await {
             Ok(response) => response,
             Err(status) => failure(&status),
-        }
+        };
+        self.counters.count(&parts.method, response.status().as_u16());
+        response
     }
 
     async fn answer(
@@ -225,9 +233,16 @@ impl Server {
         let user = impersonate::user(&snapshot, user, &parts.headers)?;
         authorize(&snapshot, &user, &action(&route, &parts.method, &query))?;
         match route {
+            Route::Path(path) if path == "/metrics" && parts.method == Method::GET => {
+                let (kinds, connections) = (self.api.kinds(), self.places.taken());
+                let text = metrics::text(&self.counters, &snapshot, &kinds, connections);
+                Ok(full(200, metrics::MEDIA_TYPE, text))
+            }
             Route::Path(path) if matches!(parts.method, Method::GET | Method::HEAD) => {
                 let (kinds, headers, query) = (&self.api.kinds(), &parts.headers, &query);
-                let facts = endpoints::Facts { kinds, tokens: &self.tokens, headers, query };
+                let host = parts.uri.authority().map(ToString::to_string);
+                let host = host.as_deref().or_else(|| headers.get(header::HOST)?.to_str().ok());
+                let facts = endpoints::Facts { kinds, tokens: &self.tokens, headers, query, host };
                 endpoints::get(&facts, &path).await
             }
             Route::Path(_) => Err(Status::no_such_path()),
@@ -266,6 +281,22 @@ impl Server {
     ) -> Result<Response, Status> {
         let kinds = self.api.kinds();
         let (kind, verb) = resource.resolve(&kinds)?;
+        let answer = self.about(user, resource, (&kind, verb), query, parts, body).await;
+        // Who uses what is deprecated hears so whatever comes of it.
+        let deprecation = kind.deprecation.iter().map(ToString::to_string).collect();
+        answer.map_err(|status| status.warned(deprecation))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all that an HTTP request is")]
+    async fn about(
+        &self,
+        user: User,
+        resource: &ResourceRef,
+        (kind, verb): (&Arc<Kind>, Verb),
+        query: &Query,
+        parts: &mut Parts,
+        body: Incoming,
+    ) -> Result<Response, Status> {
         let subresource = Subresource::parse(&resource.subresource);
         if subresource == Some(Subresource::Proxy) {
             let snapshot = self.api.snapshot();
@@ -285,10 +316,10 @@ impl Server {
                 _ => {}
             }
         }
-        let request = self.request(user, resource, &kind, verb, query, parts, body).await?;
-        let rendering = self.rendering(&kind, query, &parts.headers)?;
+        let request = self.request(user, resource, kind, verb, query, parts, body).await?;
+        let rendering = self.rendering(kind, verb, query, &parts.headers)?;
         if verb == Verb::Watch {
-            return watched(&self.api, request, &rendering, self.stopping.subscribe());
+            return watched(&self.api, request, &rendering, self.stopping.subscribe(), parts);
         }
         let reply = self.carry_out(request).await?;
         respond(&rendering, &reply)
@@ -323,7 +354,7 @@ impl Server {
         authorize(&snapshot, user, &Action::Resource(creates))?;
         let call = self.call(&snapshot, resource)?;
         match resource.subresource.as_str() {
-            "portforward" => port_forward::serve(call, parts),
+            "portforward" => port_forward::serve(call, query, parts),
             _ => remote_command::serve(call, query, parts),
         }
     }
@@ -382,13 +413,15 @@ impl Server {
     fn rendering<'a>(
         &self,
         kind: &'a Kind,
+        verb: Verb,
         query: &Query,
         headers: &HeaderMap,
     ) -> Result<Rendering<'a>, Status> {
         let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         let pretty = query.has("pretty").then(|| query.flag("pretty"));
         let accept = text(header::ACCEPT).unwrap_or_default();
-        let form = form(accept, pretty, text(header::USER_AGENT).unwrap_or_default())?;
+        let agent = text(header::USER_AGENT).unwrap_or_default();
+        let form = form(accept, pretty, agent, Asked { kind, verb })?;
         let include = match form.shape {
             Shape::Table(_) => include(query.get("includeObject"))?,
             _ => IncludeObject::Metadata,
@@ -462,6 +495,7 @@ fn watched(
     request: Request,
     rendering: &Rendering<'_>,
     mut stopping: watch::Receiver<bool>,
+    parts: &mut Parts,
 ) -> Result<Response, Status> {
     let watch = api.watch(&request)?;
     let (kind, form, include) = (request.kind, rendering.form, rendering.include);
@@ -477,15 +511,42 @@ fn watched(
             Some((line, (watch, false)))
         }
     });
+    if websocket::is_asked_for(&parts.headers) {
+        return websocket::upgrade(parts, &["", "binary.k8s.io"], stopping, |socket, protocol| {
+            events(socket, protocol == "binary.k8s.io", lines)
+        });
+    }
     let lines = lines.take_until(async move { stopped(&mut stopping).await });
     let mut response = streamed(media_type, lines);
     warn(response.headers_mut(), &deprecation);
     Ok(response)
 }
 
-/// Ready when the server is to stop, or is gone.
-pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    drop(stopping.wait_for(|stopping| *stopping).await);
+/// Sends each line of a watch as a message, until the client has gone or the watch is over.
+async fn events(socket: Socket, is_binary: bool, lines: impl Stream<Item = Bytes>) {
+    let (sink, source) = socket.split();
+    let (frames, queue) = mpsc::channel(EVENTS_WAITING);
+    let telling = async move {
+        let mut lines = std::pin::pin!(lines);
+        while let Some(line) = lines.next().await {
+            let message = match is_binary {
+                true => Message::Binary(line),
+                false => Message::text(String::from_utf8_lossy(&line).into_owned()),
+            };
+            frames.send(message).await.map_err(|_| Gone)?;
+        }
+        frames.send(goodbye()).await.map_err(|_| Gone)
+    };
+    // What a client says is of no concern, only when it goes.
+    let mut listening = source.take_while(|heard| std::future::ready(heard.is_ok())).count();
+    tokio::select! {
+        _ = &mut listening => {}
+        told = async { tokio::try_join!(send_all(sink, queue), telling) } => {
+            if told.is_ok() && timeout(websocket::FAREWELL, listening).await.is_err() {
+                tracing::debug!("a watcher did not hang up");
+            }
+        }
+    }
 }
 
 /// A response with a body that is there.
@@ -518,12 +579,14 @@ fn with_body(code: u16, media_type: &str, body: Body) -> Response {
 
 /// A Status as a response.
 pub(crate) fn failure(status: &Status) -> Response {
-    let body = serde_json::to_vec(status).unwrap_or_default();
+    let mut body = serde_json::to_vec(status).unwrap_or_default();
+    body.push(b'\n');
     let mut response = full(status.code, "application/json", body);
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
+    warn(response.headers_mut(), &status.warnings);
     response
 }
 

@@ -4,13 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use coracle_api::time::after;
-use coracle_api::{Status, Timestamp};
+use coracle_api::{FieldError, Status, Timestamp};
 use futures_util::{StreamExt, stream};
 use http::request::Parts;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::http::{Response, streamed};
+use crate::http::{Response, full, streamed};
 use crate::parse::Query;
 use crate::pods;
 use crate::streaming::{Call, LogOptions};
@@ -33,10 +33,16 @@ pub(crate) async fn serve(
     now: Timestamp,
     parts: &mut Parts,
 ) -> Result<Response, Status> {
+    let (mut options, errors) = options(query, now)?;
+    if !errors.is_empty() {
+        return Err(Status::invalid_of("", "PodLogOptions", &call.resource.name, &errors));
+    }
     let object = pods::find(call.snapshot, call.resource)?;
-    let mut options = options(query, now)?;
     options.container = pods::container(object, &options.container)?;
-    pods::placed(call.snapshot, call.resource)?;
+    if pods::placed(call.snapshot, call.resource).is_err() {
+        // What no node has, has said nothing yet.
+        return Ok(full(204, "text/plain", Bytes::new()));
+    }
     let chunks = call.node.logs(&call.resource.namespace, &call.resource.name, options).await?;
     if websocket::is_asked_for(&parts.headers) {
         return websocket::upgrade(parts, &PROTOCOLS, call.stopping, |socket, protocol| {
@@ -76,34 +82,51 @@ async fn tell(socket: Socket, protocol: &'static str, mut chunks: mpsc::Receiver
     }
 }
 
-fn options(query: &Query, now: Timestamp) -> Result<LogOptions, Status> {
-    let since = match (query.number("sinceSeconds")?, query.get("sinceTime")) {
-        (Some(seconds), "") => Some(after(now, seconds.saturating_neg())),
+/// `PodLogOptions`; the second is what is wrong with them.
+fn options(query: &Query, now: Timestamp) -> Result<(LogOptions, Vec<FieldError>), Status> {
+    let mut errors = Vec::new();
+    let mut count = |key: &str, least: i64| -> Result<Option<u64>, Status> {
+        let given = query.number(key)?;
+        if let Some(wrong) = given.filter(|given| *given < least) {
+            let why = match least {
+                0 => "must be greater than or equal to 0",
+                _ => "must be greater than 0",
+            };
+            errors.push(FieldError::invalid(key, &wrong.into(), why));
+        }
+        Ok(given.and_then(|given| u64::try_from(given).ok()))
+    };
+    let tail_lines = count("tailLines", 0)?;
+    let limit_bytes = count("limitBytes", 1)?;
+    let seconds = count("sinceSeconds", 1)?;
+    let time = query.get("sinceTime");
+    let ago =
+        |seconds: u64| after(now, i64::try_from(seconds).unwrap_or(i64::MAX).saturating_neg());
+    let since = match (seconds, time) {
         (None, "") => None,
-        (None, time) => Some(
-            time.parse()
-                .map_err(|_| Status::bad_request(format!("parsing time \"{time}\" as RFC 3339")))?,
-        ),
-        _ => {
-            let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-            return Err(Status::bad_request(why));
-        }
+        (Some(seconds), "") => Some(ago(seconds)),
+        (_, time) => Some(time.parse().map_err(|_| {
+            Status::bad_request(format!(
+                "parsing time {time:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {time:?} as \
+                 \"2006\""
+            ))
+        })?),
     };
-    let count = |key: &str| -> Result<Option<u64>, Status> {
-        match query.number(key)? {
-            Some(given) if given < 0 => Err(Status::bad_request(format!(
-                "{key}: Invalid value: {given}: must be greater than or equal to 0"
-            ))),
-            given => Ok(given.and_then(|given| u64::try_from(given).ok())),
-        }
-    };
-    Ok(LogOptions {
+    if query.has("sinceSeconds") && !time.is_empty() {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden("[]", why));
+    }
+    if query.has("stream") {
+        errors.push(FieldError::forbidden("stream", "may not be specified"));
+    }
+    let options = LogOptions {
         container: query.get("container").to_owned(),
         follow: query.flag("follow"),
         previous: query.flag("previous"),
         timestamps: query.flag("timestamps"),
-        tail_lines: count("tailLines")?,
+        tail_lines,
         since,
-        limit_bytes: count("limitBytes")?,
-    })
+        limit_bytes,
+    };
+    Ok((options, errors))
 }

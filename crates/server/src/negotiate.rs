@@ -1,6 +1,6 @@
 //! What a client accepts: media types, and the forms that an answer can take.
 
-use coracle_api::Status;
+use coracle_api::{Kind, Status, Verb};
 
 /// How an answer is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +78,26 @@ pub fn accepted(header: &str) -> Vec<MediaType> {
     types.into_iter().map(|(media, _)| media).collect()
 }
 
+/// What is asked for, which not every form fits.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Of which kind.
+    pub kind: &'a Kind,
+    /// A list is no object, and an object no list.
+    pub verb: Verb,
+}
+
 /// The form of an answer with objects. `pretty` is what the query says, `agent` the User-Agent:
 /// people with a browser or curl get indented JSON.
 ///
 /// # Errors
 /// 406 when nothing that the client accepts can be had.
-pub fn form(accept: &str, pretty: Option<bool>, agent: &str) -> Result<Form, Status> {
+pub fn form(
+    accept: &str,
+    pretty: Option<bool>,
+    agent: &str,
+    asked: Asked<'_>,
+) -> Result<Form, Status> {
     let pretty = pretty.unwrap_or_else(|| {
         ["curl", "Wget", "Mozilla/5.0"].iter().any(|person| agent.starts_with(person))
     });
@@ -94,13 +108,38 @@ pub fn form(accept: &str, pretty: Option<bool>, agent: &str) -> Result<Form, Sta
     }
     let fits = |media: &MediaType| {
         let encoding = match media.name.as_str() {
-            "application/json" | "application/*" | "*/*" => json,
+            "application/json" | "*/*" => json,
             "application/yaml" => Encoding::Yaml,
             _ => return None,
         };
-        Some(Form { shape: shape(media)?, encoding })
+        Some((Form { shape: shape(media)?, encoding }, media.param("as").to_owned()))
     };
-    types.iter().find_map(fits).ok_or_else(not_acceptable)
+    let (form, wanted) = types.iter().find_map(fits).ok_or_else(|| not_acceptable(asked))?;
+    match form.shape {
+        Shape::Metadata(_) => check_metadata(&wanted, asked).map(|()| form),
+        _ => Ok(form),
+    }
+}
+
+/// Of a list only a list of metadata can be had, and of an object only its own.
+fn check_metadata(wanted: &str, asked: Asked<'_>) -> Result<(), Status> {
+    let Kind { group, kind, .. } = asked.kind;
+    let package = group.split('.').next().filter(|name| !name.is_empty()).unwrap_or("core");
+    let is_list = wanted == "PartialObjectMetadataList";
+    let why = match asked.verb {
+        Verb::List if !is_list => {
+            format!(
+                "you requested {wanted}, but the requested object is a list (*{package}.{kind}List)"
+            )
+        }
+        Verb::Get if is_list => {
+            format!(
+                "you requested {wanted}, but the requested object is not a list (*{package}.{kind})"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Status::failure(406, "NotAcceptable", why))
 }
 
 fn shape(media: &MediaType) -> Option<Shape> {
@@ -119,27 +158,59 @@ fn shape(media: &MediaType) -> Option<Shape> {
 }
 
 /// 406.
-#[must_use]
-pub fn not_acceptable() -> Status {
-    let message = "only the following media types are accepted: application/json, \
-                   application/yaml, application/vnd.kubernetes.protobuf";
-    Status::failure(406, "NotAcceptable", message)
+fn not_acceptable(asked: Asked<'_>) -> Status {
+    let streams = match asked.verb {
+        Verb::List | Verb::Watch => {
+            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        }
+        _ => "",
+    };
+    let message = format!(
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+         application/vnd.kubernetes.protobuf{streams}"
+    );
+    Status::failure(406, "NotAcceptable", message).with_details(|_| ())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn form_of(verb: Verb, accept: &str, agent: &str) -> Result<Form, Status> {
+        let kinds = coracle_api::kinds::Kinds::builtin();
+        let kind = kinds.resource("", "v1", "configmaps").unwrap();
+        form(accept, None, agent, Asked { kind, verb })
+    }
+
     #[test]
     fn kubectl_gets_tables_and_typed_clients_json() {
+        let shape = |accept| form_of(Verb::List, accept, "kubectl").unwrap().shape;
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;\
                        v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(form(kubectl, None, "kubectl").unwrap().shape, Shape::Table("v1"));
+        assert_eq!(shape(kubectl), Shape::Table("v1"));
         let typed = "application/vnd.kubernetes.protobuf,application/json";
-        assert_eq!(form(typed, None, "kubectl").unwrap(), Form::JSON);
-        assert_eq!(form("", None, "curl/8").unwrap().encoding, Encoding::Pretty);
-        assert_eq!(form("text/plain", None, "").unwrap_err().code, 406);
+        assert_eq!(form_of(Verb::List, typed, "kubectl").unwrap(), Form::JSON);
+        assert_eq!(form_of(Verb::Get, "", "curl/8").unwrap().encoding, Encoding::Pretty);
         let metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        assert_eq!(form(metadata, None, "").unwrap().shape, Shape::Metadata("v1"));
+        assert_eq!(shape(metadata), Shape::Metadata("v1"));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let refused = |verb, accept: &str| form_of(verb, accept, "").unwrap_err().message;
+        for accept in ["text/plain", "application/*", "application/json;as=Nope;g=meta.k8s.io;v=v1"]
+        {
+            assert!(refused(Verb::Get, accept).starts_with("406: Not Acceptable"), "{accept}");
+        }
+        let metadata = |kind: &str| format!("application/json;as={kind};g=meta.k8s.io;v=v1");
+        assert_eq!(
+            refused(Verb::List, &metadata("PartialObjectMetadata")),
+            "you requested PartialObjectMetadata, but the requested object is a list \
+             (*core.ConfigMapList)"
+        );
+        assert!(
+            refused(Verb::Get, &metadata("PartialObjectMetadataList")).contains("is not a list")
+        );
+        assert!(form_of(Verb::Watch, &metadata("PartialObjectMetadata"), "").is_ok());
     }
 }

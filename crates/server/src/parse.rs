@@ -61,6 +61,11 @@ pub fn route(method: &Method, path: &str, query: &Query) -> Route {
     if rest.is_empty() {
         return Route::Path(path.to_owned());
     }
+    // `…/watch/namespaces/x/pods`: how clients once said `?watch=1`.
+    let (watches, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
     let mut resource = match rest {
         ["namespaces", name] | ["namespaces", name, "status" | "finalize"] if group.is_empty() => {
             namespace(name, rest.get(2).copied().unwrap_or_default())
@@ -69,7 +74,11 @@ pub fn route(method: &Method, path: &str, query: &Query) -> Route {
     };
     resource.group = group.to_owned();
     resource.version = version.to_owned();
-    resource.verb = verb(method, &resource, query).into();
+    resource.verb = match watches {
+        true if *method == Method::GET && resource.subresource.is_empty() => "watch".into(),
+        true => "".into(),
+        false => verb(method, &resource, query).into(),
+    };
     Route::Resource(resource)
 }
 
@@ -106,6 +115,8 @@ fn verb(method: &Method, resource: &ResourceRef, query: &Query) -> &'static str 
     let one = !resource.name.is_empty();
     let is_watch = resource.subresource.is_empty() && query.flag("watch");
     match *method {
+        // An object or a list is read with GET alone; what is proxied decides for itself.
+        Method::HEAD if resource.subresource != "proxy" => "",
         Method::POST => "create",
         Method::PUT => "update",
         Method::PATCH => "patch",
@@ -466,6 +477,8 @@ mod tests {
             "/api/v1/namespaces/x/pods",
             ["deletecollection", "", "x", "pods", "", ""],
         );
+        check(Method::GET, "/api/v1/watch/namespaces/x/pods", ["watch", "", "x", "pods", "", ""]);
+        check(Method::HEAD, "/api/v1/pods", ["", "", "", "pods", "", ""]);
         check(Method::POST, "/api/v1/nodes", ["create", "", "", "nodes", "", ""]);
         let proxied = resource(Method::GET, "/api/v1/namespaces/x/pods/web:80/proxy/a/b", "");
         assert_eq!((proxied.name.as_str(), proxied.rest.as_str()), ("web:80", "a/b"));

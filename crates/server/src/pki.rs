@@ -7,12 +7,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use coracle_api::Timestamp;
+use jiff::SignedDuration;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls::server::WebPkiClientVerifier;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -20,8 +24,9 @@ use crate::auth::tokens::{Tokens, UnusableKey};
 
 /// How long the authority is valid.
 const AUTHORITY_YEARS: i32 = 10;
-/// How long what it signs is valid; it is signed anew at every start.
+/// How long what it signs is valid; it is signed anew at every start, and when it is old.
 const CERTIFICATE_YEARS: i32 = 1;
+const RENEWED_AFTER: SignedDuration = SignedDuration::from_hours(24 * 365 * 2 / 3);
 
 /// The keys and certificates of one cluster.
 pub struct Pki {
@@ -30,6 +35,32 @@ pub struct Pki {
     authority_der: CertificateDer<'static>,
     now: Timestamp,
     accounts: KeyPair,
+}
+
+/// What the API server shows its clients: renewed while it runs, before it is over.
+pub struct Serving {
+    names: Vec<String>,
+    signed: ArcSwap<Timestamp>,
+    shown: ArcSwap<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Serving {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.shown.load_full())
+    }
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Serving({:?})", self.names)
+    }
+}
+
+/// Whether a certificate that was signed then is to be signed anew: two thirds of its life are over,
+/// or the clock says that it has not begun.
+fn is_due(signed: Timestamp, now: Timestamp) -> bool {
+    let age = now.duration_since(signed);
+    age > RENEWED_AFTER || age < SignedDuration::ZERO
 }
 
 /// A certificate and its key, as PEM.
@@ -125,7 +156,53 @@ impl Pki {
     /// # Errors
     /// When the certificate cannot be signed or is not taken.
     pub fn server_config(&self, names: &[String]) -> Result<Arc<ServerConfig>, PkiError> {
-        let mut params = params(self.now, CERTIFICATE_YEARS);
+        self.serving(names).map(|(config, _)| config)
+    }
+
+    /// The same, and what its certificate is renewed with.
+    ///
+    /// # Errors
+    /// As [`Pki::server_config`].
+    pub fn serving(&self, names: &[String]) -> Result<(Arc<ServerConfig>, Arc<Serving>), PkiError> {
+        let certified = self.certified(names, self.now)?;
+        let serving = Arc::new(Serving {
+            names: names.to_vec(),
+            signed: ArcSwap::from_pointee(self.now),
+            shown: ArcSwap::from_pointee(certified),
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority_der.clone()).map_err(PkiError::Tls)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(PkiError::Tls)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&serving) as _);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok((Arc::new(config), serving))
+    }
+
+    /// Signs the certificate of `serving` anew when its time comes; connections that are open keep
+    /// the old one. Whether it did.
+    ///
+    /// # Errors
+    /// When it cannot be signed; the old one stays.
+    pub fn renew(&self, serving: &Serving, now: Timestamp) -> Result<bool, PkiError> {
+        if !is_due(**serving.signed.load(), now) {
+            return Ok(false);
+        }
+        serving.shown.store(Arc::new(self.certified(&serving.names, now)?));
+        serving.signed.store(Arc::new(now));
+        Ok(true)
+    }
+
+    fn certified(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, PkiError> {
+        let mut params = params(now, CERTIFICATE_YEARS);
         params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
@@ -135,23 +212,9 @@ impl Pki {
             });
         }
         let (certificate, key) = self.sign(params)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority_der.clone()).map_err(PkiError::Tls)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(PkiError::Tls)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .map_err(PkiError::Tls)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        let key = any_supported_type(&key).map_err(PkiError::Tls)?;
+        Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
     }
 
     /// What signs service account tokens.
@@ -262,5 +325,21 @@ mod tests {
         assert_eq!(user.name, "kubernetes-admin");
         assert!(user.is_in("kubeadm:cluster-admins"));
         again.server_config(&server_names("cluster.local")).unwrap();
+    }
+
+    /// A year after its start the API had a certificate that nobody believed.
+    #[test]
+    fn a_certificate_is_renewed_before_it_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let start: Timestamp = "2026-02-28T12:00:00Z".parse().unwrap();
+        let pki = Pki::open(directory.path(), start).unwrap();
+        let (_, serving) = pki.serving(&server_names("cluster.local")).unwrap();
+        let shown = || serving.shown.load().cert[0].clone();
+        let first = shown();
+        let days = |days: i64| start + SignedDuration::from_hours(24 * days);
+        assert!(!pki.renew(&serving, days(200)).unwrap() && shown() == first);
+        assert!(pki.renew(&serving, days(300)).unwrap() && shown() != first);
+        assert!(!pki.renew(&serving, days(400)).unwrap());
+        assert!(pki.renew(&serving, days(600)).unwrap());
     }
 }

@@ -1,11 +1,11 @@
-//! `pods/portforward`: connections to a pod's ports, as streams of SPDY inside a WebSocket.
+//! `pods/portforward`: connections to a pod's ports, as streams of SPDY inside a WebSocket, as kubectl
+//! asks for them; others are served by [`port_channels`].
 //!
 //! For each connection the client opens two streams with one `requestid`: one for errors, which we
 //! close at the end, with or without words, and one for the bytes themselves.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,30 +13,25 @@ use coracle_api::Status;
 use futures_util::stream::SplitStream;
 use futures_util::{Stream, StreamExt, future};
 use http::request::Parts;
-use tokio::io::{self, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::forwarding::{INPUT, QUEUE, Target, from_pod, to_pod};
 use crate::http::Response;
-use crate::pods;
+use crate::parse::Query;
 use crate::spdy::{self, Decoder, Encoder, Frame, Headers, SpdyError};
-use crate::streaming::{Call, Duplex, NodeStreams};
-use crate::websocket::{self, Gone, Message, Socket, send_all};
+use crate::streaming::Call;
+use crate::websocket::{self, Framing, Gone, Message, Socket, send_all};
+use crate::{pods, port_channels};
 
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
-/// Bytes from a pod in a frame.
-const CHUNK: usize = 32 << 10;
-/// Frames that wait for the client; pods that say more wait too.
-const QUEUE: usize = 8;
-/// Pieces, of 32 KiB as clients send them, that wait for one pod. When there are more, everything
-/// the client sends waits: streams have no flow control of their own.
-const INPUT: usize = 64;
 
 /// Answers `pods/portforward`.
 ///
 /// # Errors
 /// 404 without the pod, 400 when it does not run or when the request is no upgrade.
-pub(crate) fn serve(call: Call<'_>, parts: &mut Parts) -> Result<Response, Status> {
+pub(crate) fn serve(call: Call<'_>, query: &Query, parts: &mut Parts) -> Result<Response, Status> {
     let pod = pods::placed(call.snapshot, call.resource)?;
     let phase = pod.str_at("/status/phase").unwrap_or_default();
     if phase != "Running" {
@@ -49,15 +44,19 @@ pub(crate) fn serve(call: Call<'_>, parts: &mut Parts) -> Result<Response, Statu
         pod: call.resource.name.clone(),
         uid: pod.metadata().uid.clone(),
     });
-    websocket::upgrade(parts, &[PROTOCOL], call.stopping, |socket, _| run(socket, target))
-}
-
-/// The pod.
-struct Target {
-    node: Arc<dyn NodeStreams>,
-    namespace: String,
-    pod: String,
-    uid: String,
+    // Only who opens a channel for each port says at once which they are.
+    let known: Vec<&'static str> = [PROTOCOL].into_iter().chain(port_channels::PROTOCOLS).collect();
+    let known = if websocket::names(parts, PROTOCOL) { &known[..1] } else { &known[1..] };
+    if known == [PROTOCOL] {
+        return websocket::upgrade(parts, known, call.stopping, |socket, _| run(socket, target));
+    }
+    let ports = match websocket::is_asked_for(&parts.headers) {
+        true => port_channels::ports(query)?,
+        false => Vec::new(),
+    };
+    websocket::upgrade(parts, known, call.stopping, |socket, name| {
+        port_channels::run(socket, Framing::of(name), target, ports)
+    })
 }
 
 async fn run(socket: Socket, target: Arc<Target>) {
@@ -287,8 +286,7 @@ impl Target {
             _ = reset => Ok(()),
         };
         if let Err(status) = outcome {
-            let (pod, uid) = (&self.pod, &self.uid);
-            let text = format!("error forwarding port {port} to pod {pod}, uid {uid}: {status}");
+            let text = self.failure(port, &status);
             send(spdy::data(error, false, text.as_bytes())).await?;
         }
         send(spdy::data(stream, true, b"")).await?;
@@ -303,56 +301,15 @@ impl Target {
         input: mpsc::Receiver<Bytes>,
         frames: &mpsc::Sender<Message>,
     ) -> Result<Result<(), Status>, Gone> {
-        let (reader, writer) = match self.node.connect(&self.namespace, &self.pod, port).await {
+        let (reader, writer) = match self.connect(port).await {
             Ok(connection) => io::split(connection),
             Err(status) => return Ok(Err(status)),
         };
+        let wrap = |data: &[u8]| Message::Binary(spdy::data(stream, false, data));
         tokio::select! {
-            ended = from_pod(reader, stream, frames) => ended?,
+            ended = from_pod(reader, wrap, frames) => ended?,
             never = to_pod(writer, input) => match never {},
         }
         Ok(Ok(()))
     }
-}
-
-/// What the pod says. A connection that breaks has ended: it does not concern the others, and an
-/// error would make the client close them all.
-async fn from_pod(
-    mut reader: ReadHalf<Box<dyn Duplex>>,
-    stream: u32,
-    frames: &mpsc::Sender<Message>,
-) -> Result<(), Gone> {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match reader.read(&mut buffer).await {
-            Ok(0) => return Ok(()),
-            Ok(read) => {
-                let frame = spdy::data(stream, false, &buffer[..read]);
-                frames.send(Message::Binary(frame)).await.map_err(|_| Gone)?;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "read from a pod");
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// What the client says, to its end; the pod may go on after that.
-async fn to_pod(
-    mut writer: WriteHalf<Box<dyn Duplex>>,
-    mut input: mpsc::Receiver<Bytes>,
-) -> Infallible {
-    let writing = async {
-        while let Some(data) = input.recv().await {
-            writer.write_all(&data).await?;
-            writer.flush().await?;
-        }
-        writer.shutdown().await
-    };
-    if let Err(error) = writing.await {
-        tracing::debug!(%error, "write to a pod");
-    }
-    drop(input);
-    pending().await
 }

@@ -17,8 +17,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
-use crate::connections::Place;
-use crate::http::{Body, Response, stopped};
+use crate::connections::{Place, stopped};
+use crate::http::{Body, Response};
 use crate::parse::ResourceRef;
 use crate::pods;
 use crate::streaming::Call;

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use coracle_api::Status;
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
@@ -19,7 +19,7 @@ use crate::http::Response;
 use crate::parse::Query;
 use crate::pods;
 use crate::streaming::{Call, ExecOptions, NodeStreams, Session, TerminalSize};
-use crate::websocket::{self, FAREWELL, Gone, Message, Socket, goodbye, send_all};
+use crate::websocket::{self, FAREWELL, Framing, Gone, Message, Socket, goodbye, send_all};
 
 /// Bytes of output in a message.
 const CHUNK: usize = 32 << 10;
@@ -48,7 +48,7 @@ pub(crate) fn serve(call: Call<'_>, query: &Query, parts: &mut Parts) -> Result<
         options,
     };
     websocket::upgrade(parts, &channels::PROTOCOLS, call.stopping, |socket, name| {
-        target.run(socket, Protocol::named(name))
+        target.run(socket, Protocol::named(name), Framing::of(name))
     })
 }
 
@@ -83,10 +83,10 @@ impl Target {
         }
     }
 
-    async fn run(self, socket: Socket, protocol: Protocol) {
+    async fn run(self, socket: Socket, protocol: Protocol, framing: Framing) {
         let (sink, source) = socket.split();
         let (frames, queue) = mpsc::channel(QUEUE);
-        let output = Output { frames, protocol };
+        let output = Output { frames, protocol, framing };
         let (stdin, resize, input, speaking) = match self.start().await {
             Ok(Session { stdin, stdout, stderr, resize, exit }) => {
                 let (sender, receiver) = mpsc::channel(QUEUE);
@@ -101,7 +101,7 @@ impl Target {
                 Err(refusal) => refusal.await,
             }
         };
-        let mut listening = pin!(listen(source, protocol, stdin, resize));
+        let mut listening = pin!(listen(source, protocol, framing, stdin, resize));
         let said = tokio::select! {
             () = &mut listening => Err(Gone),
             said = async { tokio::try_join!(send_all(sink, queue), speaking) } => said,
@@ -142,6 +142,7 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 struct Output {
     frames: mpsc::Sender<Message>,
     protocol: Protocol,
+    framing: Framing,
 }
 
 impl Output {
@@ -175,24 +176,17 @@ impl Output {
     }
 
     async fn send(&self, channel: u8, data: &[u8]) -> Result<(), Gone> {
-        let mut message = BytesMut::with_capacity(1 + data.len());
-        message.put_u8(channel);
-        message.put_slice(data);
-        self.frames.send(Message::Binary(message.freeze())).await.map_err(|_| Gone)
+        self.frames.send(self.framing.message(channel, data)).await.map_err(|_| Gone)
     }
 
     /// Everything from `stream`, as it comes.
     async fn copy(&self, channel: u8, stream: Option<Reader>) -> Result<(), Gone> {
         let Some(mut stream) = stream else { return Ok(()) };
         loop {
-            let mut message = BytesMut::with_capacity(1 + CHUNK);
-            message.put_u8(channel);
-            match stream.read_buf(&mut message).await {
+            let mut data = BytesMut::with_capacity(CHUNK);
+            match stream.read_buf(&mut data).await {
                 Ok(0) => return Ok(()),
-                Ok(_) => {
-                    let message = Message::Binary(message.freeze());
-                    self.frames.send(message).await.map_err(|_| Gone)?;
-                }
+                Ok(_) => self.send(channel, &data).await?,
                 Err(error) => {
                     tracing::debug!(%error, channel, "read from a session");
                     return Ok(());
@@ -206,11 +200,12 @@ impl Output {
 async fn listen(
     mut source: SplitStream<Socket>,
     protocol: Protocol,
+    framing: Framing,
     mut stdin: Option<mpsc::Sender<Bytes>>,
     mut resize: Option<mpsc::Sender<TerminalSize>>,
 ) {
     while let Some(Ok(message)) = source.next().await {
-        let Message::Binary(message) = message else { continue };
+        let Some(message) = framing.read(message) else { continue };
         match protocol.input(&message) {
             Input::Stdin(data) => hand(&mut stdin, data).await,
             Input::EndOfStdin => stdin = None,

@@ -61,7 +61,13 @@ impl Rendering<'_> {
             Answer::List(list) if self.is_as_stored() => return Ok(self.list_as_stored(list)),
             Answer::List(list) => self.list(list)?,
             Answer::Value(value) => self.value(value)?,
-            Answer::Success(deleted) => self.form.encoding.encode(&deleted.to_value())?,
+            Answer::Success(deleted) => {
+                let mut status = deleted.to_value();
+                if reply.code == 201 {
+                    status["code"] = reply.code.into();
+                }
+                self.form.encoding.encode(&status)?
+            }
         };
         Ok(Rendered::Whole(whole))
     }

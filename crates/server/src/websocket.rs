@@ -22,8 +22,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use crate::connections::Place;
-use crate::http::{Response, stopped};
+use crate::connections::{Place, stopped};
+use crate::http::Response;
 
 pub(crate) use tokio_tungstenite::tungstenite::Message;
 
@@ -41,6 +41,50 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(30);
 
 /// An upgraded connection.
 pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// How a message says which channel it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// By its first byte.
+    Binary,
+    /// By its first digit; what follows is base64, in messages of text.
+    Base64,
+}
+
+impl Framing {
+    /// That of the protocol of this name.
+    pub(crate) fn of(protocol: &str) -> Self {
+        if protocol.contains("base64") { Self::Base64 } else { Self::Binary }
+    }
+
+    /// A message with `data` for `channel`.
+    pub(crate) fn message(self, channel: u8, data: &[u8]) -> Message {
+        match self {
+            Self::Binary => Message::Binary([&[channel], data].concat().into()),
+            Self::Base64 => {
+                let digit = char::from(b'0'.saturating_add(channel));
+                Message::text(format!("{digit}{}", STANDARD.encode(data)))
+            }
+        }
+    }
+
+    /// The channel and the data of a message; text is data too, as some clients send it. `None` for
+    /// what is neither.
+    pub(crate) fn read(self, message: Message) -> Option<Bytes> {
+        let bytes = match message {
+            Message::Binary(bytes) => bytes,
+            Message::Text(text) => text.into(),
+            _ => return None,
+        };
+        if self == Self::Binary {
+            return Some(bytes);
+        }
+        let (digit, data) = bytes.split_first()?;
+        let channel = digit.checked_sub(b'0')?;
+        let data = STANDARD.decode(data.trim_ascii()).ok()?;
+        Some([&[channel], data.as_slice()].concat().into())
+    }
+}
 
 /// The other end has gone.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +142,11 @@ where
         drop(place);
     });
     Ok(response)
+}
+
+/// Whether the client names `protocol` among those it speaks.
+pub(crate) fn names(parts: &Parts, protocol: &str) -> bool {
+    has_token(&parts.headers, header::SEC_WEBSOCKET_PROTOCOL, protocol)
 }
 
 /// Whether the client would rather have a WebSocket than a body.
@@ -193,6 +242,21 @@ mod tests {
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
         assert_eq!(response.headers()[header::SEC_WEBSOCKET_PROTOCOL], "v5.channel.k8s.io");
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_written_and_text_is_data() {
+        for framing in [Framing::Binary, Framing::Base64] {
+            let read = framing.read(framing.message(2, b"a\xff")).unwrap();
+            assert_eq!(&read[..], b"\x02a\xff");
+        }
+        let text = |text: &str| Message::text(text.to_owned());
+        assert_eq!(&Framing::Binary.read(text("\0ls\n")).unwrap()[..], b"\0ls\n");
+        assert_eq!(Framing::Base64.message(1, b"hello"), text("1aGVsbG8="));
+        for wrong in ["", "1!", "\u{1}aGVsbG8="] {
+            assert_eq!(Framing::Base64.read(text(wrong)), None);
+        }
+        assert_eq!(Framing::Binary.read(Message::Ping(Bytes::new())), None);
     }
 
     #[test]

@@ -229,7 +229,7 @@ async fn options_that_are_none_are_refused() {
     for (query, code, message) in [
         ("limit=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ("limit=99999999999999999999", 400, too_high),
-        ("continue=bogus", 400, "continue key is not valid"),
+        ("continue=bogus", 400, "invalid continue token: continue key is not valid"),
         ("resourceVersion=abc", 400, "Invalid value: \"abc\""),
         ("resourceVersion=999999999", 504, "Timeout: Too large resource version"),
         (

@@ -10,6 +10,7 @@ use redb::{
 };
 
 use crate::disk::{Opening, Reversible};
+use crate::keyring::{Keyring, Seat, Unsealable};
 use crate::snapshot::State;
 
 /// Resource, namespace and name → checksum, revision and JSON.
@@ -18,8 +19,10 @@ const OBJECTS: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition:
 /// is this one or that of the newest object, whichever is higher.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
-/// The version of this layout. A store of a higher one is refused.
-const FORMAT: u64 = 1;
+/// The version of this layout. A store of a higher one is refused; in format 1 Secrets are in clear.
+const FORMAT: u64 = 2;
+/// The oldest one that is read.
+const FORMAT_OLDEST: u64 = 1;
 
 /// redb's page cache. Everything is in our memory already, so it serves the upper levels of the
 /// tree while writing and nothing else.
@@ -79,6 +82,12 @@ pub enum LoadError {
     /// A table or entry that every store has is not there.
     #[error("it is a database, but not a store of ours: {0}")]
     Foreign(&'static str),
+    /// Secrets were encrypted with a key that is not there.
+    #[error("its Secrets were encrypted with the key {id}, which is not there")]
+    NoKey {
+        /// The name of the key.
+        id: String,
+    },
     /// Written by a newer engine.
     #[error("it has format {found}, this engine knows format {FORMAT}")]
     NewerFormat {
@@ -128,6 +137,7 @@ pub(crate) struct Durable {
     /// `None` after a failure, until the disk was brought back to `revision`.
     database: Option<Database>,
     revision: u64,
+    keys: Keyring,
 }
 
 /// What was read back.
@@ -135,27 +145,60 @@ pub(crate) struct Loaded {
     pub(crate) durable: Durable,
     pub(crate) state: State,
     pub(crate) meta: BTreeMap<String, Vec<u8>>,
+    /// Whether Secrets stand there otherwise than they would be written now.
+    pub(crate) is_stale: bool,
 }
 
 impl Durable {
-    /// Opens what `disk` holds, or makes a new store on an empty one.
-    pub(crate) fn open(disk: Box<dyn StorageBackend>) -> Result<Loaded, LoadError> {
+    /// Opens what `disk` holds, or makes a new store on an empty one. Secrets are read and written
+    /// with `keys`.
+    pub(crate) fn open(disk: Box<dyn StorageBackend>, keys: Keyring) -> Result<Loaded, LoadError> {
         let disk = Arc::new(Reversible::new(disk).map_err(LoadError::Io)?);
         let database = open_database(&disk)?;
         create_tables(&database)?;
         disk.keep();
-        let (mut revision, meta) = read_meta(&database)?;
-        let objects = read_objects(&database)?;
+        let Meta { format, mut revision, values: meta } = read_meta(&database)?;
+        let (objects, mut is_stale) = read_objects(&database, &keys)?;
+        is_stale |= format < FORMAT;
         revision = objects.iter().map(|object| object.revision()).fold(revision, u64::max);
         let state = State::restored(revision, objects);
-        let durable = Self { disk, database: Some(database), revision };
-        Ok(Loaded { durable, state, meta })
+        let durable = Self { disk, database: Some(database), revision, keys };
+        Ok(Loaded { durable, state, meta, is_stale })
+    }
+
+    pub(crate) fn keys(&self) -> &Keyring {
+        &self.keys
+    }
+
+    /// What Secrets are written with from now on.
+    pub(crate) fn set_keys(&mut self, keys: Keyring) {
+        self.keys = keys;
+    }
+
+    /// Writes `objects`, which are there, once more: with the newest key, and in this format.
+    pub(crate) fn rewrite(
+        &mut self,
+        objects: impl Iterator<Item = Arc<Object>>,
+    ) -> Result<(), DiskError> {
+        let objects = objects.map(|object| (object.key().clone(), Some(object))).collect();
+        let batch = Batch { objects, meta: BTreeMap::new() };
+        self.write_as(&batch, self.revision, Some(FORMAT))
     }
 
     /// Writes a batch; when this returns, it survives. With an error nothing of it is stored.
     pub(crate) fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), DiskError> {
+        self.write_as(batch, revision, None)
+    }
+
+    fn write_as(
+        &mut self,
+        batch: &Batch,
+        revision: u64,
+        format: Option<u64>,
+    ) -> Result<(), DiskError> {
+        let keys = self.keys.clone();
         let database = self.usable()?;
-        match write(database, batch, revision) {
+        match write(database, batch, revision, format, &keys) {
             Ok(()) => {
                 self.disk.keep();
                 self.revision = revision;
@@ -246,7 +289,13 @@ fn seal(database: &Database, revision: u64) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-fn write(database: &Database, batch: &Batch, revision: u64) -> Result<(), redb::Error> {
+fn write(
+    database: &Database,
+    batch: &Batch,
+    revision: u64,
+    format: Option<u64>,
+    keys: &Keyring,
+) -> Result<(), redb::Error> {
     // As long as somebody reads the state before, redb keeps its pages for the next commit. Otherwise
     // it gives them back after this one by a second commit in memory, a tenth of a write's time.
     let _before = database.begin_read()?;
@@ -257,7 +306,7 @@ fn write(database: &Database, batch: &Batch, revision: u64) -> Result<(), redb::
             let place = place(key);
             match object {
                 Some(object) => {
-                    objects.insert(place, encode(key, object).as_slice())?;
+                    objects.insert(place, encode(key, object, keys)?.as_slice())?;
                 }
                 None => {
                     objects.remove(place)?;
@@ -265,9 +314,12 @@ fn write(database: &Database, batch: &Batch, revision: u64) -> Result<(), redb::
             }
         }
         // One table less is several pages less in most batches.
-        if !batch.meta.is_empty() || !batch.shows(revision) {
+        if !batch.meta.is_empty() || !batch.shows(revision) || format.is_some() {
             let mut meta = transaction.open_table(META)?;
             meta.insert("revision", revision.to_le_bytes().as_slice())?;
+            if let Some(format) = format {
+                meta.insert("format", format.to_le_bytes().as_slice())?;
+            }
             for (name, value) in &batch.meta {
                 meta.insert(meta_name(name).as_str(), value.as_slice())?;
             }
@@ -280,7 +332,14 @@ fn meta_name(name: &str) -> String {
     format!("meta/{name}")
 }
 
-fn read_meta(database: &Database) -> Result<(u64, BTreeMap<String, Vec<u8>>), LoadError> {
+/// What the table of that name holds.
+struct Meta {
+    format: u64,
+    revision: u64,
+    values: BTreeMap<String, Vec<u8>>,
+}
+
+fn read_meta(database: &Database) -> Result<Meta, LoadError> {
     let transaction = database.begin_read().map_err(LoadError::of)?;
     let table = transaction.open_table(META).map_err(missing_table)?;
     let number = |name| {
@@ -288,25 +347,25 @@ fn read_meta(database: &Database) -> Result<(u64, BTreeMap<String, Vec<u8>>), Lo
         let bytes = value.and_then(|value| value.value().try_into().ok());
         Ok::<_, LoadError>(bytes.map(u64::from_le_bytes))
     };
-    match number("format")? {
-        Some(FORMAT) => {}
+    let format = match number("format")? {
+        Some(format @ FORMAT_OLDEST..=FORMAT) => format,
         Some(found) if found > FORMAT => return Err(LoadError::NewerFormat { found }),
         _ => return Err(LoadError::Foreign("no format")),
-    }
+    };
     let revision = number("revision")?.ok_or(LoadError::Foreign("no revision"))?;
-    let mut meta = BTreeMap::new();
+    let mut values = BTreeMap::new();
     for entry in table.iter().map_err(LoadError::of)? {
         let (name, value) = entry.map_err(LoadError::of)?;
         if let Some(name) = name.value().strip_prefix("meta/") {
-            meta.insert(name.to_owned(), value.value().to_vec());
+            values.insert(name.to_owned(), value.value().to_vec());
         }
     }
-    Ok((revision, meta))
+    Ok(Meta { format, revision, values })
 }
 
 /// The revision of the store in `database`, without reading whole objects.
 fn newest_revision(database: &Database) -> Result<u64, LoadError> {
-    let (mut newest, _) = read_meta(database)?;
+    let mut newest = read_meta(database)?.revision;
     let transaction = database.begin_read().map_err(LoadError::of)?;
     let table = transaction.open_table(OBJECTS).map_err(missing_table)?;
     for entry in table.iter().map_err(LoadError::of)? {
@@ -317,24 +376,35 @@ fn newest_revision(database: &Database) -> Result<u64, LoadError> {
     Ok(newest)
 }
 
-fn read_objects(database: &Database) -> Result<Vec<Arc<Object>>, LoadError> {
+/// All objects, and whether some stand there otherwise than they would be written now.
+fn read_objects(
+    database: &Database,
+    keys: &Keyring,
+) -> Result<(Vec<Arc<Object>>, bool), LoadError> {
     let transaction = database.begin_read().map_err(LoadError::of)?;
     let table = transaction.open_table(OBJECTS).map_err(missing_table)?;
     let mut resource: Arc<str> = "".into();
-    let mut objects = Vec::new();
+    let (mut objects, mut is_stale) = (Vec::new(), false);
     for entry in table.iter().map_err(LoadError::of)? {
         let (place, record) = entry.map_err(LoadError::of)?;
         let (place, record) = (place.value(), record.value());
         if *resource != *place.0 {
             resource = place.0.into();
         }
-        let object = decode(&resource, place, record).map_err(|reason| {
+        let (object, is_current) = decode(&resource, place, record, keys).map_err(|why| {
             let (resource, namespace, name) = place;
-            LoadError::Record { key: Key::new(resource, namespace, name).to_string(), reason }
+            match why {
+                Unreadable::NoKey(id) => LoadError::NoKey { id },
+                Unreadable::Damaged(reason) => LoadError::Record {
+                    key: Key::new(resource, namespace, name).to_string(),
+                    reason,
+                },
+            }
         })?;
+        is_stale |= !is_current;
         objects.push(Arc::new(object));
     }
-    Ok(objects)
+    Ok((objects, is_stale))
 }
 
 fn missing_table(error: TableError) -> LoadError {
@@ -348,16 +418,20 @@ fn place(key: &Key) -> (&str, &str, &str) {
     (&key.resource, &key.namespace, &key.name)
 }
 
-/// The record of an object: CRC-32 of all that follows and of the key, revision, JSON.
-fn encode(key: &Key, object: &Object) -> Vec<u8> {
-    let json = object.bytes();
-    let mut record = Vec::with_capacity(RECORD_HEADER + json.len());
+/// The record of an object: CRC-32 of all that follows and of the key, revision, JSON or what it is
+/// sealed in.
+fn encode(key: &Key, object: &Object, keys: &Keyring) -> Result<Vec<u8>, redb::Error> {
+    let seat = Seat { place: place(key), revision: object.revision() };
+    let body = keys
+        .seal(&seat, object.bytes())
+        .map_err(|_| redb::Error::Io(std::io::Error::other("a Secret could not be encrypted")))?;
+    let mut record = Vec::with_capacity(RECORD_HEADER + body.len());
     record.extend_from_slice(&[0; 4]);
     record.extend_from_slice(&object.revision().to_le_bytes());
-    record.extend_from_slice(json);
+    record.extend_from_slice(&body);
     let checksum = checksum(place(key), &record[4..]);
     record[..4].copy_from_slice(&checksum.to_le_bytes());
-    record
+    Ok(record)
 }
 
 fn checksum((resource, namespace, name): (&str, &str, &str), record: &[u8]) -> u32 {
@@ -370,21 +444,44 @@ fn checksum((resource, namespace, name): (&str, &str, &str), record: &[u8]) -> u
     hasher.finalize()
 }
 
-/// The object in `record`, or in words what is wrong with it.
-fn decode(resource: &Arc<str>, place: (&str, &str, &str), record: &[u8]) -> Result<Object, String> {
+/// Why there is no object in a record.
+enum Unreadable {
+    NoKey(String),
+    /// In words.
+    Damaged(String),
+}
+
+impl From<&str> for Unreadable {
+    fn from(why: &str) -> Self {
+        Self::Damaged(why.to_owned())
+    }
+}
+
+/// The object in `record`, and whether it stands there as it would be written now.
+fn decode(
+    resource: &Arc<str>,
+    place: (&str, &str, &str),
+    record: &[u8],
+    keys: &Keyring,
+) -> Result<(Object, bool), Unreadable> {
     let (stored, rest) = record.split_first_chunk().ok_or("it is too short")?;
     if u32::from_le_bytes(*stored) != checksum(place, rest) {
-        return Err("its checksum is wrong".to_owned());
+        return Err("its checksum is wrong".into());
     }
-    let (revision, json) = rest.split_first_chunk().ok_or("it is too short")?;
+    let (revision, body) = rest.split_first_chunk().ok_or("it is too short")?;
     let revision = u64::from_le_bytes(*revision);
-    let object = Object::from_bytes(Arc::clone(resource), Bytes::copy_from_slice(json))
-        .map_err(|error| error.to_string())?;
+    let (json, is_current) = match keys.open(&Seat { place, revision }, body) {
+        Ok(opened) => opened,
+        Err(Unsealable::NoKey(id)) => return Err(Unreadable::NoKey(id)),
+        Err(_) => return Err("it cannot be decrypted".into()),
+    };
+    let object = Object::from_bytes(Arc::clone(resource), Bytes::from(json))
+        .map_err(|error| Unreadable::Damaged(error.to_string()))?;
     if self::place(object.key()) != place {
-        return Err(format!("it holds {}", object.key()));
+        return Err(Unreadable::Damaged(format!("it holds {}", object.key())));
     }
     if object.revision() != revision {
-        return Err(format!("its revision {revision} cannot be"));
+        return Err(Unreadable::Damaged(format!("its revision {revision} cannot be")));
     }
-    Ok(object)
+    Ok((object, is_current))
 }

@@ -41,16 +41,22 @@
 //!
 //! # The bytes on disk
 //!
-//! One redb file of two tables, beside it `FILE.lock`:
+//! One redb file of two tables, beside it `FILE.lock` and `FILE.key`:
 //!
 //! ```text
 //! objects   (resource, namespace, name)  →  crc32 of what follows and of the key   4 bytes LE
 //!                                           revision                               8 bytes LE
-//!                                           the object as JSON, as it is served
-//! meta      "format"                     →  1                                      8 bytes LE
+//!                                           the object as JSON, as it is served;
+//!                                           a Secret as 1, key's name, nonce, ciphertext
+//! meta      "format"                     →  2                                      8 bytes LE
 //!           "revision"                   →  of the last write                      8 bytes LE
 //!           "meta/…"                     →  the engine's own values
 //! ```
+//!
+//! Secrets are encrypted (AES-256-GCM) with the first key of `FILE.key`; the others only decrypt. A
+//! store of format 1, whose Secrets are in clear, is brought under a key when it is opened, and so
+//! is one in which a change of the key was interrupted. What redb's free pages held before stays
+//! there until they are used again. A key that is lost refuses to open.
 //!
 //! The store's revision is that of `meta` or of the newest object, whichever is higher: a batch
 //! whose last write is an object needs no second table. Resource and namespace order the keys as
@@ -88,6 +94,7 @@ mod disk;
 mod durable;
 mod faulty_disk;
 mod indexed;
+mod keyring;
 mod lock;
 mod snapshot;
 mod store;
@@ -102,11 +109,13 @@ mod index_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod secret_tests;
+#[cfg(test)]
 mod tests;
 
 pub use durable::{DiskError, LoadError};
 pub use faulty_disk::{Failure, FaultyDisk, SECTOR};
 pub use snapshot::Snapshot;
-pub use store::{OpenError, Store};
+pub use store::{OpenError, RotateError, Store};
 pub use transaction::{CommitError, Committed, Expect, Transaction, Write};
 pub use watch::{Compacted, Event, Watch};

@@ -11,11 +11,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use coracle_api::{Object, resources};
 use redb::StorageBackend;
 use tokio::sync::oneshot;
 
 use crate::disk::FileDisk;
-use crate::durable::{Batch, Durable, LoadError, Loaded};
+use crate::durable::{Batch, DiskError, Durable, LoadError, Loaded};
+use crate::keyring::{KeyFile, Keyring};
 use crate::lock::{Lock, LockError};
 use crate::snapshot::{Snapshot, State};
 use crate::transaction::{CommitError, Committed, Transaction};
@@ -59,6 +61,21 @@ pub enum OpenError {
         /// What is wrong.
         source: LoadError,
     },
+    /// Secrets were encrypted with a key that is lost.
+    #[error(
+        "{} holds Secrets that were encrypted with the key {id}, which is not in {}: put back the \
+         key file that belongs to this store (a backup needs both), or move both away to start with \
+         an empty cluster. Nothing was changed",
+        path.display(), keys.display()
+    )]
+    KeyLost {
+        /// The store.
+        path: PathBuf,
+        /// Where the key should be.
+        keys: PathBuf,
+        /// Its name.
+        id: String,
+    },
     /// A newer engine wrote it.
     #[error(
         "{} was written by a newer engine (format {found}): use that engine or a newer one",
@@ -86,6 +103,10 @@ impl OpenError {
         match source {
             LoadError::Io(source) => Self::Io { path, source },
             LoadError::NewerFormat { found } => Self::NewerFormat { path, found },
+            LoadError::NoKey { id } => {
+                let keys = KeyFile::beside(&path).path().to_owned();
+                Self::KeyLost { path, keys, id }
+            }
             source => Self::Damaged { path, source },
         }
     }
@@ -121,6 +142,30 @@ struct Published {
     state: ArcSwap<State>,
     meta: ArcSwap<BTreeMap<String, Vec<u8>>>,
     log: Arc<Log>,
+    /// Who waits for a new key.
+    rotation: Mutex<Option<oneshot::Sender<Result<(), RotateError>>>>,
+}
+
+/// Why Secrets are not encrypted with a new key.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// Such a store has no key.
+    #[error("this store is in memory and encrypts nothing")]
+    NoKeys,
+    /// The key file cannot be written.
+    #[error("write {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The Secrets cannot be written.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
 }
 
 impl Store {
@@ -144,9 +189,9 @@ impl Store {
         if disk.len().map_err(OpenError::io(path))? == 0 {
             return Err(OpenError::load(path, LoadError::Empty));
         }
-        let loaded =
-            Durable::open(Box::new(disk)).map_err(|source| OpenError::load(path, source))?;
-        let (published, committer) = Committer::new(loaded, Some(lock));
+        let keys = KeyFile::beside(path);
+        let loaded = load(Box::new(disk), &keys, path)?;
+        let (published, committer) = Committer::new(loaded, Some(lock), Some(keys));
         let (sender, jobs) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
@@ -162,9 +207,21 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_on(disk: impl StorageBackend) -> Result<Self, OpenError> {
-        let loaded = Durable::open(Box::new(disk))
+        let loaded = Durable::open(Box::new(disk), Keyring::default())
             .map_err(|source| OpenError::load(Path::new("the disk"), source))?;
-        let (published, committer) = Committer::new(loaded, None);
+        let (published, committer) = Committer::new(loaded, None, None);
+        Ok(Self::new(published, Mode::Inline(Box::new(committer))))
+    }
+
+    /// As [`Store::open_on`], with Secrets encrypted by the keys beside `path`.
+    #[cfg(test)]
+    pub(crate) fn open_sealed_on(
+        disk: impl StorageBackend,
+        path: &Path,
+    ) -> Result<Self, OpenError> {
+        let keys = KeyFile::beside(path);
+        let loaded = load(Box::new(disk), &keys, path)?;
+        let (published, committer) = Committer::new(loaded, None, Some(keys));
         Ok(Self::new(published, Mode::Inline(Box::new(committer))))
     }
 
@@ -216,6 +273,20 @@ impl Store {
             Mode::Closed => return Err(CommitError::Closed),
         }
         answer.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Encrypts all Secrets with a new key, and forgets the old one. A crash on the way leaves both
+    /// keys, and the next start goes on from there.
+    ///
+    /// # Errors
+    /// When the key file or the disk fails; what was encrypted before can still be read then.
+    pub async fn rotate_key(&self) -> Result<(), RotateError> {
+        let (reply, answer) = oneshot::channel();
+        *unpoisoned(&self.shared.published.rotation) = Some(reply);
+        // The committer looks for it with each batch, also one of nothing.
+        let woken = self.submit(Transaction::default(), None).await;
+        woken.map_err(|_| RotateError::Closed)?;
+        answer.await.unwrap_or(Err(RotateError::Closed))
     }
 
     /// Every event of every resource after `revision`.
@@ -282,12 +353,51 @@ fn create(path: &Path) -> io::Result<()> {
     let new = PathBuf::from(new);
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    let mut loaded = Durable::open(Box::new(FileDisk::new(file)?)).map_err(io::Error::other)?;
+    let mut loaded = Durable::open(Box::new(FileDisk::new(file)?), Keyring::default())
+        .map_err(io::Error::other)?;
     loaded.durable.close().map_err(io::Error::other)?;
     drop(loaded);
     std::fs::rename(&new, path)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Opens what `disk` holds with the keys in `file`, and brings its Secrets under the newest of them:
+/// those of an older engine, which wrote them in clear, and those that a rotation did not get to.
+fn load(disk: Box<dyn StorageBackend>, file: &KeyFile, path: &Path) -> Result<Loaded, OpenError> {
+    let keys = file.read().map_err(OpenError::io(file.path()))?;
+    let mut loaded =
+        Durable::open(disk, keys.clone()).map_err(|source| OpenError::load(path, source))?;
+    if keys.is_empty() {
+        let first = keys.with_new().map_err(OpenError::io(file.path()))?;
+        file.write(&first).map_err(OpenError::io(file.path()))?;
+        loaded.durable.set_keys(first);
+        loaded.is_stale |= secrets(&loaded.state).next().is_some();
+    }
+    if loaded.is_stale {
+        let all: Vec<_> = secrets(&loaded.state).collect();
+        let written = loaded.durable.rewrite(all.into_iter());
+        written.map_err(|error| OpenError::io(path)(io::Error::other(error)))?;
+    }
+    drop_old(&mut loaded.durable, file).map_err(OpenError::io(file.path()))?;
+    Ok(loaded)
+}
+
+/// All Secrets, as they are in memory.
+fn secrets(state: &State) -> impl Iterator<Item = Arc<Object>> + use<> {
+    let snapshot = Snapshot::new(Arc::new(state.clone()));
+    let all: Vec<_> = snapshot.list(resources::SECRETS, None).cloned().collect();
+    all.into_iter()
+}
+
+/// Forgets the keys that nothing needs any more.
+fn drop_old(durable: &mut Durable, file: &KeyFile) -> io::Result<()> {
+    if durable.keys().has_old() {
+        let newest = durable.keys().without_old();
+        file.write(&newest)?;
+        durable.set_keys(newest);
+    }
+    Ok(())
 }
 
 /// Fills `batch` up to `expected` jobs for as long as `patience` lasts.
@@ -330,22 +440,28 @@ struct Committer {
     started: Option<Instant>,
     /// When the next sweep is due; `None` when nothing was written since the last.
     sweep: Option<Duration>,
+    key_file: Option<KeyFile>,
     /// Released last.
     _lock: Option<Lock>,
 }
 
 impl Committer {
     /// The committer and what it publishes to. With a lock it is the real one and has a clock.
-    fn new(loaded: Loaded, lock: Option<Lock>) -> (Arc<Published>, Self) {
-        let Loaded { durable, state, meta } = loaded;
+    fn new(
+        loaded: Loaded,
+        lock: Option<Lock>,
+        key_file: Option<KeyFile>,
+    ) -> (Arc<Published>, Self) {
+        let Loaded { durable, state, meta, .. } = loaded;
         let published = Arc::new(Published {
             log: Arc::new(Log::new(state.revision, Retention::default())),
             state: ArcSwap::from_pointee(state),
             meta: ArcSwap::from_pointee(meta),
+            rotation: Mutex::default(),
         });
         let started = lock.is_some().then(Instant::now);
         let sweep = started.map(|_| SWEEP);
-        (Arc::clone(&published), Self { durable, published, started, sweep, _lock: lock })
+        (Arc::clone(&published), Self { durable, published, started, sweep, key_file, _lock: lock })
     }
 
     /// The committer thread.
@@ -428,7 +544,24 @@ impl Committer {
             Ok(()) => self.publish(state, batch.meta, &events),
             Err(error) => answers.iter_mut().for_each(|answer| answer.result = Err(error.clone())),
         }
+        let waiting = unpoisoned(&self.published.rotation).take();
+        if let Some(reply) = waiting {
+            // Whoever asked may have gone; the key is new all the same.
+            drop(reply.send(self.rotate()));
+        }
         answers
+    }
+
+    /// A new key, all Secrets under it, and the old one forgotten: in this order, so that every
+    /// Secret can be read whenever this breaks off.
+    fn rotate(&mut self) -> Result<(), RotateError> {
+        let file = self.key_file.clone().ok_or(RotateError::NoKeys)?;
+        let failed = |source| RotateError::File { path: file.path().to_owned(), source };
+        let keys = self.durable.keys().with_new().map_err(failed)?;
+        file.write(&keys).map_err(failed)?;
+        self.durable.set_keys(keys);
+        self.durable.rewrite(secrets(&self.published.state.load()))?;
+        drop_old(&mut self.durable, &file).map_err(failed)
     }
 
     fn write(&mut self, batch: &Batch, revision: u64) -> Result<(), CommitError> {

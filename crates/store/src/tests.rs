@@ -238,12 +238,12 @@ fn a_store_of_a_newer_format_is_refused() {
     let database = redb::Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     let table = redb::TableDefinition::<&str, &[u8]>::new("meta");
-    let newer = 2_u64.to_le_bytes();
+    let newer = 3_u64.to_le_bytes();
     transaction.open_table(table).unwrap().insert("format", newer.as_slice()).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let error = Store::open(&path).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, .. }), "{error}");
 }
 
 #[test]

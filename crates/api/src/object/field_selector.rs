@@ -56,7 +56,10 @@ impl FieldSelector {
     pub fn parse(text: &str) -> Result<Self, FieldSelectorError> {
         let parts = split_terms(text);
         let terms = parts.into_iter().filter(|part| !part.is_empty());
-        Ok(Self { terms: terms.map(|part| parse_term(text, part)).collect::<Result<_, _>>()? })
+        let terms = terms.map(|part| parse_term(text, part)).collect::<Result<Vec<_>, _>>()?;
+        // Nothing that is to be nothing: upstream takes that for everything.
+        let says = |term: &FieldTerm| !term.field.is_empty() || !term.value.is_empty();
+        Ok(Self { terms: terms.into_iter().filter(says).collect() })
     }
 
     /// Selects the object called `name`.

@@ -15,6 +15,7 @@ use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, rbac};
 use crate::parse::ResourceRef;
 use crate::request::{Request, User};
+use crate::source::rfc3339;
 use crate::verbs::text;
 
 /// What a review is answered from.
@@ -37,7 +38,10 @@ pub(crate) fn answer(
     body["kind"] = kind.kind.to_string().into();
     body["apiVersion"] = kind.api_version().into();
     if !body["metadata"].is_object() {
-        body["metadata"] = json!({"creationTimestamp": null});
+        body["metadata"] = json!({});
+    }
+    if kind.group == "authentication.k8s.io" && kind.plural == "selfsubjectreviews" {
+        body["metadata"]["creationTimestamp"] = rfc3339(facts.now).into();
     }
     let errors = wrong(kind, &request.namespace, &body["spec"]);
     if !errors.is_empty() {

@@ -38,17 +38,37 @@ pub(crate) fn new_object(
     is_applied: bool,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let kind = &*request.kind;
-    let Decoded { mut value, warnings } = decoded;
-    settle_namespace(request, &mut value)?;
-    refuse_revision(&value)?;
+    let Decoded { value, warnings } = decoded;
     let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
     attributes.warnings = warnings;
+    let made = made(&mut attributes, value, is_applied, env);
+    let warnings = std::mem::take(&mut attributes.warnings);
+    match made {
+        Ok(mut prepared) => {
+            prepared.writes.extend(attributes.writes);
+            prepared.requires = attributes.requires;
+            prepared.warnings = warnings;
+            Ok(prepared)
+        }
+        Err(status) => Err(status.warned(warnings)),
+    }
+}
+
+fn made(
+    attributes: &mut Attributes<'_>,
+    mut value: Value,
+    is_applied: bool,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    let (snapshot, request) = (attributes.snapshot, attributes.request);
+    let kind = &*request.kind;
+    settle_namespace(request, &mut value)?;
+    refuse_revision(&value)?;
     content::default(kind, &mut value);
     if !is_applied {
         fields::track(request, Part::Whole, None, &mut value, env);
     }
-    admission::mutate(&mut attributes, &mut value, env)?;
+    admission::mutate(attributes, &mut value, env)?;
     fill_metadata(kind, &mut value, env);
     let taken = name(snapshot, request, &mut value, env);
     parts::drop_status(kind, &mut value);
@@ -59,17 +79,13 @@ pub(crate) fn new_object(
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &Value::Null));
     attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &Value::Null));
-    admission::validate(&mut attributes, &value)?;
+    admission::validate(attributes, &value)?;
     if let Some(status) = taken {
         return Err(status);
     }
     let object = content::storable(kind, value)?;
     refuse_taken(snapshot, kind, object.key())?;
-    let mut prepared = Prepared::writing(201, Write::put(object, Expect::Absent), Part::Whole);
-    prepared.writes.extend(attributes.writes);
-    prepared.requires = attributes.requires;
-    prepared.warnings = attributes.warnings;
-    Ok(prepared)
+    Ok(Prepared::writing(201, Write::put(object, Expect::Absent), Part::Whole))
 }
 
 fn name_of(value: &Value) -> &str {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::NAMESPACES;
+use coracle_api::resources::{EVENTS, NAMESPACES};
 use coracle_api::{FieldError, Kind, Object, Status, Verb};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::{Value, json};
@@ -86,16 +86,7 @@ fn dry_run(value: &Value) -> Result<bool, Status> {
 }
 
 fn invalid_options(error: &FieldError) -> Status {
-    let message = format!("DeleteOptions.meta.k8s.io \"\" is invalid: {error}");
-    Status::failure(422, "Invalid", message).with_details(|details| {
-        details.group = "meta.k8s.io".into();
-        details.kind = "DeleteOptions".into();
-        details.causes = vec![coracle_api::Cause {
-            reason: error.reason().into(),
-            message: error.message(),
-            field: error.field.clone(),
-        }];
-    })
+    Status::invalid_of("meta.k8s.io", "DeleteOptions", "", std::slice::from_ref(error))
 }
 
 /// Deletes the object that `request` names.
@@ -126,6 +117,12 @@ pub fn prepare_collection(
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
     let options = DeleteOptions::of(request)?;
+    list::asked_revision(&request.options).map_err(|status| {
+        Status::bad_request(format!(
+            "invalid resource version: resourceVersion: {}",
+            status.message
+        ))
+    })?;
     let items = list::select(snapshot, request)?;
     let mut writes = Vec::new();
     let mut requires = Vec::new();
@@ -297,6 +294,10 @@ fn held_by_spec(kind: &Kind, old: &Object) -> bool {
 /// go with the policy.
 fn finalizers_after(kind: &Kind, options: &DeleteOptions, old: &Object) -> Vec<String> {
     let mut finalizers = old.metadata().finalizers.clone();
+    if kind.storage_resource() == EVENTS {
+        // Nothing depends on an Event, and nobody waits for one.
+        return finalizers;
+    }
     let is_told = finalizers.iter().any(|name| name == FOREGROUND || name == ORPHAN);
     let wanted = match options.propagation_policy.as_str() {
         "Foreground" => Some(FOREGROUND),

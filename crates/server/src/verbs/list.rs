@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Kind, Object, Status, Timestamp};
+use coracle_api::{FieldError, Kind, Object, Status, Timestamp};
 use coracle_store::Snapshot;
 
 use crate::pages::{Pages, Token, expired};
@@ -23,14 +23,12 @@ pub(crate) fn list(
     now: Timestamp,
 ) -> Result<Reply, Status> {
     let options = &request.options;
-    if options.send_initial_events.is_some() {
-        return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
-    }
+    check(list_errors(options))?;
+    let asked = asked_revision(options)?;
     let token = match options.continue_token.as_str() {
         "" => None,
         text => Some(Token::decode(text)?),
     };
-    let asked = asked_revision(options)?;
     let snapshot = match &token {
         Some(_) if asked.is_some_and(|revision| revision > 0) => {
             let why = "specifying resource version is not allowed when using continue";
@@ -67,7 +65,12 @@ fn at_revision(
 ) -> Result<Snapshot, Status> {
     let Some(asked) = asked else { return Ok(newest.clone()) };
     if asked > newest.revision() {
-        return Err(too_large_revision(asked, newest.revision()));
+        let mut refusal = too_large_revision(asked, newest.revision());
+        if options.resource_version_match == "Exact" {
+            // It never comes to be exactly then.
+            refusal = refusal.with_details(|details| details.retry_after_seconds = 0);
+        }
+        return Err(refusal);
     }
     let exact = match options.resource_version_match.as_str() {
         "Exact" => true,
@@ -81,40 +84,46 @@ fn at_revision(
     pages.at(asked, now).ok_or_else(too_old)
 }
 
-fn invalid(field: &str, why: &str) -> Status {
-    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {why}");
-    Status::failure(422, "Invalid", message)
+/// 422 unless there are no errors.
+pub(crate) fn check(errors: Vec<FieldError>) -> Result<(), Status> {
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Status::invalid_of("meta.k8s.io", "ListOptions", "", &errors)),
+    }
 }
 
-/// 422 for an option that does not go with the others.
-pub(crate) fn forbidden(field: &str, why: &str) -> Status {
-    invalid(field, &format!("Forbidden: {why}"))
-}
-
-/// The revision in the query, after checking that it goes with the rest of it.
-pub(crate) fn asked_revision(options: &Options) -> Result<Option<u64>, Status> {
-    let revision = options.resource_version.as_str();
-    if !options.resource_version_match.is_empty() {
-        if revision.is_empty() && options.send_initial_events.is_none() {
-            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-            return Err(forbidden("resourceVersionMatch", why));
+/// What of a list's options does not go with the others.
+fn list_errors(options: &Options) -> Vec<FieldError> {
+    const MATCH: &str = "resourceVersionMatch";
+    let mut errors = Vec::new();
+    let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
+    let (revision, wanted) = (options.resource_version.as_str(), &*options.resource_version_match);
+    if !wanted.is_empty() {
+        if revision.is_empty() {
+            forbid(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
         }
         if !options.continue_token.is_empty() {
-            let why = "resourceVersionMatch is forbidden when continue is provided";
-            return Err(forbidden("resourceVersionMatch", why));
+            forbid(MATCH, "resourceVersionMatch is forbidden when continue is provided");
         }
-        if options.resource_version_match == "Exact" && revision == "0" {
-            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            return Err(forbidden("resourceVersionMatch", why));
-        }
-        let other = options.resource_version_match.as_str();
-        if !matches!(other, "Exact" | "NotOlderThan") {
-            let supported = "supported values: \"Exact\", \"NotOlderThan\", \"\"";
-            let why = format!("Unsupported value: \"{other}\": {supported}");
-            return Err(invalid("resourceVersionMatch", &why));
+        if wanted == "Exact" && revision == "0" {
+            forbid(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
         }
     }
-    match revision {
+    if options.send_initial_events.is_some() {
+        forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+    }
+    if !matches!(wanted, "" | "Exact" | "NotOlderThan") {
+        errors.push(FieldError::not_supported(MATCH, wanted, &["Exact", "NotOlderThan", ""]));
+    }
+    errors
+}
+
+/// The revision in the query.
+///
+/// # Errors
+/// 400 when it is no number.
+pub(crate) fn asked_revision(options: &Options) -> Result<Option<u64>, Status> {
+    match options.resource_version.as_str() {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
             Status::bad_request(format!(
@@ -132,8 +141,12 @@ fn page(
     let selection = Selection::of(request)?;
     let resource = request.kind.storage_resource();
     let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
-    let (namespace_after, name_after) =
+    let (mut namespace_after, name_after) =
         token.map_or(("", ""), |token| (token.after.0.as_str(), token.after.1.as_str()));
+    if namespace_after.is_empty() {
+        // Upstream's tokens say where in the collection they are, which may be one namespace.
+        namespace_after = &request.namespace;
+    }
     let after = key(&request.kind, namespace_after, name_after);
     let mut rest = snapshot
         .list_after(&resource, namespace, &after)

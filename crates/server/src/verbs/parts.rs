@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{FieldError, Kind, Object, Status, Subresource};
+use coracle_api::{FieldError, Kind, Object, Status, Subresource, resources};
 use serde_json::Value;
 
 use crate::content::{self, Decoded};
@@ -85,7 +85,10 @@ fn with_status(kind: &Kind, value: &Value, old: &Value) -> Value {
 
 /// What clients say of the status on create is dropped where a subresource is for it.
 pub(crate) fn drop_status(kind: &Kind, value: &mut Value) {
-    if kind.subresource(Subresource::Status).is_some()
+    // A kubelet says with its node in which state that is.
+    let keeps = kind.group_resource() == resources::NODES;
+    if !keeps
+        && kind.subresource(Subresource::Status).is_some()
         && let Some(fields) = value.as_object_mut()
     {
         fields.remove("status");

@@ -61,8 +61,20 @@ pub(crate) fn replace(
     change: Change,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
+    let warnings = change.decoded.warnings.clone();
+    replaced(snapshot, request, part, old, change, env).map_err(|status| status.warned(warnings))
+}
+
+fn replaced(
+    snapshot: &Snapshot,
+    request: &Request,
+    part: Part,
+    old: &Arc<Object>,
+    change: Change,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
     let kind = &*request.kind;
-    let value = change.decoded.value;
+    let Decoded { value, warnings } = change.decoded;
     check_preconditions(kind, old, &value, change.is_patch)?;
     if part == Part::Scale {
         parts::check_scale(kind, old, &value)?;
@@ -83,7 +95,7 @@ pub(crate) fn replace(
     }
     keep_system_metadata(&mut value, &old_value);
     let mut attributes = Attributes::new(snapshot, request, Operation::Update, Some(old));
-    attributes.warnings = change.decoded.warnings;
+    attributes.warnings = warnings;
     admission::mutate(&mut attributes, &mut value, env)?;
     if part == Part::Whole {
         parts::keep_status(kind, &mut value, &old_value);

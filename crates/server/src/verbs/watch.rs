@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Object, Status};
+use coracle_api::{FieldError, Object, Status};
 use coracle_store::{Event, Snapshot, Store, Watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::request::Request;
-use crate::verbs::list::{asked_revision, forbidden, select};
+use crate::verbs::list::{asked_revision, check, select};
 use crate::verbs::selectors::Selection;
 
 /// How often a quiet watch says where it is.
@@ -154,17 +154,31 @@ fn existing(snapshot: &Snapshot, request: &Request) -> Result<VecDeque<Frame>, S
 }
 
 fn check_initial_events(request: &Request) -> Result<(), Status> {
+    const MATCH: &str = "resourceVersionMatch";
     let options = &request.options;
-    if options.send_initial_events.is_some() && options.resource_version_match != "NotOlderThan" {
-        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-        return Err(forbidden("resourceVersionMatch", why));
+    let mut errors = Vec::new();
+    let mut forbid = |why: &str| errors.push(FieldError::forbidden(MATCH, why));
+    let wanted = options.resource_version_match.as_str();
+    match options.send_initial_events {
+        Some(_) if wanted != "NotOlderThan" => {
+            forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        None if !wanted.is_empty() => {
+            forbid(
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
+        }
+        _ => {}
     }
-    if options.send_initial_events.is_none() && !options.resource_version_match.is_empty() {
-        let why =
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-        return Err(forbidden("resourceVersionMatch", why));
+    if !wanted.is_empty() {
+        if !options.continue_token.is_empty() {
+            forbid("resourceVersionMatch is forbidden when continue is provided");
+        }
+        if wanted != "NotOlderThan" {
+            errors.push(FieldError::not_supported(MATCH, wanted, &["NotOlderThan"]));
+        }
     }
-    Ok(())
+    check(errors)
 }
 
 fn too_old(asked: u64, oldest: u64) -> Frame {

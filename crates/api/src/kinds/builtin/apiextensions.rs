@@ -16,6 +16,7 @@ pub(super) fn rows() -> Vec<Kind> {
 
 fn custom_resource_definitions() -> Kind {
     cluster("CustomResourceDefinition", CUSTOM_RESOURCE_DEFINITIONS)
+        .answers_with_object()
         .short(&["crd", "crds"])
         .extends_api()
         .status()

@@ -121,7 +121,6 @@ fn nodes() -> Kind {
         .sub_of(Subresource::Proxy, ("", "v1", "NodeProxyOptions"), PROXY)
         .status()
         .select(&[("spec.unschedulable", "/spec/unschedulable")])
-        .prepare(initial::empty)
         .columns(
             const {
                 &[

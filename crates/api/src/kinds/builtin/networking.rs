@@ -78,6 +78,7 @@ fn network_policies() -> Kind {
 
 fn service_cidrs() -> Kind {
     cluster("ServiceCIDR", SERVICE_CIDRS)
+        .answers_with_object()
         .validate_create(validation::service_cidr_create)
         .validate_update(validation::service_cidr_update)
         .status()

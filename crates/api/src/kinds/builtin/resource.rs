@@ -26,6 +26,7 @@ pub(super) fn rows() -> Vec<Kind> {
 
 fn device_classes() -> Kind {
     cluster("DeviceClass", DEVICE_CLASSES)
+        .answers_with_object()
         .validate(validation::device_class)
         .counted()
         .columns(const { &[NAME, AGE] })
@@ -37,6 +38,7 @@ fn device_taint_rules() -> Kind {
 
 fn resource_claims() -> Kind {
     namespaced("ResourceClaim", RESOURCE_CLAIMS)
+        .answers_with_object()
         .defaults(defaults::resource_claim)
         .validate_create(validation::resource_claim_create)
         .validate_update(validation::resource_claim_update)
@@ -47,6 +49,7 @@ fn resource_claims() -> Kind {
 
 fn resource_claim_templates() -> Kind {
     namespaced("ResourceClaimTemplate", RESOURCE_CLAIM_TEMPLATES)
+        .answers_with_object()
         .defaults(defaults::resource_claim_template)
         .validate(validation::resource_claim_template)
         .validate_update(validation::resource_claim_template_update)
@@ -55,6 +58,7 @@ fn resource_claim_templates() -> Kind {
 
 fn resource_slices() -> Kind {
     cluster("ResourceSlice", RESOURCE_SLICES)
+        .answers_with_object()
         .validate(validation::resource_slice)
         .validate_update(validation::resource_slice_update)
         .counted()
