@@ -70,6 +70,7 @@ pub(crate) fn controller(name: &str) -> User {
     User {
         name: format!("system:controller:{name}"),
         groups: vec!["system:authenticated".to_owned()],
+        is_engine: true,
         ..User::default()
     }
 }

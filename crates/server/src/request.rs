@@ -40,6 +40,9 @@ pub struct User {
     pub groups: Vec<String>,
     /// Whatever else the authenticator says.
     pub extra: BTreeMap<String, Vec<String>>,
+    /// Whether it is a part of this process. Nothing that comes over the network says so: a name,
+    /// which a certificate or an impersonation can carry, never does.
+    pub is_engine: bool,
 }
 
 /// Query parameters of all verbs; each verb reads its own.

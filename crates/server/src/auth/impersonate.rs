@@ -46,6 +46,7 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
         uid: first("impersonate-uid"),
         groups: all("impersonate-group"),
         extra,
+        is_engine: false,
     };
     if !wanted.name.is_empty() {
         return Ok(Some(wanted));

@@ -38,6 +38,7 @@ impl User {
         Self {
             name: name.into(),
             groups: vec![MASTERS.into(), AUTHENTICATED.into()],
+            is_engine: true,
             ..Self::default()
         }
     }

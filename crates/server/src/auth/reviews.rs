@@ -105,7 +105,8 @@ fn subject(spec: &Value) -> User {
     let groups: Vec<String> = serde_json::from_value(spec["groups"].clone()).unwrap_or_default();
     let extra: BTreeMap<String, Vec<String>> =
         serde_json::from_value(spec["extra"].clone()).unwrap_or_default();
-    User { name: text(spec, "/user").to_owned(), uid: text(spec, "/uid").to_owned(), groups, extra }
+    let (name, uid) = (text(spec, "/user").to_owned(), text(spec, "/uid").to_owned());
+    User { name, uid, groups, extra, is_engine: false }
 }
 
 /// `SubjectAccessReviewStatus`.

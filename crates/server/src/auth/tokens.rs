@@ -319,5 +319,6 @@ fn bound_user(snapshot: &Snapshot, claims: &Value) -> Option<User> {
             AUTHENTICATED.into(),
         ],
         extra,
+        is_engine: false,
     })
 }

@@ -186,3 +186,32 @@ fn a_mirror_pod_has_no_account_and_no_secrets() {
         assert_eq!(refused, format!("pods \"a\" is forbidden: a mirror pod may not {why}"));
     }
 }
+
+/// A certificate or an impersonation for the name of a controller handed out any right.
+#[test]
+fn a_controller_s_name_carries_none_of_its_rights() {
+    let api = Harness::new();
+    let create = |user: User, plural: &str, body: Value| {
+        let request = api.request(Verb::Create, plural, "", "");
+        api.call(Request { user, body: Body::Object(body), ..request }).map(object)
+    };
+    let rule = json!({"verbs": ["create"], "apiGroups": ["rbac.authorization.k8s.io"],
+        "resources": ["clusterroles"]});
+    let all = json!({"metadata": {"name": "all"}, "rules": [{"verbs": ["*"], "apiGroups": ["*"],
+        "resources": ["*"]}]});
+    let name = "system:controller:clusterrole-aggregation-controller";
+    let system = || User::system("test");
+    create(system(), "clusterroles", json!({"metadata": {"name": "writer"}, "rules": [rule]}))
+        .unwrap();
+    create(
+        system(),
+        "clusterrolebindings",
+        json!({"metadata": {"name": "writer"}, "subjects": [{"kind": "User", "name": name}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "writer"}}),
+    )
+    .unwrap();
+    let refused = create(named(name, &[]), "clusterroles", all.clone()).unwrap_err();
+    assert_eq!(refused.code, 403, "{refused}");
+    let engine = User { is_engine: true, ..named(name, &[]) };
+    assert!(create(engine, "clusterroles", all).is_ok());
+}
