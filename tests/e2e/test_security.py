@@ -185,7 +185,8 @@ def test_what_the_node_cannot_do_yet_is_said(cluster, namespace):
     made = cluster.kubectl_process("create", "-n", namespace, "-f", "-",
                                    input=json.dumps(sleeper("limited", limits)))
     assert "Warning: limits of ephemeral-storage are counted" in made.stderr
-    resize = {"spec": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "200m"}}}]}}
+    more = {"limits": {"cpu": "200m"}, "requests": {"cpu": "200m"}}
+    resize = {"spec": {"containers": [{"name": "main", "resources": more}]}}
     refused = cluster.kubectl_process("patch", "pod", "limited", "-n", namespace, "--subresource",
                                       "resize", "-p", json.dumps(resize), check=False)
     assert refused.returncode == 1 and "coracle does not resize running pods yet" in refused.stderr
