@@ -180,6 +180,11 @@ impl Object {
         }
     }
 
+    /// A tree of the object for the caller to change.
+    pub fn tree(&self) -> Value {
+        self.peek(Value::clone)
+    }
+
     /// A typed view (`k8s_openapi::api::core::v1::Pod`), parsed once per object version.
     ///
     /// # Errors

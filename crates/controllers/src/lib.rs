@@ -39,6 +39,8 @@ pub use table::{ANY, Concerns, Controller, Decide};
 pub use why::{VOLUME_FAILED, status_reason};
 
 #[cfg(test)]
+mod counting;
+#[cfg(test)]
 mod world;
 
 /// `metav1.Time`: RFC 3339 in UTC, whole seconds.

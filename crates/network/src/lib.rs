@@ -3,8 +3,8 @@
 //! The node is one network namespace. Pods hang on it by routed veth (no bridge), Services are
 //! elements of nftables maps inside it, and one veth joins it to the host.
 //!
-//! * Pure: [`service_map`] says where every service address leads; [`dns::answer`] answers queries
-//!   from a [`dns::Zone`].
+//! * Pure: [`service_map`] says where every service address leads, and [`Fold`] the same of a cluster
+//!   that changes; [`dns::answer`] answers queries from a [`dns::Zone`].
 //! * The seam: [`Kernel`], what the node asks of the machine. [`LinuxKernel`] is the real one.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -12,12 +12,14 @@
 pub mod config;
 pub mod dns;
 pub mod error;
+mod fold;
 pub mod kernel;
 mod linux;
 pub mod services;
 
 pub use config::{AskedRanges, NetworkConfig, Ranges};
 pub use error::NetworkError;
+pub use fold::Fold;
 pub use ipnet::Ipv4Net;
 pub use kernel::{ClusterLink, Kernel, PodLink};
 pub use linux::LinuxKernel;

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use coracle_api::addresses::Outside;
 use ipnet::Ipv4Net;
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::NetworkConfig;
 
@@ -81,39 +81,60 @@ pub struct ServiceMap {
 }
 
 /// The service map of the cluster. Headless and ExternalName Services have no address and do not
-/// appear. An address that the cluster gave goes before one that somebody wrote down; where two
-/// Services claim one, the oldest has it. Claims on what is not outside (`config.outside()`) are none.
+/// appear. Where two claim one frontend, the first by [`Rank`] has it. Claims on what is not outside
+/// (`config.outside()`) are none.
 pub fn service_map<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     config: &NetworkConfig,
 ) -> ServiceMap {
     let slices = slices_by_service(slices);
-    let mut services: Vec<&Service> = services.into_iter().collect();
-    services.sort_by_key(|service| key(&service.metadata));
-    // Pods need the API whatever anybody wrote into the Service `kubernetes`.
-    let mut targets = BTreeMap::from([api_server(config)]);
-    let (outside, mut later) = (config.outside(), Vec::new());
+    let outside = config.outside();
+    let mut claims: Claims = api_server(config).into_iter().collect();
     for service in services {
-        let Some(spec) = &service.spec else { continue };
         let of_service = slices.get(&key(&service.metadata)).map_or(&[][..], Vec::as_slice);
-        for (claim, frontend, target) in frontends(service, spec, of_service, config, &outside) {
-            if claim == Claim::Given {
-                targets.entry(frontend).or_insert(target);
-            } else {
-                later.push((claim, service.metadata.creation_timestamp.clone(), frontend, target));
-            }
+        for (at, target) in service_claims(service, of_service, config, &outside) {
+            claims.entry(at).or_insert(target);
         }
     }
-    // Stable: what is of one age stays in the order of namespaces and names.
-    later.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    for (_, _, frontend, target) in later {
+    let mut targets = BTreeMap::new();
+    for ((frontend, _), target) in claims {
         targets.entry(frontend).or_insert(target);
     }
     ServiceMap { targets }
 }
 
-/// By what right a Service has an address; the first go first.
+/// Who wants which frontend, the first of each first.
+pub(crate) type Claims = BTreeMap<(Frontend, Rank), Target>;
+
+/// Whose a frontend is when several claim it: an address that the cluster gave goes before one that
+/// somebody wrote down, of those the oldest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    claim: Claim,
+    /// Of claims that somebody wrote down.
+    since: Option<Time>,
+    source: Source,
+}
+
+impl Rank {
+    /// No other is before it.
+    pub(crate) const FIRST: Self =
+        Self { claim: Claim::Given, since: None, source: Source::Cluster };
+}
+
+/// What a part of the map and of the zone comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// The cluster itself: pods need the API whatever anybody wrote into the Service `kubernetes`.
+    Cluster,
+    /// A Service: namespace and name.
+    Service(String, String),
+    /// A pod: namespace and name.
+    Pod(String, String),
+}
+
+/// By what right somebody has an address; the first go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
     /// The cluster gave it to this Service alone.
@@ -122,6 +143,57 @@ enum Claim {
     Balanced,
     /// Its owner named it.
     External,
+    /// A pod has it of the node.
+    HostPort,
+}
+
+/// The frontends that a Service claims, and what they lead to.
+pub(crate) fn service_claims(
+    service: &Service,
+    slices: &[&EndpointSlice],
+    config: &NetworkConfig,
+    outside: &Outside,
+) -> Vec<((Frontend, Rank), Target)> {
+    let Some(spec) = &service.spec else { return Vec::new() };
+    let (namespace, name) = key(&service.metadata);
+    let rank = |claim| Rank {
+        claim,
+        since: service.metadata.creation_timestamp.clone().filter(|_| claim != Claim::Given),
+        source: Source::Service(namespace.to_owned(), name.to_owned()),
+    };
+    let found = frontends(service, spec, slices, config, outside).into_iter();
+    found.map(|(claim, frontend, target)| ((frontend, rank(claim)), target)).collect()
+}
+
+/// The node's ports that lead to a running pod (`hostPort`).
+pub(crate) fn pod_claims(pod: &Pod, config: &NetworkConfig) -> Vec<((Frontend, Rank), Target)> {
+    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return Vec::new() };
+    let ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
+    let runs = !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let ours = spec.node_name.as_deref() == Some(config.node_name.as_str());
+    let (Some(ip), true) = (ip, runs && ours && spec.host_network != Some(true)) else {
+        return Vec::new();
+    };
+    let (namespace, name) = key(&pod.metadata);
+    let lead = |port: &ContainerPort| {
+        let host = port.host_ip.as_deref().and_then(|ip| ip.parse().ok());
+        // An address that is not the node's is another's.
+        let node = config.node_ip();
+        if host.is_some_and(|ip: Ipv4Addr| !ip.is_unspecified() && ip != node) {
+            return None;
+        }
+        let frontend = Frontend {
+            ip: node,
+            port: port_number(port.host_port?)?,
+            protocol: Protocol::parse(port.protocol.as_deref())?,
+        };
+        let source = Source::Pod(namespace.to_owned(), name.to_owned());
+        let rank = Rank { claim: Claim::HostPort, since: None, source };
+        let backends = vec![Backend { ip, port: port_number(port.container_port)? }];
+        Some(((frontend, rank), Target { backends, affinity_seconds: None, sources: Vec::new() }))
+    };
+    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    ports.filter_map(lead).collect()
 }
 
 fn key(metadata: &ObjectMeta) -> (&str, &str) {
@@ -146,12 +218,12 @@ pub(crate) fn slices_by_service<'a>(
     by_service
 }
 
-fn api_server(config: &NetworkConfig) -> (Frontend, Target) {
+/// Where the API is.
+pub(crate) fn api_server(config: &NetworkConfig) -> [((Frontend, Rank), Target); 1] {
+    let frontend = Frontend { ip: config.api_ip(), port: 443, protocol: Protocol::Tcp };
+    // The first of all: no source sorts before the cluster.
     let backends = vec![Backend { ip: config.host_ip(), port: config.api_port }];
-    (
-        Frontend { ip: config.api_ip(), port: 443, protocol: Protocol::Tcp },
-        Target { backends, affinity_seconds: None, sources: Vec::new() },
-    )
+    [((frontend, Rank::FIRST), Target { backends, affinity_seconds: None, sources: Vec::new() })]
 }
 
 fn frontends(

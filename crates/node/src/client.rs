@@ -79,7 +79,7 @@ impl Client {
         pod: &Object,
         status: &PodStatus,
     ) -> Result<Arc<Object>, Status> {
-        let mut body = pod.value().clone();
+        let mut body = pod.tree();
         let new = serde_json::to_value(status).map_err(Status::internal)?;
         // Fields that our types do not know stay as they are.
         match (body.get_mut("status").and_then(Value::as_object_mut), new) {

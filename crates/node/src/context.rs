@@ -8,6 +8,7 @@ use coracle_api::Object;
 use coracle_network::{ClusterLink, Kernel};
 use coracle_runtime::Containers;
 use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 
 use crate::addresses::Addresses;
@@ -158,7 +159,9 @@ impl Context {
     }
 
     pub fn is_ours(&self, object: &Object) -> bool {
-        object.str_at("/spec/nodeName") == Some(self.config.name.as_str())
+        // The typed view is what all others that look at pods need too.
+        let node = |pod: Arc<Pod>| pod.spec.as_ref()?.node_name.clone();
+        object.view::<Pod>().ok().and_then(node).is_some_and(|node| node == self.config.name)
     }
 
     pub fn send(&self, uid: &str, message: Message) {

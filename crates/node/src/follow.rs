@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use coracle_api::Object;
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Object};
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
@@ -65,7 +66,7 @@ impl Context {
                 && !matches!(object.str_at("/status/phase"), Some("Succeeded" | "Failed"))
         };
         let others: Vec<Arc<Pod>> = snapshot
-            .list("pods", None)
+            .indexed(Index::PodNode, &self.config.name, PODS, None)
             .filter(is_active)
             .filter_map(|object| object.view::<Pod>().ok())
             .collect();
@@ -89,7 +90,7 @@ impl Context {
             let snapshot = self.client.api.snapshot();
             // Those that were accepted before come first: what they hold is theirs.
             let mut pods: Vec<_> =
-                snapshot.list("pods", None).filter(|pod| self.is_ours(pod)).cloned().collect();
+                snapshot.indexed(Index::PodNode, &self.config.name, PODS, None).cloned().collect();
             pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
             let present: BTreeSet<String> =
                 pods.iter().map(|pod| pod.metadata().uid.clone()).collect();

@@ -1,87 +1,114 @@
 //! The networking loop: Services and names follow the objects.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use coracle_api::resources::{ENDPOINT_SLICES, PODS, SERVICES};
+use coracle_api::{Index, Key, index};
 use coracle_network::dns::Zone;
-use coracle_network::{
-    Backend, Frontend, NetworkConfig, Protocol, ServiceMap, Target, service_map,
-};
-use coracle_store::Snapshot;
-use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service};
+use coracle_network::services::SERVICE_NAME_LABEL;
+use coracle_network::{Fold, NetworkConfig, ServiceMap};
+use coracle_store::{Event, Snapshot, Store, Watch};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::tasks::blocking;
 
-const RESOURCES: [&str; 3] = ["services", "endpointslices.discovery.k8s.io", "pods"];
+const RESOURCES: [&str; 3] = [SERVICES, ENDPOINT_SLICES, PODS];
 /// Changes within this time are applied together.
 const GATHER: Duration = Duration::from_millis(5);
 /// The pause after the kernel refused.
 const AGAIN: Duration = Duration::from_secs(1);
 
-fn views<T: DeserializeOwned + Send + Sync + 'static>(
-    snapshot: &Snapshot,
-    resource: &str,
-) -> Vec<Arc<T>> {
-    snapshot.list(resource, None).filter_map(|object| object.view::<T>().ok()).collect()
+/// What follows from the objects as they were when [`Follower::catch_up`] was last called.
+struct Follower {
+    fold: Fold,
+    watches: [Watch; 3],
 }
 
-/// Where every Service leads, and every name of the cluster.
-fn derive(snapshot: &Snapshot, config: &NetworkConfig) -> (ServiceMap, Zone) {
-    let [services, slices, pods] = RESOURCES;
-    let services: Vec<Arc<Service>> = views(snapshot, services);
-    let slices: Vec<Arc<EndpointSlice>> = views(snapshot, slices);
-    let pods: Vec<Arc<Pod>> = views(snapshot, pods);
-    let mut map =
-        service_map(services.iter().map(|it| &**it), slices.iter().map(|it| &**it), config);
-    for (frontend, target) in pods.iter().flat_map(|pod| host_ports(pod, config)) {
-        map.targets.entry(frontend).or_insert(target);
+impl Follower {
+    /// Everything there is; `None` when the log has been cut off meanwhile.
+    fn new(store: &Store, config: &NetworkConfig) -> Option<Self> {
+        let snapshot = store.snapshot();
+        let watch = |resource| store.watch_resource(resource, snapshot.revision()).ok();
+        let [services, slices, pods] = RESOURCES.map(watch);
+        let watches = [services?, slices?, pods?];
+        Some(Self { fold: everything(&snapshot, config), watches })
     }
-    // A serial may wrap around.
-    #[allow(clippy::cast_possible_truncation, reason = "serial numbers are compared modulo 2^32")]
-    let serial = snapshot.revision() as u32;
-    let zone = Zone::new(
-        services.iter().map(|it| &**it),
-        slices.iter().map(|it| &**it),
-        pods.iter().map(|it| &**it),
-        config,
-        serial,
-    );
-    (map, zone)
+
+    /// Follows what has been written since, and says up to which revision; `None` when the log no
+    /// longer has it all.
+    fn catch_up(&mut self, store: &Store) -> Option<u64> {
+        let mut events = Vec::new();
+        for watch in &mut self.watches {
+            while let Some(event) = watch.try_next().ok()? {
+                events.push(event);
+            }
+        }
+        // Taken after them, so that it shows what each of them left.
+        let snapshot = store.snapshot();
+        for event in events {
+            follow(&mut self.fold, &snapshot, &event);
+        }
+        Some(snapshot.revision())
+    }
+
+    /// Waits for the first change that matters here; [`Follower::catch_up`] gets it too.
+    async fn changed(&mut self, store: &Store) {
+        let waits = self.watches.iter().zip(RESOURCES).map(|(watch, resource)| {
+            let watch = store.watch_resource(resource, watch.revision());
+            Box::pin(async move {
+                // A watch that is too old means that something has changed.
+                if let Ok(mut watch) = watch {
+                    watch.next().await.map(drop).unwrap_or_default();
+                }
+            })
+        });
+        futures_util::future::select_all(waits).await;
+    }
 }
 
-/// The node's ports that lead to a running pod (`hostPort`).
-fn host_ports(pod: &Pod, config: &NetworkConfig) -> Vec<(Frontend, Target)> {
-    // Borrowed, not cloned: this is asked about every pod whenever one of them changes.
-    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return Vec::new() };
-    let ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
-    let runs = !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    let ours = spec.node_name.as_deref() == Some(config.node_name.as_str());
-    let (Some(ip), true) = (ip, runs && ours && spec.host_network != Some(true)) else {
-        return Vec::new();
-    };
-    let number = |port: i32| u16::try_from(port).ok().filter(|port| *port != 0);
-    let lead = |port: &ContainerPort| {
-        let host = port.host_ip.as_deref().and_then(|ip| ip.parse().ok());
-        // An address that is not the node's is another's.
-        let node = config.node_ip();
-        if host.is_some_and(|ip: Ipv4Addr| !ip.is_unspecified() && ip != node) {
-            return None;
+fn everything(snapshot: &Snapshot, config: &NetworkConfig) -> Fold {
+    let mut fold = Fold::new(config.clone());
+    for service in snapshot.list(SERVICES, None) {
+        set_service(&mut fold, snapshot, service.key());
+    }
+    for pod in snapshot.list(PODS, None) {
+        set_pod(&mut fold, snapshot, pod.key());
+    }
+    fold
+}
+
+/// Looks anew at what the event is about.
+fn follow(fold: &mut Fold, snapshot: &Snapshot, event: &Event) {
+    match &*event.key.resource {
+        PODS => set_pod(fold, snapshot, &event.key),
+        SERVICES => set_service(fold, snapshot, &event.key),
+        _ => {
+            for slice in event.old.iter().chain([&event.last]) {
+                if let Some(service) = slice.metadata().labels.get(SERVICE_NAME_LABEL) {
+                    let namespace = Arc::clone(&event.key.namespace);
+                    set_service(fold, snapshot, &Key::new(SERVICES, namespace, service.as_str()));
+                }
+            }
         }
-        let frontend = Frontend {
-            ip: node,
-            port: number(port.host_port?)?,
-            protocol: Protocol::parse(port.protocol.as_deref())?,
-        };
-        let backends = vec![Backend { ip, port: number(port.container_port)? }];
-        Some((frontend, Target { backends, affinity_seconds: None, sources: Vec::new() }))
-    };
-    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
-    ports.filter_map(lead).collect()
+    }
+}
+
+fn set_service(fold: &mut Fold, snapshot: &Snapshot, key: &Key) {
+    let service = snapshot.get(key).and_then(|object| object.view::<Service>().ok());
+    let label = index::label(SERVICE_NAME_LABEL, &key.name);
+    let slices = snapshot.indexed(Index::Label, &label, ENDPOINT_SLICES, Some(&key.namespace));
+    let slices: Vec<_> = slices.filter_map(|slice| slice.view::<EndpointSlice>().ok()).collect();
+    let slices = slices.iter().map(|slice| &**slice);
+    fold.set_service((&key.namespace, &key.name), service.as_deref(), slices);
+}
+
+fn set_pod(fold: &mut Fold, snapshot: &Snapshot, key: &Key) {
+    let pod = snapshot.get(key).and_then(|object| object.view::<Pod>().ok());
+    fold.set_pod((&key.namespace, &key.name), pod.as_deref());
 }
 
 /// Applies every change of Services, endpoints and pods, for ever.
@@ -93,12 +120,20 @@ pub(crate) async fn run(
 ) {
     let store = context.client.api.store().clone();
     let mut applied: Option<ServiceMap> = None;
+    let mut follower: Option<Follower> = None;
     loop {
-        let snapshot = context.client.api.snapshot();
-        let (map, names) = derive(&snapshot, &config);
-        zone.store(Arc::new(names));
-        if applied.as_ref() != Some(&map) {
-            let (kernel, next) = (Arc::clone(&context.kernel), map.clone());
+        let caught_up = follower.as_mut().and_then(|follower| follower.catch_up(&store));
+        let Some((follower, revision)) = follower.as_mut().zip(caught_up) else {
+            follower = Follower::new(&store, &config);
+            continue;
+        };
+        // A serial may wrap around.
+        #[allow(clippy::cast_possible_truncation, reason = "serials are compared modulo 2^32")]
+        let serial = revision as u32;
+        zone.store(Arc::new(follower.fold.zone(serial)));
+        if applied.as_ref() != Some(follower.fold.map()) {
+            let (kernel, map) = (Arc::clone(&context.kernel), follower.fold.map().clone());
+            let next = map.clone();
             if let Err(error) = blocking(move || kernel.apply_services(&next)).await {
                 tracing::error!(%error, "the Services cannot be applied");
                 tokio::time::sleep(AGAIN).await;
@@ -107,52 +142,56 @@ pub(crate) async fn run(
             applied = Some(map);
         }
         ready.send_replace(true);
-        changed(&store, snapshot.revision()).await;
+        follower.changed(&store).await;
         tokio::time::sleep(GATHER).await;
     }
 }
 
-/// Waits for the first change after `revision` that matters here.
-async fn changed(store: &coracle_store::Store, revision: u64) {
-    let waits = RESOURCES.map(|resource| {
-        let watch = store.watch_resource(resource, revision);
-        Box::pin(async move {
-            // A watch that is too old means that something has changed.
-            if let Ok(mut watch) = watch {
-                watch.next().await.map(drop).unwrap_or_default();
-            }
-        })
-    });
-    futures_util::future::select_all(waits).await;
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use coracle_api::Object;
     use serde_json::json;
 
+    use super::*;
+
+    fn cluster(services: usize) -> Snapshot {
+        let all = (0..services).flat_map(|number| {
+            let name = format!("s{number}");
+            let labels = json!({"kubernetes.io/service-name": name});
+            let metadata = json!({"name": name, "namespace": "x", "labels": labels});
+            let endpoints = json!([{"addresses": ["10.244.0.9"]}]);
+            [
+                (SERVICES, json!({"metadata": metadata, "spec": {"clusterIP": "None"}})),
+                (
+                    ENDPOINT_SLICES,
+                    json!({"metadata": metadata, "addressType": "IPv4",
+                                         "endpoints": endpoints}),
+                ),
+                (
+                    PODS,
+                    json!({"metadata": metadata, "spec": {"containers": []},
+                              "status": {"podIP": "10.244.0.9"}}),
+                ),
+            ]
+        });
+        Snapshot::of(all.map(|(of, value)| Object::with_resource(of, value).unwrap())).unwrap()
+    }
+
     #[test]
-    fn host_ports_lead_to_running_pods_of_the_node() {
+    fn a_change_costs_as_much_among_many_services_as_among_few() {
         let config = NetworkConfig::new("c", "node-1", "/nowhere".into());
-        let pod = |node: &str, phase: &str| -> Pod {
-            serde_json::from_value(json!({
-                "spec": {"nodeName": node, "containers": [{"name": "c", "ports": [
-                    {"containerPort": 80, "hostPort": 8080}, {"containerPort": 81}]}]},
-                "status": {"podIP": "10.244.0.9", "phase": phase},
-            }))
-            .unwrap()
-        };
-        let found = host_ports(&pod("node-1", "Running"), &config);
-        let [(frontend, target)] = &found[..] else { panic!("{found:?}") };
-        assert_eq!((frontend.ip, frontend.port), (config.node_ip(), 8080));
-        assert_eq!(target.backends, [Backend { ip: [10, 244, 0, 9].into(), port: 80 }]);
-        assert!(host_ports(&pod("node-2", "Running"), &config).is_empty());
-        for (ip, is_ours) in [("10.96.0.1", false), ("0.0.0.0", true), ("10.244.255.253", true)] {
-            let mut pod = pod("node-1", "Running");
-            let containers = &mut pod.spec.as_mut().unwrap().containers;
-            containers[0].ports.as_mut().unwrap()[0].host_ip = Some(ip.to_owned());
-            assert_eq!(!host_ports(&pod, &config).is_empty(), is_ours, "{ip}");
-        }
-        assert!(host_ports(&pod("node-1", "Failed"), &config).is_empty());
+        let [few, many] = [10, 1000].map(|services| {
+            let snapshot = cluster(services);
+            let mut fold = everything(&snapshot, &config);
+            let (counted, visits) = snapshot.counted();
+            for resource in RESOURCES {
+                let object = counted.find(resource, "x", "s7").unwrap();
+                let (key, last) = (object.key().clone(), Arc::clone(object));
+                let event = Event { revision: 1, key, old: None, new: Some(last.clone()), last };
+                follow(&mut fold, &counted, &event);
+            }
+            visits.load(std::sync::atomic::Ordering::Relaxed)
+        });
+        assert_eq!(few, many);
     }
 }

@@ -96,6 +96,7 @@ mod faulty_disk;
 mod indexed;
 mod keyring;
 mod lock;
+mod memory;
 mod snapshot;
 mod store;
 mod summed;

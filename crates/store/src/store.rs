@@ -19,6 +19,7 @@ use crate::disk::FileDisk;
 use crate::durable::{Batch, DiskError, Durable, LoadError, Loaded};
 use crate::keyring::{KeyFile, Keyring};
 use crate::lock::{Lock, LockError};
+use crate::memory;
 use crate::snapshot::{Snapshot, State};
 use crate::transaction::{CommitError, Committed, Transaction};
 use crate::watch::{Compacted, Event, Log, Retention, Watch, unpoisoned};
@@ -31,6 +32,9 @@ const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// How long everything that was made of a version is kept for those who look at it next.
 const WARM: Duration = Duration::from_secs(2);
+
+/// How often memory is tidied at most.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// How often what was made of any version is dropped, as long as something is written.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -441,6 +445,8 @@ struct Committer {
     /// When the next sweep is due; `None` when nothing was written since the last.
     sweep: Option<Duration>,
     key_file: Option<KeyFile>,
+    /// When memory was tidied last.
+    tidied: Duration,
     /// Released last.
     _lock: Option<Lock>,
 }
@@ -459,9 +465,12 @@ impl Committer {
             meta: ArcSwap::from_pointee(meta),
             rotation: Mutex::default(),
         });
+        let shown = Arc::clone(&published);
         let started = lock.is_some().then(Instant::now);
         let sweep = started.map(|_| SWEEP);
-        (Arc::clone(&published), Self { durable, published, started, sweep, key_file, _lock: lock })
+        let tidied = Duration::ZERO;
+        let committer = Self { durable, published, started, sweep, tidied, key_file, _lock: lock };
+        (shown, committer)
     }
 
     /// The committer thread.
@@ -494,6 +503,7 @@ impl Committer {
             let Some(due) = log.into_iter().chain(self.sweep).min() else {
                 return jobs.recv().ok();
             };
+            let due = due.max(self.tidied + TIDY);
             match jobs.recv_timeout(due.saturating_sub(self.now())) {
                 Ok(job) => return Some(job),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.tidy(),
@@ -506,8 +516,13 @@ impl Committer {
     /// and then all others', which a list or a start has looked at.
     fn tidy(&mut self) {
         let now = self.now();
+        if self.started.is_none() || now < self.tidied + TIDY {
+            return;
+        }
+        self.tidied = now;
         let mut cold = self.published.log.cool(WARM, now);
-        if self.sweep.is_some_and(|due| due <= now) {
+        let sweep = self.sweep.is_some_and(|due| due <= now);
+        if sweep {
             self.sweep = None;
             cold.extend(self.published.state.load().warm());
         }
@@ -517,6 +532,9 @@ impl Committer {
         let mut state = State::clone(&self.published.state.load());
         cold.into_iter().for_each(|object| state.cool(object));
         self.published.state.store(Arc::new(state));
+        if sweep {
+            memory::give_back();
+        }
     }
 
     /// Since the start; always the start where there is no clock.

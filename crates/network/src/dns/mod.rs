@@ -2,7 +2,7 @@
 
 mod forward;
 mod server;
-mod zone;
+pub(crate) mod zone;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, NS, PTR, SOA, SRV, TXT};

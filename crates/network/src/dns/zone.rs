@@ -2,12 +2,14 @@
 //!
 //! What is published follows Kubernetes' DNS specification and, where that is silent, CoreDNS.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use imbl::OrdMap;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::NetworkConfig;
 use crate::services::{is_ready, slices_by_service};
@@ -42,6 +44,41 @@ pub(super) struct Entry {
     pub ttl: u32,
     /// Sorted; empty for a name that only has names below it.
     pub data: Vec<Data>,
+    /// What makes up the above, and how often each was said.
+    said: BTreeMap<(Option<Data>, u32), u32>,
+    /// How often a name below it was said.
+    below: u32,
+}
+
+impl Entry {
+    /// Counts one more (or one less) of what is said.
+    fn count(&mut self, said: (Option<Data>, u32), more: bool) {
+        let count = self.said.entry(said.clone()).or_default();
+        *count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.said.remove(&said);
+        }
+        // The shortest of several lifetimes counts.
+        let lifetimes = |with_data: bool| {
+            let said = self.said.keys().filter(move |(data, _)| data.is_some() || !with_data);
+            said.map(|(_, ttl)| *ttl).min()
+        };
+        self.ttl = lifetimes(true).or(lifetimes(false)).unwrap_or_default();
+        self.data = self.said.keys().filter_map(|(data, _)| data.clone()).collect();
+        self.data.dedup();
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.said.is_empty() && self.below == 0
+    }
+}
+
+/// One thing that is said about a name; without data, that it exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fact {
+    name: String,
+    ttl: u32,
+    data: Option<Data>,
 }
 
 /// Every name of the cluster.
@@ -54,7 +91,7 @@ pub struct Zone {
     /// Ranges whose reverse names are ours.
     reverse: [Ipv4Net; 2],
     /// By name, in lower case, without the dot at its end.
-    entries: HashMap<String, Entry>,
+    entries: OrdMap<String, Entry>,
 }
 
 impl Zone {
@@ -72,30 +109,77 @@ impl Zone {
         config: &NetworkConfig,
         serial: u32,
     ) -> Self {
-        let domain = config.cluster_domain.to_ascii_lowercase();
-        let reverse = [config.pod_cidr, config.service_cidr];
-        let mut zone = Self { domain, serial, reverse, entries: HashMap::new() };
-        zone.add_fixed(config);
+        let mut zone = Self::of_none(config);
+        zone.serial = serial;
         let slices = slices_by_service(slices);
         for service in services {
-            let metadata = &service.metadata;
-            let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-                continue;
-            };
-            let own = slices.get(&(namespace.as_str(), name.as_str()));
-            if let Some(spec) = &service.spec {
-                let base = format!("{name}.{namespace}.svc.{}", zone.domain);
-                zone.add_service(&base, spec, own.map_or(&[], Vec::as_slice));
-            }
+            let ObjectMeta { namespace, name, .. } = &service.metadata;
+            let key = namespace.as_deref().zip(name.as_deref());
+            let own = key.and_then(|key| slices.get(&key)).map_or(&[][..], Vec::as_slice);
+            let facts = service_facts(&zone.domain, service, own);
+            facts.iter().for_each(|fact| zone.put(fact));
         }
-        for pod in pods {
-            zone.add_pod(pod);
-        }
-        for entry in zone.entries.values_mut() {
-            entry.data.sort();
-            entry.data.dedup();
+        for fact in pods.into_iter().flat_map(|pod| pod_facts(&config.cluster_domain, pod)) {
+            zone.put(&fact);
         }
         zone
+    }
+
+    /// The names that every cluster has.
+    pub(crate) fn of_none(config: &NetworkConfig) -> Self {
+        let domain = config.cluster_domain.to_ascii_lowercase();
+        let reverse = [config.pod_cidr, config.service_cidr];
+        let mut zone = Self { domain, serial: 0, reverse, entries: OrdMap::new() };
+        let facts = fixed_facts(&zone.domain, config);
+        facts.iter().for_each(|fact| zone.put(fact));
+        zone
+    }
+
+    /// The cluster's domain.
+    pub(crate) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The same names under another serial number.
+    #[must_use]
+    pub(crate) fn with_serial(&self, serial: u32) -> Self {
+        Self { serial, ..self.clone() }
+    }
+
+    /// Something is said, which brings all names above it into being: they exist, if only without
+    /// data.
+    pub(crate) fn put(&mut self, fact: &Fact) {
+        self.change(fact, true);
+    }
+
+    /// Something that was said is not said any more.
+    pub(crate) fn take(&mut self, fact: &Fact) {
+        self.change(fact, false);
+    }
+
+    fn change(&mut self, fact: &Fact, more: bool) {
+        let entry = self.entries.entry(fact.name.clone()).or_default();
+        entry.count((fact.data.clone(), fact.ttl), more);
+        let mut gone = Vec::new();
+        if entry.is_nothing() {
+            gone.push(fact.name.as_str());
+        }
+        let mut name = fact.name.as_str();
+        while let Some((_, above)) = name.split_once('.') {
+            if !self.is_ours(above) {
+                break;
+            }
+            name = above;
+            let entry = self.entries.entry(above.to_owned()).or_default();
+            entry.below =
+                if more { entry.below.saturating_add(1) } else { entry.below.saturating_sub(1) };
+            if entry.is_nothing() {
+                gone.push(above);
+            }
+        }
+        for name in gone {
+            self.entries.remove(name);
+        }
     }
 
     /// What is known about `name` (lower case, no dot at its end); `None` if it does not exist.
@@ -108,23 +192,59 @@ impl Zone {
         is_below(name, &self.domain)
             || reversed(name).is_some_and(|ip| self.reverse.iter().any(|net| net.contains(&ip)))
     }
+}
 
-    fn add_fixed(&mut self, config: &NetworkConfig) {
-        let domain = self.domain.clone();
-        self.add(&domain, 0, None);
-        self.add(&format!("svc.{domain}"), 0, None);
-        self.add(&format!("pod.{domain}"), 0, None);
-        let server = format!("ns.dns.{domain}");
-        self.add(&server, SERVICE_TTL, Some(Data::Address(config.dns_ip())));
-        let version = Data::Text(SPECIFICATION.to_owned());
-        self.add(&format!("dns-version.{domain}"), SERVICE_TTL, Some(version));
+/// What is said of every cluster.
+fn fixed_facts(domain: &str, config: &NetworkConfig) -> Vec<Fact> {
+    let mut facts = Facts::default();
+    facts.add(domain, 0, None);
+    facts.add(&format!("svc.{domain}"), 0, None);
+    facts.add(&format!("pod.{domain}"), 0, None);
+    let server = format!("ns.dns.{domain}");
+    facts.add(&server, SERVICE_TTL, Some(Data::Address(config.dns_ip())));
+    let version = Data::Text(SPECIFICATION.to_owned());
+    facts.add(&format!("dns-version.{domain}"), SERVICE_TTL, Some(version));
+    facts.0
+}
+
+/// What is said of a Service and its endpoints.
+pub(crate) fn service_facts(
+    domain: &str,
+    service: &Service,
+    slices: &[&EndpointSlice],
+) -> Vec<Fact> {
+    let mut facts = Facts::default();
+    let ObjectMeta { namespace, name, .. } = &service.metadata;
+    if let (Some(namespace), Some(name), Some(spec)) = (namespace, name, &service.spec) {
+        facts.add_service(&format!("{name}.{namespace}.svc.{domain}"), spec, slices);
+    }
+    facts.0
+}
+
+/// What is said of a pod.
+pub(crate) fn pod_facts(domain: &str, pod: &Pod) -> Option<Fact> {
+    let domain = domain.to_ascii_lowercase();
+    let status = pod.status.as_ref()?;
+    let ip: Ipv4Addr = status.pod_ip.as_ref()?.parse().ok()?;
+    let namespace = pod.metadata.namespace.as_ref()?;
+    let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let name = format!("{}.{namespace}.pod.{domain}", dashed(ip));
+    (!ended).then_some(Fact { name, ttl: POD_TTL, data: Some(Data::Address(ip)) })
+}
+
+/// What is said, as it is gathered.
+#[derive(Default)]
+struct Facts(Vec<Fact>);
+
+impl Facts {
+    fn add(&mut self, name: &str, ttl: u32, data: Option<Data>) {
+        self.0.push(Fact { name: name.to_owned(), ttl, data });
     }
 
     fn add_service(&mut self, base: &str, spec: &ServiceSpec, slices: &[&EndpointSlice]) {
         if spec.type_.as_deref() == Some("ExternalName") {
-            let target =
-                spec.external_name.iter().map(|name| Data::Alias(name.to_ascii_lowercase()));
-            return self.add(base, SERVICE_TTL, target);
+            let alias = |name: &String| Data::Alias(name.to_ascii_lowercase());
+            return self.add(base, SERVICE_TTL, spec.external_name.as_ref().map(alias));
         }
         let address: Option<Ipv4Addr> = spec.cluster_ip.as_ref().and_then(|ip| ip.parse().ok());
         // As CoreDNS: a headless name without endpoints does not exist, nor any below it.
@@ -186,33 +306,6 @@ impl Zone {
             let protocol = port.protocol.unwrap_or("TCP").to_ascii_lowercase();
             let name = name.to_ascii_lowercase();
             self.add(&format!("_{name}._{protocol}.{base}"), ttl, Some(data));
-        }
-    }
-
-    fn add_pod(&mut self, pod: &Pod) {
-        let status = pod.status.as_ref();
-        let ip = status.and_then(|status| status.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
-        let (Some(ip), Some(namespace)) = (ip, &pod.metadata.namespace) else { return };
-        let phase = status.and_then(|status| status.phase.as_deref());
-        if !matches!(phase, Some("Succeeded" | "Failed")) {
-            let name = format!("{}.{namespace}.pod.{}", dashed(ip), self.domain);
-            self.add(&name, POD_TTL, Some(Data::Address(ip)));
-        }
-    }
-
-    /// Adds to a name, which brings all names above it into being: they exist, if only without
-    /// data. The shortest of several lifetimes counts.
-    fn add(&mut self, name: &str, ttl: u32, data: impl IntoIterator<Item = Data>) {
-        let entry = self.entries.entry(name.to_owned()).or_default();
-        entry.ttl = if entry.data.is_empty() { ttl } else { entry.ttl.min(ttl) };
-        entry.data.extend(data);
-        let mut above = name;
-        while let Some((_, rest)) = above.split_once('.') {
-            above = rest;
-            if self.entries.contains_key(above) || !self.is_ours(above) {
-                break;
-            }
-            self.entries.insert(above.to_owned(), Entry::default());
         }
     }
 }

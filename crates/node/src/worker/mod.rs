@@ -158,6 +158,7 @@ impl Worker {
     }
 
     fn bare(id: PodId, object: Option<Arc<Object>>, pod: Arc<Pod>, now: Timestamp) -> Self {
+        let object = object.map(|object| Arc::new(object.cold()));
         Self {
             id,
             object,
@@ -289,7 +290,8 @@ impl Worker {
         }
         // A pod that cannot be read stays as it was.
         if let Ok(pod) = object.view::<Pod>() {
-            (self.object, self.pod) = (Some(object), pod);
+            // Held for as long as the pod is: without what others make of their version of it.
+            (self.object, self.pod) = (Some(Arc::new(object.cold())), pod);
         }
     }
 
