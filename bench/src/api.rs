@@ -1,5 +1,5 @@
 //! The API as a client sees it, over TLS: durable writers, get, a list of 10,000 pods. One event to
-//! 1,000 watchers is in `fan_out.rs`.
+//! 1,000 watchers is in `fan_out.rs`, what many write together in `together.rs`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::client::{Access, Client};
 use crate::objects::{NAMESPACE, config_map};
 use crate::report::{figure, milliseconds, percentile};
 use crate::writers::{self, OBJECT_BYTES, Writer, noise};
-use crate::{Failure, fan_out};
+use crate::{Failure, fan_out, together};
 
 const PODS: usize = 10_000;
 /// What a stored config map has beside its noise.
@@ -34,6 +34,7 @@ pub async fn run(directory: &Path, address: &str, pems: &Path) -> Result<(), Fai
     }
     get(&mut client).await?;
     fan_out::run(&access, &mut client).await?;
+    together::run(&access, directory).await?;
     create_pods(&access).await?;
     list(&mut client).await
 }
@@ -101,7 +102,8 @@ async fn create_pods(access: &Access) -> Result<(), Failure> {
     Ok(())
 }
 
-fn pod(number: usize) -> Value {
+/// The pod of a number.
+pub fn pod(number: usize) -> Value {
     json!({
         "metadata": {"name": format!("pod-{number:05}"), "labels": {"app": "bench"}},
         "spec": {

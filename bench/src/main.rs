@@ -13,6 +13,7 @@ mod netlink;
 mod objects;
 mod report;
 mod store;
+mod together;
 mod writers;
 mod yardsticks;
 

@@ -11,7 +11,7 @@ use redb::{
 
 use crate::disk::{Opening, Reversible};
 use crate::keyring::{Keyring, Seat, Unsealable};
-use crate::snapshot::State;
+use crate::state::State;
 
 /// Resource, namespace and name → checksum, revision and JSON.
 const OBJECTS: TableDefinition<'_, (&str, &str, &str), &[u8]> = TableDefinition::new("objects");

@@ -56,6 +56,15 @@ impl Indexed {
         }
     }
 
+    /// An entry that only one of the two has.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let missing = self.entries.iter().find(|entry| !other.entries.contains(*entry));
+        let wrong = other.entries.iter().find(|entry| !self.entries.contains(*entry));
+        let Entry { index, term, key } = missing.or(wrong)?;
+        let what = if missing.is_some() { "does not find" } else { "wrongly finds" };
+        Some(format!("{index:?} {what} {key} by {term:?}"))
+    }
+
     /// Who else has one of the terms that only one may have, of those that `new` adds to `old`.
     pub(crate) fn holder(
         &self,

@@ -37,7 +37,7 @@
 //!
 //! An object is its bytes and its metadata. What is made of it for those who look (a tree, typed
 //! views, a selector) is kept with the version and dropped two seconds after the write; what is looked
-//! at later, within half a minute. The log keeps bytes alone.
+//! at later, within ten seconds of the next write. The log keeps bytes alone.
 //!
 //! # The bytes on disk
 //!
@@ -98,6 +98,7 @@ mod keyring;
 mod lock;
 mod memory;
 mod snapshot;
+mod state;
 mod store;
 mod summed;
 mod transaction;

@@ -20,7 +20,8 @@ use crate::durable::{Batch, DiskError, Durable, LoadError, Loaded};
 use crate::keyring::{KeyFile, Keyring};
 use crate::lock::{Lock, LockError};
 use crate::memory;
-use crate::snapshot::{Snapshot, State};
+use crate::snapshot::Snapshot;
+use crate::state::State;
 use crate::transaction::{CommitError, Committed, Transaction};
 use crate::watch::{Compacted, Event, Log, Retention, Watch, unpoisoned};
 
@@ -37,7 +38,7 @@ const WARM: Duration = Duration::from_secs(2);
 const TIDY: Duration = Duration::from_secs(1);
 
 /// How often what was made of any version is dropped, as long as something is written.
-const SWEEP: Duration = Duration::from_secs(30);
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// Why a store did not open. Nothing on the disk was changed by trying.
 #[derive(Debug, thiserror::Error)]

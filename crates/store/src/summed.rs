@@ -78,9 +78,13 @@ impl Summed {
         bounds.used(own.map(|(scopes, totals)| (scopes, merged(totals))))
     }
 
-    #[cfg(test)]
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&Group, Amounts)> {
-        self.groups.iter().map(|(group, totals)| (group, merged(totals)))
+    /// A group whose sums are not the same in the two.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let groups = self.groups.keys().chain(other.groups.keys());
+        let differs = |group: &&Group| self.groups.get(*group) != other.groups.get(*group);
+        let group = groups.into_iter().find(differs)?;
+        let (right, wrong) = (self.of(group), other.of(group));
+        Some(format!("{group:?} is {right:?} and not {wrong:?}"))
     }
 }
 

@@ -1,12 +1,11 @@
 //! How much of a resource is asked for and how much is left, in words.
 
-use coracle_api::Quantity;
-use coracle_api::resources::PODS;
+use coracle_api::{Quantity, sums};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::nodes::Nodes;
-use super::request::{Amounts, Request};
+use super::request::{Amounts, numbers};
 
 /// Nodes that are named before the rest is only counted.
 const NODES_MAX: usize = 3;
@@ -14,9 +13,8 @@ const NODES_MAX: usize = 3;
 /// `it asks for cpu 4, and node-1 has 1500m of 2 left`
 pub(crate) fn figures(snapshot: &Snapshot, pod: &Pod, resource: &str) -> String {
     let of = |amounts: &Amounts| amounts.get(resource).copied().unwrap_or(0);
-    let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
-    let object = snapshot.find(PODS, namespace.unwrap_or_default(), name.unwrap_or_default());
-    let asked = object.map_or(0, |object| of(&Request::of(object).amounts));
+    let pod = serde_json::to_value(pod).unwrap_or_default();
+    let asked = of(&numbers(&sums::on_node(&pod)));
     let nodes = Nodes::of(snapshot);
     let mut left: Vec<String> = nodes
         .iter()

@@ -13,6 +13,9 @@ use crate::runtime::{Runtime, Sandbox, mentions_broken_image};
 
 /// Whether every object is where it should be; if not, the first that is not.
 pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String> {
+    if let Some(wrong) = snapshot.disagreement() {
+        return Err(wrong);
+    }
     for object in snapshot.objects() {
         if object.metadata().is_deleting() {
             match waits_for_users(snapshot, object) {
