@@ -166,8 +166,15 @@ impl Object {
         self.metadata.resource_version.parse().unwrap_or(0)
     }
 
-    /// The `spec.nodeName`-style field at `path` (`/spec/nodeName`), when it is a string.
+    /// The `spec.nodeName`-style field, without a tree, at `path` (`/spec/nodeName`), when it is a string.
     pub fn str_at(&self, pointer: &str) -> Option<&str> {
+        if self.value.get().is_none() {
+            match json_bytes::str_at(&self.bytes, pointer) {
+                json_bytes::Found::Text(text) => return Some(text),
+                json_bytes::Found::Nothing => return None,
+                json_bytes::Found::Unknown => {}
+            }
+        }
         self.value().pointer(pointer).and_then(Value::as_str)
     }
 

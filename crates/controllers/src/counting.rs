@@ -9,9 +9,9 @@ use coracle_api::{Key, Object};
 use coracle_store::{Event, Expect, Snapshot, Write};
 use serde_json::{Value, json};
 
-use crate::Context;
-use crate::table::{ANY, CONTROLLERS};
+use crate::table::ANY;
 use crate::world::{config, resource};
+use crate::{CONTROLLERS, Context};
 
 /// Pods of a set.
 const REPLICAS: usize = 10;

@@ -306,8 +306,8 @@ impl Correlator {
         self.last_name = now.as_nanosecond().max(self.last_name + 1);
         let namespace = Some(&*metadata.namespace).filter(|ns| !ns.is_empty()).unwrap_or("default");
         let mut involved = json!({
-            "apiVersion": regarding.value()["apiVersion"],
-            "kind": regarding.value()["kind"],
+            "apiVersion": regarding.str_at("/apiVersion"),
+            "kind": regarding.str_at("/kind"),
             "name": metadata.name,
             "uid": metadata.uid,
             "resourceVersion": metadata.resource_version,

@@ -36,7 +36,7 @@
 //! # Memory
 //!
 //! An object is its bytes and its metadata. What is made of it for those who look (a tree, typed
-//! views, a selector) is kept with the version and dropped two seconds after the write; what is looked
+//! views, a selector) is kept with the version and dropped a moment after the write; what is looked
 //! at later, within ten seconds of the next write. The log keeps bytes alone.
 //!
 //! # The bytes on disk

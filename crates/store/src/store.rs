@@ -32,10 +32,10 @@ const BATCH_MAX: usize = 1024;
 const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// How long everything that was made of a version is kept for those who look at it next.
-const WARM: Duration = Duration::from_secs(2);
+const WARM: Duration = Duration::from_millis(250);
 
 /// How often memory is tidied at most.
-const TIDY: Duration = Duration::from_secs(1);
+const TIDY: Duration = Duration::from_millis(250);
 
 /// How often what was made of any version is dropped, as long as something is written.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -504,7 +504,7 @@ impl Committer {
             let Some(due) = log.into_iter().chain(self.sweep).min() else {
                 return jobs.recv().ok();
             };
-            let due = due.max(self.tidied + TIDY);
+            let due = due.max(self.tidied.saturating_add(TIDY));
             match jobs.recv_timeout(due.saturating_sub(self.now())) {
                 Ok(job) => return Some(job),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.tidy(),
@@ -517,7 +517,7 @@ impl Committer {
     /// and then all others', which a list or a start has looked at.
     fn tidy(&mut self) {
         let now = self.now();
-        if self.started.is_none() || now < self.tidied + TIDY {
+        if self.started.is_none() || now < self.tidied.saturating_add(TIDY) {
             return;
         }
         self.tidied = now;

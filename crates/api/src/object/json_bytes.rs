@@ -119,6 +119,23 @@ fn splice(bytes: &[u8], start: usize, end: usize, middle: &str) -> Vec<u8> {
     [&bytes[..start], middle.as_bytes(), &bytes[end..]].concat()
 }
 
+/// What is at a pointer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// A string.
+    Text(&'a str),
+    /// Something else, or nothing.
+    Nothing,
+    /// Only a tree can tell: there are escapes on the way, or the JSON is not compact.
+    Unknown,
+}
+
+/// What is at `pointer` (`/spec/nodeName`) of a serialized object.
+pub(crate) fn str_at<'a>(bytes: &'a [u8], pointer: &str) -> Found<'a> {
+    let mut scan = Scan { bytes, at: 0 };
+    scan.find(pointer).unwrap_or(Found::Unknown)
+}
+
 /// A place in compact JSON.
 struct Scan<'a> {
     bytes: &'a [u8],
@@ -160,6 +177,62 @@ impl<'a> Scan<'a> {
         Some((start, self.at - 1))
     }
 
+    fn find(&mut self, pointer: &str) -> Option<Found<'a>> {
+        for step in pointer.strip_prefix('/')?.split('/') {
+            let there = match self.next()? {
+                b'{' => self.member(step)?,
+                b'[' => self.element(step.parse().ok()?)?,
+                _ => false,
+            };
+            if !there {
+                return Some(Found::Nothing);
+            }
+        }
+        if self.next()? != b'"' {
+            return Some(Found::Nothing);
+        }
+        std::str::from_utf8(self.string()?).ok().map(Found::Text)
+    }
+
+    /// Goes to the value of the member `name` of this map, if it has one.
+    fn member(&mut self, name: &str) -> Option<bool> {
+        if name.contains('~') {
+            return None;
+        }
+        self.expect(b'{')?;
+        if self.next()? == b'}' {
+            return Some(false);
+        }
+        loop {
+            let key = self.string()?;
+            self.expect(b':')?;
+            if key == name.as_bytes() {
+                return Some(true);
+            }
+            self.value()?;
+            if self.next()? == b'}' {
+                return Some(false);
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    /// Goes to the element `index` of this list, if it has one.
+    fn element(&mut self, index: usize) -> Option<bool> {
+        self.expect(b'[')?;
+        if self.next()? == b']' {
+            return Some(false);
+        }
+        for _ in 0..index {
+            self.value()?;
+            if self.next()? == b']' {
+                return Some(false);
+            }
+            self.expect(b',')?;
+        }
+        Some(true)
+    }
+
     /// Skips one value.
     fn value(&mut self) -> Option<()> {
         let mut depth = 0_usize;
@@ -191,6 +264,24 @@ impl<'a> Scan<'a> {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_string_is_found_without_a_tree() {
+        let value = json!({
+            "a": {"b": [{"c": "x"}, {"c": 1}, []], "d": {}, "e": "say \"}\""}, "n": null, "z": "end",
+        });
+        let bytes = serde_json::to_vec(&value).unwrap();
+        for pointer in [
+            "/a/b/0/c", "/a/b/1/c", "/a/b/2/0", "/a/b/3", "/a/d/x", "/n", "/n/x", "/z", "/z/y",
+            "/q", "/a/b",
+        ] {
+            let wanted = value.pointer(pointer).and_then(Value::as_str);
+            let wanted = wanted.map_or(Found::Nothing, Found::Text);
+            assert_eq!(str_at(&bytes, pointer), wanted, "{pointer}");
+        }
+        assert_eq!(str_at(&bytes, "/a/e"), Found::Unknown);
+        assert_eq!(str_at(b"{ \"a\": 1}", "/a"), Found::Unknown);
+    }
 
     fn check(value: Value) {
         let bytes = serde_json::to_vec(&value).unwrap();
