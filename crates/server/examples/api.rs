@@ -74,13 +74,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// A namespace, and a pod in it that is on a node.
-fn objects() -> [(&'static str, Value); 3] {
+fn objects() -> [(&'static str, Value); 2] {
     let default = json!({"metadata": {"name": "default"}});
     let pod = json!({"metadata": {"name": "local"}, "spec": {
         "nodeName": "local",
         "containers": [{"name": "main", "image": "example.com/main:1"}],
     }});
-    [("namespaces", default.clone()), ("serviceaccounts", default), ("pods", pod)]
+    [("namespaces", default), ("pods", pod)]
 }
 
 fn request(api: &Api, verb: Verb, plural: &str, body: Value) -> Result<Request, Box<dyn Error>> {

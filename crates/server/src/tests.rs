@@ -387,7 +387,6 @@ fn what_a_json_patch_says_beside_its_operations_is_told() {
 #[test]
 fn a_binding_binds_the_pod_of_its_name() {
     let api = Harness::new();
-    api.create("serviceaccounts", "default", json!({"metadata": {"name": "default"}})).unwrap();
     let pod =
         json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "i"}]}});
     api.create("pods", "default", pod).unwrap();
@@ -713,17 +712,10 @@ fn pod(name: &str, more: Value) -> Value {
     json!({"metadata": {"name": name}, "spec": spec})
 }
 
-/// Where pods may be made.
-fn with_accounts() -> Harness {
-    let api = Harness::new();
-    api.create("serviceaccounts", "default", json!({"metadata": {"name": "default"}})).unwrap();
-    api
-}
-
 /// Conformance asks for it: a pod that runs as it was written is of generation 1.
 #[test]
 fn a_choice_of_node_is_no_new_generation() {
-    let api = with_accounts();
+    let api = Harness::new();
     api.create("pods", "default", pod("a", json!({}))).unwrap();
     let request = api.request(Verb::Create, "pods", "default", "a");
     let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}});

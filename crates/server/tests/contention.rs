@@ -123,8 +123,6 @@ async fn a_quota_asks_every_container_or_the_pod_for_them() {
     let world = World::new().await;
     let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "1"}}});
     world.create("resourcequotas", "default", quota).await.unwrap();
-    let account = json!({"metadata": {"name": "default"}});
-    world.create("serviceaccounts", "default", account).await.unwrap();
     let pod = |name: &str, init: Value, whole: Value| {
         let asks = json!({"requests": {"cpu": "100m"}});
         let container = |name: &str, resources: &Value| json!({"name": name, "image": "i", "resources": resources});

@@ -5,7 +5,7 @@ use super::*;
 /// The body says one object and the URL another: rights were asked for the URL's.
 #[test]
 fn what_is_done_to_an_object_names_it_too() {
-    let api = with_accounts();
+    let api = Harness::new();
     api.create("pods", "default", pod("a", json!({}))).unwrap();
     let post = |plural: &str, name: &str, subresource: &str, body: Value| {
         let mut request = api.request(Verb::Create, plural, "default", name);
@@ -168,7 +168,7 @@ fn a_signer_s_name_is_a_right_of_its_own() {
 /// With the annotation of a mirror, nothing looked at the pod's account.
 #[test]
 fn a_mirror_pod_has_no_account_and_no_secrets() {
-    let api = with_accounts();
+    let api = Harness::new();
     let mirror = |more: Value| {
         let mut pod = pod("a", more);
         pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});

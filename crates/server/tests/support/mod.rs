@@ -76,7 +76,6 @@ impl World {
             tokio::spawn(async move { server.serve(vec![listener], tls, stopped).await.unwrap() });
         let world = Self { api, pki, address, node, _folder: folder, stop, serving };
         world.create("namespaces", json!({"metadata": {"name": "default"}})).await;
-        world.create("serviceaccounts", json!({"metadata": {"name": "default"}})).await;
         world.create("pods", pod("web", &["main"], "node")).await;
         world.create("pods", pod("two", &["main", "side"], "node")).await;
         world.create("pods", pod("waiting", &["main"], "")).await;
