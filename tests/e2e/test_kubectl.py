@@ -172,6 +172,33 @@ def test_mistakes_get_upstreams_words(kubectl):
     assert "updates to statefulset spec for fields other than 'replicas'" in immutable.stderr
 
 
+def test_what_nothing_acts_on_is_told(kubectl, cluster):
+    made = kubectl.process("create", "deployment", "idle", "--image=busybox:1.36")
+    told = "coracle does not act on objects of kind Deployment yet: no pods are made"
+    assert f"Warning: {told}" in made.stderr
+    namespace = kubectl.json("deployment", "idle")["metadata"]["namespace"]
+    assert told in cluster.coracle("why", "deployment/idle", "-n", namespace).stdout
+    hook = STATEFUL_SET.replace("env:", "lifecycle: {preStop: {exec: {command: [\"true\"]}}}\n          env:")
+    hooked = kubectl.process("apply", "-f", "-", input=hook.replace("replicas: 2", "replicas: 0"))
+    assert "Warning: spec.template.spec.containers[0].lifecycle.preStop: coracle" in hooked.stderr
+    plain = kubectl.process("apply", "-f", "-", input=STATEFUL_SET.replace("replicas: 2", "replicas: 0"))
+    assert "Warning" not in plain.stderr
+
+
+def test_typed_clients_update_pods_with_ephemeral_volumes(kubectl):
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "typed"}, "spec": {
+        "nodeSelector": {"nowhere": "x"}, "containers": [{"name": "a", "image": "busybox:1.36"}],
+        "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}}}]}}
+    kubectl("create", "-f", "-", input=json.dumps(pod))
+    stored = kubectl.json("pod", "typed")
+    # As Go writes it: a struct that holds nothing is there all the same.
+    stored["spec"]["volumes"][0]["ephemeral"]["volumeClaimTemplate"]["metadata"] = {}
+    stored["metadata"]["labels"] = {"a": "b"}
+    kubectl("replace", "-f", "-", input=json.dumps(stored))
+    assert kubectl.json("pod", "typed")["metadata"]["labels"] == {"a": "b"}
+
+
 def test_delete_with_every_cascade(kubectl):
     for cascade in ["background", "foreground", "orphan"]:
         kubectl("create", "-f", "-", input=STATEFUL_SET)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::SERVICE_CIDRS;
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ pub(crate) const CONTROLLER: Controller = Controller {
         ("priorityclasses.scheduling.k8s.io", when_it_goes),
         ("storageclasses.storage.k8s.io", when_it_goes),
         ("services", when_it_goes),
+        (SERVICE_CIDRS, when_it_goes),
         ("endpoints", when_it_differs),
         ("endpointslices.discovery.k8s.io", when_it_differs),
     ],
@@ -45,7 +47,8 @@ pub fn bootstrap(snapshot: &Snapshot, config: &Config) -> Plan {
     let namespaces = NAMESPACES
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     let wanted = namespaces.into_iter().chain(priority_classes()).chain([standard_class()]);
-    for value in wanted.chain([kubernetes_service(config), dns_service(config)]) {
+    let services = [service_range(config), kubernetes_service(config), dns_service(config)];
+    for value in wanted.chain(services) {
         if find(snapshot, &value).is_none() {
             plan.write(Write::Create(value));
         }
@@ -66,6 +69,7 @@ fn resource(kind: &str) -> &'static str {
         "PriorityClass" => "priorityclasses.scheduling.k8s.io",
         "StorageClass" => "storageclasses.storage.k8s.io",
         "Service" => "services",
+        "ServiceCIDR" => SERVICE_CIDRS,
         "Endpoints" => "endpoints",
         _ => "endpointslices.discovery.k8s.io",
     }
@@ -138,6 +142,16 @@ fn standard_class() -> Value {
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": true,
+    })
+}
+
+/// Where Services get their addresses from.
+fn service_range(config: &Config) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [config.services.trunc().to_string()]},
     })
 }
 
@@ -256,6 +270,7 @@ mod tests {
         world.carry_out(&plan);
         for (resource, name) in [
             ("services", "kubernetes"),
+            (SERVICE_CIDRS, "kubernetes"),
             ("endpoints", "kubernetes"),
             ("storageclasses.storage.k8s.io", "standard"),
         ] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use coracle_api::{Key, Kind, Object, Timestamp, print};
+use coracle_api::{Key, Kind, Object, Timestamp, print, unserved};
 use coracle_driver::{Reason, Reasons};
 use coracle_node::Node;
 use coracle_node::images::{Credentials, Image, ImageError, Loaded};
@@ -85,7 +85,12 @@ impl Questions {
         let chain = self.reasons.why(&snapshot, &key);
         if chain.is_empty() {
             let object = format!("{} {name}", kind.singular);
-            return Ok(json!([{"object": object, "because": "it waits for nothing"}]));
+            let said = snapshot.get(&key).map(|stored| unserved::sentences(kind, stored.value()));
+            let because = match said.unwrap_or_default() {
+                idle if idle.is_empty() => "it waits for nothing".to_owned(),
+                idle => idle.join("; "),
+            };
+            return Ok(json!([{"object": object, "because": because}]));
         }
         Ok(self.shown(&self.with_last_words(&snapshot, chain)))
     }

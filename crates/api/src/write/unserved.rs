@@ -69,6 +69,33 @@ pub fn of_pod(spec: &Value, path: &str) -> Vec<(String, &'static str)> {
     found
 }
 
+/// What does not happen for an object: of its kind, or else of each field of its pods.
+#[must_use]
+pub fn sentences(kind: &Kind, object: &Value) -> Vec<String> {
+    if let Some(why) = of_kind(kind) {
+        return vec![format!("coracle does not act on objects of kind {} yet: {why}", kind.kind)];
+    }
+    let Some((pointer, path)) = pod_spec(kind) else { return Vec::new() };
+    let fields = object.pointer(pointer).map(|spec| of_pod(spec, path)).unwrap_or_default();
+    let sentence = |(at, why)| format!("{at}: coracle does not act on this yet: {why}");
+    fields.into_iter().map(sentence).collect()
+}
+
+/// Where a kind has a pod's specification: pointer and path.
+pub(super) fn pod_spec(kind: &Kind) -> Option<(&'static str, &'static str)> {
+    Some(match (&*kind.group, &*kind.kind) {
+        ("", "Pod") => ("/spec", "spec"),
+        ("", "PodTemplate") => ("/template/spec", "template.spec"),
+        ("", "ReplicationController")
+        | ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet")
+        | ("batch", "Job") => ("/spec/template/spec", "spec.template.spec"),
+        ("batch", "CronJob") => {
+            ("/spec/jobTemplate/spec/template/spec", "spec.jobTemplate.spec.template.spec")
+        }
+        _ => return None,
+    })
+}
+
 /// Calls `act` with every value that a pointer leads to, and its path.
 fn collect(value: &Value, parts: &[&str], path: String, act: &mut dyn FnMut(&Value, String)) {
     match parts {

@@ -21,11 +21,11 @@ const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 #[must_use]
 pub fn of(kind: &Kind, new: &Value, old: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    let idle = unserved::of_kind(kind);
-    if let (Some(why), true) = (idle, old.is_null()) {
-        warnings.push(format!("coracle does not act on objects of kind {} yet: {why}", kind.kind));
+    let is_idle = unserved::of_kind(kind).is_some();
+    if is_idle && old.is_null() {
+        warnings.extend(unserved::sentences(kind, new));
     }
-    let Some((pointer, path)) = pod_spec(kind) else { return warnings };
+    let Some((pointer, path)) = unserved::pod_spec(kind) else { return warnings };
     let spec = new.pointer(pointer).unwrap_or(&Value::Null);
     if old.pointer(pointer) == Some(spec) {
         return warnings;
@@ -43,28 +43,10 @@ pub fn of(kind: &Kind, new: &Value, old: &Value) -> Vec<String> {
         let why = "must be >= 0; negative values are invalid and will be treated as 1";
         warnings.push(format!("{path}.terminationGracePeriodSeconds: {why}"));
     }
-    if idle.is_none() {
-        let fields = unserved::of_pod(spec, path).into_iter();
-        warnings.extend(
-            fields.map(|(at, why)| format!("{at}: coracle does not act on this yet: {why}")),
-        );
+    if !is_idle {
+        warnings.extend(unserved::sentences(kind, new));
     }
     warnings
-}
-
-/// Where a kind has a pod's specification: pointer and path.
-fn pod_spec(kind: &Kind) -> Option<(&'static str, &'static str)> {
-    Some(match (&*kind.group, &*kind.kind) {
-        ("", "Pod") => ("/spec", "spec"),
-        ("", "PodTemplate") => ("/template/spec", "template.spec"),
-        ("", "ReplicationController")
-        | ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet")
-        | ("batch", "Job") => ("/spec/template/spec", "spec.template.spec"),
-        ("batch", "CronJob") => {
-            ("/spec/jobTemplate/spec/template/spec", "spec.jobTemplate.spec.template.spec")
-        }
-        _ => return None,
-    })
 }
 
 fn items(list: &Value) -> impl Iterator<Item = (usize, &Value)> {

@@ -56,7 +56,12 @@ pub(crate) fn merge(part: Part, kind: &Kind, value: Value, old: &Value) -> Value
         }
         Part::Resize => resize(&value, &mut new),
         Part::Finalize => copy(&value, &mut new, "spec", "finalizers"),
-        Part::Approval => copy(&value, &mut new, "status", "conditions"),
+        Part::Approval => {
+            copy(&value, &mut new, "status", "conditions");
+            for field in ["labels", "annotations"] {
+                copy(&value, &mut new, "metadata", field);
+            }
+        }
     }
     copy(&value, &mut new, "metadata", "managedFields");
     new
