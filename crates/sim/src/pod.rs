@@ -30,6 +30,9 @@ use crate::runtime::{Behaviour, Mounts};
 /// The ConfigMap that pods have as files.
 pub(crate) const SETTINGS: &str = "settings";
 
+/// Milliseconds after which the end of an operation is heard of at the latest.
+const HEARD_WITHIN: u64 = 100;
+
 /// What runs beside the worker.
 #[derive(Debug)]
 enum Beside {
@@ -44,6 +47,8 @@ pub(crate) struct Pod {
     inbox: VecDeque<Message>,
     beside: Vec<(Timestamp, Beside)>,
     under_way: Option<(Timestamp, Operation)>,
+    /// What came of it, which is heard a little later: what follows from it may be heard before.
+    ended: Option<(Timestamp, End)>,
     /// By the node's clock.
     wake: Option<Timestamp>,
     /// Its worker was not asked yet.
@@ -59,6 +64,7 @@ impl Pod {
             inbox: VecDeque::new(),
             beside: Vec::new(),
             under_way: None,
+            ended: None,
             wake: None,
             fresh: true,
             removed: false,
@@ -75,6 +81,7 @@ impl Pod {
             || !self.inbox.is_empty()
             || self.wake.is_some_and(|at| at <= clock)
             || self.under_way.as_ref().is_some_and(|(at, _)| *at <= now)
+            || self.ended.as_ref().is_some_and(|(at, _)| *at <= now)
             || self.beside.iter().any(|(at, _)| *at <= now)
     }
 
@@ -82,6 +89,7 @@ impl Pod {
     pub fn next_time(&self, ahead: jiff::SignedDuration) -> Option<Timestamp> {
         let wake = self.wake.map(|at| at.checked_sub(ahead).unwrap_or(at));
         let under_way = self.under_way.iter().map(|(at, _)| *at);
+        let under_way = under_way.chain(self.ended.iter().map(|(at, _)| *at));
         wake.into_iter().chain(under_way).chain(self.beside.iter().map(|(at, _)| *at)).min()
     }
 
@@ -94,6 +102,11 @@ impl Pod {
         if self.removes_object_first(hands) {
             return;
         }
+        if let Some((_, operation)) = self.under_way.take_if(|(at, _)| *at <= hands.now) {
+            let end = self.operate(operation, hands);
+            self.ended = Some((hands.now + hands.random.within(HEARD_WITHIN), end));
+            return;
+        }
         let message = self.next_message(hands);
         self.fresh = false;
         let Turn { effects, wake } = self.worker.turn(message, hands.clock);
@@ -104,8 +117,8 @@ impl Pod {
     }
 
     fn next_message(&mut self, hands: &mut Hands<'_>) -> Option<Message> {
-        if let Some((_, operation)) = self.under_way.take_if(|(at, _)| *at <= hands.now) {
-            return Some(Message::Ended(self.operate(operation, hands)));
+        if let Some((_, end)) = self.ended.take_if(|(at, _)| *at <= hands.now) {
+            return Some(Message::Ended(end));
         }
         if let Some(message) = self.inbox.pop_front() {
             return Some(message);

@@ -26,22 +26,26 @@ impl Hands {
             false => context.addresses.take(&self.id.uid, context.pod_cidr),
         };
         let ip = ip.ok_or_else(|| refused("no pod address is free".to_owned()))?;
-        let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let hostname = files::shown_hostname(pod, &context.dns.domain, &machine);
-        self.write_files(ip, &hostname).map_err(|error| refused(error.to_string()))?;
+        self.write_files(ip).map_err(|error| refused(error.to_string()))?;
         let kept = Kept::of_sandbox(number, ip);
         let logs = context.places.logs(&self.id);
-        let spec = sandbox_spec(pod, hostname, &context.link.netns, &logs, kept);
+        let spec = sandbox_spec(pod, self.hostname(), &context.link.netns, &logs, kept);
         machine::create(&*context.runtime, &spec).await
     }
 
-    fn write_files(&self, ip: Ipv4Addr, hostname: &str) -> Result<(), VolumeError> {
+    fn hostname(&self) -> String {
+        let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        files::shown_hostname(&self.pod, &self.context.dns.domain, &machine)
+    }
+
+    /// The files that all containers of the pod get.
+    pub(super) fn write_files(&self, ip: Ipv4Addr) -> Result<(), VolumeError> {
         let directory = self.context.places.files(&self.id.uid)?;
         let of_host = |file: &str| fs::read_to_string(file).unwrap_or_default();
         let dns = &self.context.dns;
         let resolver = files::resolv_conf(&self.pod, dns, &of_host("/etc/resolv.conf"));
         let hosts = files::hosts(&self.pod, ip, &dns.domain, &of_host("/etc/hosts"));
-        let hostname = format!("{hostname}\n");
+        let hostname = format!("{}\n", self.hostname());
         for ((name, _), text) in POD_FILES.iter().zip([hosts, hostname, resolver]) {
             let file = directory.join(name);
             fs::write(&file, text).map_err(failed("write", &file))?;

@@ -31,6 +31,7 @@ impl Hands {
     ) -> Result<RunContainer, StartFailure> {
         let refused = |message| StartFailure::Refused { reason: "CreateContainerError", message };
         self.heal_volumes(start).await.map_err(refused)?;
+        self.restore_files(start).await.map_err(refused)?;
         let Some((_, container)) = find_container(&start.pod, &start.container) else {
             return Err(refused(format!("container {} not found", start.container)));
         };
@@ -56,6 +57,18 @@ impl Hands {
             }
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Somebody may have taken the pod's files away since its sandbox was made.
+    async fn restore_files(&self, start: &Start) -> Result<(), String> {
+        let files = self.context.places.files(&self.id.uid).map_err(|error| error.to_string())?;
+        if super::sandbox::POD_FILES.iter().all(|(name, _)| files.join(name).exists()) {
+            return Ok(());
+        }
+        let ip = start.pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+        let ip = ip.and_then(|ip| ip.parse().ok()).ok_or("the pod has no address")?;
+        self.write_files(ip).map_err(|error| error.to_string())?;
+        self.mount(Mounting::Anew).await.map(drop).map_err(|failure| failure.message)
     }
 
     /// The last run's root goes, and the logs of the one before it.

@@ -78,6 +78,8 @@ pub struct Worker {
     seen: Observed,
     netns: Option<PathBuf>,
     under_way: Option<UnderWay>,
+    /// What was heard of a container or sandbox before the end of the operation that makes it.
+    early: Vec<(RuntimeEvent, String)>,
     /// Volumes that are in place are to be looked after once more.
     stale: Option<Mounting>,
     /// When a token must be renewed.
@@ -166,6 +168,7 @@ impl Worker {
             seen: Observed::default(),
             netns: None,
             under_way: None,
+            early: Vec::new(),
             stale: None,
             tokens_at: None,
             noted: BTreeMap::new(),
@@ -252,10 +255,7 @@ impl Worker {
                 self.finished = true;
             }
             Message::Predecessor(is_left) => self.seen.predecessor = is_left,
-            Message::Runtime(RuntimeEvent::ContainerExited { container, .. }, words) => {
-                self.exited(&container, words, now, turn);
-            }
-            Message::Runtime(RuntimeEvent::SandboxLost { .. }, _) => self.seen.sandbox_died(now),
+            Message::Runtime(event, words) => self.happened(event, words, now, turn),
             Message::Referred(resource, name) => {
                 if refers_to(&self.pod, &resource, name.as_deref()) {
                     // What failed for want of it is tried again.
@@ -269,7 +269,12 @@ impl Worker {
             Message::Probed { container, kind, id, outcome } => {
                 self.probed(&container, kind, &id, &outcome, turn);
             }
-            Message::Ended(end) => self.ended(end, now, turn),
+            Message::Ended(end) => {
+                self.ended(end, now, turn);
+                for (event, words) in std::mem::take(&mut self.early) {
+                    self.happened(event, words, now, turn);
+                }
+            }
         }
     }
 
@@ -293,6 +298,30 @@ impl Worker {
             // Held for as long as the pod is: without what others make of their version of it.
             (self.object, self.pod) = (Some(Arc::new(object.cold())), pod);
         }
+    }
+
+    /// Something may happen to a container, or to the sandbox, before it is heard that it was made.
+    fn happened(&mut self, event: RuntimeEvent, words: String, now: Timestamp, turn: &mut Turn) {
+        let is_early = match (&event, &self.under_way) {
+            (RuntimeEvent::ContainerExited { container, .. }, Some(UnderWay::Start { .. })) => {
+                !self.knows(container)
+            }
+            (RuntimeEvent::SandboxLost { .. }, Some(UnderWay::CreateSandbox { .. })) => true,
+            _ => false,
+        };
+        match event {
+            event if is_early => self.early.push((event, words)),
+            RuntimeEvent::ContainerExited { container, .. } => {
+                self.exited(&container, words, now, turn);
+            }
+            RuntimeEvent::SandboxLost { .. } => self.seen.sandbox_died(now),
+        }
+    }
+
+    fn knows(&self, container: &Container) -> bool {
+        let seen = self.seen.containers.get(&container.name);
+        let mut runs = seen.into_iter().flat_map(|seen| seen.current.iter().chain(&seen.previous));
+        runs.any(|run| run.id == container.id)
     }
 
     fn exited(&mut self, container: &Container, words: String, now: Timestamp, turn: &mut Turn) {
