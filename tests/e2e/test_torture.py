@@ -157,10 +157,18 @@ class Torture:
 
     def one_file_system_each(self):
         """No image is shown by two loop devices."""
-        shown = [path.read_text().strip() for path in
-                 pathlib.Path("/sys/block").glob("loop*/loop/backing_file")]
-        ours = [path for path in shown if path.endswith("volume.img") and self.owns(path)]
-        assert len(ours) == len(set(ours)), ours
+        shown = self.shown()
+        assert len(shown) == len(set(shown)), shown
+
+    def shown(self):
+        """The images that loop devices show."""
+        paths = []
+        for file in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
+            try:
+                paths.append(file.read_text().strip())
+            except OSError:
+                pass  # It has just gone.
+        return [path for path in paths if path.endswith("volume.img") and self.owns(path)]
 
     def owns(self, path):
         return any(f"/{volume.name}/" in path
@@ -172,6 +180,8 @@ class Torture:
         self.cluster.kubectl("scale", "sts/writer", "--replicas=0")
         eventually(lambda: not self.cluster.get("pods")["items"], "all pods are gone", timeout=120)
         eventually(lambda: not mounts_below(self.disk.target / "volumes"), "nothing is mounted")
+        eventually(lambda: not self.shown(), "no loop device is left")
+        eventually(lambda: not list((self.disk.target / "pods").glob("*")), "nothing of pods is left")
         lost = {pod: self.lost(pod) for pod in PODS}
         self.cluster.kubectl("scale", "sts/writer", "--replicas=2")
         self.cluster.kubectl("rollout", "status", "sts/writer", "--timeout=120s")

@@ -38,9 +38,9 @@ pub(crate) struct Found {
 }
 
 impl Inside {
-    /// The directory at a path that only the engine's owner can change.
+    /// The directory at a path that only the machine's owner can change, links included.
     pub fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self(openat(CWD, path, LISTED, Mode::empty())?))
+        Ok(Self(openat(CWD, path, LISTED.difference(OFlags::NOFOLLOW), Mode::empty())?))
     }
 
     /// The directory at `path` in it; an empty path is itself.

@@ -9,11 +9,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 
-use super::inside::Inside;
 use super::{VolumeError, failed, mount_table};
 
 /// What a directory has from the volume that it is made in: its permissions, and whether new files
@@ -61,7 +60,7 @@ fn open(root: &Path, relative: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let mut here = openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())?;
-    let mode = Inside::of(root)?.found()?.mode() & PASSED_ON;
+    let mode = fstat(&here)?.st_mode & PASSED_ON;
     // Whole prefixes, each from the root: a link in the middle may lead up, but never out.
     let root = here.try_clone()?;
     let mut prefix = PathBuf::new();
