@@ -116,9 +116,7 @@ pub fn run(cluster: &Cluster, arguments: &UpArgs) -> Result<(), EngineError> {
     let ended = runtime.block_on(async {
         let mut engine = Engine::start(cluster, arguments).await?;
         tokio::select! {
-            // Its parts end when it is told to stop: that is no fault of theirs.
-            biased;
-            stop = told_to_stop(engine.stopping.subscribe()) => engine.stop(stop).await,
+            stop = told_to_stop(engine.asked.subscribe()) => engine.stop(stop).await,
             part = engine.broken_part() => Err(EngineError::Broken(part)),
         }
     });
@@ -220,6 +218,9 @@ struct Engine {
     kernel: Arc<dyn Kernel>,
     shims: Arc<Shims>,
     node: Arc<Node>,
+    /// What the command line asks of the engine.
+    asked: watch::Sender<Option<Stop>>,
+    /// What the engine tells its parts when it is their turn: one that ends before has failed.
     stopping: watch::Sender<Option<Stop>>,
     serving: JoinHandle<io::Result<()>>,
     driving: oneshot::Receiver<()>,
@@ -232,7 +233,7 @@ impl Engine {
         let paths = cluster.paths();
         // The store holds the cluster's lock: from here on no other engine is at work here.
         let store = Store::open(&paths.store())?;
-        let (stopping, _) = watch::channel(None);
+        let ((asked, _), (stopping, _)) = (watch::channel(None), watch::channel(None));
         let pki = Arc::new(Pki::open(&paths.pki(), Timestamp::now())?);
         let turn = LinuxKernel::take_turn()?;
         let config = network_config(cluster, arguments)?;
@@ -263,11 +264,10 @@ impl Engine {
         let node = Arc::new(node.await?);
         server.set_node(node.streams());
         node.ready().await;
-        let answering =
-            answer_questions(&paths, api, reasons, Arc::clone(&node), stopping.clone())?;
+        let answering = answer_questions(&paths, api, reasons, Arc::clone(&node), asked.clone())?;
         let ready_after = start.elapsed();
         report(arguments, answers_after, ready_after);
-        Ok(Self { paths, store, kernel, shims, node, stopping, serving, driving, answering })
+        Ok(Self { paths, store, kernel, shims, node, asked, stopping, serving, driving, answering })
     }
 
     /// The first part that has ended although nobody told it to.
@@ -282,11 +282,12 @@ impl Engine {
 
     async fn stop(self, stop: Stop) -> Result<(), EngineError> {
         tracing::info!(?stop, "stopping");
+        // First of all: nobody makes a pod anew that ends now.
+        self.stopping.send_replace(Some(stop));
         if let Stop::All(ending) = stop {
             self.node.stop_pods(ending).await?;
         }
         self.node.shutdown().await;
-        self.stopping.send_replace(Some(stop));
         // Its sender is dropped, not used.
         drop(self.driving.await);
         let served = self.serving.await.map_err(io::Error::other);
@@ -417,11 +418,11 @@ fn answer_questions(
     api: Api,
     reasons: Reasons,
     node: Arc<Node>,
-    stopping: watch::Sender<Option<Stop>>,
+    asked: watch::Sender<Option<Stop>>,
 ) -> Result<JoinHandle<()>, EngineError> {
     let listener = control_server::listen(paths.data_dir())
         .map_err(|source| EngineError::File { path: paths.socket(), source })?;
-    let questions = Questions::new(api, reasons, node, stopping);
+    let questions = Questions::new(api, reasons, node, asked);
     Ok(tokio::spawn(control_server::serve(listener, Arc::new(questions))))
 }
 

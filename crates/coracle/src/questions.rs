@@ -34,7 +34,7 @@ pub struct Questions {
     api: Api,
     reasons: Reasons,
     node: Arc<Node>,
-    stopping: watch::Sender<Option<Stop>>,
+    asked: watch::Sender<Option<Stop>>,
     since: Timestamp,
 }
 
@@ -44,9 +44,9 @@ impl Questions {
         api: Api,
         reasons: Reasons,
         node: Arc<Node>,
-        stopping: watch::Sender<Option<Stop>>,
+        asked: watch::Sender<Option<Stop>>,
     ) -> Self {
-        Self { api, reasons, node, stopping, since: Timestamp::now() }
+        Self { api, reasons, node, asked, since: Timestamp::now() }
     }
 
     fn status(&self) -> Value {
@@ -216,7 +216,7 @@ impl Answering for Questions {
             }
             Ask::WhyAll { namespace } => Ok(self.why_all(namespace.as_deref())),
             Ask::Stop { pods } => {
-                self.stopping.send_replace(Some(match pods {
+                self.asked.send_replace(Some(match pods {
                     Pods::Stop => Stop::All(Ending::Gracefully),
                     Pods::Kill => Stop::All(Ending::Killed),
                     Pods::Keep => Stop::KeepPods,
