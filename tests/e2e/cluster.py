@@ -89,9 +89,11 @@ class Cluster:
     def kill_engine(self):
         """The engine and the supervisor that would start it again, as an OOM kill of both."""
         engine = self.engine_pid()
-        lock = self.data_dir / "supervisor.lock"
-        for pid in [*map(int, lock.read_text().split() if lock.exists() else []), engine]:
-            os.kill(pid, signal.SIGKILL)
+        status = pathlib.Path(f"/proc/{engine}/status").read_text()
+        parent = int(status.split("PPid:")[1].split()[0])
+        if "--supervise" in pathlib.Path(f"/proc/{parent}/cmdline").read_text():
+            os.kill(parent, signal.SIGKILL)
+        os.kill(engine, signal.SIGKILL)
         eventually(lambda: self.coracle("status", check=False).returncode != 0, "the engine is dead")
 
     def engine_pid(self):
