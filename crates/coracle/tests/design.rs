@@ -145,7 +145,8 @@ fn said(folders: &[&str], words: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn unsafe_code_is_where_system_calls_are() {
-    let allowed = ["crates/runtime/", "crates/network/"];
+    // The last gives freed memory back: one call of the C library.
+    let allowed = ["crates/runtime/", "crates/network/", "crates/store/src/memory.rs"];
     for (path, text) in sources("crates") {
         let path = shown(&path);
         if path.contains("/src/") && !allowed.iter().any(|folder| path.contains(folder)) {
