@@ -19,7 +19,7 @@ pub mod write;
 pub use jiff::Timestamp;
 pub use kinds::{
     Kinds, discovery,
-    kind::{self, Kind, Scope, Stored, Strategy, Subresource, SubresourceRow, Verb},
+    kind::{self, Kind, ScalePaths, Scope, Stored, Strategy, Subresource, SubresourceRow, Verb},
     resources,
 };
 pub use object::{

@@ -104,6 +104,8 @@ pub enum ListType {
 pub struct Map {
     /// The type of its values.
     pub elem: Type,
+    /// Whether `null` is a value (custom resources only).
+    pub nullable: bool,
     /// Whether apply takes it as one value (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
 }
@@ -300,7 +302,7 @@ impl Schema {
             }
             Type::Map(map) => {
                 let elem = self.copy_type(from, map.elem);
-                Type::Map(Box::new(Map { elem, atomic: map.atomic }))
+                Type::Map(Box::new(Map { elem, nullable: map.nullable, atomic: map.atomic }))
             }
             Type::Object(mut object) => {
                 for field in &mut object.fields {

@@ -143,6 +143,19 @@ fn said(folders: &[&str], words: &[(&str, &str)]) -> Vec<String> {
     found
 }
 
+/// A kind is its group and resource: `Kind::is`, with a name of `api::resources`.
+#[test]
+fn no_kind_is_told_by_its_plural_alone() {
+    const BARE: &[(&str, &str)] = &[
+        (".plural == \"", "is one of several groups' (use Kind::is)"),
+        (".plural != \"", "is one of several groups' (use Kind::is)"),
+        ("match &*kind.plural", "is one of several groups' (match on the GroupResource)"),
+        ("match kind.plural", "is one of several groups' (match on the GroupResource)"),
+    ];
+    let found = said(&["crates"], BARE);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn unsafe_code_is_where_system_calls_are() {
     // The last gives freed memory back: one call of the C library.

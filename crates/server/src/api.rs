@@ -1,13 +1,10 @@
 //! The one way to the objects: every client's and every controller's requests end here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use coracle_api::addresses::Outside;
-use coracle_api::kinds::custom;
-use coracle_api::resources::BINDINGS;
-use coracle_api::resources::{NAMESPACES, SERVICE_ACCOUNTS};
+use coracle_api::resources::{BINDINGS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, SERVICE_ACCOUNTS};
 use coracle_api::{FieldError, Index, Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use ipnet::Ipv4Net;
@@ -17,13 +14,14 @@ use crate::Kinds;
 use crate::auth::reviews;
 use crate::auth::tokens::Tokens;
 use crate::content;
+use crate::defined::Defined;
 use crate::pages::Pages;
 use crate::prepare::{Prepared, WriteEnv, prepare};
 use crate::reply::{Answer, Reply};
 use crate::request::{Body, Options, Request, User};
 use crate::source::{Entropy, Source};
 use crate::verbs;
-use crate::verbs::definitions::{self, DEFINITIONS};
+use crate::verbs::definitions;
 use crate::verbs::watch::WatchStream;
 
 /// How often a write is prepared anew because others were faster.
@@ -58,27 +56,20 @@ pub struct Api {
 
 struct Inner {
     store: Store,
-    /// What is compiled in.
-    builtin: Kinds,
-    /// The same with what is defined by objects.
-    kinds: ArcSwap<Kinds>,
+    kinds: Defined,
     cluster: Cluster,
     source: Arc<dyn Source>,
     pages: Pages,
     tokens: OnceLock<Arc<Tokens>>,
-    /// Held while the table of kinds is made anew, so that the newest is the one that stays.
-    defining: Mutex<()>,
 }
 
 impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
-        let (builtin, kinds) = (kinds, ArcSwap::default());
-        let (pages, tokens, defining) = Default::default();
-        let inner = Inner { store, builtin, kinds, cluster, source, pages, tokens, defining };
-        let api = Self { inner: Arc::new(inner) };
-        api.serve_definitions();
-        api
+        let (pages, tokens) = Default::default();
+        let kinds = Defined::new(kinds);
+        let inner = Inner { store, kinds, cluster, source, pages, tokens };
+        Self { inner: Arc::new(inner) }
     }
 
     /// All objects now.
@@ -93,7 +84,7 @@ impl Api {
 
     /// The kinds served now, custom resources included.
     pub fn kinds(&self) -> Arc<Kinds> {
-        self.inner.kinds.load_full()
+        self.inner.kinds.kinds(&self.inner.store)
     }
 
     /// Where the API's time and randomness come from.
@@ -225,29 +216,12 @@ impl Api {
         WatchStream::open(&self.inner.store, request)
     }
 
-    /// Serves the kinds that are defined now.
-    fn serve_definitions(&self) {
-        let _turn = self.inner.defining.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = self.snapshot();
-        let mut rows = Vec::new();
-        for definition in snapshot.list(DEFINITIONS, None) {
-            match custom::rows(definition.value()) {
-                Ok(of_one) => rows.extend(of_one),
-                Err(error) => tracing::warn!(%error, "{} is not served", definition.key()),
-            }
-        }
-        self.inner.kinds.store(Arc::new(self.inner.builtin.with(rows)));
-    }
-
-    /// What the writes of `resources` mean for the table of kinds, and for definitions that wait
-    /// for the last of their objects.
+    /// What the writes of `resources` mean for definitions that wait for the last of their objects.
     async fn follow_up(&self, resources: BTreeSet<&Arc<str>>) {
         let snapshot = self.snapshot();
         for resource in resources {
-            if **resource == *DEFINITIONS {
-                self.serve_definitions();
-            } else if definitions::is_due(&snapshot, resource)
-                && let Some(kind) = self.kinds().stored(DEFINITIONS).cloned()
+            if definitions::is_due(&snapshot, resource)
+                && let Some(kind) = self.kinds().stored(CUSTOM_RESOURCE_DEFINITIONS).cloned()
             {
                 let request = Request {
                     user: User::system("system:apiserver"),

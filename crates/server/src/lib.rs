@@ -9,6 +9,7 @@ pub mod bootstrap;
 mod channels;
 mod connections;
 pub mod content;
+mod defined;
 mod endpoints;
 mod forwarding;
 mod gathered;

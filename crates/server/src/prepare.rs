@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use coracle_api::resources::BINDINGS;
-use coracle_api::{Key, Object, Status, Subresource, Timestamp, Verb};
+use coracle_api::{Key, Kind, Object, Status, Subresource, Timestamp, Verb};
 use coracle_store::{Expect, Snapshot, Write};
-use serde_json::Value;
 
 use crate::api::Cluster;
 use crate::reply::{Answer, Reply};
@@ -50,6 +49,8 @@ pub enum Pending {
         index: usize,
         /// What of it is sent.
         part: Part,
+        /// The row that shows it.
+        kind: Arc<Kind>,
     },
     /// What the write of this index takes away: its last state, with the revision of that.
     Removed {
@@ -74,11 +75,11 @@ impl Prepared {
     }
 
     /// One write whose object is the answer.
-    pub fn writing(code: u16, write: Write, part: Part) -> Self {
+    pub fn writing(code: u16, write: Write, part: Part, kind: &Arc<Kind>) -> Self {
         Self {
             writes: vec![write],
             requires: Vec::new(),
-            pending: Pending::Written { code, index: 0, part },
+            pending: Pending::Written { code, index: 0, part, kind: Arc::clone(kind) },
             warnings: Vec::new(),
         }
     }
@@ -91,13 +92,13 @@ impl Prepared {
                 let object = stored.get(index).cloned().flatten().unwrap_or(last);
                 Reply::ok(Answer::Object(object))
             }
-            Pending::Written { code, index, part } => {
+            Pending::Written { code, index, part, kind } => {
                 let object = stored
                     .get(index)
                     .cloned()
                     .flatten()
                     .ok_or_else(|| Status::internal("the store did not say what it stored"))?;
-                Reply { code, answer: part.answer(&object), warnings: Vec::new() }
+                Reply { code, answer: part.answer(&kind, &object), warnings: Vec::new() }
             }
         };
         reply.warnings.extend(self.warnings);
@@ -155,18 +156,10 @@ pub fn prepare(
 
 impl Part {
     /// What of `object` is sent to the client.
-    pub fn answer(self, object: &Arc<Object>) -> Answer {
+    pub fn answer(self, kind: &Kind, object: &Arc<Object>) -> Answer {
         match self {
-            Self::Scale => Answer::Value(verbs::scale::of(object)),
+            Self::Scale => Answer::Value(verbs::scale::of(&kind.scale, object)),
             _ => Answer::Object(Arc::clone(object)),
-        }
-    }
-
-    /// The same as JSON, for patches.
-    pub fn read(self, object: &Object) -> Value {
-        match self {
-            Self::Scale => verbs::scale::of(object),
-            _ => object.value().clone(),
         }
     }
 }

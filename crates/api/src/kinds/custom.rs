@@ -1,12 +1,18 @@
 //! What a CustomResourceDefinition comes to: rows of the same table as every other kind.
 
+pub mod names;
+
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::FieldError;
-use crate::kind::{Kind, Scope, Stored, Strategy, Subresource, SubresourceRow, Text, Verb};
+use crate::kind::{
+    Kind, ScalePaths, Scope, Stored, Strategy, Subresource, SubresourceRow, Text, Verb,
+};
+use crate::kinds::by_maturity;
 use crate::print::{self, Column};
 use crate::schema::{MalformedSchema, Schema};
 
@@ -22,11 +28,14 @@ fn texts(value: &Value) -> Cow<'static, [Text]> {
     items.map(|item| Text::Owned(item.to_owned())).collect()
 }
 
-/// A row for each version that `definition` serves.
+/// A row for each version that `definition` serves; none before its names were accepted.
 ///
 /// # Errors
 /// When the schema of a version is none.
 pub fn rows(definition: &Value) -> Result<Vec<Kind>, MalformedSchema> {
+    if !names::is_established(definition) {
+        return Ok(Vec::new());
+    }
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
     versions
         .filter(|version| version["served"] == true)
@@ -48,18 +57,26 @@ fn row(definition: &Value, version: &Value) -> Result<Kind, MalformedSchema> {
         "Cluster" => Scope::Cluster,
         _ => Scope::Namespaced,
     };
+    // A rename that is not accepted leaves the names that were.
+    let names = match names::is_established(definition) {
+        true => &definition["status"]["acceptedNames"],
+        false => &definition["spec"]["names"],
+    };
     let plural = owned("/spec/names/plural");
-    let mut kind =
-        Kind::new(group.clone(), name.clone(), owned("/spec/names/kind"), plural.clone(), scope);
-    let names = &definition["spec"]["names"];
+    let named = text(names, "/kind").to_owned();
+    let mut kind = Kind::new(group.clone(), name.clone(), named, plural.clone(), scope);
     if !text(names, "/singular").is_empty() {
-        kind.singular = owned("/spec/names/singular").into();
+        kind.singular = text(names, "/singular").to_owned().into();
     }
     kind.short_names = texts(&names["shortNames"]);
     kind.categories = texts(&names["categories"]);
     kind.subresources = subresources(&version["subresources"]).into();
+    kind.scale = scale(&version["subresources"]["scale"]);
+    kind.deprecation = deprecation(definition, version).map(Text::Owned);
     let stored = storage_version(definition);
-    if stored != name {
+    // Objects keep the version in which they were written when another becomes that of storage.
+    let is_mixed = definition["status"]["storedVersions"].as_array().is_some_and(|v| v.len() > 1);
+    if stored != name || is_mixed {
         kind.storage = Some(Stored::same(format!("{plural}.{group}"), format!("{group}/{stored}")));
     }
     let domain: Vec<&str> = group.rsplit('.').collect();
@@ -83,6 +100,37 @@ fn subresources(given: &Value) -> Vec<SubresourceRow> {
         .filter(|(name, _)| given.get(name.as_str()).is_some_and(Value::is_object))
         .map(|(name, body)| SubresourceRow { name, body, verbs: VERBS.into() })
         .collect()
+}
+
+/// `.spec.x.replicas` as `/spec/x/replicas`.
+fn scale(given: &Value) -> ScalePaths {
+    let path = |field: &str| text(given, field).replace('.', "/");
+    let selector = Some(path("/labelSelectorPath")).filter(|path| !path.is_empty());
+    ScalePaths {
+        replicas: path("/specReplicasPath").into(),
+        observed: path("/statusReplicasPath").into(),
+        selector: selector.map(Text::Owned),
+    }
+}
+
+/// What clients of a deprecated version are told: what its author says, or which to use instead.
+fn deprecation(definition: &Value, version: &Value) -> Option<String> {
+    if version["deprecated"] != true {
+        return None;
+    }
+    if let Some(warning) = version["deprecationWarning"].as_str() {
+        return Some(warning.to_owned());
+    }
+    let (group, name) = (text(definition, "/spec/group"), text(version, "/name"));
+    let kind = text(definition, "/spec/names/kind");
+    let all = definition["spec"]["versions"].as_array().into_iter().flatten();
+    let newer = all
+        .filter(|other| other["served"] == true && other["deprecated"] != true)
+        .map(|other| text(other, "/name"))
+        .filter(|other| by_maturity(other, name) == Ordering::Less)
+        .min_by(|a, b| by_maturity(a, b));
+    let instead = newer.map(|newer| format!("; use {group}/{newer} {kind}")).unwrap_or_default();
+    Some(format!("{group}/{name} {kind} is deprecated{instead}"))
 }
 
 /// `.spec.color` is selected as `spec.color`.
@@ -157,34 +205,36 @@ pub fn validate(definition: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// The status of a definition that is served from the moment it is stored: there is nobody who
-/// would have to look at it first.
-pub fn accept(definition: &mut Value) {
-    let since = definition["metadata"]["creationTimestamp"].clone();
-    let condition = |ty: &str, reason: &str, message: &str| {
-        json!({
-            "type": ty,
-            "status": "True",
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": since,
+/// Whether a change keeps what may not change.
+pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let once_established = ["/spec/scope", "/spec/names/kind"];
+    let always = ["/spec/group", "/spec/names/plural"];
+    let established = once_established.into_iter().filter(|_| names::is_established(old));
+    established
+        .chain(always)
+        .filter(|pointer| text(new, pointer) != text(old, pointer))
+        .map(|pointer| {
+            let field = pointer.trim_start_matches('/').replace('/', ".");
+            FieldError::invalid(field, &json!(text(new, pointer)), "field is immutable")
         })
-    };
-    let conditions = json!([
-        condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-        condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-    ]);
+        .collect()
+}
+
+/// What a new definition starts with, whatever its client says of its status.
+pub fn prepare(definition: &mut Value) {
+    definition["status"] = json!({"conditions": []});
+    note_storage(definition);
+}
+
+/// Remembers in which versions objects may be stored, and that a definition is held until its objects
+/// are gone.
+pub fn note_storage(definition: &mut Value) {
     let stored = storage_version(definition).to_owned();
     let mut versions =
         definition["status"]["storedVersions"].as_array().cloned().unwrap_or_default();
     if !versions.iter().any(|version| *version == *stored) {
         versions.push(stored.into());
     }
-    let names = definition["spec"]["names"].clone();
-    if definition["status"]["conditions"].as_array().is_none_or(Vec::is_empty) {
-        definition["status"]["conditions"] = conditions;
-    }
-    definition["status"]["acceptedNames"] = names;
     definition["status"]["storedVersions"] = versions.into();
     let finalizers = definition["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     let going = !definition["metadata"]["deletionTimestamp"].is_null();
@@ -222,9 +272,17 @@ mod tests {
         })
     }
 
+    fn accepted(mut definition: Value) -> Value {
+        default(&mut definition);
+        prepare(&mut definition);
+        names::accept(&mut definition, &names::Taken::default(), "2026-01-01T00:00:00Z");
+        definition
+    }
+
     #[test]
     fn every_served_version_is_a_row_and_all_share_one_store() {
-        let rows = rows(&boats()).unwrap();
+        assert!(rows(&boats()).unwrap().is_empty(), "nothing is served before its names are");
+        let rows = rows(&accepted(boats())).unwrap();
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].schema, "com.example.v1.Boat");
         assert!(rows[0].subresource(Subresource::Status).is_some());
@@ -238,13 +296,58 @@ mod tests {
 
     #[test]
     fn a_definition_is_established_at_once_and_held_until_its_objects_are_gone() {
-        let mut boats = boats();
-        default(&mut boats);
-        accept(&mut boats);
+        let boats = accepted(boats());
         assert_eq!(boats["spec"]["names"]["listKind"], "BoatList");
         assert!(validate(&boats).is_empty());
         assert_eq!(boats["status"]["storedVersions"], json!(["v1"]));
         assert_eq!(boats["status"]["conditions"][1]["type"], "Established");
         assert_eq!(boats["metadata"]["finalizers"], json!([CLEANUP]));
+    }
+
+    #[test]
+    fn objects_of_a_former_storage_version_are_shown_in_the_row_s_own() {
+        let mut boats = accepted(boats());
+        boats["spec"]["versions"][0]["storage"] = false.into();
+        boats["spec"]["versions"][1]["storage"] = true.into();
+        note_storage(&mut boats);
+        assert_eq!(boats["status"]["storedVersions"], json!(["v1", "v1beta1"]));
+        let rows = rows(&boats).unwrap();
+        for row in &rows {
+            let mut old = json!({"apiVersion": "example.com/v1", "kind": "Boat"});
+            row.from_storage(&mut old);
+            assert_eq!(old["apiVersion"], row.api_version(), "{}", row.version);
+            assert_eq!(row.storage_api_version(), "example.com/v1beta1");
+        }
+    }
+
+    #[test]
+    fn what_may_not_change_is_told() {
+        let boats = accepted(boats());
+        let mut changed = boats.clone();
+        changed["spec"]["scope"] = "Cluster".into();
+        changed["spec"]["names"]["kind"] = "Ship".into();
+        let errors: Vec<_> =
+            validate_update(&changed, &boats).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "spec.scope: Invalid value: \"Cluster\": field is immutable",
+                "spec.names.kind: Invalid value: \"Ship\": field is immutable",
+            ]
+        );
+        assert!(validate_update(&boats, &boats).is_empty());
+    }
+
+    #[test]
+    fn clients_of_a_deprecated_version_are_told_which_to_use() {
+        let mut boats = accepted(boats());
+        boats["spec"]["versions"][1]["deprecated"] = true.into();
+        let told = |boats: &Value| rows(boats).unwrap()[1].deprecation.clone();
+        let expected = "example.com/v1beta1 Boat is deprecated; use example.com/v1 Boat";
+        assert_eq!(told(&boats).as_deref(), Some(expected));
+        boats["spec"]["versions"][0]["deprecated"] = true.into();
+        assert_eq!(told(&boats).as_deref(), Some("example.com/v1beta1 Boat is deprecated"));
+        boats["spec"]["versions"][1]["deprecationWarning"] = "sail on".into();
+        assert_eq!(told(&boats).as_deref(), Some("sail on"));
     }
 }

@@ -168,6 +168,26 @@ pub struct SubresourceRow {
     pub verbs: Cow<'static, [Verb]>,
 }
 
+/// Where an object has what its Scale shows: JSON pointers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// The number that is wanted.
+    pub replicas: Text,
+    /// The number that is there.
+    pub observed: Text,
+    /// The selector of what is counted: a string, or a selector as workloads have it.
+    pub selector: Option<Text>,
+}
+
+impl ScalePaths {
+    /// Those of every kind that is compiled in.
+    pub const DEFAULT: Self = Self {
+        replicas: Text::Borrowed("/spec/replicas"),
+        observed: Text::Borrowed("/status/replicas"),
+        selector: Some(Text::Borrowed("/spec/selector")),
+    };
+}
+
 /// How objects of a row are stored when that differs from how the row shows them.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -229,6 +249,8 @@ pub struct Kind {
     pub definition: Option<Arc<Value>>,
     /// Field selectors of a custom resource: label and JSON pointer.
     pub selectable: Vec<(String, String)>,
+    /// What `/scale` shows of it.
+    pub scale: ScalePaths,
     /// What `kubectl get` shows of it.
     pub columns: Cow<'static, [Column]>,
     /// What writing it involves beyond the generic.
@@ -263,6 +285,7 @@ impl Kind {
             types: None,
             definition: None,
             selectable: Vec::new(),
+            scale: ScalePaths::DEFAULT,
             columns: Cow::Borrowed(crate::print::GENERIC),
             strategy: Strategy::DEFAULT,
         }
@@ -490,6 +513,7 @@ pub(crate) mod tests {
         types: None,
         definition: None,
         selectable: Vec::new(),
+        scale: ScalePaths::DEFAULT,
         columns: Cow::Borrowed(&[]),
         strategy: Strategy::DEFAULT,
     };

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::kinds::custom::names::terms as defined_names;
 use crate::resources::{
-    CONTROLLER_REVISIONS, JOBS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, REPLICA_SETS,
-    SERVICES,
+    CONTROLLER_REVISIONS, CUSTOM_RESOURCE_DEFINITIONS, JOBS, PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES, PODS, REPLICA_SETS, SERVICES,
 };
 use crate::selector::{Operator, Requirement};
 use crate::{Object, Selector, selectors};
@@ -55,6 +56,8 @@ pub enum Index {
     WaitingForAddress,
     /// An address that the engine gave a Service of type LoadBalancer.
     LoadBalancerAddress,
+    /// A name under which a CustomResourceDefinition was accepted, in its group.
+    DefinedName,
 }
 
 /// One row of [`INDEXES`].
@@ -126,6 +129,16 @@ pub const INDEXES: &[Row] = &[
         "status.loadBalancer.ingress",
         "provided IP is already allocated",
     ),
+    Row {
+        index: Index::DefinedName,
+        of: &[CUSTOM_RESOURCE_DEFINITIONS],
+        terms: Terms::OfWhole(|_, definition| defined_names(definition)),
+        unique: Some(Unique {
+            field: "status.acceptedNames",
+            message: "is already in use",
+            is_asked_for: false,
+        }),
+    },
 ];
 
 const fn row(index: Index, of: &'static [&'static str], terms: Terms) -> Row {

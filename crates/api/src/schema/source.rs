@@ -178,12 +178,12 @@ impl Source {
     fn into_map_or_object(mut self, names: &Names) -> Result<Type, MalformedSchema> {
         let atomic = self.map_type.as_deref() == Some("atomic");
         let elem = match self.additional.take() {
-            Some(Additional::Of(elem)) => Some(elem.into_type(names)?),
-            Some(Additional::Allowed(true)) => Some(Type::Any),
+            Some(Additional::Of(elem)) => Some((elem.nullable, elem.into_type(names)?)),
+            Some(Additional::Allowed(true)) => Some((true, Type::Any)),
             Some(Additional::Allowed(false)) | None => None,
         };
-        if let Some(elem) = elem {
-            return Ok(Type::Map(Box::new(Map { elem, atomic })));
+        if let Some((nullable, elem)) = elem {
+            return Ok(Type::Map(Box::new(Map { elem, nullable, atomic })));
         }
         let required = self.required;
         let fields = self

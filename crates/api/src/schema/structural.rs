@@ -272,6 +272,10 @@ impl<'a> Decoder<'a> {
                                 true => decoder.typed(&field.ty, value),
                                 false => decoder.custom(&field.ty, value),
                             })?;
+                            // What may not be null is absent, or gets its default.
+                            if value.is_null() && !field.nullable && field.default.is_none() {
+                                members.remove(&*field.name);
+                            }
                         }
                         None if object.preserve_unknown => {}
                         None => {
@@ -283,6 +287,7 @@ impl<'a> Decoder<'a> {
                 Ok(())
             }
             (Type::Map(map), Value::Object(members)) => {
+                members.retain(|_, value| map.nullable || !value.is_null());
                 members.iter_mut().try_for_each(|(name, value)| {
                     self.step(Step::Field(name.clone()), |d| d.custom(&map.elem, value))
                 })
@@ -564,6 +569,33 @@ mod tests {
         let ty = schema.type_named("Boat").unwrap();
         let unknown = decode_as(&schema, ty, &mut boat, false).unwrap();
         assert_eq!(unknown, ["unknown field \"metadata.x\"", "unknown field \"spec.b\""]);
-        assert_eq!(boat, json!({"spec": {"a": null, "free": {"c": []}}, "metadata": {}}));
+        assert_eq!(boat, json!({"spec": {"free": {"c": []}}, "metadata": {}}));
+    }
+
+    #[test]
+    fn null_is_kept_where_it_may_be_defaulted_or_dropped() {
+        let string = |more: Value| {
+            let mut schema = json!({"type": "string"});
+            schema.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            schema
+        };
+        let root = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "plain": string(json!({})),
+            "default": string(json!({"default": "x"})),
+            "nullable": string(json!({"nullable": true})),
+            "both": string(json!({"nullable": true, "default": "x"})),
+            "map": {"type": "object", "additionalProperties": string(json!({}))},
+            "holes": {"type": "object", "additionalProperties": string(json!({"nullable": true}))},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }}}});
+        let schema = Schema::of_custom_resource("Boat", &root).unwrap();
+        let mut boat = json!({"spec": {"plain": null, "default": null, "nullable": null, "both": null,
+            "map": {"a": null, "b": "x"}, "holes": {"a": null}, "free": {"a": null}}});
+        let ty = schema.type_named("Boat").unwrap();
+        assert!(decode_as(&schema, ty, &mut boat, false).unwrap().is_empty());
+        crate::defaults::of_schema(&schema, ty, &mut boat);
+        let expected = json!({"default": "x", "nullable": null, "both": null,
+            "map": {"b": "x"}, "holes": {"a": null}, "free": {"a": null}});
+        assert_eq!(boat, json!({"spec": expected}));
     }
 }

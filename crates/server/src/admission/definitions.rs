@@ -1,17 +1,18 @@
 //! Objects of a custom resource need its definition.
 
 use coracle_api::Status;
+use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS;
 use coracle_store::Expect;
 use serde_json::Value;
 
 use crate::admission::{Attributes, Operation};
 use crate::prepare::WriteEnv;
-use crate::verbs::definitions::DEFINITIONS;
+use crate::verbs::text;
 
 /// The definition must be there, and stay until the new object is.
 pub(super) fn exists(
     attributes: &mut Attributes<'_>,
-    _: &mut Value,
+    value: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
     let kind = &attributes.request.kind;
@@ -23,7 +24,7 @@ pub(super) fn exists(
         attributes.snapshot.find(DEFINITIONS, "", &name).ok_or_else(Status::no_such_path)?;
     if definition.metadata().is_deleting() {
         let why = "create not allowed while custom resource definition is terminating";
-        return Err(Status::failure(405, "MethodNotAllowed", why));
+        return Err(attributes.forbidden(text(value, "/metadata/name"), why));
     }
     attributes.requires.push((definition.key().clone(), Expect::Present));
     Ok(())

@@ -1,6 +1,7 @@
 //! Nobody hands out rights that they do not have: roles and bindings are checked against the
 //! rights of whoever writes them.
 
+use coracle_api::resources::{CLUSTER_ROLES, ROLES};
 use coracle_api::{Kind, Status};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::Value;
@@ -27,9 +28,9 @@ pub(super) fn escalate_nothing(
     }
     let old = attributes.old.map(|old| old.value());
     let same = |field: &str| old.is_some_and(|old| old[field] == value[field]);
-    let (verb, target, rules) = match &*kind.plural {
-        "roles" | "clusterroles" if same("rules") && same("aggregationRule") => return Ok(()),
-        "roles" | "clusterroles" => {
+    let (verb, target, rules) = match &*kind.group_resource() {
+        ROLES | CLUSTER_ROLES if same("rules") && same("aggregationRule") => return Ok(()),
+        ROLES | CLUSTER_ROLES => {
             let aggregates = !value["aggregationRule"].is_null() && !same("aggregationRule");
             let rules = match aggregates {
                 // Whatever will be selected: everything.

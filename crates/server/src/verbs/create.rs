@@ -9,7 +9,7 @@ use crate::content::{self, Decoded};
 use crate::prepare::{Prepared, WriteEnv};
 use crate::request::Request;
 use crate::source::rfc3339;
-use crate::verbs::{Part, fields, key, metadata, parts, text, validation};
+use crate::verbs::{Part, definitions, fields, key, metadata, parts, text, validation};
 
 /// How often a generated name is drawn again when it is taken.
 const NAMES_TRIED: usize = 8;
@@ -73,6 +73,7 @@ fn made(
     let taken = name(snapshot, request, &mut value, env);
     parts::drop_status(kind, &mut value);
     (kind.strategy.prepare_create)(&mut value);
+    definitions::settle_names(snapshot, request, &mut value, env);
     let errors = validation::of_new(kind, &value);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, name_of(&value), &errors));
@@ -85,7 +86,7 @@ fn made(
     }
     let object = content::storable(kind, value)?;
     refuse_taken(snapshot, kind, object.key())?;
-    Ok(Prepared::writing(201, Write::put(object, Expect::Absent), Part::Whole))
+    Ok(Prepared::writing(201, Write::put(object, Expect::Absent), Part::Whole, &request.kind))
 }
 
 fn name_of(value: &Value) -> &str {

@@ -166,7 +166,7 @@ pub(crate) fn one(
         Step::Mark(value) => {
             let resource = std::sync::Arc::clone(&old.key().resource);
             let object = Object::with_resource(resource, value).map_err(Status::internal)?;
-            Prepared::writing(200, Write::put(object, expect), Part::Whole)
+            Prepared::writing(200, Write::put(object, expect), Part::Whole, &request.kind)
         }
         Step::Remove => removal(&request.kind, old, expect),
     };

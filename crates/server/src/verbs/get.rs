@@ -22,5 +22,5 @@ pub fn get(snapshot: &Snapshot, request: &Request) -> Result<Reply, Status> {
         return Err(too_large_revision(asked, snapshot.revision()));
     }
     let part = Part::of(request.subresource).unwrap_or(Part::Whole);
-    Ok(Reply::ok(part.answer(existing(snapshot, request)?)))
+    Ok(Reply::ok(part.answer(&request.kind, existing(snapshot, request)?)))
 }

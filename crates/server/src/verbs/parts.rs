@@ -48,7 +48,7 @@ pub(crate) fn merge(part: Part, kind: &Kind, value: Value, old: &Value) -> Value
         }
         Part::Scale => {
             let replicas = value["spec"]["replicas"].as_i64().unwrap_or_default();
-            map_at(&mut new, "spec").insert("replicas".into(), replicas.into());
+            scale::set(&kind.scale, &mut new, &replicas.into());
         }
         Part::EphemeralContainers => {
             copy(&value, &mut new, "spec", "ephemeralContainers");

@@ -84,7 +84,7 @@ fn scale(request: &Request, mut made: Decoded) -> Result<Decoded, Unfit> {
 
 fn readable(request: &Request, part: Part, old: &Object) -> Value {
     match part {
-        Part::Scale => scale::of(old),
+        Part::Scale => scale::of(&request.kind.scale, old),
         _ => content::readable(&request.kind, old),
     }
 }
@@ -188,6 +188,11 @@ fn refuse_uid(request: &Request, value: &Value) -> Result<(), Status> {
 /// A Scale that is applied, as what it means for the object that it scales.
 fn as_parent(request: &Request, mut patch: Decoded) -> Result<Decoded, Status> {
     patch.value = content::as_definition(patch.value, scale::DEFINITION)?;
+    let replicas = patch.value["spec"]["replicas"].take();
+    patch.value = json!({"metadata": patch.value["metadata"]});
+    if !replicas.is_null() {
+        scale::set(&request.kind.scale, &mut patch.value, &replicas);
+    }
     patch.value["apiVersion"] = request.kind.api_version().into();
     patch.value["kind"] = request.kind.kind.to_string().into();
     Ok(patch)

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::{Object, Selector};
+use coracle_api::{Object, ScalePaths, Selector};
 use serde_json::{Value, json};
+
+use crate::verbs::map_at;
 
 /// What the body of `/scale` is.
 pub(crate) const DEFINITION: &str = "io.k8s.api.autoscaling.v1.Scale";
 
-/// Where a kind keeps what its Scale shows; a custom resource says it in its definition.
-const REPLICAS: &str = "/spec/replicas";
-
-/// The Scale of `object`.
-pub fn of(object: &Object) -> Value {
+/// The Scale of `object`, which a row with these paths shows.
+pub fn of(paths: &ScalePaths, object: &Object) -> Value {
     let (metadata, value) = (object.metadata(), object.value());
     let mut scale = json!({
         "kind": "Scale",
@@ -25,20 +24,34 @@ pub fn of(object: &Object) -> Value {
             "creationTimestamp": value["metadata"]["creationTimestamp"],
         },
         "spec": {},
-        "status": {"replicas": value["status"]["replicas"].as_i64().unwrap_or(0)},
+        "status": {"replicas": value.pointer(&paths.observed).and_then(Value::as_i64).unwrap_or(0)},
     });
-    if let Some(replicas) = value.pointer(REPLICAS).and_then(Value::as_i64) {
+    if let Some(replicas) = value.pointer(&paths.replicas).and_then(Value::as_i64) {
         scale["spec"]["replicas"] = replicas.into();
     }
-    let selector = selector_text(&value["spec"]["selector"]);
+    let selector = paths.selector.as_ref().and_then(|pointer| value.pointer(pointer));
+    let selector = selector.map(selector_text).unwrap_or_default();
     if !selector.is_empty() {
         scale["status"]["selector"] = selector.into();
     }
     scale
 }
 
-/// A selector as one string: a ReplicationController's is a plain map.
+/// Sets the number of replicas that is wanted, in an object with these paths.
+pub(crate) fn set(paths: &ScalePaths, object: &mut Value, replicas: &Value) {
+    let mut place = object;
+    for field in paths.replicas.split('/').skip(1) {
+        map_at(place, field);
+        place = &mut place[field];
+    }
+    *place = replicas.clone();
+}
+
+/// A selector as one string: a ReplicationController's is a plain map, a custom resource's the text.
 fn selector_text(selector: &Value) -> String {
+    if let Value::String(text) = selector {
+        return text.clone();
+    }
     let structured = ["matchLabels", "matchExpressions"].iter().any(|f| selector.get(*f).is_some());
     if structured {
         return Selector::from_json(Some(selector)).map(|s| s.to_string()).unwrap_or_default();
@@ -66,7 +79,7 @@ mod tests {
             }),
         )
         .unwrap();
-        let scale = of(&object);
+        let scale = of(&ScalePaths::DEFAULT, &object);
         assert_eq!(scale["spec"]["replicas"], 3);
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=web,b=2,c in (x,y)"}));
     }

@@ -11,7 +11,9 @@ use crate::content::{self, Decoded};
 use crate::prepare::{Prepared, WriteEnv};
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::verbs::{Part, create, delete, existing, fields, metadata, parts, text, validation};
+use crate::verbs::{
+    Part, create, definitions, delete, existing, fields, metadata, parts, text, validation,
+};
 
 /// Replaces the part of the object that `request` names by what its body holds.
 ///
@@ -73,7 +75,7 @@ fn replaced(
     change: Change,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Status> {
-    let kind = &*request.kind;
+    let kind = &request.kind;
     let Decoded { value, warnings } = change.decoded;
     check_preconditions(kind, old, &value, change.is_patch)?;
     if part == Part::Scale {
@@ -100,6 +102,7 @@ fn replaced(
     if part == Part::Whole {
         parts::keep_status(kind, &mut value, &old_value);
         (kind.strategy.prepare_update)(&mut value, &old_value);
+        definitions::settle_names(snapshot, request, &mut value, env);
     }
     count_generation(kind, &mut value, &old_value);
     let mut errors = fixed;
@@ -122,24 +125,24 @@ fn replaced(
 }
 
 fn write(
-    kind: &Kind,
+    kind: &Arc<Kind>,
     part: Part,
     old: &Arc<Object>,
     old_value: &Value,
     value: Value,
 ) -> Result<Prepared, Status> {
     if fields::same_but_for_times(&value, old_value) {
-        return Ok(Prepared::answered(Reply::ok(part.answer(old))));
+        return Ok(Prepared::answered(Reply::ok(part.answer(kind, old))));
     }
     let object = content::storable(kind, value)?;
     if delete::is_over(kind, &object) {
         // The reply shows the last state, as upstream's does.
         let expect = Expect::Revision(old.revision());
-        let mut prepared = Prepared::answered(Reply::ok(part.answer(&Arc::new(object))));
+        let mut prepared = Prepared::answered(Reply::ok(part.answer(kind, &Arc::new(object))));
         prepared.writes = vec![Write::delete(old.key().clone(), expect)];
         return Ok(prepared);
     }
-    Ok(Prepared::writing(200, Write::put(object, Expect::Revision(old.revision())), part))
+    Ok(Prepared::writing(200, Write::put(object, Expect::Revision(old.revision())), part, kind))
 }
 
 /// The name in the body is the one in the URL.

@@ -23,10 +23,11 @@ fn custom_resource_definitions() -> Kind {
         .counted()
         .guarded()
         .defaults(custom::default)
-        .prepare(custom::accept)
+        .prepare(custom::prepare)
         .validate(|definition| {
             [custom::validate(definition), validation::custom_resource_definition(definition)]
                 .concat()
         })
-        .prepare_update(|new, _| custom::accept(new))
+        .prepare_update(|new, _| custom::note_storage(new))
+        .validate_update(custom::validate_update)
 }
