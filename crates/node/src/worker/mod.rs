@@ -393,8 +393,9 @@ impl Worker {
         }
         if self.under_way.is_none()
             && let Some(mounting) = self.stale.take()
+            // Otherwise they will be put in place as everything is then.
             && self.seen.volumes_ready
-            && self.seen.sandbox.is_some()
+            && (self.seen.sandbox.is_some() || !self.is_ending())
         {
             self.begin(UnderWay::Mount(mounting), Operation::Mount(mounting), turn);
         }
