@@ -40,7 +40,7 @@ pub(crate) fn answer(
     if !body["metadata"].is_object() {
         body["metadata"] = json!({});
     }
-    if kind.group == "authentication.k8s.io" && kind.plural == "selfsubjectreviews" {
+    if kind.is(SELF_SUBJECT_REVIEWS) {
         body["metadata"]["creationTimestamp"] = rfc3339(facts.now).into();
     }
     let errors = wrong(kind, &request.namespace, &body["spec"]);
