@@ -1,9 +1,10 @@
 //! A plan in the making: the pods of a set, walked in their order.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
-use coracle_api::Object;
+use coracle_api::{Key, Object};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ pub(super) struct Draft<'a> {
     pub revisions: &'a Revisions,
     pub status: Status,
     pub plan: Plan,
+    /// Claims whose owners the plan has put right already.
+    pub settled: BTreeSet<Key>,
 }
 
 impl Draft<'_> {
@@ -56,7 +59,7 @@ impl Draft<'_> {
     fn attend(&mut self, member: &Member) -> Walk {
         if member.has_ended() {
             if !member.is_terminating() {
-                self.delete(member);
+                self.delete_to_replace(member);
             }
             self.wait_for(member, "has ended and is being replaced");
             return Break(());
@@ -112,7 +115,7 @@ impl Draft<'_> {
             member.revision()
         );
         self.plan.notes.push(Note::warning(&self.set.object, "ReplacedNeverReady", message));
-        self.delete(member);
+        self.delete_to_replace(member);
         self.status.forget(member);
     }
 
@@ -242,13 +245,20 @@ impl Draft<'_> {
     pub fn settle_owners(&mut self, member: &Member, is_condemned: bool) {
         let claims: Vec<_> =
             claims::stored(self.snapshot, self.set, member.name()).cloned().collect();
-        for claim in &claims {
+        for claim in claims.iter().filter(|claim| self.settled.insert(claim.key().clone())) {
             let pod = Some(&*member.object);
             let (write, note) =
                 claims::settle_owner(self.set, claim, member.name(), pod, is_condemned);
             self.plan.write_each(write);
             self.plan.notes.extend(note);
         }
+    }
+
+    /// Deletes a pod of which another will take the place: its claims must not go with it, as those
+    /// of a pod do that was to go for good when the set was smaller.
+    pub fn delete_to_replace(&mut self, member: &Member) {
+        self.settle_owners(member, false);
+        self.delete(member);
     }
 
     /// Deletes a pod with its own grace period, after what was to be done for its claims.

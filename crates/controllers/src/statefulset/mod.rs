@@ -45,6 +45,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_api::{Key, Object, Timestamp};
@@ -95,6 +96,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         revisions: &revisions,
         status,
         plan,
+        settled: BTreeSet::new(),
     };
     if draft.replicas().is_continue() && draft.condemned().is_continue() {
         draft.update();

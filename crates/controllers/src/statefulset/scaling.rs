@@ -115,7 +115,7 @@ impl Draft<'_> {
     }
 
     fn replace(&mut self, member: &Member) {
-        self.delete(member);
+        self.delete_to_replace(member);
         self.status.forget(member);
         self.wait_for(member, "is being replaced by a newer one");
     }

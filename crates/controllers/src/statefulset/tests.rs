@@ -639,6 +639,27 @@ fn a_claim_that_is_to_be_kept_after_all_stays_with_the_next_pod() {
 }
 
 #[test]
+fn a_pod_that_is_replaced_leaves_its_claims_to_the_next() {
+    let mut set = web(3, "OrderedReady");
+    set["spec"]["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": "Retain", "whenScaled": "Delete"});
+    let mut world = world(set);
+    world.play();
+    world.image("broken");
+    world.gone("web-2");
+    world.unready("web-2");
+    // As an earlier set of this name left it, which was to be smaller.
+    let uid = world.get("pods", "web-2").metadata().uid.clone();
+    world.edit("persistentvolumeclaims", "www-web-2", |claim| {
+        claim["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "Pod", "name": "web-2", "uid": uid}]);
+    });
+    world.image("web:2");
+    assert_eq!(world.deleting(), ["web-2"]);
+    assert_eq!(owners(&world, "www-web-2"), [""; 0]);
+}
+
+#[test]
 fn a_new_set_does_not_start_on_claims_that_go_with_the_old_one() {
     let mut set = web(1, "OrderedReady");
     set["spec"]["persistentVolumeClaimRetentionPolicy"] =
