@@ -108,6 +108,12 @@ class Cluster:
         return "\n--- engine.log ---\n" + "\n".join(lines)
 
 
+def control_groups(name):
+    """Control groups called `name…`. Those of other clusters may go while one looks."""
+    found = (path for path, _, _ in os.walk("/sys/fs/cgroup"))
+    return sorted(path for path in found if os.path.basename(path).startswith(name))
+
+
 def eventually(condition, what, timeout=60):
     """Wait until `condition()` gives something true; give it. For states, never for speed."""
     deadline = time.monotonic() + timeout

@@ -12,7 +12,7 @@ import ssl
 
 import pytest
 
-from cluster import CHARTS, TOOLS, Cluster, eventually
+from cluster import CHARTS, TOOLS, Cluster, control_groups, eventually
 
 SLEEPER = """
 apiVersion: v1
@@ -36,7 +36,7 @@ def host(cluster):
     mounts = sorted(line.split(" - ")[0].split(" ", 4)[4] for line in
                     pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
                     if str(cluster.home) in line or "/run/coracle" in line)
-    cgroups = sorted(str(path) for path in pathlib.Path("/sys/fs/cgroup").rglob(f"coracle-{cluster.name}*"))
+    cgroups = control_groups(f"coracle-{cluster.name}")
     processes = sorted(
         line for line in cluster.run("ps", "-eo", "args").stdout.splitlines()
         if str(cluster.data_dir) in line and "pytest" not in line)
