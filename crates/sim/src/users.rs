@@ -231,10 +231,17 @@ impl Users {
             !pod.metadata().is_deleting() && mentions_broken_image(pod.bytes())
         };
         let left: Vec<_> = snapshot.list("pods", None).filter(is_left).cloned().collect();
-        for pod in left.iter().filter(|pod| is_condemned(&snapshot, pod)) {
+        for pod in left.iter().filter(|pod| is_condemned(&snapshot, pod) || may_have_worked(pod)) {
             self.delete(api, pod, json!({}));
         }
     }
+}
+
+/// Whether a pod that will never work may have been Ready: it lives for seconds. What was Ready once
+/// is not deleted but by users.
+fn may_have_worked(pod: &Object) -> bool {
+    let image = pod.str_at("/spec/containers/0/image").map(Behaviour::of);
+    image == Some(Behaviour::Crashes)
 }
 
 /// Whether a pod has a number that its set does not want.
