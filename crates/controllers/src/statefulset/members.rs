@@ -47,6 +47,12 @@ impl Member {
         pods::phase(&self.pod) == "Pending"
     }
 
+    /// Whether no node has it yet: nothing of it ever ran.
+    pub fn is_unscheduled(&self) -> bool {
+        let node = self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        self.is_pending() && node.is_none_or(str::is_empty)
+    }
+
     pub fn is_running_and_ready(&self) -> bool {
         pods::phase(&self.pod) == "Running" && pods::is_ready(&self.pod)
     }

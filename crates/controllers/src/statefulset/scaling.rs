@@ -8,6 +8,10 @@ use super::set::Strategy;
 
 impl Draft<'_> {
     /// Takes down pods that are not wanted; in order, one at a time, highest first.
+    ///
+    /// One that is not ready waits for an earlier one that is not either, as upstream; but not when
+    /// no node has it. Nothing of it can be lost, and if its claim is gone or there is no room, it
+    /// and the earlier one would wait for ever.
     pub fn condemned(&mut self) -> Walk {
         let members = self.members;
         for member in &members.condemned {
@@ -22,7 +26,8 @@ impl Draft<'_> {
                 }
                 continue;
             }
-            let may_go = first_unhealthy.is_none_or(|first| first == member.ordinal);
+            let may_go = first_unhealthy.is_none_or(|first| first == member.ordinal)
+                || member.is_unscheduled();
             if self.set.ordered && self.is_unhealthy(member) && !may_go {
                 self.wait_for(member, "is not ready, and an earlier pod is not either");
                 return Break(());

@@ -240,6 +240,38 @@ fn all_unready_pods_hold_a_scale_to_nothing() {
 }
 
 #[test]
+fn pods_that_no_node_ever_had_do_not_wait_for_each_other_to_go() {
+    let mut set = web(3, "Parallel");
+    set["spec"]["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": "Retain", "whenScaled": "Delete"});
+    let mut world = world(set);
+    world.ready("web-0");
+    world.edit("statefulsets.apps", "web", |set| {
+        set["spec"]["podManagementPolicy"] = json!("OrderedReady");
+        set["spec"]["replicas"] = json!(1);
+    });
+    for pod in ["web-1", "web-2"] {
+        world.delete("persistentvolumeclaims", &format!("www-{pod}"), None);
+    }
+    world.settle(CONTROLLER);
+    assert_eq!(world.pods(), ["web-0"]);
+}
+
+#[test]
+fn pods_that_run_and_are_not_ready_wait_for_each_other_to_go() {
+    let mut world = world(web(3, "OrderedReady"));
+    world.play();
+    world.unready("web-1");
+    world.unready("web-2");
+    world.scale(1);
+    assert_eq!(world.deleting(), [""; 0]);
+    let why = "web-2 is not ready, and an earlier pod is not either";
+    assert_eq!(world.because.as_deref(), Some(why));
+    world.ready("web-1");
+    assert_eq!(world.deleting(), ["web-2"]);
+}
+
+#[test]
 fn a_lost_pod_comes_back_before_anything_else() {
     for policy in ["OrderedReady", "Parallel"] {
         let mut world = world(web(3, policy));
