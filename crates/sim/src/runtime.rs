@@ -106,6 +106,9 @@ pub(crate) struct Container {
     pub state: State,
     pub image: String,
     ready_at: Option<Timestamp>,
+    began: Timestamp,
+    /// When the engine was told that it ended: late, if its shim was silent.
+    told: Option<Timestamp>,
     /// When it will end, and how.
     ends: Option<(Timestamp, i32)>,
 }
@@ -208,7 +211,14 @@ impl Runtime {
             labels: spec.labels.clone(),
             annotations: spec.annotations.clone(),
         };
-        let container = Container { state: state.clone(), image: image.to_owned(), ready_at, ends };
+        let container = Container {
+            state: state.clone(),
+            image: image.to_owned(),
+            ready_at,
+            began: now,
+            told: None,
+            ends,
+        };
         self.sandboxes.get_mut(uid)?.containers.push(container);
         Some(state)
     }
@@ -261,6 +271,7 @@ impl Runtime {
             if let ContainerState::Running { started_at } = container.state.state {
                 container.state.state = ContainerState::Lost { started_at };
                 container.ends = None;
+                container.told = Some(self.now);
             }
         }
         self.links.remove(uid);
@@ -297,11 +308,19 @@ impl Runtime {
                     started_at,
                     finished_at: at + ahead,
                 };
+                container.told = Some(now);
                 let (pod_uid, container) = (uid.clone(), container.state.clone());
                 happened.push(RuntimeEvent::ContainerExited { pod_uid, container });
             }
         }
         happened.iter().for_each(|event| self.emit(event));
+    }
+
+    /// Whether the pod's newest container lived for a second, as far as the engine can know: one
+    /// whose shim is silent may have ended before.
+    pub fn seems_to_live(&self, uid: &str) -> bool {
+        let newest = self.sandboxes.get(uid).and_then(|sandbox| sandbox.containers.last());
+        newest.is_some_and(|it| later(it.began, 1) <= it.told.unwrap_or(self.now))
     }
 
     /// When the next container ends.

@@ -96,7 +96,7 @@ impl Checks {
     ) -> Result<(), String> {
         self.writes += changes.iter().filter(|it| *it.key.resource != *"events").count() as u64;
         identity::removed(actor, changes, runtime)?;
-        ready::check(changes)?;
+        ready::check(changes, runtime)?;
         self.order.check(actor, &self.shown, changes)?;
         self.claims.check(actor, &self.shown, changes, runtime)?;
         self.shown = now;
