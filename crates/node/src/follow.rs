@@ -2,6 +2,7 @@
 //! what pods refer to.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use coracle_api::{Index, Object};
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::context::Context;
 use crate::hands::{self, Start};
@@ -21,7 +22,7 @@ use crate::volumes::mounter::unmount_all;
 use crate::worker::Message;
 
 /// Held until a pod that was there before the node shows what runs of it now.
-pub(crate) type FirstLook = mpsc::Sender<std::convert::Infallible>;
+pub(crate) type FirstLook = mpsc::Sender<Infallible>;
 
 impl Context {
     /// Hands a version of a pod to its task, which begins now if there is none.
@@ -77,13 +78,15 @@ impl Context {
     }
 
     /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start; the
-    /// tasks of the pods that were there then hold `first` until they have looked at them.
+    /// tasks of the pods that were there then hold `first` until they have looked at them. `enlisted`
+    /// is dropped when all of them have their tasks.
     pub async fn follow_pods(
         self: Arc<Self>,
         mut sandboxes: HashMap<String, Sandbox>,
         first: FirstLook,
+        enlisted: oneshot::Sender<Infallible>,
     ) {
-        let mut first = Some(first);
+        let (mut first, mut enlisted) = (Some(first), Some(enlisted));
         let store = self.client.api.store().clone();
         let mut swept = false;
         loop {
@@ -106,6 +109,7 @@ impl Context {
                 self.deliver(pod, sandbox, &snapshot, first.clone());
             }
             first = None;
+            drop(enlisted.take());
             let mut gone = self.enlisted();
             gone.retain(|uid| !present.contains(uid));
             gone.iter().for_each(|uid| self.send(uid, Message::Gone));
@@ -150,8 +154,15 @@ impl Context {
         }
     }
 
-    /// Hands what happens to containers to their pods' tasks, for ever.
-    pub async fn follow_runtime(self: Arc<Self>, mut events: EventReceiver) {
+    /// Hands what happens to containers to their pods' tasks, for ever, once the pods that ran at
+    /// the start have theirs (`enlisted` was dropped): what happens before is told only once, too.
+    pub async fn follow_runtime(
+        self: Arc<Self>,
+        mut events: EventReceiver,
+        enlisted: oneshot::Receiver<Infallible>,
+    ) {
+        // Nothing is ever sent.
+        enlisted.await.map(drop).unwrap_or_default();
         while let Some(event) = events.recv().await {
             let uid = match &event {
                 RuntimeEvent::ContainerExited { pod_uid, .. }

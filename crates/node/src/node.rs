@@ -11,7 +11,7 @@ use coracle_network::{Kernel, NetworkConfig, NetworkError};
 use coracle_runtime::{Containers, RuntimeError};
 use coracle_server::{Api, NodeStreams};
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::addresses::Addresses;
 use crate::client::Client;
@@ -131,9 +131,10 @@ impl Node {
             "the proxy of Services",
             proxy::run(Arc::clone(&context), network, zone, served),
         );
+        let (enlisted, all_enlisted) = oneshot::channel();
         tasks.spawn_vital(
             "what follows containers",
-            Arc::clone(&context).follow_runtime(happenings),
+            Arc::clone(&context).follow_runtime(happenings, all_enlisted),
         );
         let by_uid = sandboxes.into_iter().map(|sandbox| (sandbox.pod_uid.clone(), sandbox));
         let (first, mut looks) = mpsc::channel(1);
@@ -141,7 +142,7 @@ impl Node {
         let revision = context.client.api.snapshot().revision();
         tasks.spawn_vital(
             "what follows pods",
-            Arc::clone(&context).follow_pods(by_uid.collect(), first),
+            Arc::clone(&context).follow_pods(by_uid.collect(), first, enlisted),
         );
         for resource in REFERRED {
             tasks.spawn_vital(

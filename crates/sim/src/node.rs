@@ -136,6 +136,11 @@ impl Node {
         is_behind(&self.watch) || is_behind(&self.volumes)
     }
 
+    /// Whether the pods that an earlier engine has left have their workers.
+    pub fn has_looked(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// When something is to be done even if nothing is written.
     pub fn next_time(&self, ahead: SignedDuration) -> Option<Timestamp> {
         self.pods.values().filter_map(|pod| pod.next_time(ahead)).chain(self.again).min()

@@ -13,7 +13,7 @@ use crate::checks::{Actor, Checks, rest};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::machine::Machine;
-use crate::node::Surroundings;
+use crate::node::{Node, Surroundings};
 use crate::random::Random;
 use crate::runtime::Runtime;
 use crate::trace::Trace;
@@ -338,6 +338,10 @@ impl World {
             self.trace.say(now, said);
         }
         let Some(engine) = &mut self.engine else { return };
+        // As the engine's node, which listens when those that are to hear of it are there.
+        if !engine.nodes.iter().all(Node::has_looked) {
+            return;
+        }
         while let Ok(event) = engine.happenings.try_recv() {
             engine.nodes.iter_mut().for_each(|node| node.hear(&event));
         }

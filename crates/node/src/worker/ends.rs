@@ -20,6 +20,10 @@ impl Worker {
             (UnderWay::Mount(mounting), End::Mounted(result)) => {
                 self.mounted(mounting, result, now, turn);
             }
+            (UnderWay::Mount(mounting), _) => {
+                let message = "the mount was broken off".to_owned();
+                self.mounted(mounting, Err(MountFailure { message, expected: false }), now, turn);
+            }
             (UnderWay::CreateSandbox { number }, End::SandboxCreated(result)) => {
                 self.sandbox_created(number, result, now, turn);
             }
@@ -87,9 +91,11 @@ impl Worker {
                 self.tokens_at = tokens_at;
                 self.seen.volumes_mounted();
             }
-            // What runs does not suffer.
+            // What runs does not suffer; what it is to see is still to come.
             Err(MountFailure { message, .. }) if mounting != Mounting::First => {
-                self.note(Note::warning("FailedMount", message), turn);
+                self.note(Note::warning("FailedMount", message.as_str()), turn);
+                self.seen.volumes_failed(message, now);
+                self.stale = self.stale.max(Some(mounting));
             }
             Err(MountFailure { message, expected }) => {
                 // A claim is bound while its first pod is on its way; only a second look says

@@ -10,6 +10,8 @@ mod ends;
 mod images;
 mod message;
 mod refers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -391,13 +393,8 @@ impl Worker {
             self.tokens_at = None;
             self.stale = self.stale.max(Some(Mounting::Files));
         }
-        if self.under_way.is_none()
-            && let Some(mounting) = self.stale.take()
-            // Otherwise they will be put in place as everything is then.
-            && self.seen.volumes_ready
-            && (self.seen.sandbox.is_some() || !self.is_ending())
-        {
-            self.begin(UnderWay::Mount(mounting), Operation::Mount(mounting), turn);
+        if self.under_way.is_none() {
+            self.look_after_volumes(now, turn);
         }
         let mut over = false;
         for step in plan(&self.pod, &self.seen, now) {
@@ -418,6 +415,24 @@ impl Worker {
             self.tell(over, now, turn);
         }
         turn.wake = self.tokens_at.into_iter().chain(turn.wake).min();
+    }
+
+    /// Puts volumes in place once more, if they are in place and something of them is stale. What
+    /// failed stays so until its next try.
+    fn look_after_volumes(&mut self, now: Timestamp, turn: &mut Turn) {
+        let Some(mounting) = self.stale else { return };
+        // Otherwise they will be put in place as everything is then.
+        let matters = self.seen.volumes_ready && (self.seen.sandbox.is_some() || !self.is_ending());
+        let failure = self.seen.volumes_failure.as_ref();
+        match failure.map(|failure| failure.at).filter(|at| matters && *at > now) {
+            Some(at) => turn.wake_at(at),
+            None => {
+                self.stale = None;
+                if matters {
+                    self.begin(UnderWay::Mount(mounting), Operation::Mount(mounting), turn);
+                }
+            }
+        }
     }
 
     /// A pod that ran before shows at once what has become of it: its containers may have ended

@@ -1,0 +1,101 @@
+//! Workers that are told by hand what happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_api::Object;
+use coracle_runtime::{Sandbox, SandboxState};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::{Effect, End, Found, Message, MountFailure, Mounting, Operation, Turn, Worker};
+
+const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn at(seconds: i64) -> Timestamp {
+    START + SignedDuration::from_secs(seconds)
+}
+
+/// A pod with a ConfigMap as files, which an earlier engine has begun.
+fn worker() -> Worker {
+    let pod = json!({
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u1", "resourceVersion": "1"},
+        "spec": {
+            "containers": [{"name": "app", "image": "app"}],
+            "volumes": [{"name": "settings", "configMap": {"name": "settings"}}],
+        },
+    });
+    let object = Arc::new(Object::with_resource("pods", pod).unwrap());
+    let view = object.view::<Pod>().unwrap();
+    let sandbox = Sandbox {
+        pod_uid: "u1".to_owned(),
+        namespace: "ns".to_owned(),
+        name: "p".to_owned(),
+        state: SandboxState::Ready,
+        shim_pid: 1,
+        network_namespace: "/run/netns".into(),
+        created_at: START,
+        containers: Vec::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+    };
+    let found = Found { sandbox: Some(sandbox), ..Found::default() };
+    Worker::new(object, view, found, START)
+}
+
+/// How volumes are put in place after `message`; whatever else is begun before breaks off.
+fn mounts(worker: &mut Worker, mut message: Option<Message>, seconds: i64) -> Option<Mounting> {
+    loop {
+        let Turn { effects, .. } = worker.turn(message.take(), at(seconds));
+        let begun = effects.into_iter().find_map(|effect| match effect {
+            Effect::Begin(operation) => Some(operation),
+            _ => None,
+        });
+        match begun? {
+            Operation::Mount(mounting) => return Some(mounting),
+            _ => message = Some(Message::Ended(End::Broken)),
+        }
+    }
+}
+
+fn mounted(result: Result<Option<Timestamp>, MountFailure>) -> Option<Message> {
+    Some(Message::Ended(End::Mounted(result)))
+}
+
+fn refused() -> Option<Message> {
+    mounted(Err(MountFailure { message: "input/output error".to_owned(), expected: false }))
+}
+
+fn settings_change() -> Option<Message> {
+    Some(Message::Referred("configmaps".into(), Some("settings".into())))
+}
+
+#[test]
+fn files_that_could_not_be_written_anew_are_tried_again() {
+    let mut worker = worker();
+    assert_eq!(mounts(&mut worker, None, 0), Some(Mounting::Anew));
+    assert_eq!(mounts(&mut worker, refused(), 0), None);
+    assert_eq!(mounts(&mut worker, None, 10), Some(Mounting::Anew));
+    assert_eq!(mounts(&mut worker, mounted(Ok(None)), 10), None);
+
+    assert_eq!(mounts(&mut worker, settings_change(), 20), Some(Mounting::Files));
+    assert_eq!(mounts(&mut worker, refused(), 20), None);
+    assert_eq!(mounts(&mut worker, None, 30), Some(Mounting::Files));
+    let broken = Some(Message::Ended(End::Broken));
+    assert_eq!(mounts(&mut worker, broken, 30), None);
+    assert_eq!(mounts(&mut worker, None, 40), Some(Mounting::Files));
+    assert_eq!(mounts(&mut worker, mounted(Ok(None)), 40), None);
+    assert_eq!(mounts(&mut worker, None, 1000), None);
+}
+
+#[test]
+fn a_change_while_files_are_written_has_them_written_once_more() {
+    let mut worker = worker();
+    assert_eq!(mounts(&mut worker, None, 0), Some(Mounting::Anew));
+    assert_eq!(mounts(&mut worker, settings_change(), 0), None);
+    assert_eq!(mounts(&mut worker, mounted(Ok(None)), 0), Some(Mounting::Files));
+    // What failed is tried at once when what it is made from has changed.
+    assert_eq!(mounts(&mut worker, refused(), 0), None);
+    assert_eq!(mounts(&mut worker, settings_change(), 0), Some(Mounting::Files));
+}
