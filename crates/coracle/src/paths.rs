@@ -12,7 +12,7 @@ impl Paths {
     /// The given directory, or the default of the cluster called `name`.
     pub fn new(data_dir: Option<PathBuf>, name: &str) -> Self {
         let data_dir = data_dir.unwrap_or_else(|| Path::new("/var/lib/coracle").join(name));
-        Self { data_dir: std::path::absolute(&data_dir).unwrap_or(data_dir) }
+        Self { data_dir: real(&std::path::absolute(&data_dir).unwrap_or(data_dir)) }
     }
 
     /// The directory itself.
@@ -81,9 +81,33 @@ impl Paths {
     }
 }
 
+/// The directory without links on its way, also when it is still to be made: the kernel's table of
+/// mounts knows no other name.
+fn real(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let Some((above, real)) = found else { return path.to_path_buf() };
+    match path.strip_prefix(above) {
+        Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+        _ => real,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_on_the_way_are_followed_once_for_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("disk");
+        std::fs::create_dir(&target).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let of = |path: PathBuf| Paths::new(Some(path), "blue").data_dir().to_path_buf();
+        let target = target.canonicalize().unwrap();
+        assert_eq!(of(link.clone()), target);
+        assert_eq!(of(link.join("new/data")), target.join("new/data"));
+    }
 
     #[test]
     fn a_name_gives_a_directory_of_its_own_unless_one_is_given() {
