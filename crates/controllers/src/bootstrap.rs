@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::SERVICE_CIDRS;
+use coracle_api::resources::{
+    ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICE_CIDRS, SERVICES,
+    STORAGE_CLASSES,
+};
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
@@ -12,39 +15,39 @@ use crate::table::Controller;
 use crate::volumes::PROVISIONER_NAME;
 use crate::{Config, Context, json};
 
-const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+const NAMES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The row of the table: what somebody deletes of it is made again at once.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "bootstrap-controller",
     serial: false,
     watches: &[
-        ("namespaces", when_it_goes),
-        ("priorityclasses.scheduling.k8s.io", when_it_goes),
-        ("storageclasses.storage.k8s.io", when_it_goes),
-        ("services", when_it_goes),
+        (NAMESPACES, when_it_goes),
+        (PRIORITY_CLASSES, when_it_goes),
+        (STORAGE_CLASSES, when_it_goes),
+        (SERVICES, when_it_goes),
         (SERVICE_CIDRS, when_it_goes),
-        ("endpoints", when_it_differs),
-        ("endpointslices.discovery.k8s.io", when_it_differs),
+        (ENDPOINTS, when_it_differs),
+        (ENDPOINT_SLICES, when_it_differs),
     ],
     decide: |snapshot, _, context: &Context<'_>| bootstrap(snapshot, context.config),
 };
 
 /// All that a cluster begins with is one question.
 fn when_it_goes(event: &Event, _: &Snapshot) -> Vec<Key> {
-    if event.new.is_none() { vec![Key::new("namespaces", "", "")] } else { Vec::new() }
+    if event.new.is_none() { vec![Key::new(NAMESPACES, "", "")] } else { Vec::new() }
 }
 
 fn when_it_differs(event: &Event, _: &Snapshot) -> Vec<Key> {
     let is_ours = ["kubernetes", "kube-dns"].contains(&&*event.key.name);
-    if is_ours { vec![Key::new("namespaces", "", "")] } else { Vec::new() }
+    if is_ours { vec![Key::new(NAMESPACES, "", "")] } else { Vec::new() }
 }
 
 /// The plan that brings a cluster to where it begins: what is missing is made, and the endpoints of
 /// the API and the DNS are put right. Empty when all is there.
 pub fn bootstrap(snapshot: &Snapshot, config: &Config) -> Plan {
     let mut plan = Plan::default();
-    let namespaces = NAMESPACES
+    let namespaces = NAMES
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     let wanted = namespaces.into_iter().chain(priority_classes()).chain([standard_class()]);
     let services = [service_range(config), kubernetes_service(config), dns_service(config)];
@@ -65,13 +68,13 @@ pub fn bootstrap(snapshot: &Snapshot, config: &Config) -> Plan {
 /// What is made at the start: the resource under which each kind is stored.
 fn resource(kind: &str) -> &'static str {
     match kind {
-        "Namespace" => "namespaces",
-        "PriorityClass" => "priorityclasses.scheduling.k8s.io",
-        "StorageClass" => "storageclasses.storage.k8s.io",
-        "Service" => "services",
+        "Namespace" => NAMESPACES,
+        "PriorityClass" => PRIORITY_CLASSES,
+        "StorageClass" => STORAGE_CLASSES,
+        "Service" => SERVICES,
         "ServiceCIDR" => SERVICE_CIDRS,
-        "Endpoints" => "endpoints",
-        _ => "endpointslices.discovery.k8s.io",
+        "Endpoints" => ENDPOINTS,
+        _ => ENDPOINT_SLICES,
     }
 }
 

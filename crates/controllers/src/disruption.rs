@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::int_or_string::IntOrString;
-use coracle_api::resources::PODS;
+use coracle_api::resources::{
+    DEPLOYMENTS, POD_DISRUPTION_BUDGETS as BUDGETS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+};
 use coracle_api::{Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
@@ -15,12 +18,10 @@ use crate::plan::{Note, Plan, Write};
 use crate::table::{Controller, itself, selecting};
 use crate::{Context, json, pods};
 
-const BUDGETS: &str = "poddisruptionbudgets.policy";
 /// How long an eviction is remembered whose pod has not gone.
 const EVICTION_REMEMBERED: SignedDuration = SignedDuration::from_mins(2);
 /// Controllers that know how many pods there should be.
-const SCALES: [&str; 4] =
-    ["statefulsets.apps", "replicasets.apps", "deployments.apps", "replicationcontrollers"];
+const SCALES: [&str; 4] = [STATEFUL_SETS, REPLICA_SETS, DEPLOYMENTS, REPLICATION_CONTROLLERS];
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
@@ -28,9 +29,9 @@ pub(crate) const CONTROLLER: Controller = Controller {
     serial: false,
     watches: &[
         (BUDGETS, itself),
-        ("pods", budgets_of_pod),
-        ("statefulsets.apps", budgets_of_namespace),
-        ("replicasets.apps", budgets_of_namespace),
+        (PODS, budgets_of_pod),
+        (STATEFUL_SETS, budgets_of_namespace),
+        (REPLICA_SETS, budgets_of_namespace),
     ],
     decide,
 };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::{EVENTS, NAMESPACES};
 use coracle_api::{Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
@@ -18,14 +19,14 @@ const DELETIONS_MAX: usize = 500;
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller =
-    Controller { name: "event-expiry", serial: false, watches: &[("events", itself)], decide };
+    Controller { name: "event-expiry", serial: false, watches: &[(EVENTS, itself)], decide };
 
 /// The row of the table for the space of a namespace's events: whoever may write events could fill
 /// the disk with them.
 pub(crate) const QUOTA: Controller = Controller {
     name: "event-quota",
     serial: false,
-    watches: &[("events", namespace_of_larger)],
+    watches: &[(EVENTS, namespace_of_larger)],
     decide: decide_namespace,
 };
 
@@ -36,14 +37,14 @@ const BYTES_MAX: usize = 4 << 20;
 fn namespace_of_larger(event: &Event, _: &Snapshot) -> Vec<Key> {
     let size = |object: &Arc<Object>| object.bytes().len();
     let grows = event.new.as_ref().map_or(0, size) > event.old.as_ref().map_or(0, size);
-    let key = || Key::new("namespaces", "", event.key.namespace.clone());
+    let key = || Key::new(NAMESPACES, "", event.key.namespace.clone());
     grows.then(key).into_iter().collect()
 }
 
 /// Deletes the oldest events of the namespace at `key` when they have outgrown their space, down to
 /// three quarters of it.
 fn decide_namespace(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
-    let mut events: Vec<_> = snapshot.list("events", Some(&key.name)).collect();
+    let mut events: Vec<_> = snapshot.list(EVENTS, Some(&key.name)).collect();
     let size =
         |events: &[&Arc<Object>]| events.iter().map(|event| event.bytes().len()).sum::<usize>();
     let mut bytes = size(&events);

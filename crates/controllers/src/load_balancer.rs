@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use coracle_api::addresses::next_load_balancer_ip;
+use coracle_api::resources::SERVICES;
 use coracle_api::{Index, Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
@@ -14,8 +15,6 @@ use serde_json::{Value, json};
 use crate::plan::{Because, Note, Plan, Step, Write};
 use crate::table::Controller;
 use crate::{Context, json};
-
-const SERVICES: &str = "services";
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {

@@ -1,6 +1,7 @@
 //! What every namespace has: the service account `default`, and the authority that pods verify the
 //! API with.
 
+use coracle_api::resources::{CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS as ACCOUNTS};
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::json;
@@ -21,7 +22,7 @@ const ROOT_CA_DESCRIPTION: &str = "Contains a CA bundle that can be used to veri
 pub(crate) const SERVICE_ACCOUNTS: Controller = Controller {
     name: "service-account-controller",
     serial: false,
-    watches: &[("namespaces", itself), ("serviceaccounts", namespace_of_default)],
+    watches: &[(NAMESPACES, itself), (ACCOUNTS, namespace_of_default)],
     decide: decide_service_account,
 };
 
@@ -29,13 +30,13 @@ pub(crate) const SERVICE_ACCOUNTS: Controller = Controller {
 pub(crate) const ROOT_CAS: Controller = Controller {
     name: "root-ca-certificate-publisher",
     serial: false,
-    watches: &[("namespaces", itself), ("configmaps", namespace_of_root_ca)],
+    watches: &[(NAMESPACES, itself), (CONFIG_MAPS, namespace_of_root_ca)],
     decide: decide_root_ca,
 };
 
 fn namespace_of(event: &Event, name: &str) -> Vec<Key> {
     let concerned = *event.key.name == *name;
-    concerned.then(|| Key::new("namespaces", "", event.key.namespace.clone())).into_iter().collect()
+    concerned.then(|| Key::new(NAMESPACES, "", event.key.namespace.clone())).into_iter().collect()
 }
 
 fn namespace_of_default(event: &Event, _: &Snapshot) -> Vec<Key> {
@@ -55,7 +56,7 @@ fn active<'a>(snapshot: &'a Snapshot, key: &Key) -> Option<&'a str> {
 fn decide_service_account(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
     if let Some(namespace) = active(snapshot, key)
-        && snapshot.find("serviceaccounts", namespace, "default").is_none()
+        && snapshot.find(ACCOUNTS, namespace, "default").is_none()
     {
         plan.write(Write::Create(json!({
             "apiVersion": "v1",
@@ -70,7 +71,7 @@ fn decide_root_ca(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan
     let mut plan = Plan::default();
     let Some(namespace) = active(snapshot, key) else { return plan };
     let data = json!({"ca.crt": context.config.ca_bundle});
-    match snapshot.find("configmaps", namespace, ROOT_CA) {
+    match snapshot.find(CONFIG_MAPS, namespace, ROOT_CA) {
         None => plan.write(Write::Create(json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",

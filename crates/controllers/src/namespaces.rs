@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{NAMESPACES, PODS};
 use coracle_api::{Index, Key, Object, Subresource, Timestamp};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
@@ -28,9 +28,9 @@ const DELETIONS_MAX: usize = 200;
 /// A namespace that goes, and whatever happens in one.
 fn concerned(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     let key = match (&*event.key.resource, &*event.key.namespace) {
-        ("namespaces", _) => event.key.clone(),
+        (NAMESPACES, _) => event.key.clone(),
         (_, "") => return Vec::new(),
-        (_, namespace) => Key::new("namespaces", "", namespace),
+        (_, namespace) => Key::new(NAMESPACES, "", namespace),
     };
     let goes = snapshot.get(&key).is_some_and(|namespace| namespace.metadata().is_deleting());
     if goes { vec![key] } else { Vec::new() }

@@ -4,7 +4,7 @@
 //! Ready is tainted, so that nothing new is placed there. Pods are not evicted from it: on one
 //! machine the data do not come along.
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{LEASES, NODES, PODS};
 use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
@@ -14,8 +14,6 @@ use crate::plan::{Because, DeleteOptions, Note, Plan, Write};
 use crate::table::{Controller, itself};
 use crate::{Context, json};
 
-const NODES: &str = "nodes";
-const LEASES: &str = "leases.coordination.k8s.io";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// How long a node may be silent.
 const GRACE: SignedDuration = SignedDuration::from_secs(40);
@@ -40,7 +38,7 @@ pub(crate) const NODE_LIFECYCLE: Controller = Controller {
 pub(crate) const POD_GC: Controller = Controller {
     name: "pod-garbage-collector",
     serial: false,
-    watches: &[("pods", itself), (NODES, pods_of_lost_node)],
+    watches: &[(PODS, itself), (NODES, pods_of_lost_node)],
     decide: decide_pod,
 };
 

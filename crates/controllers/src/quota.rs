@@ -1,5 +1,6 @@
 //! ResourceQuotas: what their namespaces hold now, as the state adds it up.
 
+use coracle_api::resources::RESOURCE_QUOTAS as QUOTAS;
 use coracle_api::{Key, quota};
 use coracle_store::{Event, Snapshot};
 use serde_json::json;
@@ -7,8 +8,6 @@ use serde_json::json;
 use crate::plan::{Plan, Write};
 use crate::table::{ANY, Controller};
 use crate::{Context, json};
-
-const QUOTAS: &str = "resourcequotas";
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {

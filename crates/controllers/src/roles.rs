@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::CLUSTER_ROLES as ROLES;
 use coracle_api::{Key, Object, Selector};
 use coracle_store::{Event, Snapshot};
 use serde_json::Value;
@@ -9,8 +10,6 @@ use serde_json::Value;
 use crate::plan::{Plan, Write};
 use crate::table::Controller;
 use crate::{Context, json};
-
-const ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {

@@ -6,7 +6,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{NODES, PODS};
 use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
@@ -17,14 +17,13 @@ use crate::scheduler::tolerates;
 use crate::table::{Controller, itself};
 use crate::{Context, pods};
 
-const NODES: &str = "nodes";
 const EFFECT: &str = "NoExecute";
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "taint-eviction-controller",
     serial: false,
-    watches: &[("pods", itself), (NODES, pods_of_tainted_node)],
+    watches: &[(PODS, itself), (NODES, pods_of_tainted_node)],
     decide,
 };
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use coracle_api::resources::{PERSISTENT_VOLUMES, PODS, SERVICES, STATEFUL_SETS};
 use coracle_api::{Key, Kind, Object, Timestamp, print, unserved};
 use coracle_driver::{Reason, Reasons};
 use coracle_node::Node;
@@ -52,7 +53,7 @@ impl Questions {
     fn status(&self) -> Value {
         let snapshot = self.api.snapshot();
         let count = |resource: &str| snapshot.list(resource, None).count();
-        let pods: Vec<_> = snapshot.list("pods", None).collect();
+        let pods: Vec<_> = snapshot.list(PODS, None).collect();
         let running =
             pods.iter().filter(|pod| pod.str_at("/status/phase") == Some("Running")).count();
         json!({
@@ -62,9 +63,9 @@ impl Questions {
             "startTime": format!("{:.0}", self.since),
             "uptimeSeconds": Timestamp::now().duration_since(self.since).as_secs(),
             "pods": {"total": pods.len(), "running": running},
-            "statefulSets": count("statefulsets.apps"),
-            "services": count("services"),
-            "persistentVolumes": count("persistentvolumes"),
+            "statefulSets": count(STATEFUL_SETS),
+            "services": count(SERVICES),
+            "persistentVolumes": count(PERSISTENT_VOLUMES),
             "revision": snapshot.revision(),
         })
     }
@@ -97,7 +98,7 @@ impl Questions {
 
     /// Adds to what the status of a pod says the last lines of its containers that failed.
     fn with_last_words(&self, snapshot: &Snapshot, mut chain: Vec<Reason>) -> Vec<Reason> {
-        for reason in chain.iter_mut().filter(|reason| *reason.key.resource == *"pods") {
+        for reason in chain.iter_mut().filter(|reason| *reason.key.resource == *PODS) {
             let Some(pod) = snapshot.get(&reason.key) else { continue };
             for (container, line) in self.node.last_words(pod) {
                 if reason.sentence.starts_with(&format!("container {container}")) {

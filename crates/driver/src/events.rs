@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use coracle_api::resources::EVENTS;
 use coracle_api::{Key, Status, Timestamp, Verb};
 use coracle_controllers::Note;
 use coracle_server::{Api, Body, Content, Request};
@@ -184,7 +185,7 @@ fn request(api: &Api, verb: Verb, event: &Value, body: Body) -> Result<Request, 
     let name = if verb == Verb::Create { "" } else { text("name") };
     let component = event["source"]["component"].as_str().unwrap_or_default();
     let user = requests::controller(component);
-    let key = Key::new("events", text("namespace"), name);
+    let key = Key::new(EVENTS, text("namespace"), name);
     requests::at(&api.kinds(), user, verb, &key, None, body).map_err(Status::internal)
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::EVENTS;
 use coracle_api::{Key, Status, Timestamp};
 use coracle_controllers::{ANY, Because, Config, Context, Controller, Note};
 use coracle_server::Api;
@@ -196,7 +197,7 @@ impl Loop {
         tracing::error!(controller = name, key = %job.key, message, "{}", panics::SAID);
         let said = format!("{}: {message}", panics::SAID);
         // An event about an event would be the next to fail.
-        if let Some(object) = snapshot.get(&job.key).filter(|_| *job.key.resource != *"events") {
+        if let Some(object) = snapshot.get(&job.key).filter(|_| *job.key.resource != *EVENTS) {
             let note = Note::warning(object, "InternalError", said.clone());
             self.events.record(EventSource::component(name), note, now);
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Object;
+use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
 use coracle_controllers::VOLUME_FAILED;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Pod, Volume};
@@ -44,7 +45,7 @@ fn refusing(data: &std::path::Path) -> Result<BTreeSet<PathBuf>, VolumeError> {
 
 async fn end_users(context: &Arc<Context>, refusing: &BTreeSet<PathBuf>) {
     let snapshot = context.client.api.snapshot();
-    for object in snapshot.list("pods", None).filter(|pod| context.is_ours(pod)) {
+    for object in snapshot.list(PODS, None).filter(|pod| context.is_ours(pod)) {
         let Ok(pod) = object.view::<Pod>() else { continue };
         let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         for volume in volumes {
@@ -93,7 +94,7 @@ async fn end_containers(
         );
         let claim = claims::name(pod, volume);
         let claim = claim.and_then(|name| {
-            snapshot.find("persistentvolumeclaims", &object.metadata().namespace, &name)
+            snapshot.find(PERSISTENT_VOLUME_CLAIMS, &object.metadata().namespace, &name)
         });
         for about in [Some(object), claim].into_iter().flatten() {
             context.client.record(about, Note::warning(VOLUME_FAILED, message.as_str()));

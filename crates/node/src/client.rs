@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::{PODS, SERVICE_ACCOUNTS};
 use coracle_api::{Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_controllers::{EventType, Note as ControlNote};
 use coracle_driver::{EventRecorder, EventSource};
@@ -86,12 +87,12 @@ impl Client {
             (Some(old), Value::Object(new)) => old.extend(new),
             (_, new) => body["status"] = new,
         }
-        self.update("pods", Some(Subresource::Status), body).await
+        self.update(PODS, Some(Subresource::Status), body).await
     }
 
     /// Removes the pod's object at once, if it is still this pod.
     pub async fn delete_pod(&self, id: &PodId) -> Result<(), Status> {
-        let request = self.request(Verb::Delete, "pods", (&id.namespace, &id.name))?;
+        let request = self.request(Verb::Delete, PODS, (&id.namespace, &id.name))?;
         let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": id.uid}});
         self.api.call(Request { body: Body::Object(options), ..request }).await.map(drop)
     }
@@ -103,7 +104,7 @@ impl Client {
         account: &str,
         file: &TokenFile,
     ) -> Result<Token, Status> {
-        let request = self.request(Verb::Create, "serviceaccounts", (&id.namespace, account))?;
+        let request = self.request(Verb::Create, SERVICE_ACCOUNTS, (&id.namespace, account))?;
         let audiences: Vec<&str> = Some(file.audience.as_str())
             .filter(|audience| !audience.is_empty())
             .into_iter()

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{NODES, PODS};
 use coracle_api::{Index, Object};
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
@@ -72,7 +72,7 @@ impl Context {
             .filter_map(|object| object.view::<Pod>().ok())
             .collect();
         let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
-        let node = snapshot.find("nodes", "", &self.config.name);
+        let node = snapshot.find(NODES, "", &self.config.name);
         let labels = node.map(|node| node.metadata().labels.clone()).unwrap_or_default();
         admit(pod, &others, &NodeCapacity { labels, pods: self.config.max_pods })
     }
@@ -118,7 +118,7 @@ impl Context {
                 let context = Arc::clone(&self);
                 blocking(move || context.sweep(&present, &running)).await;
             }
-            let Ok(mut watch) = store.watch_resource("pods", snapshot.revision()) else {
+            let Ok(mut watch) = store.watch_resource(PODS, snapshot.revision()) else {
                 continue;
             };
             while let Ok(event) = watch.next().await {
@@ -180,7 +180,7 @@ impl Context {
             for change in referred.catch_up(&store) {
                 let snapshot = self.client.api.snapshot();
                 let namespace = change.namespace.as_deref();
-                for pod in snapshot.list("pods", namespace).filter(|pod| self.is_ours(pod)) {
+                for pod in snapshot.list(PODS, namespace).filter(|pod| self.is_ours(pod)) {
                     let message = Message::Referred(referred.resource(), change.name.clone());
                     self.send(&pod.metadata().uid, message);
                 }

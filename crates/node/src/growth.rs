@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS as CLAIMS;
 use coracle_api::{Object, Subresource};
 use coracle_controllers::volumes::{grown, local_name, waits_for_resize};
 
@@ -13,7 +14,6 @@ use crate::volumes::claims;
 use crate::volumes::sized::{Grown, Sized};
 use crate::volumes::uses::Turn;
 
-const CLAIMS: &str = "persistentvolumeclaims";
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Grows what is to grow, for ever.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::Object;
+use coracle_api::resources::PODS;
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
 use coracle_network::{Kernel, NetworkConfig, NetworkError};
@@ -196,7 +197,7 @@ impl Node {
                     found.is_some_and(|image| image.id == id)
                 })
         };
-        let mut pods = snapshot.list("pods", None).filter(|pod| self.context.is_ours(pod));
+        let mut pods = snapshot.list(PODS, None).filter(|pod| self.context.is_ours(pod));
         let pod = pods.find(uses)?;
         Some(format!("{}/{}", pod.metadata().namespace, pod.metadata().name))
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::resources::{LEASES, NODES};
 use coracle_api::{Status, Subresource, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -20,7 +21,6 @@ const LEASE_SECONDS: u32 = 40;
 const STATUS_EVERY: u32 = 30;
 /// The Kubernetes release whose kubelet this is like.
 const VERSION: &str = "v1.37.0";
-const LEASES: &str = "leases.coordination.k8s.io";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// With less of the disk free than this, the node is under pressure. A kubelet's tenth of the disk
 /// would be a lot of a developer's, which is there for other things, too.
@@ -122,7 +122,7 @@ impl Context {
     /// Whether images came or went since the Node was written.
     fn has_other_images(&self) -> bool {
         let snapshot = self.client.api.snapshot();
-        let node = snapshot.find("nodes", "", &self.config.name);
+        let node = snapshot.find(NODES, "", &self.config.name);
         node.is_some_and(|node| node.value()["status"]["images"] != self.shown_images())
     }
 
@@ -205,9 +205,9 @@ impl Context {
     /// Makes the Node what it is now.
     async fn write_node(&self) -> Result<(), Status> {
         let snapshot = self.client.api.snapshot();
-        let object = match snapshot.find("nodes", "", &self.config.name) {
+        let object = match snapshot.find(NODES, "", &self.config.name) {
             Some(object) => Arc::clone(object),
-            None => self.client.create("nodes", self.new_node()).await?,
+            None => self.client.create(NODES, self.new_node()).await?,
         };
         let mut node = object.value().clone();
         let status = self.status(&node["status"], self.client.now());
@@ -216,14 +216,14 @@ impl Context {
         } else {
             node["status"] = status;
         }
-        self.client.update("nodes", Some(Subresource::Status), node).await.map(drop)
+        self.client.update(NODES, Some(Subresource::Status), node).await.map(drop)
     }
 
     async fn renew_lease(&self) -> Result<(), Status> {
         let snapshot = self.client.api.snapshot();
         let name = &self.config.name;
         let time = format!("{:.6}", self.client.now());
-        let Some(node) = snapshot.find("nodes", "", name) else { return self.write_node().await };
+        let Some(node) = snapshot.find(NODES, "", name) else { return self.write_node().await };
         if let Some(lease) = snapshot.find(LEASES, LEASE_NAMESPACE, name) {
             let mut body = lease.value().clone();
             body["spec"]["renewTime"] = time.into();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Object;
+use coracle_api::resources::PERSISTENT_VOLUMES;
 use coracle_controllers::volumes::{DATA_FINALIZER, local_name};
 use serde_json::Value;
 
@@ -25,13 +26,13 @@ pub(crate) async fn run(context: Arc<Context>) {
     loop {
         let snapshot = context.client.api.snapshot();
         let mut all_done = true;
-        for object in snapshot.list("persistentvolumes", None).filter(|it| is_ours_alone(it)) {
+        for object in snapshot.list(PERSISTENT_VOLUMES, None).filter(|it| is_ours_alone(it)) {
             if let Err(error) = remove(&context, object).await {
                 tracing::warn!(volume = %object.key(), %error, "the data is not removed");
                 all_done = false;
             }
         }
-        let Ok(mut watch) = store.watch_resource("persistentvolumes", snapshot.revision()) else {
+        let Ok(mut watch) = store.watch_resource(PERSISTENT_VOLUMES, snapshot.revision()) else {
             continue;
         };
         tokio::select! {
@@ -57,7 +58,7 @@ async fn remove(context: &Arc<Context>, object: &Arc<Object>) -> Result<(), Stri
     if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
         metadata.remove("finalizers");
     }
-    let updated = context.client.update("persistentvolumes", None, body).await;
+    let updated = context.client.update(PERSISTENT_VOLUMES, None, body).await;
     updated.map(drop).map_err(|error| error.to_string())
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::{CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS};
 use coracle_store::{Event, Store, Watch};
 
 /// What objects change a pod's variables and files.
-pub const REFERRED: [&str; 4] =
-    ["configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"];
+pub const REFERRED: [&str; 4] = [CONFIG_MAPS, SECRETS, PERSISTENT_VOLUME_CLAIMS, SERVICE_ACCOUNTS];
 
 /// Follows the objects of one resource.
 pub struct Referred {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Object;
+use coracle_api::resources::{PODS, STATEFUL_SETS};
 use coracle_runtime::{ContainerState, Containers, RuntimeError, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
 use futures_util::future::join_all;
@@ -59,7 +60,7 @@ fn lines(sandboxes: Vec<Sandbox>, snapshot: &Snapshot, ending: Ending) -> Vec<Ve
     let mut sets: BTreeMap<(String, String), Vec<(u32, Doomed)>> = BTreeMap::new();
     let mut lines = Vec::new();
     for sandbox in sandboxes {
-        let object = snapshot.find("pods", &sandbox.namespace, &sandbox.name);
+        let object = snapshot.find(PODS, &sandbox.namespace, &sandbox.name);
         let object = object.filter(|object| object.metadata().uid == sandbox.pod_uid);
         let pod = object.and_then(|object| object.view::<Pod>().ok());
         let set = object.and_then(|object| ordered_set(object, snapshot));
@@ -83,7 +84,7 @@ fn lines(sandboxes: Vec<Sandbox>, snapshot: &Snapshot, ending: Ending) -> Vec<Ve
 /// The StatefulSet that the pod belongs to, if that keeps an order.
 fn ordered_set(pod: &Object, snapshot: &Snapshot) -> Option<String> {
     let owner = pod.metadata().controller().filter(|owner| owner.kind == "StatefulSet")?;
-    let set = snapshot.find("statefulsets.apps", &pod.metadata().namespace, &owner.name)?;
+    let set = snapshot.find(STATEFUL_SETS, &pod.metadata().namespace, &owner.name)?;
     (set.str_at("/spec/podManagementPolicy") != Some("Parallel")).then(|| owner.name.clone())
 }
 

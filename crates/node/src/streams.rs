@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::Status;
+use coracle_api::resources::PODS;
 use coracle_runtime::{AttachSpec, ExecSpec, RuntimeError};
 use coracle_server::streaming::Duplex;
 use coracle_server::{ExecOptions, LogOptions, NodeStreams, Session, TerminalSize};
@@ -30,9 +31,9 @@ pub(crate) struct Streams(pub Arc<Context>);
 impl Streams {
     fn pod(&self, namespace: &str, name: &str) -> Result<Arc<Pod>, Status> {
         let snapshot = self.0.client.api.snapshot();
-        let object = snapshot.find("pods", namespace, name);
+        let object = snapshot.find(PODS, namespace, name);
         let kinds = self.0.client.api.kinds();
-        let missing = || match kinds.stored("pods") {
+        let missing = || match kinds.stored(PODS) {
             Some(kind) => Status::not_found(kind, name),
             None => Status::no_such_path(),
         };

@@ -4,6 +4,7 @@ use std::num::{IntErrorKind, ParseIntError};
 
 use coracle_api::kind::Text;
 use coracle_api::kinds::Kinds;
+use coracle_api::resources::NAMESPACES;
 use coracle_api::{Cause, Kind, Status, Subresource, Verb};
 use http::Method;
 use serde_json::{Map, Value};
@@ -47,6 +48,16 @@ pub struct ResourceRef {
     pub within: bool,
 }
 
+impl ResourceRef {
+    /// `statefulsets.apps`, or `pods` in the core group.
+    pub fn group_resource(&self) -> String {
+        match self.group.as_str() {
+            "" => self.resource.clone(),
+            group => format!("{}.{group}", self.resource),
+        }
+    }
+}
+
 /// What `method` on `path` with `query` is about.
 #[must_use]
 pub fn route(method: &Method, path: &str, query: &Query) -> Route {
@@ -67,7 +78,7 @@ pub fn route(method: &Method, path: &str, query: &Query) -> Route {
         rest => (false, rest),
     };
     let mut resource = match rest {
-        ["namespaces", name] | ["namespaces", name, "status" | "finalize"] if group.is_empty() => {
+        [NAMESPACES, name] | [NAMESPACES, name, "status" | "finalize"] if group.is_empty() => {
             namespace(name, rest.get(2).copied().unwrap_or_default())
         }
         rest => place(rest),
@@ -86,7 +97,7 @@ pub fn route(method: &Method, path: &str, query: &Query) -> Route {
 fn namespace(name: &str, subresource: &str) -> ResourceRef {
     ResourceRef {
         namespace: name.to_owned(),
-        resource: "namespaces".to_owned(),
+        resource: NAMESPACES.to_owned(),
         name: name.to_owned(),
         subresource: subresource.to_owned(),
         ..ResourceRef::default()
@@ -96,7 +107,7 @@ fn namespace(name: &str, subresource: &str) -> ResourceRef {
 /// The part of the path after the version, of anything but a namespace of the core group.
 fn place(segments: &[&str]) -> ResourceRef {
     let (namespace, within, segments) = match segments {
-        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, true, rest),
+        [NAMESPACES, namespace, rest @ ..] if !rest.is_empty() => (*namespace, true, rest),
         _ => ("", false, segments),
     };
     let at = |index: usize| segments.get(index).copied().unwrap_or_default().to_owned();

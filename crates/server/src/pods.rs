@@ -1,5 +1,6 @@
 //! What a request for a pod's logs, streams or ports needs to know of the pod.
 
+use coracle_api::resources::PODS;
 use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
 
@@ -22,11 +23,11 @@ pub(crate) fn placed<'a>(snapshot: &'a Snapshot, pod: &ResourceRef) -> Result<&'
 /// # Errors
 /// 404 without it.
 pub(crate) fn find<'a>(snapshot: &'a Snapshot, pod: &ResourceRef) -> Result<&'a Object, Status> {
-    snapshot.find("pods", &pod.namespace, &pod.name).map(AsRef::as_ref).ok_or_else(|| {
+    snapshot.find(PODS, &pod.namespace, &pod.name).map(AsRef::as_ref).ok_or_else(|| {
         Status::failure(404, "NotFound", format!("pods \"{}\" not found", pod.name)).with_details(
             |details| {
                 details.name = pod.name.clone();
-                details.kind = "pods".into();
+                details.kind = PODS.into();
             },
         )
     })

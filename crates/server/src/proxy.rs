@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::{ENDPOINTS, PODS, SERVICES};
 use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
 use futures_util::StreamExt;
@@ -65,8 +66,8 @@ pub(crate) async fn serve(
 ) -> Result<Response, Status> {
     let resource = call.resource;
     let target = match resource.resource.as_str() {
-        "pods" => pod(call.snapshot, resource)?,
-        "services" => service(call.snapshot, resource, chance)?,
+        PODS => pod(call.snapshot, resource)?,
+        SERVICES => service(call.snapshot, resource, chance)?,
         // A node serves nothing of its own.
         _ => return Err(Status::no_such_path()),
     };
@@ -166,7 +167,7 @@ fn first_port(pod: &Object) -> Option<u16> {
 fn service(snapshot: &Snapshot, resource: &ResourceRef, chance: u64) -> Result<Target, Status> {
     let (tls, name, port) = address(&resource.name, "service")?;
     let namespace = &resource.namespace;
-    let found = snapshot.find("services", namespace, name);
+    let found = snapshot.find(SERVICES, namespace, name);
     let missing = |what: &str| {
         Status::failure(404, "NotFound", format!("{what} \"{name}\" not found")).with_details(
             |details| {
@@ -178,7 +179,7 @@ fn service(snapshot: &Snapshot, resource: &ResourceRef, chance: u64) -> Result<T
     let port = match port.parse::<u16>() {
         Err(_) => port.to_owned(),
         Ok(number) => {
-            let service = found.ok_or_else(|| missing("services"))?;
+            let service = found.ok_or_else(|| missing(SERVICES))?;
             let mut ports = service.value()["spec"]["ports"].as_array().into_iter().flatten();
             let same = ports.find(|port| port["port"] == number).ok_or_else(|| {
                 let why = format!("no service port {number} found for service \"{name}\"");
@@ -187,8 +188,7 @@ fn service(snapshot: &Snapshot, resource: &ResourceRef, chance: u64) -> Result<T
             same["name"].as_str().unwrap_or_default().to_owned()
         }
     };
-    let endpoints =
-        snapshot.find("endpoints", namespace, name).ok_or_else(|| missing("endpoints"))?;
+    let endpoints = snapshot.find(ENDPOINTS, namespace, name).ok_or_else(|| missing(ENDPOINTS))?;
     let mut ready = Vec::new();
     for subset in endpoints.value()["subsets"].as_array().into_iter().flatten() {
         let ports = subset["ports"].as_array().into_iter().flatten();
@@ -211,7 +211,7 @@ fn service(snapshot: &Snapshot, resource: &ResourceRef, chance: u64) -> Result<T
 /// The pod whose address that is: nobody is sent anywhere else, whatever Endpoints say.
 fn pod_at(snapshot: &Snapshot, namespace: &str, address: &serde_json::Value) -> Option<String> {
     let target = address.get("targetRef").filter(|target| target["kind"] == "Pod")?;
-    let pod = snapshot.find("pods", namespace, target["name"].as_str()?)?;
+    let pod = snapshot.find(PODS, namespace, target["name"].as_str()?)?;
     let is_there = pod.str_at("/status/podIP") == address["ip"].as_str();
     is_there.then(|| pod.metadata().name.clone())
 }

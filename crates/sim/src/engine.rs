@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::STATEFUL_SETS;
 use coracle_api::{Status, Timestamp};
 use coracle_controllers::{Config, Write};
 use coracle_driver::{Errand, EventRecorder, Loop, Outcome, bootstrap};
@@ -136,7 +137,7 @@ impl Engine {
     /// What every set waits for.
     pub fn reasons(&self) -> Vec<String> {
         let (snapshot, reasons) = (self.api.snapshot(), self.looped.reasons());
-        let sets = snapshot.list("statefulsets.apps", None);
+        let sets = snapshot.list(STATEFUL_SETS, None);
         sets.flat_map(|set| reasons.why(&snapshot, set.key()))
             .map(|reason| format!("{}: {}", reason.key, reason.sentence))
             .collect()

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use coracle_api::resources::{CONFIG_MAPS, NODES, PERSISTENT_VOLUMES, PODS};
 use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::volumes::DATA_FINALIZER;
 use coracle_driver::EventRecorder;
@@ -85,14 +86,14 @@ pub(crate) fn name(index: usize) -> String {
 /// When the disk fails: there is no such node then until the next start.
 pub(crate) fn register(api: &Api, index: usize) -> Result<(), Status> {
     let name = name(index);
-    let place = Place { resource: "nodes", namespace: "", name: "", subresource: "" };
-    if api.snapshot().find("nodes", "", &name).is_none() {
+    let place = Place { resource: NODES, namespace: "", name: "", subresource: "" };
+    if api.snapshot().find(NODES, "", &name).is_none() {
         let labels = json!({"kubernetes.io/hostname": name});
         let node = json!({"metadata": {"name": name, "labels": labels}});
         client::call(api, &name, Verb::Create, &place, Body::Object(node))?;
     }
     let snapshot = api.snapshot();
-    let Some(node) = snapshot.find("nodes", "", &name) else { return Ok(()) };
+    let Some(node) = snapshot.find(NODES, "", &name) else { return Ok(()) };
     if !node.value()["status"]["conditions"].is_null() {
         return Ok(());
     }
@@ -119,7 +120,7 @@ impl Node {
             names: Names::default(),
             templates: Templates::default(),
             watch: None,
-            settings: Referred::new("configmaps", api.snapshot().revision()),
+            settings: Referred::new(CONFIG_MAPS, api.snapshot().revision()),
             volumes: None,
             again: None,
         }
@@ -179,8 +180,8 @@ impl Node {
     /// All pods there are: at the start, and when the watch was cut off.
     fn look_at_all(&mut self, around: &Surroundings<'_>) {
         let snapshot = around.api.snapshot();
-        self.watch = around.api.store().watch_resource("pods", snapshot.revision()).ok();
-        let pods: Vec<_> = snapshot.list("pods", None).collect();
+        self.watch = around.api.store().watch_resource(PODS, snapshot.revision()).ok();
+        let pods: Vec<_> = snapshot.list(PODS, None).collect();
         let present: BTreeSet<_> = pods.iter().map(|pod| pod.metadata().uid.as_str()).collect();
         for (uid, pod) in &mut self.pods {
             if !present.contains(uid.as_str()) {
@@ -270,7 +271,7 @@ impl Node {
         let is_over = |volume: &&Arc<Object>| {
             volume.metadata().is_deleting() && volume.metadata().finalizers == [DATA_FINALIZER]
         };
-        for volume in snapshot.list("persistentvolumes", None).filter(is_over) {
+        for volume in snapshot.list(PERSISTENT_VOLUMES, None).filter(is_over) {
             if around.refused {
                 self.again = Some(later(around.now, AGAIN_SECONDS));
                 return;
@@ -280,7 +281,7 @@ impl Node {
                 metadata.remove("finalizers");
             }
             let name = &volume.metadata().name;
-            let resource = "persistentvolumes";
+            let resource = PERSISTENT_VOLUMES;
             let place = Place { resource, namespace: "", name, subresource: "" };
             let body = Body::Object(value);
             let done = client::call(around.api, &self.name, Verb::Update, &place, body);

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::resources::{CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
 use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::{EventType, Note as ControlNote};
 use coracle_driver::EventSource;
@@ -267,7 +268,7 @@ impl Pod {
         let snapshot = hands.api.snapshot();
         let claims = claims(self.worker.pod(), &snapshot).map_err(failed)?;
         let namespace = &self.worker.id().namespace;
-        let settings = snapshot.find("configmaps", namespace, SETTINGS);
+        let settings = snapshot.find(CONFIG_MAPS, namespace, SETTINGS);
         let settings = settings.map(|map| map.value()["data"].to_string());
         runtime
             .mounts
@@ -277,7 +278,7 @@ impl Pod {
 
     fn place(&self, subresource: &'static str) -> Place<'_> {
         let id = self.worker.id();
-        Place { resource: "pods", namespace: &id.namespace, name: &id.name, subresource }
+        Place { resource: PODS, namespace: &id.namespace, name: &id.name, subresource }
     }
 
     fn write(
@@ -349,7 +350,7 @@ impl Pod {
 fn shown_as_gone(hands: &Hands<'_>, pod: &Pod) -> bool {
     let id = pod.worker.id();
     let found = hands.api.snapshot();
-    let found = found.find("pods", &id.namespace, &id.name);
+    let found = found.find(PODS, &id.namespace, &id.name);
     found.is_none_or(|object| object.metadata().uid != id.uid)
 }
 
@@ -361,10 +362,10 @@ fn claims(pod: &Spec, snapshot: &Snapshot) -> Result<Vec<String>, String> {
     claims
         .map(|source| {
             let name = &source.claim_name;
-            let claim = snapshot.find("persistentvolumeclaims", namespace, name);
+            let claim = snapshot.find(PERSISTENT_VOLUME_CLAIMS, namespace, name);
             let claim = claim.ok_or_else(|| format!("claim {name} not found"))?;
             let volume = claim.str_at("/spec/volumeName").unwrap_or_default();
-            let volume = snapshot.find("persistentvolumes", "", volume);
+            let volume = snapshot.find(PERSISTENT_VOLUMES, "", volume);
             let owner = volume.and_then(|it| it.str_at("/spec/claimRef/uid"));
             match claim.str_at("/status/phase") {
                 Some("Bound") if owner == Some(&claim.metadata().uid) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::{CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS as SETS};
 use coracle_api::{Object, Verb};
 use coracle_server::{Api, Body};
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use crate::random::Random;
 use crate::runtime::{Behaviour, mentions_broken_image};
 
 const USER: &str = "kubernetes-admin";
-const SETS: &str = "statefulsets.apps";
 const NAMESPACE: &str = "default";
 const NAMES: [&str; 3] = ["web", "db", "db-web"];
 const PROPAGATIONS: [&str; 3] = ["Background", "Foreground", "Orphan"];
@@ -175,7 +175,7 @@ impl Users {
     }
 
     fn delete_pod(&mut self, api: &Api, random: &mut Random) {
-        let Some(pod) = any(api, "pods", random) else { return };
+        let Some(pod) = any(api, PODS, random) else { return };
         let options = match random.below(6) {
             0 | 1 => json!({"gracePeriodSeconds": 1 + random.below(5)}),
             2 | 3 if self.forceful => json!({"gracePeriodSeconds": 0}),
@@ -191,14 +191,14 @@ impl Users {
     }
 
     fn delete_claim(&mut self, api: &Api, random: &mut Random) {
-        let Some(claim) = any(api, "persistentvolumeclaims", random) else { return };
+        let Some(claim) = any(api, PERSISTENT_VOLUME_CLAIMS, random) else { return };
         self.delete(api, &claim, json!({}));
     }
 
     /// A ConfigMap that running pods have as files.
     fn change_settings(&mut self, api: &Api, random: &mut Random) {
         let data = json!({"data": {"level": random.below(100).to_string()}});
-        let resource = "configmaps";
+        let resource = CONFIG_MAPS;
         let place = Place { resource, namespace: NAMESPACE, name: SETTINGS, subresource: "" };
         if api.snapshot().find(resource, NAMESPACE, SETTINGS).is_some() {
             return self.call(api, Verb::Patch, &place, merge(&data), "changes the settings");
@@ -220,7 +220,7 @@ impl Users {
             // Pods and revisions, also pods that it has yet to adopt.
             let app = Some(&set.metadata().name);
             let pods =
-                snapshot.list("pods", None).filter(|it| it.metadata().labels.get("app") == app);
+                snapshot.list(PODS, None).filter(|it| it.metadata().labels.get("app") == app);
             let mut own = snapshot.dependents(&set.metadata().uid).chain(pods);
             if own.any(|it| mentions_broken_image(it.bytes())) {
                 let strategy = json!({"type": "RollingUpdate", "rollingUpdate": null});
@@ -230,7 +230,7 @@ impl Users {
         let is_left = |pod: &&Arc<Object>| {
             !pod.metadata().is_deleting() && mentions_broken_image(pod.bytes())
         };
-        let left: Vec<_> = snapshot.list("pods", None).filter(is_left).cloned().collect();
+        let left: Vec<_> = snapshot.list(PODS, None).filter(is_left).cloned().collect();
         for pod in left.iter().filter(|pod| is_condemned(&snapshot, pod) || may_have_worked(pod)) {
             self.delete(api, pod, json!({}));
         }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::ENDPOINTS;
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Map, Value, json};
@@ -13,7 +14,6 @@ use crate::plan::Plan;
 use crate::table::{Controller, itself};
 use crate::{Context, json};
 
-const ENDPOINTS: &str = "endpoints";
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
 /// Whoever sets it on Endpoints makes the slices too.
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";

@@ -12,6 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use coracle_api::resources::SERVICES;
 use coracle_api::{Key, Object, Selector};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Map, Value};
@@ -21,8 +22,6 @@ use crate::table::selecting;
 pub(crate) use self::mirror::CONTROLLER as ENDPOINT_MIRROR;
 pub(crate) use self::plain::CONTROLLER as ENDPOINTS;
 pub(crate) use self::slices::CONTROLLER as ENDPOINT_SLICES;
-
-const SERVICES: &str = "services";
 
 /// The selector of a Service; `None` when it has none and its endpoints are somebody else's.
 fn selector(service: &Object) -> Option<Arc<Selector>> {

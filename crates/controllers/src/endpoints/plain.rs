@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::resources::{ENDPOINTS as RESOURCE, PODS};
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Map, Value, json};
@@ -12,7 +13,6 @@ use crate::plan::{Plan, Write};
 use crate::table::{Controller, itself};
 use crate::{Context, json};
 
-const RESOURCE: &str = "endpoints";
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";
 
@@ -20,7 +20,7 @@ const MANAGER: &str = "endpoint-controller";
 pub(crate) const CONTROLLER: Controller = Controller {
     name: MANAGER,
     serial: false,
-    watches: &[(SERVICES, itself), ("pods", services_of_pod), (RESOURCE, service_of)],
+    watches: &[(SERVICES, itself), (PODS, services_of_pod), (RESOURCE, service_of)],
     decide,
 };
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+pub(super) use coracle_api::resources::ENDPOINT_SLICES as RESOURCE;
+use coracle_api::resources::PODS;
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Map, Value, json};
@@ -13,7 +15,6 @@ use crate::plan::{Plan, Write};
 use crate::table::{Controller, itself};
 use crate::{Context, json};
 
-pub(super) const RESOURCE: &str = "endpointslices.discovery.k8s.io";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -24,7 +25,7 @@ pub(super) const ENDPOINTS_MAX: usize = 100;
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "endpoint-slice-controller",
     serial: false,
-    watches: &[(SERVICES, itself), ("pods", services_of_pod), (RESOURCE, service_of)],
+    watches: &[(SERVICES, itself), (PODS, services_of_pod), (RESOURCE, service_of)],
     decide,
 };
 

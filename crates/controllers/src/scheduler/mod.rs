@@ -23,7 +23,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{
+    NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES,
+};
 use coracle_api::{Index, Key, Object, Subresource, Timestamp};
 use coracle_store::{Event, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
@@ -49,18 +51,18 @@ pub(crate) const CONTROLLER: Controller = Controller {
     name: "default-scheduler",
     serial: false,
     watches: &[
-        ("pods", when_a_pod_waits_or_goes),
-        ("nodes", when_a_node_differs),
-        ("persistentvolumeclaims", when_a_claim_can_be_used),
-        ("persistentvolumes", when_a_volume_is_free_or_gone),
-        ("storageclasses.storage.k8s.io", always),
+        (PODS, when_a_pod_waits_or_goes),
+        (NODES, when_a_node_differs),
+        (PERSISTENT_VOLUME_CLAIMS, when_a_claim_can_be_used),
+        (PERSISTENT_VOLUMES, when_a_volume_is_free_or_gone),
+        (STORAGE_CLASSES, always),
     ],
     decide,
 };
 
 /// All waiting pods are one question.
 fn question() -> Vec<Key> {
-    vec![Key::new("pods", "", "")]
+    vec![Key::new(PODS, "", "")]
 }
 
 fn always(_: &Event, _: &Snapshot) -> Vec<Key> {

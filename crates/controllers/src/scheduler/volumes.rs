@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
 use coracle_api::{Index, Object};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{NodeSelector, PersistentVolume, Pod, Volume};
@@ -51,7 +51,7 @@ impl Volumes {
         for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
             let Some(name) = claim_name(pod, volume) else { continue };
             let claim = snapshot
-                .find("persistentvolumeclaims", namespace, &name)
+                .find(PERSISTENT_VOLUME_CLAIMS, namespace, &name)
                 .ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
             if claim.metadata().is_deleting() {
                 return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
@@ -68,7 +68,7 @@ impl Volumes {
     fn add(&mut self, snapshot: &Snapshot, claim: &Arc<Object>) -> Result<(), String> {
         if volumes::is_bound(claim) {
             let name = claim.str_at("/spec/volumeName").unwrap_or_default();
-            let volume = snapshot.find("persistentvolumes", "", name);
+            let volume = snapshot.find(PERSISTENT_VOLUMES, "", name);
             self.bound.push(volume.map(|volume| reach(volume).unwrap_or_else(anywhere)));
             self.held.push(Arc::clone(claim));
             return Ok(());
@@ -78,7 +78,7 @@ impl Volumes {
             return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
         }
         let told = claim.metadata().annotations.get(SELECTED_NODE);
-        let there = told.filter(|node| snapshot.find("nodes", "", node).is_some());
+        let there = told.filter(|node| snapshot.find(NODES, "", node).is_some());
         // A claim that was told its node gets its volume there.
         let offers = if there.is_none() { volumes::offers(snapshot, claim) } else { Vec::new() };
         let offers = offers.into_iter();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+pub(super) use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS as RESOURCE;
 use coracle_api::{Key, Object};
 use coracle_store::Snapshot;
 use serde_json::{Map, Value, json};
@@ -11,8 +12,6 @@ use super::identity::claim_name;
 use super::set::Set;
 use crate::json;
 use crate::plan::{Note, Write};
-
-pub(super) const RESOURCE: &str = "persistentvolumeclaims";
 
 /// The claim of each template for a pod: its name and the template.
 pub(super) fn names<'a>(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
+use coracle_api::resources::PODS;
 use coracle_api::{Key, Object};
 use coracle_store::Snapshot;
 use serde_json::Value;
@@ -148,7 +149,7 @@ impl Draft<'_> {
 
     /// Why the pod of this name cannot be created now.
     fn held_by(&mut self, pod: &str) -> Option<Because> {
-        if let Some(other) = self.snapshot.find("pods", &self.set.namespace, pod) {
+        if let Some(other) = self.snapshot.find(PODS, &self.set.namespace, pod) {
             let sentence = format!("{pod} exists and does not belong to {}", self.set.name);
             return Some(Because::of(other.key().clone(), sentence));
         }

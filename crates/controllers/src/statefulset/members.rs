@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::resources::PODS;
 use coracle_api::{Object, Timestamp};
 use coracle_store::Snapshot;
 use jiff::SignedDuration;
@@ -114,7 +115,7 @@ impl Members {
 }
 
 fn is_own(set: &Set, object: &Object) -> bool {
-    *object.key().resource == *"pods"
+    *object.key().resource == *PODS
         && object.metadata().controller().is_some_and(|owner| owner.uid == set.uid())
         && super::ownership::fits(set, object)
 }

@@ -48,6 +48,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use coracle_api::resources::{CONTROLLER_REVISIONS, PODS, STATEFUL_SETS as RESOURCE};
 use coracle_api::{Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 
@@ -59,16 +60,14 @@ use self::status::Status;
 use crate::table::{Controller, itself};
 use crate::{Context, Plan};
 
-const RESOURCE: &str = "statefulsets.apps";
-
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "statefulset-controller",
     serial: false,
     watches: &[
         (RESOURCE, itself),
-        ("pods", sets_of_pod),
-        ("controllerrevisions.apps", owners),
+        (PODS, sets_of_pod),
+        (CONTROLLER_REVISIONS, owners),
         (claims::RESOURCE, sets_of_claim),
     ],
     decide,

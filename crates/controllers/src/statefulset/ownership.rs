@@ -56,7 +56,7 @@ fn uncontrolled<'a>(
 /// Pods that the set controls and that do not fit it.
 fn strangers<'a>(snapshot: &'a Snapshot, set: &'a Set) -> impl Iterator<Item = &'a Arc<Object>> {
     snapshot.dependents(set.uid()).filter(|object| {
-        *object.key().resource == *"pods"
+        *object.key().resource == *PODS
             && object.metadata().controller().is_some_and(|owner| owner.uid == set.uid())
             && !fits(set, object)
     })

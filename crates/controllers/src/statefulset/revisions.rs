@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::CONTROLLER_REVISIONS as RESOURCE;
 use coracle_api::{Object, revision};
 use coracle_store::Snapshot;
 use serde_json::{Map, Value, json};
@@ -11,7 +12,6 @@ use super::set::Set;
 use crate::json;
 use crate::plan::Write;
 
-const RESOURCE: &str = "controllerrevisions.apps";
 const HASH_LABEL: &str = "controller.kubernetes.io/hash";
 
 /// A template with its name.

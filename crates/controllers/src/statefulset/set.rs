@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::resources::PODS;
 use coracle_api::{Key, Object, Selector, int_or_string as wire};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -112,7 +113,7 @@ impl Set {
     }
 
     pub fn pod_key(&self, ordinal: i32) -> Key {
-        Key::new("pods", self.namespace.as_str(), self.pod_name(ordinal))
+        Key::new(PODS, self.namespace.as_str(), self.pod_name(ordinal))
     }
 }
 

@@ -23,6 +23,10 @@ mod volume;
 
 use std::sync::Arc;
 
+use coracle_api::resources::{
+    PERSISTENT_VOLUME_CLAIMS as CLAIMS, PERSISTENT_VOLUMES as VOLUMES, STORAGE_CLASSES as CLASSES,
+    VOLUME_ATTRIBUTES_CLASSES as ATTRIBUTES_CLASSES,
+};
 use coracle_api::{Key, Object};
 use coracle_store::Snapshot;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -54,11 +58,6 @@ pub(crate) const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 const IS_DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
-
-const CLAIMS: &str = "persistentvolumeclaims";
-const VOLUMES: &str = "persistentvolumes";
-const CLASSES: &str = "storageclasses.storage.k8s.io";
-const ATTRIBUTES_CLASSES: &str = "volumeattributesclasses.storage.k8s.io";
 
 /// Whether claim and volume have found each other; the volume may be gone since.
 pub(crate) fn is_bound(claim: &Object) -> bool {

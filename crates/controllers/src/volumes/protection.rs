@@ -24,7 +24,7 @@ const ATTRIBUTES_FINALIZER: &str = "kubernetes.io/vac-protection";
 pub(crate) const CLAIM_PROTECTOR: Controller = Controller {
     name: "pvc-protection-controller",
     serial: false,
-    watches: &[(CLAIMS, itself), ("pods", claims_of_pod)],
+    watches: &[(CLAIMS, itself), (PODS, claims_of_pod)],
     decide: decide_claim,
 };
 

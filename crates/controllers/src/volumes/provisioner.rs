@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources::NODES;
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
@@ -76,12 +77,12 @@ fn node<'a>(
     class: &Class,
 ) -> Result<Option<&'a Arc<Object>>, String> {
     match claim.metadata().annotations.get(SELECTED_NODE) {
-        Some(name) => match snapshot.find("nodes", "", name) {
+        Some(name) => match snapshot.find(NODES, "", name) {
             Some(node) => Ok(Some(node)),
             None => Err(format!("node \"{name}\" not found")),
         },
         None if class.waits_for_consumer() => Ok(None),
-        None => match snapshot.list("nodes", None).next() {
+        None => match snapshot.list(NODES, None).next() {
             Some(node) => Ok(Some(node)),
             None => Err("there is no node to make the volume on".to_owned()),
         },

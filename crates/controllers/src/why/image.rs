@@ -1,6 +1,7 @@
 //! Why an image that somebody has is not the one that a pod gets.
 
 use coracle_api::Object;
+use coracle_api::resources::{NODES, SECRETS};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -29,13 +30,13 @@ fn missing_secret<'a>(snapshot: &Snapshot, pod: &'a Pod) -> Option<&'a str> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let secrets = pod.spec.as_ref()?.image_pull_secrets.as_ref()?;
     let mut names = secrets.iter().map(|secret| secret.name.as_str());
-    names.find(|name| snapshot.find("secrets", namespace, name).is_none())
+    names.find(|name| snapshot.find(SECRETS, namespace, name).is_none())
 }
 
 /// The images of a node, by the names that its status has.
 fn images(snapshot: &Snapshot, node: &str) -> Vec<String> {
     let list = |node: &Object| node.value().pointer("/status/images").cloned();
-    let images = snapshot.find("nodes", "", node).and_then(|node| list(node));
+    let images = snapshot.find(NODES, "", node).and_then(|node| list(node));
     let images = images.as_ref().and_then(|images| images.as_array()).into_iter().flatten();
     let names = images.filter_map(|image| image["names"].as_array()).flatten();
     names.filter_map(|name| name.as_str().map(str::to_owned)).collect()

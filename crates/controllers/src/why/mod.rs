@@ -5,6 +5,7 @@ mod pod;
 mod resources;
 
 use coracle_api::Object;
+use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
 use coracle_store::Snapshot;
 
 use crate::plan::Because;
@@ -16,8 +17,8 @@ pub const VOLUME_FAILED: &str = "VolumeConditionAbnormal";
 /// when its kind says nothing of the sort.
 pub fn status_reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
     let of_kind = match &*object.key().resource {
-        "pods" => pod::reason(snapshot, object),
-        "persistentvolumeclaims" => claim(object),
+        PODS => pod::reason(snapshot, object),
+        PERSISTENT_VOLUME_CLAIMS => claim(object),
         _ => None,
     };
     of_kind.or_else(|| deletion(object))

@@ -1,5 +1,6 @@
 //! What a pod waits for, by its status and the events about it.
 
+use coracle_api::resources::{EVENTS, PERSISTENT_VOLUME_CLAIMS};
 use coracle_api::{Key, Object};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
@@ -48,7 +49,7 @@ fn latest_warning(
 ) -> Option<String> {
     let metadata = object.metadata();
     snapshot
-        .list("events", Some(&metadata.namespace))
+        .list(EVENTS, Some(&metadata.namespace))
         .filter(|event| event.str_at("/involvedObject/uid") == Some(&metadata.uid))
         .filter(|event| event.str_at("/type") == Some("Warning") && is_meant(event))
         .max_by_key(|event| event.revision())
@@ -90,7 +91,7 @@ fn unbound_claim(snapshot: &Snapshot, pod: &Pod) -> Option<Key> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
     let claims = volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
-    let found = |name| snapshot.find("persistentvolumeclaims", namespace, name);
+    let found = |name| snapshot.find(PERSISTENT_VOLUME_CLAIMS, namespace, name);
     let mut claims = claims.filter_map(|claim| found(claim.claim_name.as_str()));
     let unbound = claims.find(|claim| claim.str_at("/status/phase") != Some("Bound"))?;
     Some(unbound.key().clone())

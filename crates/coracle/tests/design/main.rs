@@ -93,9 +93,33 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The part of a file before its inline tests.
+/// The part of a file before its inline tests; those in files of their own are named before it.
 fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod ").next().unwrap_or(text)
+    let starts = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at);
+    let is_inline = |at: &usize| {
+        let line = text[*at..].lines().nth(1).unwrap_or_default();
+        line.contains("mod ") && line.ends_with('{')
+    };
+    text.get(..starts.filter(is_inline).min().unwrap_or(text.len())).unwrap_or(text)
+}
+
+/// Whether a file is only compiled for tests, by its name or because its parent says so.
+fn is_test(path: &Path) -> bool {
+    let says_test = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
+    let stem = path.file_stem().unwrap().to_string_lossy();
+    let folder = path.parent().unwrap();
+    let sibling = folder.with_extension("rs");
+    let parents = ["mod.rs", "lib.rs", "main.rs"].map(|name| folder.join(name));
+    let declares = |parent: &PathBuf| {
+        let text = fs::read_to_string(parent).unwrap_or_default();
+        text.split("#[cfg(test)]\n").skip(1).any(|rest| {
+            let line = rest.lines().find(|line| !line.starts_with("#[")).unwrap_or_default();
+            line.trim_start_matches("pub(crate) ") == format!("mod {stem};")
+        })
+    };
+    path.components().any(|part| says_test(part.as_os_str()))
+        || stem.ends_with("_tests")
+        || parents.iter().chain([&sibling]).any(declares)
 }
 
 fn shown(path: &Path) -> String {
@@ -129,10 +153,7 @@ fn pure_files_stay_pure() {
 fn said(folders: &[&str], words: &[(&str, &str)]) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in folders.iter().flat_map(|folder| sources(folder)) {
-        let is_test = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
-        if path.components().any(|part| is_test(part.as_os_str()))
-            || path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests"))
-        {
+        if is_test(&path) {
             continue;
         }
         for (number, line) in without_tests(&text).lines().enumerate() {
@@ -156,6 +177,57 @@ fn no_kind_is_told_by_its_plural_alone() {
     ];
     let found = said(&["crates"], BARE);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Where a word that is also a resource's name means something else.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("api/src/kinds/resources.rs", "is the table of names"),
+    ("api/src/print/workloads.rs", "a source of metrics"),
+    ("api/src/write/validation/autoscaling.rs", "a source of metrics"),
+    ("api/src/write/validation/flow_control.rs", "a field"),
+    ("controllers/src/bootstrap.rs", "a field"),
+    ("controllers/src/endpoints/slices.rs", "a field"),
+    ("coracle/src/show.rs", "a line of `coracle status`"),
+    ("network/src/linux/elements.rs", "a map of the kernel"),
+    ("network/src/linux/ranges.rs", "a word for people"),
+    ("node/src/node.rs", "a directory"),
+    ("node/src/volumes/places.rs", "a directory"),
+    ("server/src/auth/roles.rs", "a word of an RBAC rule"),
+];
+
+/// Names of resources are spelt once, in `api::resources`: what is not a key of JSON, a field or one
+/// of the words above is one of its constants.
+#[test]
+fn no_resource_is_spelt_outside_the_table() {
+    let table = root().join("crates/api/src/kinds/resources.rs");
+    let table = fs::read_to_string(table).unwrap();
+    let names = table.split('"').skip(1).step_by(2);
+    let names: Vec<&str> = names.flat_map(|name| [name, name.split('.').next().unwrap()]).collect();
+    assert!(names.len() > 100, "the table is elsewhere");
+    let mut found = Vec::new();
+    for (path, text) in sources("crates") {
+        let shown = shown(&path);
+        let means_another = OTHER_WORDS.iter().any(|(file, _)| shown.ends_with(file));
+        if means_another || is_test(&path) || !shown.contains("/src/") {
+            continue;
+        }
+        for (number, line) in without_tests(&text).lines().enumerate() {
+            for name in names.iter().filter(|name| spells(line, name)) {
+                found.push(format!("{shown}:{}: \"{name}\" (use api::resources)", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Whether `line` has `name` as a literal that is neither a key of JSON nor a field.
+fn spells(line: &str, name: &str) -> bool {
+    let literal = format!("\"{name}\"");
+    line.split("//").next().unwrap_or(line).match_indices(&literal).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + literal.len()..]);
+        let is_index = before.ends_with('[') && after.starts_with(']');
+        !after.starts_with(':') && !is_index && !before.ends_with("child(")
+    })
 }
 
 #[test]

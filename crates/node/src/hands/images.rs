@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use coracle_api::resources::SECRETS;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::Hands;
@@ -57,7 +58,7 @@ impl Hands {
         let snapshot = self.context.client.api.snapshot();
         let names = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
         for reference in names {
-            let secret = snapshot.find("secrets", &self.id.namespace, &reference.name);
+            let secret = snapshot.find(SECRETS, &self.id.namespace, &reference.name);
             let secret = secret.and_then(|object| object.view::<Secret>().ok());
             let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
             for (key, legacy) in [(".dockerconfigjson", false), (".dockercfg", true)] {

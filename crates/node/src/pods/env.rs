@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use coracle_api::resources::{CONFIG_MAPS, SECRETS, SERVICES};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, EnvVar, EnvVarSource, Pod, Secret, Service,
@@ -140,7 +141,7 @@ impl Reader<'_> {
         name: &str,
         optional: Option<bool>,
     ) -> Result<BTreeMap<String, String>, ContainerError> {
-        let object = self.snapshot.find("configmaps", self.namespace, name);
+        let object = self.snapshot.find(CONFIG_MAPS, self.namespace, name);
         match object.and_then(|object| object.view::<ConfigMap>().ok()) {
             Some(map) => Ok(map.data.clone().unwrap_or_default()),
             None if optional == Some(true) => Ok(BTreeMap::new()),
@@ -153,7 +154,7 @@ impl Reader<'_> {
         name: &str,
         optional: Option<bool>,
     ) -> Result<BTreeMap<String, String>, ContainerError> {
-        let object = self.snapshot.find("secrets", self.namespace, name);
+        let object = self.snapshot.find(SECRETS, self.namespace, name);
         match object.and_then(|object| object.view::<Secret>().ok()) {
             Some(secret) => Ok(secret
                 .data
@@ -211,8 +212,8 @@ impl Reader<'_> {
 /// What Docker links once were: where the Services of the namespace are, and always the API.
 fn service_variables(snapshot: &Snapshot, namespace: &str, links: bool) -> Vec<(String, String)> {
     let mut variables = Vec::new();
-    let master = snapshot.find("services", MASTER.0, MASTER.1);
-    let own = links.then(|| snapshot.list("services", Some(namespace))).into_iter().flatten();
+    let master = snapshot.find(SERVICES, MASTER.0, MASTER.1);
+    let own = links.then(|| snapshot.list(SERVICES, Some(namespace))).into_iter().flatten();
     for object in master.into_iter().chain(own) {
         if let Ok(service) = object.view::<Service>() {
             variables_of(&service, &mut variables);

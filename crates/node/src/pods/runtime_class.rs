@@ -1,5 +1,6 @@
 //! Which runtime a pod asks for.
 
+use coracle_api::resources::RUNTIME_CLASSES;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -14,7 +15,7 @@ const HANDLER: &str = "runc";
 pub(crate) fn check(pod: &Pod, snapshot: &Snapshot) -> Result<(), String> {
     let name = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref());
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(()) };
-    let class = snapshot.find("runtimeclasses.node.k8s.io", "", name);
+    let class = snapshot.find(RUNTIME_CLASSES, "", name);
     match class.map(|class| class.str_at("/handler").unwrap_or_default()) {
         None => Err(format!("RuntimeClass {name:?} not found")),
         Some(HANDLER) => Ok(()),

@@ -1,5 +1,6 @@
 //! Which volume a claim leads to: pure.
 
+use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES};
 use coracle_api::{Object, Quantity};
 use coracle_controllers::volumes::local_name;
 use coracle_store::Snapshot;
@@ -37,7 +38,7 @@ pub(crate) fn source(
     namespace: &str,
     name: &str,
 ) -> Result<Source, VolumeError> {
-    let claim = snapshot.find("persistentvolumeclaims", namespace, name);
+    let claim = snapshot.find(PERSISTENT_VOLUME_CLAIMS, namespace, name);
     let claim = claim.and_then(|object| object.view::<PersistentVolumeClaim>().ok());
     let claim = claim.ok_or_else(|| {
         VolumeError::Missing(format!("persistentvolumeclaim \"{name}\" not found"))
@@ -47,7 +48,7 @@ pub(crate) fn source(
     let volume = volume.filter(|_| phase == Some("Bound"));
     let volume = volume.ok_or_else(|| VolumeError::Unbound(name.to_owned()))?;
     let missing = || VolumeError::Missing(format!("persistentvolume \"{volume}\" not found"));
-    of_volume(snapshot.find("persistentvolumes", "", &volume).ok_or_else(missing)?)
+    of_volume(snapshot.find(PERSISTENT_VOLUMES, "", &volume).ok_or_else(missing)?)
 }
 
 fn of_volume(object: &Object) -> Result<Source, VolumeError> {

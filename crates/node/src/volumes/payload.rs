@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::resources::{CONFIG_MAPS, SECRETS};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
@@ -105,7 +106,7 @@ impl Reader<'_> {
         optional: bool,
         files: &mut Payload,
     ) -> Result<(), VolumeError> {
-        let object = self.snapshot.find("configmaps", self.namespace(), name);
+        let object = self.snapshot.find(CONFIG_MAPS, self.namespace(), name);
         let Some(map) = object.and_then(|object| object.view::<ConfigMap>().ok()) else {
             return missing(optional, format!("configmap \"{name}\" not found"));
         };
@@ -124,7 +125,7 @@ impl Reader<'_> {
         optional: bool,
         files: &mut Payload,
     ) -> Result<(), VolumeError> {
-        let object = self.snapshot.find("secrets", self.namespace(), name);
+        let object = self.snapshot.find(SECRETS, self.namespace(), name);
         let Some(secret) = object.and_then(|object| object.view::<Secret>().ok()) else {
             return missing(optional, format!("secret \"{name}\" not found"));
         };

@@ -1,5 +1,6 @@
 //! What a pod's volumes and variables are made from.
 
+use coracle_api::resources::{CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use crate::volumes::payload::{self, TokenFile};
@@ -25,13 +26,13 @@ fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
 /// of them.
 pub(crate) fn refers_to(pod: &Pod, resource: &str, name: Option<&str>) -> bool {
     match resource {
-        "configmaps" => volumes(pod).any(|it| map_of(it, name)) || in_env(pod, name, true),
-        "secrets" => volumes(pod).any(|it| secret_of(it, name)) || in_env(pod, name, false),
-        "persistentvolumeclaims" => volumes(pod).any(|volume| {
+        CONFIG_MAPS => volumes(pod).any(|it| map_of(it, name)) || in_env(pod, name, true),
+        SECRETS => volumes(pod).any(|it| secret_of(it, name)) || in_env(pod, name, false),
+        PERSISTENT_VOLUME_CLAIMS => volumes(pod).any(|volume| {
             let claim = volume.persistent_volume_claim.as_ref();
             claim.is_some_and(|claim| is(&claim.claim_name, name)) || volume.ephemeral.is_some()
         }),
-        "serviceaccounts" => {
+        SERVICE_ACCOUNTS => {
             let own = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
             is(own.unwrap_or("default"), name)
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::{INGRESSES, PODS, PRIORITY_CLASSES};
+use coracle_api::resources::{INGRESS_CLASSES, INGRESSES, PODS, PRIORITY_CLASSES};
 use coracle_api::validation::SYSTEM_PRIORITY_CLASSES;
 use coracle_api::{Object, Status};
 use serde_json::{Value, json};
@@ -82,11 +82,10 @@ pub(super) fn priority(
 }
 
 fn class_of(attributes: &Attributes<'_>, name: &str) -> Option<Arc<Object>> {
-    const RESOURCE: &str = "priorityclasses.scheduling.k8s.io";
     if !name.is_empty() {
-        return attributes.snapshot.find(RESOURCE, "", name).cloned();
+        return attributes.snapshot.find(PRIORITY_CLASSES, "", name).cloned();
     }
-    let classes = attributes.snapshot.list(RESOURCE, None);
+    let classes = attributes.snapshot.list(PRIORITY_CLASSES, None);
     let defaults = classes.filter(|class| class.value()["globalDefault"] == true);
     defaults.min_by_key(|class| class.value()["value"].as_i64()).cloned()
 }
@@ -140,9 +139,8 @@ pub(super) fn ingress_class(
     {
         return Ok(());
     }
-    let resource = "ingressclasses.networking.k8s.io";
     let annotation = "ingressclass.kubernetes.io/is-default-class";
-    if let Some(class) = newest_default(attributes, resource, &[annotation]) {
+    if let Some(class) = newest_default(attributes, INGRESS_CLASSES, &[annotation]) {
         let name = class.metadata().name.clone();
         map_at(ingress, "spec").insert("ingressClassName".into(), name.into());
     }

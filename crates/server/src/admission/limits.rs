@@ -1,7 +1,7 @@
 //! LimitRanger: what containers, pods and claims of a namespace get when they do not say, and what
 //! they may ask for.
 
-use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
+use coracle_api::resources::{LIMIT_RANGES, PERSISTENT_VOLUME_CLAIMS, PODS};
 use coracle_api::{Quantity, Status};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::verbs::{map_at, text};
 /// The limits of `ty` (`Container`, `Pod`, `PersistentVolumeClaim`) in the namespace.
 fn limits(attributes: &Attributes<'_>, ty: &str) -> Vec<Value> {
     let namespace = attributes.request.namespace.as_str();
-    let ranges = attributes.snapshot.list("limitranges", Some(namespace));
+    let ranges = attributes.snapshot.list(LIMIT_RANGES, Some(namespace));
     let items = ranges.flat_map(|range| range.value()["spec"]["limits"].as_array().cloned());
     items.flatten().filter(|limit| text(limit, "/type") == ty).collect()
 }

@@ -22,7 +22,7 @@ pub(super) fn exists(
     if attributes.operation != Operation::Create || request.namespace.is_empty() {
         return Ok(());
     }
-    let Some(namespace) = attributes.snapshot.find("namespaces", "", &request.namespace) else {
+    let Some(namespace) = attributes.snapshot.find(NAMESPACES, "", &request.namespace) else {
         return Err(missing(&request.namespace, env));
     };
     let expect = Expect::Revision(namespace.revision());
@@ -45,7 +45,7 @@ pub(super) fn exists(
 }
 
 fn missing(namespace: &str, env: &WriteEnv<'_>) -> Status {
-    match env.kinds.resource("", "v1", "namespaces") {
+    match env.kinds.resource("", "v1", NAMESPACES) {
         Some(kind) => Status::not_found(kind, namespace),
         None => Status::no_such_path(),
     }

@@ -28,7 +28,8 @@ pub(super) fn escalate_nothing(
     }
     let old = attributes.old.map(|old| old.value());
     let same = |field: &str| old.is_some_and(|old| old[field] == value[field]);
-    let (verb, target, rules) = match &*kind.group_resource() {
+    let resource = kind.group_resource();
+    let (verb, target, rules) = match &*resource {
         ROLES | CLUSTER_ROLES if same("rules") && same("aggregationRule") => return Ok(()),
         ROLES | CLUSTER_ROLES => {
             let aggregates = !value["aggregationRule"].is_null() && !same("aggregationRule");
@@ -37,12 +38,12 @@ pub(super) fn escalate_nothing(
                 true => vec![everything()],
                 false => parse(&value["rules"]),
             };
-            ("escalate", (&*kind.plural, text(value, "/metadata/name")), rules)
+            ("escalate", (&*resource, text(value, "/metadata/name")), rules)
         }
         _ if same("roleRef") && same("subjects") => return Ok(()),
         _ => {
-            let (plural, role) = (role_plural(value), text(value, "/roleRef/name"));
-            ("bind", (plural, role), rules_of(attributes, plural, role))
+            let (resource, role) = (bound(value), text(value, "/roleRef/name"));
+            ("bind", (resource, role), rules_of(attributes, resource, role))
         }
     };
     if may(attributes, verb, target) {
@@ -71,22 +72,23 @@ fn everything() -> PolicyRule {
     }
 }
 
-fn role_plural(binding: &Value) -> &'static str {
-    if text(binding, "/roleRef/kind") == "Role" { "roles" } else { "clusterroles" }
+/// What kind of role a binding binds.
+fn bound(binding: &Value) -> &'static str {
+    if text(binding, "/roleRef/kind") == "Role" { ROLES } else { CLUSTER_ROLES }
 }
 
 /// The rules of a role that is bound; one that is not there yet could have any.
-fn rules_of(attributes: &Attributes<'_>, plural: &str, role: &str) -> Vec<PolicyRule> {
-    let namespace = if plural == "roles" { attributes.request.namespace.as_str() } else { "" };
-    let resource = format!("{plural}.rbac.authorization.k8s.io");
-    let role = attributes.snapshot.find(&resource, namespace, role);
+fn rules_of(attributes: &Attributes<'_>, resource: &str, role: &str) -> Vec<PolicyRule> {
+    let namespace = if resource == ROLES { attributes.request.namespace.as_str() } else { "" };
+    let role = attributes.snapshot.find(resource, namespace, role);
     role.map_or_else(|| vec![everything()], |role| parse(&role.value()["rules"]))
 }
 
-fn may(attributes: &Attributes<'_>, verb: &'static str, (plural, name): (&str, &str)) -> bool {
+fn may(attributes: &Attributes<'_>, verb: &'static str, (resource, name): (&str, &str)) -> bool {
+    let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
     let action = Action::Resource(ResourceRef {
         verb: verb.into(),
-        group: "rbac.authorization.k8s.io".into(),
+        group: group.into(),
         version: "v1".into(),
         namespace: attributes.request.namespace.clone(),
         resource: plural.into(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{PODS, RUNTIME_CLASSES};
 use coracle_api::{Object, Status, semantic};
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub(super) fn apply(
 
 fn class_of(attributes: &Attributes<'_>, pod: &Value) -> Result<Option<Arc<Object>>, String> {
     let Some(name) = pod["spec"]["runtimeClassName"].as_str() else { return Ok(None) };
-    let class = attributes.snapshot.find("runtimeclasses.node.k8s.io", "", name);
+    let class = attributes.snapshot.find(RUNTIME_CLASSES, "", name);
     match class {
         Some(class) => Ok(Some(Arc::clone(class))),
         None => Err(format!("pod rejected: RuntimeClass {name:?} not found")),

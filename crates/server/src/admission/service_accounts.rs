@@ -1,6 +1,6 @@
 //! ServiceAccount: every pod runs as one, and gets its token in a volume.
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{PODS, SERVICE_ACCOUNTS};
 use coracle_api::{Object, Status};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(super) fn mutate(
     spec.insert("serviceAccountName".into(), name.clone().into());
     spec.insert("serviceAccount".into(), name.clone().into());
     let namespace = &attributes.request.namespace;
-    let Some(account) = attributes.snapshot.find("serviceaccounts", namespace, &name) else {
+    let Some(account) = attributes.snapshot.find(SERVICE_ACCOUNTS, namespace, &name) else {
         let why = format!(
             "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
         );

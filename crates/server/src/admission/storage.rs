@@ -1,6 +1,6 @@
 //! Claims and volumes: the default class, protection while in use, growth.
 
-use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS;
+use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES as CLASSES};
 use coracle_api::resources::{PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES};
 use coracle_api::{Quantity, Status};
 use serde_json::{Value, json};
@@ -10,7 +10,6 @@ use crate::admission::{Attributes, Operation};
 use crate::prepare::WriteEnv;
 use crate::verbs::{map_at, metadata, text};
 
-const CLASSES: &str = "storageclasses.storage.k8s.io";
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const DEFAULT_CLASS: &[&str] = &[
     "storageclass.kubernetes.io/is-default-class",

@@ -1,6 +1,9 @@
 //! What a user may do: masters everything, others what RBAC says, nodes what concerns them.
 
-use coracle_api::resources::PODS;
+use coracle_api::resources::{
+    CONFIG_MAPS, EVENTS, LEASES, NEW_EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, SECRETS,
+    SERVICE_ACCOUNTS, SERVICES,
+};
 use coracle_api::{Index, Status};
 use coracle_store::Snapshot;
 
@@ -81,25 +84,22 @@ fn node_may(snapshot: &Snapshot, user: &User, action: &Action) -> bool {
         return false;
     }
     let reads = matches!(&*resource.verb, "get" | "list" | "watch");
-    let of = (resource.group.as_str(), resource.resource.as_str());
-    match of {
-        ("", "nodes") => reads || (resource.name == node || resource.verb == "create"),
-        ("", "services") | ("storage.k8s.io" | "node.k8s.io", _) => reads,
-        ("coordination.k8s.io", "leases") => resource.namespace == "kube-node-lease",
-        ("", "events") | ("events.k8s.io", "events") => {
-            matches!(&*resource.verb, "create" | "patch" | "update")
-        }
-        ("", "pods") => may_touch_pod(snapshot, node, resource, reads),
-        ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts") => {
+    match resource.group_resource().as_str() {
+        NODES => reads || (resource.name == node || resource.verb == "create"),
+        SERVICES => reads,
+        LEASES => resource.namespace == "kube-node-lease",
+        EVENTS | NEW_EVENTS => matches!(&*resource.verb, "create" | "patch" | "update"),
+        PODS => may_touch_pod(snapshot, node, resource, reads),
+        SECRETS | CONFIG_MAPS | PERSISTENT_VOLUME_CLAIMS | SERVICE_ACCOUNTS => {
             resource.verb == "get" && is_used(snapshot, node, resource)
         }
-        _ => false,
+        _ => reads && matches!(&*resource.group, "storage.k8s.io" | "node.k8s.io"),
     }
 }
 
 fn may_touch_pod(snapshot: &Snapshot, node: &str, pod: &ResourceRef, reads: bool) -> bool {
     let own = snapshot
-        .find("pods", &pod.namespace, &pod.name)
+        .find(PODS, &pod.namespace, &pod.name)
         .is_some_and(|pod| pod.str_at("/spec/nodeName") == Some(node));
     (reads && pod.name.is_empty())
         || (own && (reads || pod.verb == "delete" || pod.subresource == "status"))

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use coracle_api::Status;
+use coracle_api::resources::SERVICE_ACCOUNTS;
 use coracle_store::Snapshot;
 use http::HeaderMap;
 
@@ -127,7 +128,7 @@ fn impersonation() -> ResourceRef {
 fn target(name: &str) -> ResourceRef {
     match account(name) {
         Some((namespace, name)) => ResourceRef {
-            resource: "serviceaccounts".into(),
+            resource: SERVICE_ACCOUNTS.into(),
             namespace: namespace.into(),
             name: name.into(),
             ..impersonation()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::Object;
+use coracle_api::resources::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
 use coracle_store::Snapshot;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
@@ -18,7 +19,7 @@ fn any_rule(
     namespace: &str,
     mut visit: impl FnMut(&PolicyRule, bool) -> bool,
 ) -> bool {
-    for object in snapshot.list("clusterrolebindings.rbac.authorization.k8s.io", None) {
+    for object in snapshot.list(CLUSTER_ROLE_BINDINGS, None) {
         let Ok(binding) = object.view::<ClusterRoleBinding>() else { continue };
         if applies(binding.subjects.as_deref(), user, "")
             && rules(snapshot, &binding.role_ref, "").iter().any(|rule| visit(rule, true))
@@ -29,7 +30,7 @@ fn any_rule(
     if namespace.is_empty() {
         return false;
     }
-    for object in snapshot.list("rolebindings.rbac.authorization.k8s.io", Some(namespace)) {
+    for object in snapshot.list(ROLE_BINDINGS, Some(namespace)) {
         let Ok(binding) = object.view::<RoleBinding>() else { continue };
         if applies(binding.subjects.as_deref(), user, namespace)
             && rules(snapshot, &binding.role_ref, namespace).iter().any(|rule| visit(rule, false))
@@ -54,12 +55,10 @@ fn applies(subjects: Option<&[Subject]>, user: &User, namespace: &str) -> bool {
 }
 
 fn rules(snapshot: &Snapshot, role: &RoleRef, namespace: &str) -> Vec<PolicyRule> {
-    let find = |resource: &str, namespace: &str| {
-        snapshot.find(&format!("{resource}.rbac.authorization.k8s.io"), namespace, &role.name)
-    };
+    let find = |resource: &str, namespace: &str| snapshot.find(resource, namespace, &role.name);
     match role.kind.as_str() {
-        "ClusterRole" => find("clusterroles", "").and_then(cluster_rules),
-        "Role" if !namespace.is_empty() => find("roles", namespace).and_then(role_rules),
+        "ClusterRole" => find(CLUSTER_ROLES, "").and_then(cluster_rules),
+        "Role" if !namespace.is_empty() => find(ROLES, namespace).and_then(role_rules),
         _ => None,
     }
     .unwrap_or_default()

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use coracle_api::resources::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
 use coracle_api::{FieldError, Kind, Object, Status, Timestamp};
 use coracle_store::Snapshot;
 use ring::rand::SystemRandom;
@@ -239,9 +240,9 @@ fn bind(
     }
     let (kind, name) = (text(reference, "/kind"), text(reference, "/name"));
     let (resource, namespace, claim) = match kind {
-        "Pod" => ("pods", request.namespace.as_str(), "pod"),
-        "Secret" => ("secrets", request.namespace.as_str(), "secret"),
-        "Node" => ("nodes", "", "node"),
+        "Pod" => (PODS, request.namespace.as_str(), "pod"),
+        "Secret" => (SECRETS, request.namespace.as_str(), "secret"),
+        "Node" => (NODES, "", "node"),
         _ => {
             let version = text(reference, "/apiVersion");
             let message = format!("cannot bind token to object of type /{version}, Kind={kind}");
@@ -267,7 +268,7 @@ fn bind(
     }
     bound[claim] = json!({"name": name, "uid": uid});
     if let Some(node) = object.str_at("/spec/nodeName")
-        && let Some(node) = snapshot.find("nodes", "", node)
+        && let Some(node) = snapshot.find(NODES, "", node)
     {
         let metadata = node.metadata();
         bound["node"] = json!({"name": metadata.name, "uid": metadata.uid});
@@ -287,7 +288,7 @@ fn bound_user(snapshot: &Snapshot, claims: &Value) -> Option<User> {
                 claim["uid"] == *object.metadata().uid
             }))
         };
-    if there("serviceaccounts", namespace, &bound["serviceaccount"]) != Some(true) {
+    if there(SERVICE_ACCOUNTS, namespace, &bound["serviceaccount"]) != Some(true) {
         return None;
     }
     let mut extra = std::collections::BTreeMap::new();
@@ -296,8 +297,8 @@ fn bound_user(snapshot: &Snapshot, claims: &Value) -> Option<User> {
     };
     note(&mut extra, "credential-id", format!("JTI={}", text(claims, "/jti")));
     // A token bound to a pod names the pod's node too, and that may go before the pod does.
-    let by_node = bound["pod"].is_null().then_some(("nodes", "", "node"));
-    let others = [("pods", namespace, "pod"), ("secrets", namespace, "secret")];
+    let by_node = bound["pod"].is_null().then_some((NODES, "", "node"));
+    let others = [(PODS, namespace, "pod"), (SECRETS, namespace, "secret")];
     for (resource, namespace, claim) in others.into_iter().chain(by_node) {
         if there(resource, namespace, &bound[claim]) == Some(false) {
             return None;

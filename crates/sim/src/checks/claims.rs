@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coracle_api::Object;
+use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STATEFUL_SETS};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -34,10 +35,10 @@ impl Claims {
     ) -> Result<(), String> {
         for change in changes {
             match &*change.key.resource {
-                "statefulsets.apps" => self.note_policy(change),
-                "pods" => self.pod(change)?,
-                "persistentvolumes" => volume(change)?,
-                "persistentvolumeclaims" => self.claim(actor, before, change, runtime)?,
+                STATEFUL_SETS => self.note_policy(change),
+                PODS => self.pod(change)?,
+                PERSISTENT_VOLUMES => volume(change)?,
+                PERSISTENT_VOLUME_CLAIMS => self.claim(actor, before, change, runtime)?,
                 _ => {}
             }
         }

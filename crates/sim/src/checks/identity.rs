@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::resources::PODS;
+
 use super::{Actor, Change};
 use crate::runtime::{Runtime, Sandbox};
 
 /// Others than nodes may remove a pod's object at once: that is what no grace means.
 pub(super) fn removed(actor: &Actor, changes: &[Change], runtime: &Runtime) -> Result<(), String> {
-    let is_removed = |it: &&Change| *it.key.resource == *"pods" && it.new.is_none();
+    let is_removed = |it: &&Change| *it.key.resource == *PODS && it.new.is_none();
     for change in changes.iter().filter(is_removed).filter(|_| *actor == Actor::Node) {
         let uid = change.old.as_ref().map_or("", |pod| &pod.metadata().uid);
         let left = runtime.sandboxes.get(uid);

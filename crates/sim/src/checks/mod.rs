@@ -11,6 +11,7 @@ mod watches;
 
 use std::sync::Arc;
 
+use coracle_api::resources::EVENTS;
 use coracle_api::{Key, Object};
 use coracle_store::{Snapshot, Store, Watch};
 
@@ -94,7 +95,7 @@ impl Checks {
         changes: &[Change],
         runtime: &Runtime,
     ) -> Result<(), String> {
-        self.writes += changes.iter().filter(|it| *it.key.resource != *"events").count() as u64;
+        self.writes += changes.iter().filter(|it| *it.key.resource != *EVENTS).count() as u64;
         identity::removed(actor, changes, runtime)?;
         ready::check(changes, runtime)?;
         self.order.check(actor, &self.shown, changes)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_api::Object;
+use coracle_api::resources::PODS;
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ impl Order {
         before: &Snapshot,
         changes: &[Change],
     ) -> Result<(), String> {
-        for change in changes.iter().filter(|change| *change.key.resource == *"pods") {
+        for change in changes.iter().filter(|change| *change.key.resource == *PODS) {
             if let Some(pod) = change.new.as_ref().filter(|pod| is_ready(pod)) {
                 self.ever_ready.insert(pod.metadata().uid.clone());
             }
@@ -137,14 +138,14 @@ impl<'a> Set<'a> {
 
     fn pods(&self) -> Vec<&'a Arc<Object>> {
         let own = self.before.dependents(&self.object.metadata().uid);
-        own.filter(|it| *it.key().resource == *"pods").collect()
+        own.filter(|it| *it.key().resource == *PODS).collect()
     }
 
     /// Whether the pod of this ordinal is there, Ready and stays.
     fn serves(&self, ordinal: i64) -> bool {
         let metadata = self.object.metadata();
         let name = format!("{}-{ordinal}", metadata.name);
-        let pod = self.before.find("pods", &metadata.namespace, &name);
+        let pod = self.before.find(PODS, &metadata.namespace, &name);
         pod.is_some_and(|pod| is_ready(pod) && !pod.metadata().is_deleting())
     }
 }

@@ -1,5 +1,6 @@
 //! Ready means it: what ends within a second of its start never is, if its shim tells of its end.
 
+use coracle_api::resources::PODS;
 use serde_json::Value;
 
 use super::Change;
@@ -8,7 +9,7 @@ use crate::runtime::{Behaviour, Runtime};
 
 pub(super) fn check(changes: &[Change], runtime: &Runtime) -> Result<(), String> {
     for pod in
-        changes.iter().filter(|it| *it.key.resource == *"pods").filter_map(|it| it.new.as_ref())
+        changes.iter().filter(|it| *it.key.resource == *PODS).filter_map(|it| it.new.as_ref())
     {
         let shown = &pod.value()["status"]["containerStatuses"][0]["image"];
         let dies = |image: &Value| image.as_str().map(Behaviour::of) == Some(Behaviour::Dies);

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use coracle_api::Object;
+use coracle_api::resources::{
+    CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STATEFUL_SETS,
+};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -30,13 +33,13 @@ pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String
             }
         }
     }
-    for set in snapshot.list("statefulsets.apps", None) {
+    for set in snapshot.list(STATEFUL_SETS, None) {
         stands(snapshot, set)?;
     }
-    for pod in snapshot.list("pods", None) {
+    for pod in snapshot.list(PODS, None) {
         runs(snapshot, pod, runtime)?;
     }
-    for volume in snapshot.list("persistentvolumes", None) {
+    for volume in snapshot.list(PERSISTENT_VOLUMES, None) {
         let phase = volume.str_at("/status/phase");
         if phase != Some("Bound") {
             return Err(format!("{} is {phase:?}", volume.key()));
@@ -60,8 +63,8 @@ pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String
 fn waits_for_users(snapshot: &Snapshot, object: &Object) -> bool {
     let key = object.key();
     let uses = |pod: &Arc<Object>| claims_of(pod).any(|claim| *claim == *key.name);
-    *key.resource == *"persistentvolumeclaims"
-        && snapshot.list("pods", Some(&key.namespace)).any(uses)
+    *key.resource == *PERSISTENT_VOLUME_CLAIMS
+        && snapshot.list(PODS, Some(&key.namespace)).any(uses)
 }
 
 /// A set has its pods, at its revisions, and says so.
@@ -79,7 +82,7 @@ fn stands(snapshot: &Snapshot, set: &Arc<Object>) -> Result<(), String> {
             return Err(format!("{key}: {field} is {} instead of {replicas}", says(field)));
         }
     }
-    let own = snapshot.dependents(&set.metadata().uid).filter(|it| *it.key().resource == *"pods");
+    let own = snapshot.dependents(&set.metadata().uid).filter(|it| *it.key().resource == *PODS);
     if own.count() as i64 != replicas {
         return Err(format!("{key} has too many pods"));
     }
@@ -88,7 +91,7 @@ fn stands(snapshot: &Snapshot, set: &Arc<Object>) -> Result<(), String> {
     let rolls = strategy["type"] != "OnDelete";
     for ordinal in start..start + replicas {
         let name = format!("{}-{ordinal}", set.metadata().name);
-        let pod = snapshot.find("pods", &set.metadata().namespace, &name);
+        let pod = snapshot.find(PODS, &set.metadata().namespace, &name);
         let pod = pod.ok_or_else(|| format!("{key}: there is no {name}"))?;
         let revision = pod.metadata().labels.get("controller-revision-hash");
         let is_new = revision.map(String::as_str) == status["updateRevision"].as_str();
@@ -106,7 +109,7 @@ fn stands(snapshot: &Snapshot, set: &Arc<Object>) -> Result<(), String> {
 fn runs(snapshot: &Snapshot, pod: &Arc<Object>, runtime: &Runtime) -> Result<(), String> {
     let key = pod.key();
     for name in claims_of(pod) {
-        let claim = snapshot.find("persistentvolumeclaims", &key.namespace, name);
+        let claim = snapshot.find(PERSISTENT_VOLUME_CLAIMS, &key.namespace, name);
         // Nobody makes a claim again that users deleted under a pod without a set.
         if claim.is_none() && pod.metadata().controller().is_none() {
             return Ok(());
@@ -130,7 +133,7 @@ fn runs(snapshot: &Snapshot, pod: &Arc<Object>, runtime: &Runtime) -> Result<(),
     if ip.as_deref() != pod.str_at("/status/podIP") {
         return Err(format!("{key} is Ready, and on the network as {ip:?}"));
     }
-    let settings = snapshot.find("configmaps", &key.namespace, SETTINGS);
+    let settings = snapshot.find(CONFIG_MAPS, &key.namespace, SETTINGS);
     let settings = settings.map(|map| map.value()["data"].to_string());
     match runtime.mounts.get(uid).map(|mounts| &mounts.settings) {
         Some(found) if *found == settings => Ok(()),

@@ -1,5 +1,6 @@
 //! Kinds that are served in two versions with different fields, and stored in one.
 
+use crate::resources::{EVENTS, HORIZONTAL_POD_AUTOSCALERS};
 use serde_json::{Map, Value, json};
 
 use crate::kind::Stored;
@@ -20,7 +21,7 @@ pub(super) fn events() -> Stored {
     Stored {
         to_storage: |event| rename(event, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core))),
         from_storage: |event| rename(event, EVENT_FIELDS.iter().copied()),
-        ..Stored::same("events", "v1")
+        ..Stored::same(EVENTS, "v1")
     }
 }
 
@@ -38,7 +39,7 @@ pub(super) fn autoscalers() -> Stored {
     Stored {
         to_storage: autoscaler_to_v2,
         from_storage: autoscaler_to_v1,
-        ..Stored::same("horizontalpodautoscalers.autoscaling", "autoscaling/v2")
+        ..Stored::same(HORIZONTAL_POD_AUTOSCALERS, "autoscaling/v2")
     }
 }
 

@@ -1,5 +1,9 @@
 //! Nodes, quotas, limits and API services.
 
+use crate::resources::{
+    CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, REPLICATION_CONTROLLERS, RESOURCE_QUOTAS, SECRETS,
+    SERVICES,
+};
 use serde_json::Value;
 
 use super::cursor::{Errors, Field};
@@ -161,13 +165,12 @@ fn counted(errors: &mut Errors, resource: &str, amount: &Field<'_>) {
     let is_count = resource.starts_with("count/")
         || matches!(
             resource,
-            "pods"
-                | "services"
-                | "replicationcontrollers"
-                | "resourcequotas"
-                | "secrets"
-                | "configmaps"
-                | "persistentvolumeclaims"
+            PODS | SERVICES
+                | REPLICATION_CONTROLLERS
+                | RESOURCE_QUOTAS
+                | SECRETS
+                | CONFIG_MAPS
+                | PERSISTENT_VOLUME_CLAIMS
                 | "services.nodeports"
                 | "services.loadbalancers"
         );
