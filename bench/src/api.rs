@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::client::{Access, Client};
-use crate::objects::{NAMESPACE, config_map};
+use crate::objects::{NAMESPACE, config_map, pod};
 use crate::report::{figure, milliseconds, percentile};
 use crate::writers::{self, OBJECT_BYTES, Writer, noise};
 use crate::{Failure, fan_out, together};
@@ -100,23 +100,6 @@ async fn create_pods(access: &Access) -> Result<(), Failure> {
     }
     figure("API: 10,000 pods created", "/s", &[PODS as f64 / start.elapsed().as_secs_f64()]);
     Ok(())
-}
-
-/// The pod of a number.
-pub fn pod(number: usize) -> Value {
-    json!({
-        "metadata": {"name": format!("pod-{number:05}"), "labels": {"app": "bench"}},
-        "spec": {
-            "schedulerName": "nobody",
-            "containers": [{
-                "name": "main", "image": "example.test/main:1",
-                "env": [{"name": "NUMBER", "value": number.to_string()}],
-                "ports": [{"name": "http", "containerPort": 8080}],
-                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
-                "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}},
-            }],
-        },
-    })
 }
 
 async fn list(client: &mut Client) -> Result<(), Failure> {

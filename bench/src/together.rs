@@ -8,8 +8,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::api::pod;
 use crate::client::{Access, Client};
+use crate::objects::pod;
 use crate::report::figure;
 use crate::writers::{self, Writer, noise};
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use coracle_api::addresses;
 use ipnet::Ipv4Net;
 
-use crate::context::locked;
+use crate::lock::locked;
 
 /// The pods' addresses, by UID.
 #[derive(Default)]

@@ -79,7 +79,7 @@ async fn end_containers(
     volume: &Volume,
 ) {
     let uid = &object.metadata().uid;
-    let Some(shown) = context.shown(uid) else { return };
+    let Some(shown) = context.shown.get(uid) else { return };
     for container in crate::pods::containers(pod) {
         let mounts = container.volume_mounts.iter().flatten();
         let run = shown.containers.get(&container.name).and_then(|it| it.current.as_ref());

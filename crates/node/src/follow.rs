@@ -11,18 +11,15 @@ use coracle_api::{Index, Object};
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::context::Context;
-use crate::hands::{self, Start};
+use crate::hands::{self, FirstLook, Start};
 use crate::planner::{EventType, NodeCapacity, Note, Rejection, admit};
 use crate::referred::Referred;
 use crate::tasks::blocking;
 use crate::volumes::mounter::unmount_all;
 use crate::worker::Message;
-
-/// Held until a pod that was there before the node shows what runs of it now.
-pub(crate) type FirstLook = mpsc::Sender<Infallible>;
 
 impl Context {
     /// Hands a version of a pod to its task, which begins now if there is none.
@@ -34,8 +31,8 @@ impl Context {
         first: Option<FirstLook>,
     ) {
         let uid = &object.metadata().uid;
-        if self.is_enlisted(uid) {
-            return self.send(uid, Message::Changed(Arc::clone(object)));
+        if self.board.is_enlisted(uid) {
+            return self.board.send(uid, Message::Changed(Arc::clone(object)));
         }
         let pod = match object.view::<Pod>() {
             Ok(pod) => pod,
@@ -48,7 +45,7 @@ impl Context {
         };
         let rejection = admitted.err();
         if let Some(rejection) = &rejection {
-            self.reject(uid);
+            self.board.reject(uid);
             let message = rejection.message.clone();
             let (event_type, field_path) = (EventType::Warning, String::new());
             let reason = reason_word(&rejection.reason);
@@ -62,8 +59,8 @@ impl Context {
         let is_active = |object: &&Arc<Object>| {
             let uid = &object.metadata().uid;
             self.is_ours(object)
-                && self.is_enlisted(uid)
-                && !self.is_rejected(uid)
+                && self.board.is_enlisted(uid)
+                && !self.board.is_rejected(uid)
                 && !matches!(object.str_at("/status/phase"), Some("Succeeded" | "Failed"))
         };
         let others: Vec<Arc<Pod>> = snapshot
@@ -99,7 +96,7 @@ impl Context {
                 pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
             let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
             // What is left of others has its name before a pod asks for it.
-            let is_left = |uid: &String| !present.contains(uid) && !self.is_enlisted(uid);
+            let is_left = |uid: &String| !present.contains(uid) && !self.board.is_enlisted(uid);
             let left: Vec<_> = running.iter().filter(|uid| is_left(uid)).collect();
             for sandbox in left.into_iter().filter_map(|uid| sandboxes.remove(uid)) {
                 hands::spawn_orphan(&self, &sandbox);
@@ -110,9 +107,9 @@ impl Context {
             }
             first = None;
             drop(enlisted.take());
-            let mut gone = self.enlisted();
+            let mut gone = self.board.enlisted();
             gone.retain(|uid| !present.contains(uid));
-            gone.iter().for_each(|uid| self.send(uid, Message::Gone));
+            gone.iter().for_each(|uid| self.board.send(uid, Message::Gone));
             sandboxes.clear();
             if !std::mem::replace(&mut swept, true) {
                 let context = Arc::clone(&self);
@@ -127,7 +124,7 @@ impl Context {
                         self.deliver(pod, None, &self.client.api.snapshot(), None);
                     }
                     Some(_) => {}
-                    None => self.send(&event.last.metadata().uid, Message::Gone),
+                    None => self.board.send(&event.last.metadata().uid, Message::Gone),
                 }
             }
         }
@@ -169,7 +166,7 @@ impl Context {
                 | RuntimeEvent::SandboxLost { pod_uid } => pod_uid.clone(),
             };
             // Its pod's task adds the last words.
-            self.send(&uid, Message::Runtime(event, String::new()));
+            self.board.send(&uid, Message::Runtime(event, String::new()));
         }
     }
 
@@ -182,7 +179,7 @@ impl Context {
                 let namespace = change.namespace.as_deref();
                 for pod in snapshot.list(PODS, namespace).filter(|pod| self.is_ours(pod)) {
                     let message = Message::Referred(referred.resource(), change.name.clone());
-                    self.send(&pod.metadata().uid, message);
+                    self.board.send(&pod.metadata().uid, message);
                 }
             }
             referred.changed().await;

@@ -8,15 +8,19 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod addresses;
+mod board;
 mod broken;
 mod client;
+mod config;
 mod context;
 mod dial;
+mod error;
 mod follow;
 mod growth;
 pub mod hands;
 pub mod images;
 mod last_words;
+mod lock;
 mod logs;
 pub mod names;
 mod node;
@@ -27,7 +31,9 @@ pub mod pods;
 mod probe;
 mod proxy;
 pub mod referred;
+mod removal;
 mod reserve;
+mod shown;
 mod stop;
 mod streams;
 mod tasks;
@@ -35,7 +41,9 @@ pub mod templates;
 mod volumes;
 pub mod worker;
 
-pub use node::{Node, NodeConfig, NodeError, clean_up};
+pub use config::NodeConfig;
+pub use error::NodeError;
+pub use node::{Node, clean_up};
 pub use reserve::limits_of_all_pods;
 pub use stop::Ending;
 pub use volumes::VolumeError;

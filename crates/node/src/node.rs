@@ -1,68 +1,40 @@
 //! The node: how it is put together, started and stopped.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use coracle_api::Object;
 use coracle_api::resources::PODS;
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
-use coracle_network::{Kernel, NetworkConfig, NetworkError};
-use coracle_runtime::{Containers, RuntimeError};
+use coracle_network::{Kernel, NetworkConfig};
+use coracle_runtime::Containers;
 use coracle_server::{Api, NodeStreams};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::addresses::Addresses;
+use crate::board::Board;
 use crate::client::Client;
-use crate::context::{Board, Context};
-use crate::images::{ImageError, ImageStore};
+use crate::config::NodeConfig;
+use crate::context::Context;
+use crate::error::NodeError;
+use crate::images::ImageStore;
 use crate::pods::PodId;
 use crate::pods::files::ClusterDns;
 use crate::referred::{REFERRED, Referred};
+use crate::shown::ShownPods;
 use crate::stop::{self, Ending};
 use crate::streams::Streams;
 use crate::tasks::{Tasks, blocking};
+use crate::volumes::Places;
 use crate::volumes::mount_table::unmount_below;
-use crate::volumes::{Places, VolumeError};
 use crate::worker::Kept;
 use crate::{broken, growth, node_object, persistent, proxy};
 
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
-/// What a node is made from.
-#[derive(Clone, Debug)]
-pub struct NodeConfig {
-    /// `metadata.name` of the Node.
-    pub name: String,
-    /// The cluster's data directory.
-    pub data_dir: PathBuf,
-    /// The network that the [`Kernel`] was made with.
-    pub network: NetworkConfig,
-    /// How many pods it may run.
-    pub max_pods: usize,
-}
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// The network cannot be brought up.
-    #[error("the cluster's network: {0}")]
-    Network(#[source] NetworkError),
-    /// The image store cannot be used.
-    #[error("the image store: {0}")]
-    Images(#[source] ImageError),
-    /// What runs already cannot be found out.
-    #[error("the containers: {0}")]
-    List(#[source] RuntimeError),
-    /// DNS cannot listen.
-    #[error("the cluster's DNS: {0}")]
-    Dns(#[source] NetworkError),
-    /// A volume cannot be unmounted.
-    #[error("the volumes: {0}")]
-    Unmount(#[source] VolumeError),
-}
 
 /// Unmounts the volumes that are left of a node's pods when none runs any more; the persistent
 /// ones keep their content.
@@ -117,6 +89,8 @@ impl Node {
             addresses: Addresses::default(),
             tasks: Tasks::default(),
             board: Board::default(),
+            shown: ShownPods::default(),
+            templates: Mutex::default(),
             config,
         });
         for sandbox in &sandboxes {

@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::context::Context;
+use crate::error::NodeError;
 use crate::images::ImageStore;
-use crate::node::NodeError;
 use crate::planner::grace_seconds;
 use crate::pods;
 
@@ -35,13 +35,13 @@ struct Doomed {
     pod: Option<Arc<Pod>>,
 }
 
-/// Ends all pods and removes everything of them but their persistent volumes' content.
-///
-/// # Errors
 /// No pod of a machine that goes down is waited for longer, whatever grace it asks for: a year's is as
 /// good, and no clock is beyond it.
 const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Ends all pods and removes everything of them but their persistent volumes' content.
+///
+/// # Errors
 /// The first pod that could not be removed; the others are removed all the same.
 pub(crate) async fn stop_pods(context: &Arc<Context>, ending: Ending) -> Result<(), NodeError> {
     let sandboxes = context.runtime.list().await.map_err(NodeError::List)?;

@@ -49,7 +49,7 @@ impl Streams {
     fn running(&self, pod: &Pod, options: &ExecOptions) -> Result<(PodId, String), Status> {
         let container = container_name(pod, &options.container)?;
         let id = PodId::of(pod);
-        let running = self.0.shown(&id.uid).and_then(|shown| {
+        let running = self.0.shown.get(&id.uid).and_then(|shown| {
             let found = shown.containers.get(&container)?.current.clone()?;
             found.running.then_some(found.id)
         });
@@ -110,7 +110,7 @@ impl NodeStreams for Streams {
         let pod = self.pod(namespace, name)?;
         let container = container_name(&pod, &options.container)?;
         let id = PodId::of(&pod);
-        let shown = self.0.shown(&id.uid).and_then(|it| it.containers.get(&container).cloned());
+        let shown = self.0.shown.get(&id.uid).and_then(|it| it.containers.get(&container).cloned());
         let shown = shown.unwrap_or_default();
         let run = if options.previous { shown.previous } else { shown.current };
         let Some(run) = run else {
@@ -133,7 +133,7 @@ impl NodeStreams for Streams {
         let (out, receiver) = mpsc::channel(LOG_CHUNKS);
         let (context, uid) = (Arc::clone(&self.0), id.uid);
         let is_over = move || {
-            let now = context.shown(&uid);
+            let now = context.shown.get(&uid);
             let now = now.and_then(|it| it.containers.get(&container)?.current.clone());
             now.is_none_or(|now| now.id != run.id || !now.running)
         };
@@ -187,7 +187,7 @@ impl NodeStreams for Streams {
     ) -> Result<Box<dyn Duplex>, Status> {
         let pod = self.pod(namespace, name)?;
         let id = PodId::of(&pod);
-        let netns = self.0.shown(&id.uid).and_then(|shown| shown.netns);
+        let netns = self.0.shown.get(&id.uid).and_then(|shown| shown.netns);
         let netns = netns.ok_or_else(|| {
             let why = "unable to upgrade connection: pod not running";
             Status::internal(format!("{why}; current phase is {}", phase(&pod)))

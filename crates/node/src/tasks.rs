@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 
-use crate::context::locked;
+use crate::lock::locked;
 
 /// How long a step that is being taken may keep the node from stopping.
 const LAST_STEPS: Duration = Duration::from_secs(10);

@@ -17,6 +17,7 @@ mod checks;
 mod client;
 mod clock;
 mod engine;
+mod hands;
 mod machine;
 mod node;
 mod pod;

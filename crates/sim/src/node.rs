@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::bugs::Bug;
 use crate::client::{self, Place};
+use crate::hands::{Hands, node_name};
 use crate::machine::Machine;
 use crate::pod::Pod;
 use crate::random::Random;
@@ -44,25 +45,6 @@ pub(crate) struct Node {
     again: Option<Timestamp>,
 }
 
-/// What a node works with.
-pub(crate) struct Hands<'a> {
-    pub api: &'a Api,
-    pub events: &'a EventRecorder,
-    pub machine: Machine,
-    pub templates: &'a mut Templates,
-    pub random: &'a mut Random,
-    pub node: usize,
-    pub now: Timestamp,
-    /// The node's own, which may be ahead or behind.
-    pub clock: Timestamp,
-    /// The API refuses what nodes write.
-    pub refused: bool,
-    /// A planted bug: the object goes before its containers.
-    pub object_first: bool,
-    /// For the trace.
-    pub said: Vec<String>,
-}
-
 /// What is the same for all nodes.
 pub(crate) struct Surroundings<'a> {
     pub api: &'a Api,
@@ -75,17 +57,12 @@ pub(crate) struct Surroundings<'a> {
     pub said: Vec<String>,
 }
 
-/// The name of the `index`-th node.
-pub(crate) fn name(index: usize) -> String {
-    format!("node-{}", index + 1)
-}
-
 /// Registers a node that is not there yet.
 ///
 /// # Errors
 /// When the disk fails: there is no such node then until the next start.
 pub(crate) fn register(api: &Api, index: usize) -> Result<(), Status> {
-    let name = name(index);
+    let name = node_name(index);
     let place = Place { resource: NODES, namespace: "", name: "", subresource: "" };
     if api.snapshot().find(NODES, "", &name).is_none() {
         let labels = json!({"kubernetes.io/hostname": name});
@@ -114,7 +91,7 @@ impl Node {
         let left = left.iter().filter(is_ours).map(|it| (it.pod_uid.clone(), it.clone()));
         Self {
             index,
-            name: name(index),
+            name: node_name(index),
             pods: BTreeMap::new(),
             left: left.collect(),
             names: Names::default(),

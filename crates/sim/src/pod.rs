@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::{Pod as Spec, PodStatus};
 use serde_json::{Value, json};
 
 use crate::client::{self, Place};
-use crate::node::Hands;
+use crate::hands::{Hands, node_name};
 use crate::ready::ready;
 use crate::runtime::{Behaviour, Mounts};
 
@@ -315,7 +315,7 @@ impl Pod {
             (Some(old), Value::Object(new)) => old.extend(new),
             (_, new) => body["status"] = new,
         }
-        let (place, name) = (self.place("status"), crate::node::name(hands.node));
+        let (place, name) = (self.place("status"), node_name(hands.node));
         let written = client::call(hands.api, &name, Verb::Update, &place, Body::Object(body))?;
         written.ok_or_else(|| Status::internal("a write without an object"))
     }
@@ -327,7 +327,7 @@ impl Pod {
         let outcome = match hands.refused {
             true => Err(Status::internal("refused by chance")),
             false => {
-                let (place, name) = (self.place(""), crate::node::name(hands.node));
+                let (place, name) = (self.place(""), node_name(hands.node));
                 client::call(hands.api, &name, Verb::Delete, &place, Body::Object(options))
             }
         };
@@ -384,7 +384,7 @@ fn note_down(object: Arc<Object>, note: &Note, hands: &Hands<'_>) {
     };
     let (reason, message) = (note.reason, note.message.clone());
     let control = ControlNote { regarding: object, event_type, reason, message };
-    let source = EventSource::on_host("kubelet", &crate::node::name(hands.node));
+    let source = EventSource::on_host("kubelet", &node_name(hands.node));
     hands.events.record_at(source, control, &note.field_path, hands.clock);
 }
 

@@ -92,6 +92,7 @@
 
 mod disk;
 mod durable;
+mod errors;
 mod faulty_disk;
 mod indexed;
 mod keyring;
@@ -115,7 +116,7 @@ mod secret_tests;
 #[cfg(test)]
 mod tests;
 
-pub use durable::{DiskError, LoadError};
+pub use errors::{DiskError, LoadError};
 pub use faulty_disk::{Failure, FaultyDisk, SECTOR};
 pub use snapshot::Snapshot;
 pub use store::{OpenError, RotateError, Store};

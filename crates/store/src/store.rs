@@ -16,7 +16,8 @@ use redb::StorageBackend;
 use tokio::sync::oneshot;
 
 use crate::disk::FileDisk;
-use crate::durable::{Batch, DiskError, Durable, LoadError, Loaded};
+use crate::durable::{Batch, Durable, Loaded};
+use crate::errors::{DiskError, LoadError};
 use crate::keyring::{KeyFile, Keyring};
 use crate::lock::{Lock, LockError};
 use crate::memory;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coracle_api::{Index, Key, MalformedObject, Object};
 
-use crate::durable::DiskError;
+use crate::errors::DiskError;
 
 /// Writes that happen together or not at all.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ mod tokens;
 mod volumes;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,14 +23,17 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 
 use crate::client::Token;
-use crate::context::{Context, locked};
-use crate::follow::FirstLook;
+use crate::context::Context;
+use crate::lock::locked;
 use crate::planner::{Rejection, find_container};
 use crate::pods::PodId;
 use crate::tasks::blocking;
 use crate::volumes::mounter::MountedVolumes;
 use crate::worker::{Effect, End, Found, Message, Operation, Worker, WriteFailure};
 use crate::{dial, probe};
+
+/// Held until a pod that was there before the node shows what runs of it now.
+pub(crate) type FirstLook = mpsc::Sender<Infallible>;
 
 /// A pod to work on, and what is known of it.
 pub(crate) struct Start {
@@ -73,16 +77,16 @@ pub(crate) fn spawn(context: &Arc<Context>, start: Start) {
     let (outbox, inbox) = mpsc::unbounded_channel();
     let id = PodId::of(&start.pod);
     // Before it asks for its name: it may be told at once that the name is free now.
-    context.enlist(&id.uid, outbox.clone());
+    context.board.enlist(&id.uid, outbox.clone());
     if start.sandbox.is_some() {
-        context.hold_name(&id);
+        context.board.hold_name(&id);
     }
     let containers = start.sandbox.iter().flat_map(|sandbox| &sandbox.containers);
     let last_words = containers
         .map(|container| (container.id.clone(), last_words(context, &id, &start.pod, container)))
         .collect();
     let found = Found {
-        predecessor: !context.take_name(&id),
+        predecessor: !context.board.take_name(&id),
         host_ip: Some(context.link.node_ip),
         rejection: start.rejection,
         sandbox: start.sandbox,
@@ -97,8 +101,8 @@ pub(crate) fn spawn_orphan(context: &Arc<Context>, sandbox: &Sandbox) {
     tracing::info!(pod = %sandbox.name, uid = %sandbox.pod_uid, "removing what is left of it");
     let (outbox, inbox) = mpsc::unbounded_channel();
     let worker = Worker::of_orphan(sandbox, context.client.now());
-    context.enlist(&sandbox.pod_uid, outbox.clone());
-    context.hold_name(worker.id());
+    context.board.enlist(&sandbox.pod_uid, outbox.clone());
+    context.board.hold_name(worker.id());
     run(context, worker, outbox, inbox, None);
 }
 
@@ -129,13 +133,12 @@ impl Task {
             for effect in turn.effects {
                 self.hands.carry_out(effect);
             }
-            context.show(&self.worker);
+            context.shown.set(&self.worker);
             if self.worker.has_looked() {
                 self.first = None;
             }
             if self.worker.is_done() {
                 context.forget(self.worker.id());
-                context.remove_logs(self.worker.id());
                 return;
             }
             message = match turn.wake {

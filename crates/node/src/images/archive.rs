@@ -6,13 +6,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
-
-use super::config::{Descriptor, Manifest, SavedImage, architecture};
+use super::config::{Descriptor, Manifest, SavedImage, architecture, json};
+use super::digest::{verify, verify_stream};
 use super::reference::is_digest;
 use super::store::ImageStore;
-use super::unpack::hex;
 use super::{Image, ImageError, Reference};
 
 /// What a compressed archive may unpack to.
@@ -49,8 +46,19 @@ pub struct Loaded {
     pub names: Vec<String>,
 }
 
+impl ImageStore {
+    /// Stores the images of an archive (of `docker save`, or an OCI layout), which may be
+    /// compressed. Blocks.
+    ///
+    /// # Errors
+    /// When the archive is no image, is damaged or hostile; nothing of it is then visible.
+    pub fn load(&self, file: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>, ImageError> {
+        load(self, file, progress)
+    }
+}
+
 /// Stores every image of the archive `file`; the images in the archive's order.
-pub(crate) fn load(
+fn load(
     store: &ImageStore,
     file: &Path,
     progress: Progress<'_>,
@@ -305,41 +313,4 @@ fn names_of(descriptor: &Descriptor) -> Vec<Reference> {
     let keys = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
     let names = keys.iter().filter_map(|key| descriptor.annotations.get(*key));
     names.filter_map(|name| Reference::parse(name).ok()).take(1).collect()
-}
-
-pub(crate) fn json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ImageError> {
-    serde_json::from_slice(bytes)
-        .map_err(|source| ImageError::Json { what: what.to_owned(), source })
-}
-
-pub(crate) fn digest_of(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
-}
-
-pub(crate) fn verify(what: &str, expected: &str, bytes: &[u8]) -> Result<(), ImageError> {
-    same(what, expected, digest_of(bytes))
-}
-
-pub(crate) fn verify_stream(
-    number: usize,
-    expected: &str,
-    mut reader: impl Read,
-) -> Result<(), ImageError> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match reader.read(&mut buffer).map_err(ImageError::Read)? {
-            0 => break,
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-    let found = format!("sha256:{}", hex(&hasher.finalize()));
-    same(&format!("layer {}", number + 1), expected, found)
-}
-
-pub(crate) fn same(what: &str, expected: &str, found: String) -> Result<(), ImageError> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(ImageError::Digest { what: what.to_owned(), expected: expected.to_owned(), found })
 }

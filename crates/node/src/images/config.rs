@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::ImageError;
 
 /// An image's configuration (`application/vnd.oci.image.config.v1+json`).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -112,4 +115,10 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a document; `what` names it in an error.
+pub(crate) fn json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ImageError> {
+    serde_json::from_slice(bytes)
+        .map_err(|source| ImageError::Json { what: what.to_owned(), source })
 }

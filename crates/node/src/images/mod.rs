@@ -11,6 +11,7 @@
 
 mod archive;
 mod config;
+mod digest;
 mod error;
 mod pull;
 mod reference;
@@ -19,11 +20,11 @@ mod unpack;
 
 pub use archive::{Loaded, Progress};
 pub use config::{ImageConfig, RunConfig};
+pub(crate) use digest::hex;
 pub use error::ImageError;
 pub use pull::Credentials;
 pub use reference::Reference;
 pub use store::{Image, ImageStore};
-pub(crate) use unpack::hex;
 
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,9 @@ use oci_client::manifest::{ImageIndexEntry, OciDescriptor};
 use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 
-use super::archive::{decompress, verify, verify_stream};
+use super::archive::decompress;
 use super::config::architecture;
+use super::digest::{verify, verify_stream};
 use super::{Image, ImageError, ImageStore, Reference};
 
 /// Names and passwords by registry, as pull secrets hold them.

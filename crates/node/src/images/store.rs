@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{self, Loaded, Progress, digest_of, json, same};
-use super::config::ImageConfig;
+use super::config::{ImageConfig, architecture, json};
+use super::digest::{digest_of, same};
 use super::reference::is_digest;
 use super::unpack::{Limits, unpack};
 use super::{ImageError, Reference};
+use crate::lock::locked;
 
 /// An image that is here whole.
 #[derive(Clone, Debug)]
@@ -72,10 +73,6 @@ impl Drop for Arriving {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ImageError + '_ {
     move |source| ImageError::Store { path: path.to_owned(), source }
 }
@@ -107,15 +104,6 @@ impl ImageStore {
             configs: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// Stores the images of an archive (of `docker save`, or an OCI layout), which may be
-    /// compressed. Blocks.
-    ///
-    /// # Errors
-    /// When the archive is no image, is damaged or hostile; nothing of it is then visible.
-    pub fn load(&self, file: &Path, progress: Progress<'_>) -> Result<Vec<Loaded>, ImageError> {
-        archive::load(self, file, progress)
     }
 
     /// The image that a pod means by `name`: a reference or an image ID.
@@ -253,7 +241,7 @@ impl ImageStore {
         if let Some(id) = ids.iter().find(|id| !is_digest(id)) {
             return Err(ImageError::NotAnImage(format!("{id:?} is no sha256 digest")));
         }
-        let here = super::config::architecture();
+        let here = architecture();
         if !config.architecture.is_empty() && config.architecture != here {
             return Err(ImageError::Platform(here));
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 
-use super::archive::digest_of;
+use super::digest::digest_of;
 use super::unpack::{Limits, unpack};
 use super::{ImageError, ImageStore};
 
@@ -289,7 +289,7 @@ fn an_oci_layout_is_loaded_by_its_annotation() {
     let archive = |packed: &[u8], manifest: &str| {
         let mut builder = Builder::new(Vec::new());
         let blob = |bytes: &[u8]| {
-            format!("blobs/sha256/{}", super::unpack::hex(&sha2::Sha256::digest(bytes)))
+            format!("blobs/sha256/{}", super::digest::hex(&sha2::Sha256::digest(bytes)))
         };
         let original = digest_of(&gzip_of(&plain));
         let packed_name = format!("blobs/sha256/{}", &original[7..]);

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 use super::ImageError;
+use super::digest::hex;
 
 /// Bytes of files that a layer may unpack to.
 const BYTES_MAX: u64 = 64 << 30;
@@ -95,15 +96,6 @@ pub(crate) fn unpack(
     unpacker.finish()?;
     let digest = format!("sha256:{}", hex(&hashing.hasher.finalize()));
     Ok(Unpacked { digest, ..unpacker.done })
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }
 
 struct Hashing<R> {

@@ -11,6 +11,7 @@ mod container_status;
 mod events;
 mod observed;
 mod plan;
+mod probed;
 mod probes;
 mod restart;
 mod spec;
@@ -23,7 +24,7 @@ pub use observed::{
     StartFailure, Stopping,
 };
 pub use plan::{Step, plan};
-pub use probes::{Outcome, ProbeKind, ProbeSeen};
+pub use probed::{Outcome, ProbeKind, ProbeSeen};
 pub(crate) use spec::grace_seconds;
 pub use spec::{
     PullDecision, PullPolicy, RestartPolicy, Role, find_container, pull_decision, pull_policy,

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
-use super::probes::{ProbeKind, ProbeSeen};
+use super::probed::{ProbeKind, ProbeSeen};
 use super::spec;
 
 /// First delay before something that failed is tried again, and the longest.

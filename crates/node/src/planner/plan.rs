@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::events::Note;
 use super::observed::{Instance, Observed, after};
-use super::probes::{self, ProbeKind};
+use super::probed::ProbeKind;
+use super::probes;
 use super::restart::{is_outdated, next_attempt, next_start};
 use super::spec::{self, RestartPolicy, Role};
 use super::status::{DEADLINE, deadline, is_past_deadline, is_terminal, phase_of};

@@ -1,0 +1,18 @@
+//! What a node is made from.
+
+use std::path::PathBuf;
+
+use coracle_network::NetworkConfig;
+
+/// What a node is made from.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `metadata.name` of the Node.
+    pub name: String,
+    /// The cluster's data directory.
+    pub data_dir: PathBuf,
+    /// The network that the [`coracle_network::Kernel`] was made with.
+    pub network: NetworkConfig,
+    /// How many pods it may run.
+    pub max_pods: usize,
+}
