@@ -47,6 +47,11 @@ pub fn check(dir: &Path, cgroup: &str) -> Findings {
     // What follows would fail for the same reasons, in worse words.
     if found.missing.is_empty() {
         found.missing.extend(namespaces());
+    }
+    if found.missing.is_empty() {
+        found.missing.extend(root());
+    }
+    if found.missing.is_empty() {
         found.missing.extend(layers(dir));
         match groups(cgroup) {
             Ok(notes) => found.notes = notes,
@@ -95,6 +100,25 @@ fn namespaces() -> Option<String> {
     ))
 }
 
+/// Whether mounts can be kept to oneself: each container begins with that.
+fn root() -> Option<String> {
+    let error = apart(own_mounts).err()?;
+    Some(match error.raw_os_error() {
+        Some(libc::EINVAL) => "the root directory is no mount point (a chroot?), so that no container's \
+             mounts could be kept apart: mount it on itself first (mount --bind DIR DIR), or enter it \
+             with pivot_root"
+            .to_owned(),
+        _ => format!("mounts cannot be kept apart ({error})"),
+    })
+}
+
+/// Gives this thread a table of mounts of its own, which dies with it.
+fn own_mounts() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    Ok(mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?)
+}
+
 /// An overlay of a layer, as every container's root is one.
 fn layers(dir: &Path) -> Option<String> {
     let scratch = dir.join(format!("preflight-{}", std::process::id()));
@@ -119,10 +143,7 @@ fn try_overlay(scratch: &Path) -> io::Result<()> {
     fs::create_dir_all(&layer)?;
     fs::create_dir_all(&root)?;
     apart(move || {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-        // Its mount goes with the thread, and is in nobody else's table.
+        own_mounts()?;
         let mounted = mounts::mount_overlay(&root, &[layer])?;
         fs::write(mounted.join("file"), "")
     })
@@ -188,15 +209,28 @@ mod tests {
         fs::create_dir_all(&root).unwrap();
         let mut found = None;
         apart(|| {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+            own_mounts()?;
             found = layers(&mounts::mount_overlay(&root, &[layer])?);
             Ok(())
         })
         .unwrap();
         let text = found.unwrap();
         assert!(text.contains("is on an overlay") && text.contains("--data-dir"), "{text}");
+    }
+
+    #[test]
+    fn a_chroot_is_told_what_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut found = None;
+        apart(|| {
+            unshare(CloneFlags::CLONE_FS)?;
+            nix::unistd::chroot(dir.path())?;
+            found = root();
+            Ok(())
+        })
+        .unwrap();
+        let text = found.unwrap();
+        assert!(text.contains("is no mount point") && text.contains("mount --bind"), "{text}");
     }
 
     #[test]
