@@ -9,7 +9,7 @@ use bytes::Bytes;
 use coracle_api::Status;
 use coracle_api::resources::PODS;
 use coracle_runtime::{AttachSpec, ExecSpec, RuntimeError};
-use coracle_server::streaming::Duplex;
+use coracle_server::Duplex;
 use coracle_server::{ExecOptions, LogOptions, NodeStreams, Session, TerminalSize};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, oneshot};

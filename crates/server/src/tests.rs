@@ -11,7 +11,7 @@ use coracle_store::{Expect, Store};
 use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
-use crate::request::FieldValidation;
+use crate::pipeline::request::FieldValidation;
 use crate::{Answer, Api, Body, Cluster, Content, Kinds, Options, Reply, Request, Source, User};
 
 /// A clock that stands still, and seeds that count.

@@ -8,8 +8,8 @@ use coracle_api::{Index, Status};
 use coracle_store::Snapshot;
 
 use crate::auth::{MASTERS, rbac};
-use crate::parse::ResourceRef;
-use crate::request::User;
+use crate::pipeline::parse::ResourceRef;
+use crate::pipeline::request::User;
 
 /// What somebody wants to do.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 //! TLS has checked the certificate against our own CA before this reads its subject.
 
 use crate::auth::AUTHENTICATED;
-use crate::request::User;
+use crate::pipeline::request::User;
 
 /// `id-at-commonName` and `id-at-organizationName`.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];

@@ -9,8 +9,8 @@ use coracle_store::Snapshot;
 use http::HeaderMap;
 
 use crate::auth::{AUTHENTICATED, Action, UNAUTHENTICATED, authorize};
-use crate::parse::{ResourceRef, percent_decoded};
-use crate::request::User;
+use crate::pipeline::parse::{ResourceRef, percent_decoded};
+use crate::pipeline::request::User;
 
 const EXTRA: &str = "impersonate-extra-";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";

@@ -1,18 +1,21 @@
 //! Who asks, and what they may do.
 
 pub mod authorize;
+pub mod bootstrap;
 pub mod certificate;
 pub(crate) mod impersonate;
+pub mod pki;
 pub mod rbac;
 pub mod reviews;
 pub mod roles;
 pub mod tokens;
 
 pub use authorize::{Action, authorize};
+pub use pki::Pki;
 
 use serde_json::{Value, json};
 
-use crate::request::User;
+use crate::pipeline::request::User;
 
 /// May do everything, whatever the rules say.
 pub const MASTERS: &str = "system:masters";

@@ -9,7 +9,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
 
 use crate::auth::Action;
-use crate::request::User;
+use crate::pipeline::request::User;
 
 /// Calls `visit` with every rule that `user` has in `namespace` (empty for cluster scope), until
 /// it answers true; that is the answer.
@@ -143,7 +143,7 @@ fn has(list: Option<&[String]>, wanted: &str) -> bool {
     list.unwrap_or_default().iter().any(|item| item == "*" || item == wanted)
 }
 
-fn covers(rule: &PolicyRule, action: &crate::parse::ResourceRef) -> bool {
+fn covers(rule: &PolicyRule, action: &crate::pipeline::parse::ResourceRef) -> bool {
     has(Some(&rule.verbs), &action.verb)
         && has(rule.api_groups.as_deref(), &action.group)
         && covers_resource(rule.resources.as_deref().unwrap_or_default(), action)
@@ -153,7 +153,7 @@ fn covers(rule: &PolicyRule, action: &crate::parse::ResourceRef) -> bool {
             .is_none_or(|names| names.is_empty() || names.contains(&action.name))
 }
 
-fn covers_resource(resources: &[String], action: &crate::parse::ResourceRef) -> bool {
+fn covers_resource(resources: &[String], action: &crate::pipeline::parse::ResourceRef) -> bool {
     resources.iter().any(|resource| match resource.split_once('/') {
         None if resource == "*" => true,
         None => action.subresource.is_empty() && *resource == action.resource,
@@ -174,7 +174,7 @@ fn covers_path(rule: &PolicyRule, verb: &str, path: &str) -> bool {
 mod tests {
     use super::*;
     use crate::auth::authorize::authorize;
-    use crate::parse::ResourceRef;
+    use crate::pipeline::parse::ResourceRef;
     use serde_json::{Value, json};
 
     fn snapshot(objects: &[(&str, Value)]) -> Snapshot {

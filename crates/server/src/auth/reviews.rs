@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::auth::authorize::is_allowed;
 use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, rbac};
-use crate::parse::ResourceRef;
-use crate::request::{Request, User};
-use crate::source::rfc3339;
-use crate::verbs::text;
+use crate::pipeline::parse::ResourceRef;
+use crate::pipeline::request::{Request, User};
+use crate::pipeline::source::rfc3339;
+use crate::pipeline::verbs::text;
 
 /// What a review is answered from.
 pub(crate) struct Facts<'a> {

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::auth::AUTHENTICATED;
-use crate::request::{Request, User};
-use crate::source::{Entropy, rfc3339};
-use crate::verbs::{existing, text};
+use crate::pipeline::request::{Request, User};
+use crate::pipeline::source::{Entropy, rfc3339};
+use crate::pipeline::verbs::{existing, text};
 
 /// Who issues the tokens, and whom they are meant for when nobody says.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";

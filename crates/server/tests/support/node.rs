@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::Status;
-use coracle_server::streaming::Duplex;
+use coracle_server::Duplex;
 use coracle_server::{ExecOptions, LogOptions, NodeStreams, Session, TerminalSize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;

@@ -1,0 +1,10 @@
+//! The edge: connections, TLS, and from an HTTP request to its response.
+
+pub(crate) mod connections;
+mod gathered;
+pub(crate) mod negotiate;
+mod pieces;
+mod render;
+pub(crate) mod response;
+pub mod server;
+mod watching;

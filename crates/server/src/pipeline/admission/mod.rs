@@ -1,0 +1,143 @@
+//! Admission: what the server adds to a write and what it refuses, before and after the verb.
+//! Functions in a list, each pure.
+
+mod certificates;
+mod defaults;
+mod definitions;
+mod limits;
+mod namespaces;
+mod pod_security;
+mod pods;
+mod quota;
+mod rights;
+mod runtime_classes;
+mod service_accounts;
+mod services;
+mod storage;
+mod unmet;
+
+use coracle_api::{Key, Object, Status};
+use coracle_store::{Expect, Snapshot, Write};
+use serde_json::Value;
+
+use crate::pipeline::request::Request;
+use crate::pipeline::write::WriteEnv;
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is new.
+    Create,
+    /// It, or a part of it, changes.
+    Update,
+    /// It is to go.
+    Delete,
+}
+
+/// A write on its way through admission.
+pub struct Attributes<'a> {
+    /// The state it is prepared on.
+    pub snapshot: &'a Snapshot,
+    /// What was asked.
+    pub request: &'a Request,
+    /// What is done.
+    pub operation: Operation,
+    /// The object as stored; `None` for a new one.
+    pub old: Option<&'a Object>,
+    /// What must still hold when the write is committed.
+    pub requires: Vec<(Key, Expect)>,
+    /// What else is written with it.
+    pub writes: Vec<Write>,
+    /// Sentences for the `Warning` header.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Attributes<'a> {
+    /// A write that nobody has looked at yet.
+    pub fn new(
+        snapshot: &'a Snapshot,
+        request: &'a Request,
+        operation: Operation,
+        old: Option<&'a std::sync::Arc<Object>>,
+    ) -> Self {
+        Self {
+            snapshot,
+            request,
+            operation,
+            old: old.map(std::convert::AsRef::as_ref),
+            requires: Vec::new(),
+            writes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Whether the write is `operation` of a whole object of `resource` (`RESOURCE.GROUP`).
+    pub fn is(&self, operation: Operation, resource: &str) -> bool {
+        self.operation == operation
+            && self.request.subresource.is_none()
+            && self.request.kind.is(resource)
+    }
+
+    /// 403 for this write. `name` is that of the object in hand, which the URL may not say.
+    pub fn forbidden(&self, name: &str, why: impl std::fmt::Display) -> Status {
+        Status::forbidden(&self.request.kind, name, why)
+    }
+}
+
+/// May change the object.
+type Mutate = fn(&mut Attributes<'_>, &mut Value, &mut WriteEnv<'_>) -> Result<(), Status>;
+/// May only refuse it; of a deletion there is no object.
+type Validate = fn(&mut Attributes<'_>, &Value) -> Result<(), Status>;
+
+/// In upstream's order.
+const MUTATING: &[Mutate] = &[
+    namespaces::exists,
+    definitions::exists,
+    service_accounts::mutate,
+    limits::default,
+    defaults::tolerations,
+    defaults::priority,
+    storage::default_class,
+    storage::protection,
+    runtime_classes::apply,
+    defaults::ingress_class,
+    services::allocate,
+    services::warn_of_addresses,
+    certificates::settle,
+];
+
+/// In upstream's order.
+const VALIDATING: &[Validate] = &[
+    namespaces::may_be_deleted,
+    limits::check,
+    defaults::one_default_priority,
+    defaults::keep_system_priorities,
+    storage::may_grow,
+    unmet::refuse_resize,
+    unmet::warn,
+    pod_security::check,
+    rights::escalate_nothing,
+    certificates::may_grant,
+    // Last, for it counts what is written.
+    quota::check,
+];
+
+/// Lets every mutating plugin see the write.
+///
+/// # Errors
+/// The first refusal.
+pub fn mutate(
+    attributes: &mut Attributes<'_>,
+    value: &mut Value,
+    env: &mut WriteEnv<'_>,
+) -> Result<(), Status> {
+    MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))
+}
+
+/// Lets every validating plugin see the write.
+///
+/// # Errors
+/// The first refusal.
+pub fn validate(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
+    VALIDATING.iter().try_for_each(|plugin| plugin(attributes, value))
+}

@@ -1,0 +1,50 @@
+//! From a request to the writes that carry it out: a pure function of a snapshot.
+
+use coracle_api::resources::BINDINGS;
+use coracle_api::{Status, Subresource, Verb};
+use coracle_store::Snapshot;
+
+use crate::pipeline::actions;
+use crate::pipeline::request::Request;
+use crate::pipeline::verbs::{self, Part};
+use crate::pipeline::write::{Prepared, WriteEnv};
+
+/// Nothing runs ephemeral containers yet. A 404 without a name is how a cluster without them
+/// answers; kubectl then says that they are disabled, and this.
+fn no_debugging() -> Status {
+    let why = "coracle does not run ephemeral containers yet: debug a copy of the pod instead, \
+               with kubectl debug --copy-to";
+    Status::failure(404, "NotFound", why).with_details(|_| ())
+}
+
+/// The writes that carry `request` out on the state that `snapshot` shows.
+///
+/// # Errors
+/// What the client gets instead.
+pub fn prepare(
+    snapshot: &Snapshot,
+    request: &Request,
+    env: &mut WriteEnv<'_>,
+) -> Result<Prepared, Status> {
+    if let Some(part) = Part::of(request.subresource) {
+        return match request.verb {
+            Verb::Update | Verb::Patch if part == Part::EphemeralContainers => Err(no_debugging()),
+            Verb::Create if request.kind.is(BINDINGS) => {
+                actions::binding_of_its_own(snapshot, request, env)
+            }
+            Verb::Create if part == Part::Whole => verbs::create::prepare(snapshot, request, env),
+            Verb::Update => verbs::update::prepare(snapshot, request, part, env),
+            Verb::Patch => verbs::patch::prepare(snapshot, request, part, env),
+            Verb::Delete if part == Part::Whole => verbs::delete::prepare(snapshot, request, env),
+            Verb::DeleteCollection if part == Part::Whole => {
+                verbs::delete::prepare_collection(snapshot, request, env)
+            }
+            verb => Err(Status::method_not_allowed(&request.kind, verb.as_str())),
+        };
+    }
+    match (request.verb, request.subresource) {
+        (Verb::Create, Some(Subresource::Binding)) => actions::binding(snapshot, request, env),
+        (Verb::Create, Some(Subresource::Eviction)) => actions::eviction(snapshot, request, env),
+        (verb, _) => Err(Status::method_not_allowed(&request.kind, verb.as_str())),
+    }
+}

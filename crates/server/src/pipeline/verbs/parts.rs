@@ -1,0 +1,146 @@
+//! What a subresource changes of its object: everything else stays as it is stored.
+
+use std::sync::Arc;
+
+use coracle_api::{FieldError, Kind, Object, Status, Subresource, resources};
+use serde_json::Value;
+
+use crate::pipeline::content::{self, Decoded};
+use crate::pipeline::request::Request;
+use crate::pipeline::verbs::{Part, map_at, scale, text};
+
+/// The body of an update of `part`.
+pub(crate) fn body(request: &Request, part: Part) -> Result<Decoded, Status> {
+    match part {
+        Part::Scale => {
+            let value = content::other(request, scale::DEFINITION)?;
+            if text(&value, "/kind") != "Scale" {
+                let kind = text(&value, "/kind");
+                return Err(Status::bad_request(format!("cannot use a {kind:?} as a Scale")));
+            }
+            Ok(Decoded { value, warnings: Vec::new() })
+        }
+        _ => content::object(request),
+    }
+}
+
+/// Whether `value` may be the new Scale of `old`.
+pub(crate) fn check_scale(kind: &Kind, old: &Arc<Object>, value: &Value) -> Result<(), Status> {
+    let replicas = &value["spec"]["replicas"];
+    if replicas.as_i64().unwrap_or_default() >= 0 {
+        return Ok(());
+    }
+    let error =
+        FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+    let scale = Kind { group: "autoscaling".into(), kind: "Scale".into(), ..kind.clone() };
+    Err(Status::invalid(&scale, &old.metadata().name, &[error]))
+}
+
+/// The stored object with the part that `value` brings.
+pub(crate) fn merge(part: Part, kind: &Kind, value: Value, old: &Value) -> Value {
+    let mut new = old.clone();
+    match part {
+        Part::Whole => return value,
+        Part::Status => {
+            new = with_status(kind, &value, old);
+            (kind.strategy.prepare_status)(&mut new, old);
+            content::default(kind, &mut new);
+        }
+        Part::Scale => {
+            let replicas = value["spec"]["replicas"].as_i64().unwrap_or_default();
+            scale::set(&kind.scale, &mut new, &replicas.into());
+        }
+        Part::EphemeralContainers => {
+            copy(&value, &mut new, "spec", "ephemeralContainers");
+            content::default(kind, &mut new);
+        }
+        Part::Resize => resize(&value, &mut new),
+        Part::Finalize => copy(&value, &mut new, "spec", "finalizers"),
+        Part::Approval => {
+            copy(&value, &mut new, "status", "conditions");
+            for field in ["labels", "annotations"] {
+                copy(&value, &mut new, "metadata", field);
+            }
+        }
+    }
+    copy(&value, &mut new, "metadata", "managedFields");
+    new
+}
+
+/// The stored object with the status of `value`; kinds compiled in also take what upstream's let a
+/// status update change of the metadata.
+fn with_status(kind: &Kind, value: &Value, old: &Value) -> Value {
+    let mut new = old.clone();
+    match &value["status"] {
+        Value::Null => {
+            map_at(&mut new, "status").clear();
+        }
+        status => new["status"] = status.clone(),
+    }
+    let taken: &[&str] = match (kind.types.is_some(), kind.group.is_empty()) {
+        (true, _) => &[],
+        (false, true) => &["labels", "annotations", "finalizers", "ownerReferences"],
+        (false, false) => &["annotations"],
+    };
+    for field in taken {
+        copy(value, &mut new, "metadata", field);
+    }
+    new
+}
+
+/// What clients say of the status on create is dropped where a subresource is for it.
+pub(crate) fn drop_status(kind: &Kind, value: &mut Value) {
+    // A kubelet says with its node in which state that is.
+    let keeps = kind.group_resource() == resources::NODES;
+    if !keeps
+        && kind.subresource(Subresource::Status).is_some()
+        && let Some(fields) = value.as_object_mut()
+    {
+        fields.remove("status");
+    }
+}
+
+/// What clients say of the status on update, likewise.
+pub(crate) fn keep_status(kind: &Kind, value: &mut Value, old: &Value) {
+    if kind.subresource(Subresource::Status).is_none() {
+        return;
+    }
+    if let Some(fields) = value.as_object_mut() {
+        match &old["status"] {
+            Value::Null => fields.remove("status"),
+            status => fields.insert("status".into(), status.clone()),
+        };
+    }
+}
+
+fn copy(from: &Value, to: &mut Value, parent: &str, field: &str) {
+    match &from[parent][field] {
+        Value::Null => {
+            map_at(to, parent).remove(field);
+        }
+        value => {
+            map_at(to, parent).insert(field.into(), value.clone());
+        }
+    }
+}
+
+/// The resources of containers that exist, by name.
+fn resize(from: &Value, to: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        let Some(containers) = to["spec"].get_mut(list).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for container in containers {
+            let wanted = from["spec"][list].as_array().into_iter().flatten();
+            let Some(wanted) = wanted.into_iter().find(|one| one["name"] == container["name"])
+            else {
+                continue;
+            };
+            for field in ["resources", "resizePolicy"] {
+                if !wanted[field].is_null() {
+                    container[field] = wanted[field].clone();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a write is prepared with, and what it comes to.
+
+use std::sync::Arc;
+
+use coracle_api::{Key, Kind, Object, Status, Timestamp};
+use coracle_store::{Expect, Write};
+
+use crate::Kinds;
+use crate::pipeline::cluster::Cluster;
+use crate::pipeline::reply::{Answer, Reply};
+use crate::pipeline::source::Entropy;
+use crate::pipeline::verbs::{Part, scale};
+
+/// Everything but the snapshot that a write depends on.
+pub struct WriteEnv<'a> {
+    /// The time of the write.
+    pub now: Timestamp,
+    /// Randomness of the write.
+    pub entropy: Entropy,
+    /// All kinds and their schemas.
+    pub kinds: &'a Kinds,
+    /// Address ranges and names of the cluster.
+    pub cluster: &'a Cluster,
+}
+
+/// What a request comes down to.
+#[derive(Debug)]
+pub struct Prepared {
+    /// In this order, all or nothing; empty when nothing changes.
+    pub writes: Vec<Write>,
+    /// What else must still be as the snapshot showed it.
+    pub requires: Vec<(Key, Expect)>,
+    /// The answer, once the writes are done.
+    pub pending: Pending,
+    /// Sentences for the `Warning` header.
+    pub warnings: Vec<String>,
+}
+
+/// An answer that may wait for the revision of what is written.
+#[derive(Debug)]
+pub enum Pending {
+    /// Part of the object that the write of this index stores.
+    Written {
+        /// HTTP code.
+        code: u16,
+        /// Which write.
+        index: usize,
+        /// What of it is sent.
+        part: Part,
+        /// The row that shows it.
+        kind: Arc<Kind>,
+    },
+    /// What the write of this index takes away: its last state, with the revision of that.
+    Removed {
+        /// Which write.
+        index: usize,
+        /// The state before, for a dry run.
+        last: Arc<Object>,
+    },
+    /// Known already.
+    Fixed(Reply),
+}
+
+impl Prepared {
+    /// Nothing to write.
+    pub fn answered(reply: Reply) -> Self {
+        Self {
+            writes: Vec::new(),
+            requires: Vec::new(),
+            pending: Pending::Fixed(reply),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// One write whose object is the answer.
+    pub fn writing(code: u16, write: Write, part: Part, kind: &Arc<Kind>) -> Self {
+        Self {
+            writes: vec![write],
+            requires: Vec::new(),
+            pending: Pending::Written { code, index: 0, part, kind: Arc::clone(kind) },
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The answer, given what the writes stored (for a dry run: what they would have stored).
+    pub fn reply(self, stored: &[Option<Arc<Object>>]) -> Result<Reply, Status> {
+        let mut reply = match self.pending {
+            Pending::Fixed(reply) => reply,
+            Pending::Removed { index, last } => {
+                let object = stored.get(index).cloned().flatten().unwrap_or(last);
+                Reply::ok(Answer::Object(object))
+            }
+            Pending::Written { code, index, part, kind } => {
+                let object = stored
+                    .get(index)
+                    .cloned()
+                    .flatten()
+                    .ok_or_else(|| Status::internal("the store did not say what it stored"))?;
+                Reply { code, answer: part.answer(&kind, &object), warnings: Vec::new() }
+            }
+        };
+        reply.warnings.extend(self.warnings);
+        Ok(reply)
+    }
+
+    /// The answer to a dry run.
+    pub fn unstored(self) -> Result<Reply, Status> {
+        let objects: Vec<_> = self.writes.iter().map(|write| write.object.clone()).collect();
+        self.reply(&objects)
+    }
+}
+
+impl Part {
+    /// What of `object` is sent to the client.
+    pub fn answer(self, kind: &Kind, object: &Arc<Object>) -> Answer {
+        match self {
+            Self::Scale => Answer::Value(scale::of(&kind.scale, object)),
+            _ => Answer::Object(Arc::clone(object)),
+        }
+    }
+}

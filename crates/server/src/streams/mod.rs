@@ -1,0 +1,13 @@
+//! What is no answer but a conversation: exec, attach, port-forward, proxy and logs, over the node.
+
+mod channels;
+mod forwarding;
+pub(crate) mod logs;
+pub mod node;
+mod pods;
+mod port_channels;
+pub(crate) mod port_forward;
+pub(crate) mod proxy;
+pub(crate) mod remote_command;
+mod spdy;
+pub(crate) mod websocket;
