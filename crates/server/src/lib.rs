@@ -13,10 +13,12 @@ pub use coracle_api::kinds::Kinds;
 pub use edge::server::Server;
 pub use pipeline::api::Api;
 pub use pipeline::cluster::Cluster;
+pub use pipeline::outside::Outside;
 pub use pipeline::reply::{Answer, Deleted, ObjectList, Reply};
 pub use pipeline::request::{Body, Content, Options, Request, User};
 pub use pipeline::source::{Source, System};
-pub use pipeline::verbs::watch::{Frame, WatchStream};
+pub use pipeline::watch::{Frame, WatchStream};
+pub use pipeline::write::calls::{Call, Given};
 pub use streams::node::{Duplex, ExecOptions, LogOptions, NodeStreams, Session, TerminalSize};
 
 #[cfg(test)]

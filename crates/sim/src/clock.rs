@@ -1,11 +1,13 @@
 //! The world's clock: it stands still until it is told to move.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use coracle_api::Timestamp;
 use coracle_server::Source;
 use jiff::SignedDuration;
 
+use crate::outside::Seeded;
 use crate::random::Random;
 
 /// 2026-01-01T00:00:00Z.
@@ -35,6 +37,11 @@ impl Clock {
         let rounded = to.as_nanosecond().div_euclid(1_000_000) + 1;
         let to = i64::try_from(rounded).unwrap_or(i64::MAX);
         self.milliseconds.fetch_max(to, Ordering::Relaxed);
+    }
+
+    /// Who answers what writes ask of the outside.
+    pub fn outside(&self) -> Arc<Seeded> {
+        Arc::new(Seeded { seed: self.seed })
     }
 
     /// Since the beginning.

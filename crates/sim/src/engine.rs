@@ -44,6 +44,7 @@ impl Engine {
     ) -> Result<Self, Status> {
         let source = Arc::clone(clock) as Arc<dyn coracle_server::Source>;
         let api = Api::new(store, Kinds::builtin(), Cluster::default(), source);
+        api.set_outside(clock.outside());
         let events = EventRecorder::default();
         let config = config();
         ready(bootstrap(&api, &config))?;

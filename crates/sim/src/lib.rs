@@ -20,6 +20,7 @@ mod engine;
 mod hands;
 mod machine;
 mod node;
+mod outside;
 mod pod;
 mod random;
 mod ready;

@@ -106,6 +106,12 @@ pub enum Subresource {
 }
 
 impl Subresource {
+    /// Whether a request for it is answered with a connection to something that runs: upstream's
+    /// `CONNECT`, whatever the method.
+    pub fn connects(self) -> bool {
+        matches!(self, Self::Attach | Self::Exec | Self::PortForward | Self::Proxy)
+    }
+
     /// All of them, by name.
     pub const ALL: &'static [Self] = &[
         Self::Approval,

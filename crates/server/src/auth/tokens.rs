@@ -1,9 +1,10 @@
 //! Service account tokens: JSON web tokens, signed with ES256 by a key of the cluster.
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use coracle_api::resources::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
-use coracle_api::{FieldError, Kind, Object, Status, Timestamp};
+use coracle_api::{Object, Status, Timestamp};
 use coracle_store::Snapshot;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -14,16 +15,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::auth::AUTHENTICATED;
-use crate::pipeline::request::{Request, User};
-use crate::pipeline::source::{Entropy, rfc3339};
-use crate::pipeline::verbs::{existing, text};
+use crate::pipeline::outside::Outside;
+use crate::pipeline::request::User;
+use crate::pipeline::verbs::text;
+use crate::pipeline::write::calls::{Call, Given};
 
 /// Who issues the tokens, and whom they are meant for when nobody says.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-/// What a client gets who does not say how long.
-const LIFETIME_SECONDS: i64 = 3600;
-const LIFETIME_MIN: i64 = 600;
-const LIFETIME_MAX: i64 = 1 << 32;
 
 /// The key, and what is signed with it.
 pub struct Tokens {
@@ -84,11 +82,11 @@ impl Tokens {
         }]})
     }
 
-    /// A token that says `claims`.
-    fn sign(&self, claims: &Value) -> Result<String, Status> {
+    /// A token that says `claims`, which are JSON.
+    fn sign(&self, claims: &str) -> Result<String, Status> {
         let header = json!({"alg": "ES256", "kid": self.key_id});
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", encode(&header), encode(claims));
+        let header = URL_SAFE_NO_PAD.encode(header.to_string());
+        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
         let signature = self
             .key
             .sign(&self.random, signed.as_bytes())
@@ -144,136 +142,15 @@ impl Tokens {
         let user = bound_user(snapshot, &claims).ok_or(TokenError::Invalidated)?;
         Ok((user, fitting))
     }
+}
 
-    /// Carries a TokenRequest out.
-    ///
-    /// # Errors
-    /// 404 without the account, 409 and 422 for a request that does not fit.
-    pub(crate) fn request(
-        &self,
-        snapshot: &Snapshot,
-        request: &Request,
-        mut body: Value,
-        now: Timestamp,
-        entropy: &mut Entropy,
-    ) -> Result<Value, Status> {
-        check_name(request, &body)?;
-        let account = existing(snapshot, request)?;
-        let errors = errors(&body["spec"]);
-        if !errors.is_empty() {
-            return Err(Status::invalid(&token_request(request), "", &errors));
+#[async_trait]
+impl Outside for Tokens {
+    async fn answer(&self, call: &Call) -> Result<Given, Status> {
+        match call {
+            Call::Sign { claims } => self.sign(claims).map(Given::Token),
         }
-        let lifetime = body["spec"]["expirationSeconds"].as_i64().unwrap_or(LIFETIME_SECONDS);
-        let audiences = match &body["spec"]["audiences"] {
-            Value::Array(all) if !all.is_empty() => all.clone(),
-            _ => vec![ISSUER.into()],
-        };
-        let end = coracle_api::time::after(now, lifetime);
-        let (seconds, key) = (now.as_second(), account.key());
-        let mut bound = json!({
-            "namespace": *key.namespace,
-            "serviceaccount": {"name": *key.name, "uid": account.metadata().uid},
-        });
-        bind(snapshot, request, &body["spec"]["boundObjectRef"], &mut bound)?;
-        let claims = json!({
-            "aud": audiences,
-            "exp": end.as_second(),
-            "iat": seconds,
-            "iss": ISSUER,
-            "jti": entropy.uid(),
-            "kubernetes.io": bound,
-            "nbf": seconds,
-            "sub": format!("system:serviceaccount:{}:{}", key.namespace, key.name),
-        });
-        body["kind"] = "TokenRequest".into();
-        body["apiVersion"] = "authentication.k8s.io/v1".into();
-        body["metadata"] = json!({
-            "name": *key.name,
-            "namespace": *key.namespace,
-            "creationTimestamp": rfc3339(now),
-        });
-        body["spec"]["audiences"] = audiences.into();
-        body["spec"]["expirationSeconds"] = lifetime.into();
-        body["status"] = json!({"token": self.sign(&claims)?, "expirationTimestamp": rfc3339(end)});
-        Ok(body)
     }
-}
-
-/// The kind that errors speak of: the row is that of the account.
-fn token_request(request: &Request) -> Kind {
-    let (group, kind) = ("authentication.k8s.io".into(), "TokenRequest".into());
-    Kind { group, kind, ..(*request.kind).clone() }
-}
-
-/// A token is asked for in the name of the account in the URL, or in no name.
-fn check_name(request: &Request, body: &Value) -> Result<(), Status> {
-    let name = text(body, "/metadata/name");
-    if name.is_empty() || name == request.name {
-        return Ok(());
-    }
-    let why = "must match the service account name if specified";
-    let error = FieldError::invalid("metadata.name", &body["metadata"]["name"], why);
-    Err(Status::invalid(&token_request(request), &request.name, &[error]))
-}
-
-fn errors(spec: &Value) -> Vec<FieldError> {
-    let seconds = &spec["expirationSeconds"];
-    let why = match seconds.as_i64() {
-        Some(given) if given < LIFETIME_MIN => "may not specify a duration less than 10 minutes",
-        Some(given) if given > LIFETIME_MAX => {
-            "may not specify a duration larger than 2^32 seconds"
-        }
-        _ => return Vec::new(),
-    };
-    vec![FieldError::invalid("spec.expirationSeconds", seconds, why)]
-}
-
-/// Binds a token to the life of a pod, a secret or a node.
-fn bind(
-    snapshot: &Snapshot,
-    request: &Request,
-    reference: &Value,
-    bound: &mut Value,
-) -> Result<(), Status> {
-    if reference.is_null() {
-        return Ok(());
-    }
-    let (kind, name) = (text(reference, "/kind"), text(reference, "/name"));
-    let (resource, namespace, claim) = match kind {
-        "Pod" => (PODS, request.namespace.as_str(), "pod"),
-        "Secret" => (SECRETS, request.namespace.as_str(), "secret"),
-        "Node" => (NODES, "", "node"),
-        _ => {
-            let version = text(reference, "/apiVersion");
-            let message = format!("cannot bind token to object of type /{version}, Kind={kind}");
-            return Err(Status::bad_request(message));
-        }
-    };
-    let missing = || {
-        let message = format!("{resource} \"{name}\" not found");
-        Status::failure(404, "NotFound", message).with_details(|details| {
-            details.name = name.to_owned();
-            details.kind = resource.to_owned();
-        })
-    };
-    let object = snapshot.find(resource, namespace, name).ok_or_else(missing)?;
-    let (wanted, uid) = (text(reference, "/uid"), &object.metadata().uid);
-    if !wanted.is_empty() && wanted != uid {
-        let message = format!(
-            "Operation cannot be fulfilled on {resource} \"{name}\": the UID in the bound object \
-             reference ({wanted}) does not match the UID in record. The object might have been \
-             deleted and then recreated"
-        );
-        return Err(Status::failure(409, "Conflict", message));
-    }
-    bound[claim] = json!({"name": name, "uid": uid});
-    if let Some(node) = object.str_at("/spec/nodeName")
-        && let Some(node) = snapshot.find(NODES, "", node)
-    {
-        let metadata = node.metadata();
-        bound["node"] = json!({"name": metadata.name, "uid": metadata.uid});
-    }
-    Ok(())
 }
 
 /// The user that `claims` name, while everything they name is there.

@@ -9,7 +9,7 @@ use crate::edge::negotiate::{Encoding, Form, Shape};
 use crate::edge::pieces::Pieces;
 use crate::pipeline::content;
 use crate::pipeline::reply::{Answer, ObjectList, Reply};
-use crate::pipeline::verbs::watch::Frame;
+use crate::pipeline::watch::Frame;
 
 /// What is rendered, and how.
 #[derive(Clone, Copy)]

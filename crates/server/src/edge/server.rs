@@ -42,10 +42,10 @@ use crate::pipeline::content::BODY_MAX;
 use crate::pipeline::options;
 use crate::pipeline::parse::{self, Query, ResourceRef, Route};
 use crate::pipeline::reply::Reply;
-use crate::pipeline::request::{Body as RequestBody, Request, User};
+use crate::pipeline::request::{Body as RequestBody, Options, Request, User};
 use crate::pipeline::source::Entropy;
 use crate::streams::node::{Call, NodeStreams};
-use crate::streams::{logs, port_forward, proxy, remote_command};
+use crate::streams::{self, logs, port_forward, proxy, remote_command};
 
 /// How long a client may take for its handshake, its headers, and its body.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -289,23 +289,13 @@ impl Server {
         body: Incoming,
     ) -> Result<Response, Status> {
         let subresource = Subresource::parse(&resource.subresource);
-        if subresource == Some(Subresource::Proxy) {
-            let snapshot = self.api.snapshot();
-            let chance = Entropy::new(self.api.source().seed()).number();
-            return proxy::serve(self.call(&snapshot, resource)?, chance, parts, body).await;
+        if let Some(connecting) = subresource.filter(|subresource| subresource.connects()) {
+            let request = connection(user, resource, (kind, verb), connecting, query);
+            return self.connect(request, connecting, resource, query, parts, body).await;
         }
-        if kind.is(PODS) {
-            match subresource {
-                Some(Subresource::Log) => {
-                    let (now, snapshot) = (self.api.source().now(), self.api.snapshot());
-                    let call = self.call(&snapshot, resource)?;
-                    return logs::serve(call, query, now, parts).await;
-                }
-                Some(Subresource::Exec | Subresource::Attach | Subresource::PortForward) => {
-                    return self.stream(&user, resource, query, parts);
-                }
-                _ => {}
-            }
+        if kind.is(PODS) && subresource == Some(Subresource::Log) {
+            let (now, snapshot) = (self.api.source().now(), self.api.snapshot());
+            return logs::serve(self.call(&snapshot, resource)?, query, now, parts).await;
         }
         let request = self.request(user, resource, kind, verb, query, parts, body).await?;
         let rendering = self.rendering(kind, verb, query, &parts.headers)?;
@@ -331,23 +321,34 @@ impl Server {
         carried.await.map_err(Status::internal)?
     }
 
-    /// Answers with an upgrade. Whoever asks by GET, as WebSockets do, needs leave to create too:
-    /// policies were written when clients asked by POST.
-    fn stream(
+    /// Admits a connection as a write is admitted, and makes it. Whoever asks for an upgrade by GET,
+    /// as WebSockets do, needs leave to create too: policies were written when clients asked by POST.
+    async fn connect(
         &self,
-        user: &User,
+        request: Request,
+        subresource: Subresource,
         resource: &ResourceRef,
         query: &Query,
         parts: &mut Parts,
+        body: Incoming,
     ) -> Result<Response, Status> {
-        let snapshot = self.api.snapshot();
-        let creates = ResourceRef { verb: "create".into(), ..resource.clone() };
-        authorize(&snapshot, user, &Action::Resource(creates))?;
-        let call = self.call(&snapshot, resource)?;
-        match resource.subresource.as_str() {
-            "portforward" => port_forward::serve(call, query, parts),
-            _ => remote_command::serve(call, query, parts),
+        if subresource != Subresource::Proxy {
+            let creates = ResourceRef { verb: "create".into(), ..resource.clone() };
+            authorize(&self.api.snapshot(), &request.user, &Action::Resource(creates))?;
         }
+        let admitted = self.api.call(request).await?;
+        let snapshot = self.api.snapshot();
+        let call = self.call(&snapshot, resource)?;
+        let mut response = match subresource {
+            Subresource::Proxy => {
+                let chance = Entropy::new(self.api.source().seed()).number();
+                proxy::serve(call, chance, parts, body).await?
+            }
+            Subresource::PortForward => port_forward::serve(call, query, parts)?,
+            _ => remote_command::serve(call, query, parts)?,
+        };
+        warn(response.headers_mut(), &admitted.warnings);
+        Ok(response)
     }
 
     fn call<'a>(
@@ -418,6 +419,26 @@ impl Server {
             _ => IncludeObject::Metadata,
         };
         Ok(Rendering { kind, form, include, now: self.api.source().now() })
+    }
+}
+
+/// A request for a connection, as admission sees it.
+fn connection(
+    user: User,
+    resource: &ResourceRef,
+    (kind, verb): (&Arc<Kind>, Verb),
+    subresource: Subresource,
+    query: &Query,
+) -> Request {
+    Request {
+        user,
+        verb,
+        kind: Arc::clone(kind),
+        namespace: resource.object_namespace(kind),
+        name: resource.name.clone(),
+        subresource: Some(subresource),
+        options: Options::default(),
+        body: RequestBody::Object(streams::options::of(kind, subresource, resource, query)),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use coracle_api::resources::{BINDINGS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, SERVICE_ACCOUNTS};
-use coracle_api::{FieldError, Index, Key, Object, Status, Subresource, Timestamp, Verb};
+use coracle_api::resources::{BINDINGS, CUSTOM_RESOURCE_DEFINITIONS};
+use coracle_api::{Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
-use serde_json::json;
+use futures_util::future::join_all;
 
 use crate::Kinds;
 use crate::auth::reviews;
@@ -14,18 +14,22 @@ use crate::auth::tokens::Tokens;
 use crate::pipeline::cluster::Cluster;
 use crate::pipeline::content;
 use crate::pipeline::defined::Defined;
+use crate::pipeline::outside::Outside;
 use crate::pipeline::pages::Pages;
-use crate::pipeline::prepare::prepare;
 use crate::pipeline::reply::{Answer, Reply};
 use crate::pipeline::request::{Body, Options, Request, User};
-use crate::pipeline::source::{Entropy, Source};
+use crate::pipeline::source::Source;
 use crate::pipeline::verbs;
 use crate::pipeline::verbs::definitions;
-use crate::pipeline::verbs::watch::WatchStream;
-use crate::pipeline::write::{Prepared, WriteEnv};
+use crate::pipeline::watch::WatchStream;
+use crate::pipeline::write::calls::{Answers, Call, Given, Moment};
+use crate::pipeline::write::plan::{Planned, Planning, Unmet, plan, taken};
+use crate::pipeline::write::{Facts, Prepared};
 
 /// How often a write is prepared anew because others were faster.
 const ATTEMPTS: usize = 64;
+/// How often one request may ask the outside, each time because of what it was told before.
+const ROUNDS: usize = 16;
 
 /// A handle on the API; cloning it is cheap.
 ///
@@ -42,14 +46,15 @@ struct Inner {
     source: Arc<dyn Source>,
     pages: Pages,
     tokens: OnceLock<Arc<Tokens>>,
+    outside: OnceLock<Arc<dyn Outside>>,
 }
 
 impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
-        let (pages, tokens) = Default::default();
+        let (pages, tokens, outside) = Default::default();
         let kinds = Defined::new(kinds);
-        let inner = Inner { store, kinds, cluster, source, pages, tokens };
+        let inner = Inner { store, kinds, cluster, source, pages, tokens, outside };
         Self { inner: Arc::new(inner) }
     }
 
@@ -88,17 +93,19 @@ impl Api {
             Verb::Create if !request.kind.is_stored() && !request.kind.is(BINDINGS) => {
                 self.review(&request, now)
             }
-            Verb::Create if request.subresource == Some(Subresource::Token) => {
-                self.token(&request, now)
+            _ if request.subresource.is_some_and(Subresource::connects) => {
+                self.alone(request).await
             }
             Verb::Get => verbs::get::get(&self.snapshot(), &request),
             Verb::List => verbs::list::list(&self.snapshot(), &self.inner.pages, &request, now),
             Verb::Watch => Err(Status::bad_request("a watch is a stream")),
-            _ => {
-                let mut replies = self.transact(vec![request], Vec::new()).await?;
-                replies.pop().ok_or_else(|| Status::internal("a request without an answer"))
-            }
+            _ => self.alone(request).await,
         }
+    }
+
+    async fn alone(&self, request: Request) -> Result<Reply, Status> {
+        let mut replies = self.transact(vec![request], Vec::new()).await?;
+        replies.pop().ok_or_else(|| Status::internal("a request without an answer"))
     }
 
     fn review(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
@@ -110,21 +117,18 @@ impl Api {
         Ok(Reply::created(Answer::Value(reviews::answer(&facts, request, body)?)))
     }
 
-    fn token(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
-        let snapshot = self.snapshot();
-        let kinds = self.kinds();
-        let mut env = self.env(&kinds);
-        let body = content::other(request, "io.k8s.api.authentication.v1.TokenRequest")?;
-        let tokens =
-            self.inner.tokens.get().ok_or_else(|| Status::internal("there are no tokens here"))?;
-        let answer = tokens.request(&snapshot, request, body, now, &mut env.entropy)?;
-        Ok(Reply::created(Answer::Value(answer)))
-    }
-
     /// Sets what signs service account tokens; done once, before the first client comes.
     pub fn set_tokens(&self, tokens: Arc<Tokens>) {
-        if self.inner.tokens.set(tokens).is_err() {
+        if self.inner.tokens.set(Arc::clone(&tokens)).is_err() {
             tracing::warn!("the key of the service accounts was set before and stays");
+        }
+        self.set_outside(tokens);
+    }
+
+    /// Sets who answers what writes ask of the outside; done once, before the first client comes.
+    pub fn set_outside(&self, outside: Arc<dyn Outside>) {
+        if self.inner.outside.set(outside).is_err() {
+            tracing::warn!("who answers for the outside was set before and stays");
         }
     }
 
@@ -151,11 +155,9 @@ impl Api {
         requests: Vec<Request>,
         requires: Vec<(Key, Expect)>,
     ) -> Result<(Vec<Reply>, BTreeMap<Key, Expect>), Status> {
-        let mut last = None;
+        let (mut last, mut answers) = (None, Vec::new());
         for _ in 0..ATTEMPTS {
-            let snapshot = self.snapshot();
-            check(&snapshot, &requires)?;
-            let plan = self.plan(&snapshot, &requests, &requires)?;
+            let (snapshot, plan) = self.planned(&requests, &requires, &mut answers).await?;
             if requests.iter().all(|request| request.options.dry_run) {
                 let replies = plan.prepared.into_iter().map(Prepared::unstored);
                 return Ok((replies.collect::<Result<_, _>>()?, BTreeMap::new()));
@@ -228,43 +230,44 @@ impl Api {
         self.inner.store.commit(transaction).await
     }
 
-    fn plan(
+    /// The newest state, and what carries `requests` out on it. What they ask of the outside is
+    /// asked; `answers` has what was, request by request.
+    async fn planned(
         &self,
-        snapshot: &Snapshot,
         requests: &[Request],
         requires: &[(Key, Expect)],
-    ) -> Result<Planned, Status> {
-        let kinds = self.kinds();
-        let transaction = Transaction { writes: Vec::new(), requires: requires.to_vec() };
-        let mut planned = Planned { prepared: Vec::new(), transaction, written: BTreeSet::new() };
-        let mut provisional = snapshot.clone();
-        let mut companions = Vec::new();
-        for request in requests {
-            let prepared = prepare(&provisional, request, &mut self.env(&kinds))?;
-            if request.options.dry_run {
-                planned.prepared.push(prepared);
-                continue;
-            }
-            let companion = account_of_new_namespace(&kinds, &provisional, &prepared);
-            if requests.len() > 1 || companion.is_some() {
-                provisional = after(&kinds, &provisional, &prepared)?;
-            }
-            companions.extend(companion);
-            planned.add(prepared);
+        answers: &mut Vec<Answers>,
+    ) -> Result<(Snapshot, Planned), Status> {
+        let rounds = requests.len().saturating_add(1).saturating_mul(ROUNDS);
+        for _ in 0..rounds {
+            let unmet = {
+                let (snapshot, kinds) = (self.snapshot(), self.kinds());
+                check(&snapshot, requires)?;
+                let facts = Facts { kinds: &kinds, cluster: &self.inner.cluster };
+                match plan(&snapshot, requests, requires, answers, facts)? {
+                    Planning::Ready(planned) => return Ok((snapshot, planned)),
+                    Planning::Needs(unmet) => unmet,
+                }
+            };
+            self.answer(answers, unmet).await;
         }
-        for request in &companions {
-            planned.add(prepare(&provisional, request, &mut self.env(&kinds))?);
-        }
-        Ok(planned)
+        Err(Status::internal("a request asks the outside without end"))
     }
 
-    fn env<'a>(&'a self, kinds: &'a Kinds) -> WriteEnv<'a> {
-        let source = &self.inner.source;
-        WriteEnv {
-            now: source.now(),
-            entropy: Entropy::new(source.seed()),
-            kinds,
-            cluster: &self.inner.cluster,
+    async fn answer(&self, answers: &mut Vec<Answers>, unmet: Unmet) {
+        while answers.len() <= unmet.request {
+            let source = &self.inner.source;
+            answers.push(Answers::new(Moment { now: source.now(), seed: source.seed() }));
+        }
+        let given = join_all(unmet.calls.iter().map(|call| self.answer_to(call))).await;
+        let Some(answers) = answers.get_mut(unmet.request) else { return };
+        unmet.calls.into_iter().zip(given).for_each(|(call, answer)| answers.give(call, answer));
+    }
+
+    async fn answer_to(&self, call: &Call) -> Result<Given, Status> {
+        match self.inner.outside.get() {
+            Some(outside) => outside.answer(call).await,
+            None => Err(Status::internal("nobody here answers for the outside")),
         }
     }
 
@@ -284,63 +287,6 @@ impl Api {
     }
 }
 
-/// The state that `prepared` leaves, if nothing comes in between.
-fn after(kinds: &Kinds, snapshot: &Snapshot, prepared: &Prepared) -> Result<Snapshot, Status> {
-    match snapshot.with(&prepared.writes) {
-        Err(CommitError::Taken { key, index, term, .. }) => Err(taken(kinds, &key, index, &term)),
-        provisional => provisional.map_err(Status::internal),
-    }
-}
-
-/// The service account `default` of a namespace that is made: it comes in the same transaction, so
-/// that a pod may follow its namespace at once.
-fn account_of_new_namespace(
-    kinds: &Kinds,
-    snapshot: &Snapshot,
-    prepared: &Prepared,
-) -> Option<Request> {
-    let is_new = |write: &&Write| {
-        *write.key.resource == *NAMESPACES
-            && write.object.is_some()
-            && snapshot.get(&write.key).is_none()
-    };
-    let namespace = prepared.writes.iter().find(is_new)?.key.name.to_string();
-    let missing = snapshot.find(SERVICE_ACCOUNTS, &namespace, "default").is_none();
-    let kind = kinds.stored(SERVICE_ACCOUNTS).filter(|_| missing).cloned()?;
-    let manager = "kube-controller-manager".to_owned();
-    Some(Request {
-        user: User::system("system:controller:service-account-controller"),
-        verb: Verb::Create,
-        kind,
-        body: Body::Object(json!({"metadata": {"name": "default", "namespace": namespace}})),
-        namespace,
-        name: String::new(),
-        subresource: None,
-        options: Options { field_manager: manager, ..Options::default() },
-    })
-}
-
-/// Requests prepared, and the one transaction that they are.
-struct Planned {
-    prepared: Vec<Prepared>,
-    transaction: Transaction,
-    written: BTreeSet<Key>,
-}
-
-impl Planned {
-    fn add(&mut self, prepared: Prepared) {
-        let fresh = prepared.requires.iter().filter(|(key, _)| !self.written.contains(key));
-        self.transaction.requires.extend(fresh.cloned());
-        for write in &prepared.writes {
-            // What an earlier write of this plan leaves has a revision only once committed.
-            let again = !self.written.insert(write.key.clone());
-            let expect = if again { Expect::Any } else { write.expect };
-            self.transaction.writes.push(Write { expect, ..write.clone() });
-        }
-        self.prepared.push(prepared);
-    }
-}
-
 fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> {
     for (key, expect) in requires {
         if !expect.holds(snapshot.get(key).map(|object| object.revision())) {
@@ -349,19 +295,6 @@ fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> 
         }
     }
     Ok(())
-}
-
-/// What a write is told that asks for what another object has.
-fn taken(kinds: &Kinds, key: &Key, index: Index, term: &str) -> Status {
-    let (Some(kind), Some(unique)) = (kinds.stored(&key.resource), index.unique()) else {
-        return Status::internal(format!("{key}: {index:?} {term:?} is taken"));
-    };
-    if unique.is_asked_for {
-        let error = FieldError::invalid(unique.field, &json!(term), unique.message);
-        return Status::invalid(kind, &key.name, &[error]);
-    }
-    let message = format!("Operation cannot be fulfilled: {key}: {term}: {}", unique.message);
-    Status::failure(409, "Conflict", message)
 }
 
 /// How the objects written are now.

@@ -4,6 +4,7 @@ mod channels;
 mod forwarding;
 pub(crate) mod logs;
 pub mod node;
+pub(crate) mod options;
 mod pods;
 mod port_channels;
 pub(crate) mod port_forward;

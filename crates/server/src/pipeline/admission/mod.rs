@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::pipeline::request::Request;
 use crate::pipeline::write::WriteEnv;
+use crate::pipeline::write::calls::Stop;
 
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Operation {
     Update,
     /// It is to go.
     Delete,
+    /// Somebody is to be connected to it: what is admitted are the options (`PodExecOptions`).
+    Connect,
 }
 
 /// A write on its way through admission.
@@ -87,7 +90,7 @@ impl<'a> Attributes<'a> {
 /// May change the object.
 type Mutate = fn(&mut Attributes<'_>, &mut Value, &mut WriteEnv<'_>) -> Result<(), Status>;
 /// May only refuse it; of a deletion there is no object.
-type Validate = fn(&mut Attributes<'_>, &Value) -> Result<(), Status>;
+pub(crate) type Validate = fn(&mut Attributes<'_>, &Value) -> Result<(), Status>;
 
 /// In upstream's order.
 const MUTATING: &[Mutate] = &[
@@ -101,13 +104,15 @@ const MUTATING: &[Mutate] = &[
     storage::protection,
     runtime_classes::apply,
     defaults::ingress_class,
-    services::allocate,
     services::warn_of_addresses,
     certificates::settle,
 ];
 
+/// What is chosen so that nobody else has it, once nobody changes the object any more.
+const ALLOCATING: &[Mutate] = &[services::allocate];
+
 /// In upstream's order.
-const VALIDATING: &[Validate] = &[
+pub(crate) const VALIDATING: &[Validate] = &[
     namespaces::may_be_deleted,
     limits::check,
     defaults::one_default_priority,
@@ -130,14 +135,35 @@ pub fn mutate(
     attributes: &mut Attributes<'_>,
     value: &mut Value,
     env: &mut WriteEnv<'_>,
-) -> Result<(), Status> {
-    MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))
+) -> Result<(), Stop> {
+    Ok(MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?)
+}
+
+/// Gives the object what it alone is to have.
+///
+/// # Errors
+/// When there is none left, or what is asked for is another's.
+pub fn allocate(
+    attributes: &mut Attributes<'_>,
+    value: &mut Value,
+    env: &mut WriteEnv<'_>,
+) -> Result<(), Stop> {
+    Ok(ALLOCATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?)
 }
 
 /// Lets every validating plugin see the write.
 ///
 /// # Errors
 /// The first refusal.
-pub fn validate(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
-    VALIDATING.iter().try_for_each(|plugin| plugin(attributes, value))
+pub fn validate(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Stop> {
+    validate_by(VALIDATING, attributes, value)
+}
+
+/// Lets `plugins` see the write.
+pub(crate) fn validate_by(
+    plugins: &[Validate],
+    attributes: &mut Attributes<'_>,
+    value: &Value,
+) -> Result<(), Stop> {
+    Ok(plugins.iter().try_for_each(|plugin| plugin(attributes, value))?)
 }

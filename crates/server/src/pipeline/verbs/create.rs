@@ -1,4 +1,4 @@
-//! create: fill → admit → prepare → validate → commit, in upstream's order.
+//! create: fill → admit → allocate → prepare → validate → commit, in upstream's order.
 
 use coracle_api::{Key, Kind, Status};
 use coracle_store::{Expect, Snapshot, Write};
@@ -9,6 +9,7 @@ use crate::pipeline::content::{self, Decoded};
 use crate::pipeline::request::Request;
 use crate::pipeline::source::rfc3339;
 use crate::pipeline::verbs::{Part, definitions, fields, key, metadata, parts, text, validation};
+use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
 
 /// How often a generated name is drawn again when it is taken.
@@ -25,7 +26,7 @@ pub fn prepare(
     snapshot: &Snapshot,
     request: &Request,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let decoded = content::object(request)?;
     new_object(snapshot, request, decoded, false, env)
 }
@@ -37,7 +38,7 @@ pub(crate) fn new_object(
     decoded: Decoded,
     is_applied: bool,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let Decoded { value, warnings } = decoded;
     let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
     attributes.warnings = warnings;
@@ -50,7 +51,7 @@ pub(crate) fn new_object(
             prepared.warnings = warnings;
             Ok(prepared)
         }
-        Err(status) => Err(status.warned(warnings)),
+        Err(stop) => Err(stop.warned(warnings)),
     }
 }
 
@@ -59,7 +60,7 @@ fn made(
     mut value: Value,
     is_applied: bool,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let (snapshot, request) = (attributes.snapshot, attributes.request);
     let kind = &*request.kind;
     settle_namespace(request, &mut value)?;
@@ -71,18 +72,19 @@ fn made(
     admission::mutate(attributes, &mut value, env)?;
     fill_metadata(kind, &mut value, env);
     let taken = name(snapshot, request, &mut value, env);
+    admission::allocate(attributes, &mut value, env)?;
     parts::drop_status(kind, &mut value);
     (kind.strategy.prepare_create)(&mut value);
     definitions::settle_names(snapshot, request, &mut value, env);
     let errors = validation::of_new(kind, &value);
     if !errors.is_empty() {
-        return Err(Status::invalid(kind, name_of(&value), &errors));
+        return Err(Status::invalid(kind, name_of(&value), &errors).into());
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &Value::Null));
     attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &Value::Null));
     admission::validate(attributes, &value)?;
     if let Some(status) = taken {
-        return Err(status);
+        return Err(status.into());
     }
     let object = content::storable(kind, value)?;
     refuse_taken(snapshot, kind, object.key())?;

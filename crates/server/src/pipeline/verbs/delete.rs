@@ -11,6 +11,7 @@ use crate::pipeline::reply::{Answer, Deleted, Reply};
 use crate::pipeline::request::Request;
 use crate::pipeline::verbs::deletion::{DeleteOptions, Step, decide};
 use crate::pipeline::verbs::{Part, definitions, existing, list};
+use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Pending, Prepared, WriteEnv};
 
 /// Deletes the object that `request` names.
@@ -21,7 +22,7 @@ pub fn prepare(
     snapshot: &Snapshot,
     request: &Request,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let options = DeleteOptions::of(request)?;
     let old = existing(snapshot, request)?;
     let prepared = one(snapshot, request, &options, old, env)?;
@@ -39,7 +40,7 @@ pub fn prepare_collection(
     snapshot: &Snapshot,
     request: &Request,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let options = DeleteOptions::of(request)?;
     list::asked_revision(&request.options).map_err(|status| {
         Status::bad_request(format!(
@@ -50,10 +51,20 @@ pub fn prepare_collection(
     let items = list::select(snapshot, request)?;
     let mut writes = Vec::new();
     let mut requires = Vec::new();
+    let mut needs = Vec::new();
     for object in &items {
-        let prepared = one(snapshot, &about(request, object), &options, object, env)?;
-        writes.extend(prepared.writes);
-        requires.extend(prepared.requires);
+        match one(snapshot, &about(request, object), &options, object, env) {
+            Ok(prepared) => {
+                writes.extend(prepared.writes);
+                requires.extend(prepared.requires);
+            }
+            // All that they ask is asked at once.
+            Err(Stop::Needs(calls)) => needs.extend(calls),
+            Err(refused) => return Err(refused),
+        }
+    }
+    if !needs.is_empty() {
+        return Err(Stop::Needs(needs));
     }
     if options.dry_run {
         writes.clear();
@@ -76,7 +87,7 @@ pub(crate) fn one(
     options: &DeleteOptions,
     old: &Arc<Object>,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     check_preconditions(&request.kind, options, old)?;
     let mut attributes = Attributes::new(snapshot, request, Operation::Delete, Some(old));
     admission::validate(&mut attributes, &Value::Null)?;

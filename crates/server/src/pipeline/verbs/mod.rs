@@ -1,5 +1,6 @@
 //! The verbs, each once for all kinds.
 
+pub mod connect;
 pub mod create;
 pub(crate) mod definitions;
 pub mod delete;
@@ -13,7 +14,6 @@ pub mod scale;
 pub mod selectors;
 pub mod update;
 mod validation;
-pub mod watch;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use crate::pipeline::request::{Body, Content, FieldValidation, Request};
 use crate::pipeline::source::rfc3339;
 use crate::pipeline::verbs::update::{self, Change};
 use crate::pipeline::verbs::{Part, create, existing, metadata, scale, text};
+use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
 
 /// Changes the part of the object that `request` names as its patch says.
@@ -25,9 +26,9 @@ pub fn prepare(
     request: &Request,
     part: Part,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let Body::Encoded(content, bytes) = &request.body else {
-        return Err(Status::bad_request("a patch must say of which type it is"));
+        return Err(Status::bad_request("a patch must say of which type it is").into());
     };
     if *content == Content::ApplyPatch {
         let patch = content::decode(*content, bytes)?;
@@ -137,7 +138,7 @@ fn applied(
     part: Part,
     patch: Decoded,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let kind = &*request.kind;
     let target = Target { schema: kind.types(), kind, subresource: part.subresource() };
     let decoded = match part {
@@ -151,7 +152,7 @@ fn applied(
     complete_metadata(request, &mut value)?;
     let old: Option<&Arc<Object>> = match existing(snapshot, request) {
         Ok(old) => Some(old),
-        Err(status) if part != Part::Whole => return Err(status),
+        Err(status) if part != Part::Whole => return Err(status.into()),
         Err(_) => None,
     };
     let live = old.map(|old| content::readable(&request.kind, old));

@@ -13,6 +13,7 @@ use crate::pipeline::request::Request;
 use crate::pipeline::verbs::{
     Part, create, definitions, deletion, existing, fields, metadata, parts, text, validation,
 };
+use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
 
 /// Replaces the part of the object that `request` names by what its body holds.
@@ -24,7 +25,7 @@ pub fn prepare(
     request: &Request,
     part: Part,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let decoded = parts::body(request, part)?;
     check_name(request, &decoded.value)?;
     let old = match existing(snapshot, request) {
@@ -32,7 +33,7 @@ pub fn prepare(
         Err(_) if request.kind.strategy.create_on_update && part == Part::Whole => {
             return create::new_object(snapshot, request, decoded, false, env);
         }
-        Err(status) => return Err(status),
+        Err(status) => return Err(status.into()),
     };
     replace(
         snapshot,
@@ -62,9 +63,9 @@ pub(crate) fn replace(
     old: &Arc<Object>,
     change: Change,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let warnings = change.decoded.warnings.clone();
-    replaced(snapshot, request, part, old, change, env).map_err(|status| status.warned(warnings))
+    replaced(snapshot, request, part, old, change, env).map_err(|stop| stop.warned(warnings))
 }
 
 fn replaced(
@@ -74,7 +75,7 @@ fn replaced(
     old: &Arc<Object>,
     change: Change,
     env: &mut WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let kind = &request.kind;
     let Decoded { value, warnings } = change.decoded;
     check_preconditions(kind, old, &value, change.is_patch)?;
@@ -99,6 +100,7 @@ fn replaced(
     let mut attributes = Attributes::new(snapshot, request, Operation::Update, Some(old));
     attributes.warnings = warnings;
     admission::mutate(&mut attributes, &mut value, env)?;
+    admission::allocate(&mut attributes, &mut value, env)?;
     if part == Part::Whole {
         parts::keep_status(kind, &mut value, &old_value);
         (kind.strategy.prepare_update)(&mut value, &old_value);
@@ -108,7 +110,7 @@ fn replaced(
     let mut errors = fixed;
     errors.extend(validation::of_change(kind, part, &value, &old_value));
     if !errors.is_empty() {
-        return Err(Status::invalid(kind, &request.name, &errors));
+        return Err(Status::invalid(kind, &request.name, &errors).into());
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &old_value));
     if part == Part::Whole {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::pipeline::request::Request;
 use crate::pipeline::verbs::list::{asked_revision, check, select};
 use crate::pipeline::verbs::selectors::Selection;
+use crate::pipeline::verbs::too_large_revision;
 
 /// How often a quiet watch says where it is.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -69,7 +70,7 @@ impl WatchStream {
         let mut initial = VecDeque::new();
         if from_now {
             if asked > start.revision() {
-                return Err(super::too_large_revision(asked, start.revision()));
+                return Err(too_large_revision(asked, start.revision()));
             }
             initial = existing(&start, request)?;
         }

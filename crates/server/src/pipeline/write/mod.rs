@@ -1,5 +1,9 @@
 //! What a write is prepared with, and what it comes to.
 
+pub mod calls;
+pub(crate) mod plan;
+pub mod prepare;
+
 use std::sync::Arc;
 
 use coracle_api::{Key, Kind, Object, Status, Timestamp};
@@ -10,6 +14,16 @@ use crate::pipeline::cluster::Cluster;
 use crate::pipeline::reply::{Answer, Reply};
 use crate::pipeline::source::Entropy;
 use crate::pipeline::verbs::{Part, scale};
+use crate::pipeline::write::calls::{Answers, Call, Given, Moment, Stop};
+
+/// What of the cluster a write depends on, whatever it is.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// All kinds and their schemas.
+    pub kinds: &'a Kinds,
+    /// Address ranges and names of the cluster.
+    pub cluster: &'a Cluster,
+}
 
 /// Everything but the snapshot that a write depends on.
 pub struct WriteEnv<'a> {
@@ -21,6 +35,24 @@ pub struct WriteEnv<'a> {
     pub kinds: &'a Kinds,
     /// Address ranges and names of the cluster.
     pub cluster: &'a Cluster,
+    answers: &'a Answers,
+}
+
+impl<'a> WriteEnv<'a> {
+    /// That of a request which the outside has told `answers`.
+    pub fn new(facts: Facts<'a>, answers: &'a Answers) -> Self {
+        let Facts { kinds, cluster } = facts;
+        let Moment { now, seed } = answers.moment();
+        Self { now, entropy: Entropy::new(seed), kinds, cluster, answers }
+    }
+
+    /// The answer to `call`.
+    ///
+    /// # Errors
+    /// That it is to be answered first; or why it failed.
+    pub fn ask(&self, call: Call) -> Result<Given, Stop> {
+        self.answers.ask(call)
+    }
 }
 
 /// What a request comes down to.

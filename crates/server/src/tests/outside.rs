@@ -1,0 +1,143 @@
+//! What a write asks of the outside: answered once, and kept while others are faster.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use coracle_api::resources::{CONFIG_MAPS, SERVICES};
+use coracle_store::Snapshot;
+
+use super::*;
+use crate::pipeline::outside::Outside;
+use crate::pipeline::write::Facts;
+use crate::pipeline::write::calls::{Answers, Call, Given, Moment};
+use crate::pipeline::write::prepare::{Next, prepare};
+
+/// Answers calls, and does something meanwhile.
+struct Slow {
+    asked: Arc<Mutex<Vec<Call>>>,
+    meanwhile: Box<dyn Fn() + Send + Sync>,
+    answer: Result<Given, Status>,
+}
+
+#[async_trait]
+impl Outside for Slow {
+    async fn answer(&self, call: &Call) -> Result<Given, Status> {
+        self.asked.lock().unwrap().push(call.clone());
+        (self.meanwhile)();
+        self.answer.clone()
+    }
+}
+
+fn token_of_bot(api: &Harness) -> Request {
+    api.create("serviceaccounts", "default", json!({"metadata": {"name": "bot"}})).unwrap();
+    let mut request = api.request(Verb::Create, "serviceaccounts", "default", "bot");
+    request.subresource = Some(Subresource::Token);
+    request.body = Body::Object(json!({"spec": {}}));
+    request
+}
+
+/// Sets an outside that answers with `answer` after `meanwhile`; what it is asked.
+fn slow(
+    api: &Harness,
+    answer: Result<Given, Status>,
+    meanwhile: impl Fn() + Send + Sync + 'static,
+) -> Arc<Mutex<Vec<Call>>> {
+    let asked = Arc::default();
+    let meanwhile = Box::new(meanwhile);
+    api.api.set_outside(Arc::new(Slow { asked: Arc::clone(&asked), meanwhile, answer }));
+    asked
+}
+
+#[test]
+fn an_answer_is_used_again_when_others_were_faster() {
+    let api = Harness::new();
+    let request = token_of_bot(&api);
+    let rival = Harness { api: api.api.clone() };
+    // While the token is signed, somebody writes to the account on which it rests.
+    let asked = slow(&api, Ok(Given::Token("signed".into())), move || {
+        let mut account = rival.get("serviceaccounts", "bot").unwrap();
+        account["metadata"]["labels"] = json!({"a": "b"});
+        rival.update("serviceaccounts", account).unwrap();
+    });
+    let answer = object(api.call(request).unwrap());
+    assert_eq!(answer["status"]["token"], "signed");
+    let asked = asked.lock().unwrap();
+    let [Call::Sign { claims }] = asked.as_slice() else { panic!("{asked:?}") };
+    let claims: Value = serde_json::from_str(claims).unwrap();
+    assert_eq!(claims["sub"], "system:serviceaccount:default:bot");
+}
+
+#[test]
+fn what_a_token_rests_on_must_still_be_there_when_it_is_given_away() {
+    let api = Harness::new();
+    let request = token_of_bot(&api);
+    let rival = Harness { api: api.api.clone() };
+    slow(&api, Ok(Given::Token("signed".into())), move || {
+        rival.delete("serviceaccounts", "bot", json!({})).unwrap();
+    });
+    assert_eq!(api.call(request).unwrap_err().code, 404);
+}
+
+#[test]
+fn a_call_that_fails_is_what_the_client_gets() {
+    let api = Harness::new();
+    let request = token_of_bot(&api);
+    let asked = slow(&api, Err(Status::internal("the key is lost")), || ());
+    let status = api.call(request).unwrap_err();
+    assert_eq!((status.code, status.message.contains("the key is lost")), (500, true), "{status}");
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn nothing_is_asked_for_a_request_that_is_refused_anyway() {
+    let api = Harness::new();
+    let mut request = token_of_bot(&api);
+    request.body = Body::Object(json!({"spec": {"expirationSeconds": 1}}));
+    let asked = slow(&api, Ok(Given::Token("signed".into())), || ());
+    assert_eq!(api.call(request).unwrap_err().code, 422);
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+/// What `request` stores on `snapshot`, as its answers of the outside stand.
+fn stored(api: &Harness, snapshot: &Snapshot, request: &Request, answers: &Answers) -> Value {
+    let kinds = api.api.kinds();
+    let facts = Facts { kinds: &kinds, cluster: api.api.cluster() };
+    let Next::Ready(prepared) = prepare(snapshot, request, answers, facts).unwrap() else {
+        panic!("it asks the outside")
+    };
+    prepared.writes[0].object.as_ref().unwrap().value().clone()
+}
+
+#[test]
+fn a_write_that_is_prepared_again_keeps_its_name_and_uid_unless_they_are_taken() {
+    let api = Harness::new();
+    let mut request = api.request(Verb::Create, CONFIG_MAPS, "default", "");
+    request.body = Body::Object(json!({"metadata": {"generateName": "a-"}}));
+    let answers = Answers::new(Moment { now: api.api.source().now(), seed: [200; 32] });
+    let first = stored(&api, &api.api.snapshot(), &request, &answers);
+    api.create(CONFIG_MAPS, "default", config("other")).unwrap();
+    assert_eq!(stored(&api, &api.api.snapshot(), &request, &answers), first);
+    let name = first["metadata"]["name"].as_str().unwrap();
+    api.create(CONFIG_MAPS, "default", config(name)).unwrap();
+    let again = stored(&api, &api.api.snapshot(), &request, &answers);
+    assert_ne!(again["metadata"]["name"], first["metadata"]["name"]);
+    assert_eq!(again["metadata"]["uid"], first["metadata"]["uid"]);
+}
+
+/// A name that is generated is there when addresses are given, and a Service that loses its choice to
+/// another chooses again by the same draw.
+#[test]
+fn an_address_is_chosen_anew_when_another_was_faster() {
+    let api = Harness::new();
+    let mut request = api.request(Verb::Create, SERVICES, "default", "");
+    let spec = json!({"type": "NodePort", "ports": [{"port": 80}]});
+    request.body = Body::Object(json!({"metadata": {"generateName": "a-"}, "spec": spec}));
+    let answers = Answers::new(Moment { now: api.api.source().now(), seed: [200; 32] });
+    let first = stored(&api, &api.api.snapshot(), &request, &answers);
+    let rival = json!({"metadata": {"name": "rival"}, "spec": first["spec"]});
+    api.create(SERVICES, "default", rival).unwrap();
+    let again = stored(&api, &api.api.snapshot(), &request, &answers);
+    assert_eq!(again["metadata"], first["metadata"]);
+    assert_ne!(again["spec"]["clusterIP"], first["spec"]["clusterIP"]);
+    assert_ne!(again["spec"]["ports"][0]["nodePort"], first["spec"]["ports"][0]["nodePort"]);
+}

@@ -1,0 +1,44 @@
+//! What writes ask of the outside, answered from the seed: the same question has the same answer in
+//! every run of a seed, whoever asks first.
+
+use async_trait::async_trait;
+use coracle_api::Status;
+use coracle_server::{Call, Given, Outside};
+
+use crate::random::Random;
+
+/// Answers as `seed` has it.
+pub(crate) struct Seeded {
+    pub seed: u64,
+}
+
+#[async_trait]
+impl Outside for Seeded {
+    async fn answer(&self, call: &Call) -> Result<Given, Status> {
+        match call {
+            Call::Sign { claims } => {
+                let mixed = claims
+                    .bytes()
+                    .fold(self.seed, |mixed, byte| Random::new(mixed ^ u64::from(byte)).number());
+                Ok(Given::Token(format!("{claims}.{mixed:016x}")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ready::ready;
+
+    #[test]
+    fn one_seed_signs_in_one_way() {
+        let sign = |seed, claims: &str| {
+            let call = Call::Sign { claims: claims.to_owned() };
+            ready(Seeded { seed }.answer(&call)).unwrap()
+        };
+        assert_eq!(sign(1, "a"), sign(1, "a"));
+        assert_ne!(sign(1, "a"), sign(2, "a"));
+        assert_ne!(sign(1, "a"), sign(1, "b"));
+    }
+}
