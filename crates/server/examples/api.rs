@@ -2,7 +2,7 @@
 //! `cargo run -p coracle-server --example api -- DIR [PORT]` writes `DIR/kubeconfig`. Its one pod,
 //! `local`, is this machine: what is run in it runs in `DIR`.
 
-#[path = "../tests/support/node.rs"]
+#[path = "../tests/wire/support/node.rs"]
 mod node;
 
 use std::error::Error;

@@ -64,20 +64,31 @@ pub(crate) fn replace(
     change: Change,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
-    let warnings = change.decoded.warnings.clone();
-    replaced(snapshot, request, part, old, change, env).map_err(|stop| stop.warned(warnings))
+    let mut attributes = Attributes::new(snapshot, request, Operation::Update, Some(old));
+    attributes.warnings.clone_from(&change.decoded.warnings);
+    match replaced(&mut attributes, part, old, change, env) {
+        Ok(mut prepared) => {
+            if !prepared.writes.is_empty() {
+                prepared.writes.extend(attributes.writes);
+                prepared.requires = attributes.requires;
+            }
+            prepared.warnings = attributes.warnings;
+            Ok(prepared)
+        }
+        Err(stop) => Err(stop.warned(attributes.warnings)),
+    }
 }
 
 fn replaced(
-    snapshot: &Snapshot,
-    request: &Request,
+    attributes: &mut Attributes<'_>,
     part: Part,
     old: &Arc<Object>,
     change: Change,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
+    let (snapshot, request) = (attributes.snapshot, attributes.request);
     let kind = &request.kind;
-    let Decoded { value, warnings } = change.decoded;
+    let value = change.decoded.value;
     check_preconditions(kind, old, &value, change.is_patch)?;
     if part == Part::Scale {
         parts::check_scale(kind, old, &value)?;
@@ -97,10 +108,8 @@ fn replaced(
         value = parts::merge(part, kind, value, &old_value);
     }
     keep_system_metadata(&mut value, &old_value);
-    let mut attributes = Attributes::new(snapshot, request, Operation::Update, Some(old));
-    attributes.warnings = warnings;
-    admission::mutate(&mut attributes, &mut value, env)?;
-    admission::allocate(&mut attributes, &mut value, env)?;
+    admission::mutate(attributes, &mut value, env)?;
+    admission::allocate(attributes, &mut value, env)?;
     if part == Part::Whole {
         parts::keep_status(kind, &mut value, &old_value);
         (kind.strategy.prepare_update)(&mut value, &old_value);
@@ -116,14 +125,8 @@ fn replaced(
     if part == Part::Whole {
         attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &old_value));
     }
-    admission::validate(&mut attributes, &value)?;
-    let mut prepared = write(kind, part, old, &old_value, value)?;
-    if !prepared.writes.is_empty() {
-        prepared.writes.extend(attributes.writes);
-        prepared.requires = attributes.requires;
-    }
-    prepared.warnings = attributes.warnings;
-    Ok(prepared)
+    admission::validate(attributes, &value)?;
+    Ok(write(kind, part, old, &old_value, value)?)
 }
 
 fn write(

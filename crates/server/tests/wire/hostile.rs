@@ -1,19 +1,10 @@
 //! What no client should send, and clients that do nothing for long.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure is the assertion"
-)]
-
-mod support;
-
+use crate::support::running::{Running, start, status, text};
+use crate::support::within;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use support::running::{Running, start, status, text};
-use support::within;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -38,7 +29,7 @@ async fn send(
         .header("content-type", content)
         .body(Full::new(body.into()))
         .unwrap();
-    let mut connection = server.connect(Some(server.admin())).await;
+    let mut connection = server.speak(Some(server.admin())).await;
     status(within(connection.send_request(request)).await.unwrap()).await
 }
 
@@ -217,7 +208,7 @@ async fn a_token_that_is_none_is_refused() {
             .header("authorization", format!("Bearer {token}").as_bytes())
             .body(Full::default())
             .unwrap();
-        let response = server.connect(None).await.send_request(request).await.unwrap();
+        let response = server.speak(None).await.send_request(request).await.unwrap();
         assert_eq!(status(response).await, (401, "Unauthorized".into()), "{token}");
     }
 }

@@ -1,17 +1,8 @@
 //! The server as clients meet it: over TLS on loopback.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure is the assertion"
-)]
-
-mod support;
-
+use crate::support::running::{start, status, text};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use support::running::{start, status, text};
 use tokio::net::TcpStream;
 
 #[tokio::test]

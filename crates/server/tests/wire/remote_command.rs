@@ -1,18 +1,8 @@
 //! exec, attach and logs as a client has them on the wire.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure is the assertion"
-)]
-#![allow(missing_docs, reason = "tests")]
-
-mod support;
-
+use crate::support::{World, hear, hear_some, send, upgrade, within};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use support::{World, hear, hear_some, send, upgrade, within};
 use tokio_tungstenite::tungstenite::Message;
 
 const V5: &str = "v5.channel.k8s.io";

@@ -1,21 +1,11 @@
 //! WebSockets as clients other than kubectl speak them: text for data, base64, a channel for each
 //! port, and watches.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure is the assertion"
-)]
-#![allow(missing_docs, reason = "tests")]
-
-mod support;
-
+use crate::support::{Stream, World, hear, upgrade, within};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use support::{Stream, World, hear, upgrade, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;

@@ -5,27 +5,17 @@
 pub mod node;
 pub mod running;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::{Subresource, Timestamp, Verb};
-use coracle_server::{
-    Api, Body, Cluster, Kinds, Options, Pki, Request, Server, System, User, bootstrap, pki,
-};
-use coracle_store::Store;
+use coracle_api::{Subresource, Verb};
+use coracle_server::{Body, Options, Request, User};
 use futures_util::{SinkExt, StreamExt};
 use node::LocalNode;
-use redb::backends::InMemoryBackend;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use running::Running;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -37,13 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub type Stream = WebSocketStream<TlsStream<TcpStream>>;
 
 pub struct World {
-    api: Api,
-    pki: Pki,
-    address: SocketAddr,
+    running: Running,
     pub node: Arc<LocalNode>,
-    _folder: tempfile::TempDir,
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
 }
 
 /// An answer that is no upgrade.
@@ -55,27 +40,12 @@ pub struct Refusal {
 
 impl World {
     pub async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open_on(InMemoryBackend::new()).unwrap();
-        let api = Api::new(store, Kinds::builtin(), Cluster::default(), Arc::new(System));
-        let pki = Pki::open(&folder.path().join("pki"), Timestamp::now()).unwrap();
-        let tokens = Arc::new(pki.tokens().unwrap());
-        api.set_tokens(Arc::clone(&tokens));
-        bootstrap::bootstrap(&api).await.unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let tls = pki.server_config(&pki::server_names("cluster.local")).unwrap();
-        let server = Server::new(api.clone(), tokens);
-        let work = folder.path().join("work");
+        let running = running::start().await;
+        let work = running.directory.path().join("work");
         std::fs::create_dir(&work).unwrap();
         let node = Arc::new(LocalNode::new(work));
-        server.set_node(Arc::clone(&node) as _);
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async { drop(stopped.await) };
-        let serving =
-            tokio::spawn(async move { server.serve(vec![listener], tls, stopped).await.unwrap() });
-        let world = Self { api, pki, address, node, _folder: folder, stop, serving };
-        world.create("namespaces", json!({"metadata": {"name": "default"}})).await;
+        running.server.set_node(Arc::clone(&node) as _);
+        let world = Self { running, node };
         world.create("pods", pod("web", &["main"], "node")).await;
         world.create("pods", pod("two", &["main", "side"], "node")).await;
         world.create("pods", pod("waiting", &["main"], "")).await;
@@ -86,7 +56,7 @@ impl World {
     }
 
     fn request(&self, verb: Verb, plural: &str, name: &str, body: Value) -> Request {
-        let kinds = self.api.kinds();
+        let kinds = self.running.api.kinds();
         let kind = kinds.iter().find(|kind| kind.plural == plural).unwrap();
         Request {
             user: User::system("system:apiserver"),
@@ -101,11 +71,11 @@ impl World {
     }
 
     pub async fn create(&self, plural: &str, body: Value) {
-        self.api.call(self.request(Verb::Create, plural, "", body)).await.unwrap();
+        self.running.api.call(self.request(Verb::Create, plural, "", body)).await.unwrap();
     }
 
     pub fn exists(&self, plural: &str, name: &str) -> bool {
-        self.api.snapshot().find(plural, "default", name).is_some()
+        self.running.api.snapshot().find(plural, "default", name).is_some()
     }
 
     pub async fn phase(&self, pod: &str, phase: &str) {
@@ -113,35 +83,18 @@ impl World {
     }
 
     pub async fn status(&self, pod: &str, status: Value) {
-        let snapshot = self.api.snapshot();
+        let snapshot = self.running.api.snapshot();
         let mut body = snapshot.find("pods", "default", pod).unwrap().value().clone();
         body["status"] = status;
         let mut request = self.request(Verb::Update, "pods", pod, body);
         request.subresource = Some(Subresource::Status);
-        self.api.call(request).await.unwrap();
+        self.running.api.call(request).await.unwrap();
     }
 
     /// Ends the server as the engine does.
     pub async fn stop(self) {
-        self.stop.send(()).unwrap();
-        within(self.serving).await.unwrap();
-    }
-
-    async fn connect(&self, user: &str, group: &str) -> TlsStream<TcpStream> {
-        let identity = self.pki.client(user, &[group]).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.pki.authority().as_bytes()).unwrap())
-            .unwrap();
-        let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-        let config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![certificate], key)
-            .unwrap();
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+        self.running.stop.send(()).unwrap();
+        within(self.running.served).await.unwrap().unwrap();
     }
 
     /// Asks for an upgrade with `headers` as the administrator.
@@ -172,7 +125,6 @@ impl World {
         (head, String::from_utf8(body).unwrap())
     }
 
-    /// Sends a request; the head of the answer, and where the rest comes.
     /// Sends a request; what comes after the head of the answer is still to be read.
     pub async fn send(
         &self,
@@ -181,7 +133,8 @@ impl World {
         request: &str,
         headers: &[(&str, &str)],
     ) -> (TlsStream<TcpStream>, String) {
-        let mut stream = self.connect(user, group).await;
+        let identity = self.running.pki.client(user, &[group]).unwrap();
+        let mut stream = self.running.connect(Some(identity)).await;
         let mut text = format!("{request} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in headers {
             text += &format!("{name}: {value}\r\n");

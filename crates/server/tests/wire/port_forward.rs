@@ -1,21 +1,11 @@
 //! port-forward as a client has it on the wire: SPDY inside a WebSocket.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure is the assertion"
-)]
-#![allow(missing_docs, reason = "tests")]
-
-mod support;
-
 use std::collections::HashMap;
 
+use crate::support::{Stream, World, within};
 use flate2::{Compress, Compression, FlushCompress};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use support::{Stream, World, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;

@@ -23,14 +23,17 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A running server.
 pub struct Running {
+    pub api: Api,
+    pub server: Arc<Server>,
     pub address: SocketAddr,
     pub pki: Pki,
     pub stop: oneshot::Sender<()>,
     pub served: JoinHandle<std::io::Result<()>>,
-    _directory: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 pub async fn start() -> Running {
@@ -57,12 +60,13 @@ pub async fn start() -> Running {
     let address = listener.local_addr().unwrap();
     let tls = pki.server_config(&pki::server_names("cluster.local")).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = Server::new(api, tokens);
+    let server = Server::new(api.clone(), tokens);
+    let serving = Arc::clone(&server);
     let served = tokio::spawn(async move {
         let stopped = async { drop(stopped.await) };
-        server.serve(vec![listener], tls, stopped).await
+        serving.serve(vec![listener], tls, stopped).await
     });
-    Running { address, pki, stop, served, _directory: directory }
+    Running { api, server, address, pki, stop, served, directory }
 }
 
 impl Running {
@@ -70,7 +74,8 @@ impl Running {
         self.pki.client("admin", &["system:masters"]).unwrap()
     }
 
-    pub async fn connect(&self, identity: Option<Identity>) -> http1::SendRequest<Full<Bytes>> {
+    /// A connection, as whoever `identity` is.
+    pub async fn connect(&self, identity: Option<Identity>) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(self.pki.authority().as_bytes()).unwrap())
@@ -91,8 +96,13 @@ impl Running {
         };
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+
+    /// As [`Running::connect`], for requests.
+    pub async fn speak(&self, identity: Option<Identity>) -> http1::SendRequest<Full<Bytes>> {
+        let stream = TokioIo::new(self.connect(identity).await);
+        let (sender, connection) = http1::handshake(stream).await.unwrap();
         tokio::spawn(async move { drop(connection.await) });
         sender
     }
@@ -111,7 +121,7 @@ impl Running {
             .header("content-type", "application/json")
             .body(Full::from(body.to_vec()))
             .unwrap();
-        self.connect(identity).await.send_request(request).await.unwrap()
+        self.speak(identity).await.send_request(request).await.unwrap()
     }
 }
 

@@ -1,17 +1,7 @@
 //! Requests that are handed on to a pod, as a client has them on the wire.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure is the assertion"
-)]
-#![allow(missing_docs, reason = "tests")]
-
-mod support;
-
+use crate::support::{World, within};
 use serde_json::{Value, json};
-use support::{World, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
