@@ -1,7 +1,10 @@
 //! The pipeline over a store in memory, as in-process callers see it.
 
+mod identities;
 mod outside;
+mod reading;
 mod refusals;
+mod services;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -304,38 +307,6 @@ fn propagation_becomes_a_finalizer_for_the_garbage_collector() {
 }
 
 #[test]
-fn pages_of_a_list_fit_together_whatever_happens_between_them() {
-    let api = Harness::new();
-    for name in ["a", "b", "c"] {
-        api.create("configmaps", "default", config(name)).unwrap();
-    }
-    let page = |options| match api.list("configmaps", options).unwrap().answer {
-        Answer::List(list) => list,
-        other => panic!("{other:?}"),
-    };
-    let first = page(Options { limit: 2, ..Options::default() });
-    assert_eq!((first.items.len(), first.remaining), (2, Some(1)));
-    api.delete("configmaps", "c", json!({})).unwrap();
-    let token = first.continue_token.clone();
-    let second = page(Options { limit: 2, continue_token: token, ..Options::default() });
-    assert_eq!((second.items.len(), second.revision), (1, first.revision));
-    assert_eq!(second.continue_token, "");
-    let labels = Options { label_selector: "x=y".into(), ..Options::default() };
-    assert!(page(labels).items.is_empty());
-    let continue_token = first.continue_token;
-    let at = Options { continue_token, resource_version: "1".into(), ..Options::default() };
-    let refused = api.list("configmaps", at).unwrap_err();
-    assert_eq!(
-        (refused.code, &*refused.message),
-        (400, "specifying resource version is not allowed when using continue")
-    );
-    let stream = Options { send_initial_events: Some(true), ..Options::default() };
-    let refused = api.list("configmaps", stream).unwrap_err();
-    let why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
-    assert!(refused.code == 422 && refused.message.ends_with(why), "{}", refused.message);
-}
-
-#[test]
 fn what_is_applied_need_not_say_what_the_object_has() {
     let api = Harness::new();
     let kind = api.api.kinds().resource("events.k8s.io", "v1", "events").cloned().unwrap();
@@ -400,37 +371,6 @@ fn a_binding_binds_the_pod_of_its_name() {
 }
 
 #[test]
-fn a_certificate_request_says_who_asks_and_keeps_what_was_decided() {
-    let api = Harness::new();
-    let csrs = "certificatesigningrequests";
-    let body = json!({"metadata": {"name": "a"}, "spec": {"request": REQUEST_IN_PEM, "username": "root",
-        "signerName": "example.com/s", "usages": ["client auth"]}});
-    let made = api.create(csrs, "", body).unwrap();
-    assert_eq!(made["spec"]["username"], "test");
-    let write = |subresource: &str, conditions: Value| {
-        let mut csr = made.clone();
-        csr["metadata"]["resourceVersion"] = Value::Null;
-        csr["spec"]["signerName"] = "example.com/other".into();
-        csr["status"] = json!({"conditions": conditions});
-        let mut request = api.request(Verb::Update, csrs, "", "a");
-        (request.subresource, request.body) = (Subresource::parse(subresource), Body::Object(csr));
-        request.user = User::system("approver");
-        api.call(request).map(object)
-    };
-    assert_eq!(write("", Value::Null).unwrap(), made);
-    let approved = json!({"type": "Approved", "status": "True"});
-    let denied = json!({"type": "Denied", "status": "True"});
-    assert_eq!(write("status", json!([approved])).unwrap()["status"]["conditions"], Value::Null);
-    let granted = write("approval", json!([approved])).unwrap();
-    let since = &granted["status"]["conditions"][0]["lastTransitionTime"];
-    assert_eq!(since, "2026-01-01T00:00:00Z");
-    let both = write("approval", json!([approved, denied])).unwrap_err();
-    assert!(both.message.ends_with("mutually exclusive"), "{}", both.message);
-    let none = write("approval", json!([])).unwrap_err();
-    assert!(none.message.ends_with("a condition of type \"Approved\""), "{}", none.message);
-}
-
-#[test]
 fn a_dry_run_answers_and_stores_nothing() {
     let api = Harness::new();
     let mut request = api.request(Verb::Create, "configmaps", "default", "");
@@ -465,65 +405,6 @@ fn a_plan_is_written_together_or_not_at_all() {
     let delete = api.request(Verb::Delete, "configmaps", "default", "a");
     now(api.api.transact(vec![update, delete], vec![])).unwrap();
     assert_eq!(api.get("configmaps", "a").unwrap_err().code, 404);
-}
-
-#[test]
-fn a_service_has_its_address_in_the_answer_and_keeps_it() {
-    let api = Harness::new();
-    let body = json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort", "ports": [
-        {"name": "tcp", "port": 80, "protocol": "TCP"},
-        {"name": "udp", "port": 80, "protocol": "UDP"}]}});
-    let made = api.create("services", "default", body.clone()).unwrap();
-    let address = made["spec"]["clusterIP"].as_str().unwrap();
-    assert!(address.starts_with("10."), "{address}");
-    assert_eq!(made["spec"]["clusterIPs"], json!([address]));
-    let ports = &made["spec"]["ports"];
-    assert_eq!(ports[0]["nodePort"], ports[1]["nodePort"]);
-    assert_eq!(api.update("services", body).unwrap()["spec"], made["spec"]);
-    let mut other = json!({"metadata": {"name": "other"}, "spec": {"clusterIP": address}});
-    let refused = api.create("services", "default", other.clone()).unwrap_err();
-    assert!(refused.message.contains("provided IP is already allocated"), "{}", refused.message);
-    other["spec"]["clusterIP"] = "None".into();
-    let headless = api.create("services", "default", other).unwrap();
-    assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
-}
-
-/// Clients change the type alone and send back what they read.
-#[test]
-fn a_service_of_another_type_loses_what_only_the_old_one_had() {
-    let api = Harness::new();
-    let types = [
-        json!({"type": "ClusterIP"}),
-        json!({"type": "ExternalName", "externalName": "example.com"}),
-    ];
-    for (name, other) in ["a", "b"].into_iter().zip(types) {
-        let spec = json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/mine",
-            "externalTrafficPolicy": "Local", "ports": [{"port": 80}]});
-        let body = json!({"metadata": {"name": name}, "spec": spec});
-        let made = api.create("services", "default", body).unwrap();
-        assert!(made["spec"]["healthCheckNodePort"].is_number(), "{made}");
-        let changed = |change: &Value| {
-            let mut body = made.clone();
-            for (field, value) in change.as_object().unwrap() {
-                body["spec"][field] = value.clone();
-            }
-            api.update("services", body)
-        };
-        // What the client sets itself is not taken from it, but refused.
-        let mut more = other.clone();
-        more["externalTrafficPolicy"] = "Cluster".into();
-        let refused = changed(&more).unwrap_err().message;
-        assert!(refused.contains("spec.externalTrafficPolicy: Invalid value"), "{refused}");
-        let changed = changed(&other).unwrap();
-        for field in [
-            "externalTrafficPolicy",
-            "healthCheckNodePort",
-            "allocateLoadBalancerNodePorts",
-            "loadBalancerClass",
-        ] {
-            assert_eq!(changed["spec"][field], Value::Null, "{changed}");
-        }
-    }
 }
 
 fn definition() -> Value {
@@ -562,93 +443,6 @@ fn a_custom_resource_is_served_while_it_is_defined_and_goes_with_its_definition(
         api.get("boats", "a").unwrap()["metadata"]["resourceVersion"].clone();
     api.update("boats", held).unwrap();
     assert!(api.api.kinds().iter().all(|kind| kind.plural != "boats"));
-}
-
-#[test]
-fn nobody_gives_rights_that_they_do_not_have() {
-    let api = Harness::new();
-    let role = json!({"metadata": {"name": "all"}, "rules": [
-        {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]});
-    let mut request = api.request(Verb::Create, "clusterroles", "", "");
-    request.body = Body::Object(role);
-    request.user.groups = vec!["system:authenticated".into()];
-    let refused = api.call(request.clone()).unwrap_err();
-    assert!(
-        refused.message.contains("not currently held:\n{APIGroups:[\"*\"]"),
-        "{}",
-        refused.message
-    );
-    request.user.groups = vec!["system:masters".into()];
-    api.call(request).unwrap();
-}
-
-#[test]
-fn tokens_hold_as_long_as_what_they_are_bound_to() {
-    let api = Harness::new();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let tokens = Arc::new(crate::auth::tokens::Tokens::new(key.serialized_der()).unwrap());
-    api.api.set_tokens(Arc::clone(&tokens));
-    api.create("serviceaccounts", "default", json!({"metadata": {"name": "bot"}})).unwrap();
-    let mut request = api.request(Verb::Create, "serviceaccounts", "default", "bot");
-    request.subresource = Some(Subresource::Token);
-    request.body = Body::Object(json!({"spec": {"audiences": ["us"], "expirationSeconds": 600}}));
-    let answer = object(api.call(request.clone()).unwrap());
-    assert_eq!(answer["status"]["expirationTimestamp"], "2026-01-01T00:10:00Z");
-    let token = answer["status"]["token"].as_str().unwrap();
-    let verify = |audience: &str, time: &str| {
-        let snapshot = api.api.snapshot();
-        tokens.verify(&snapshot, token, &[audience.to_owned()], time.parse().unwrap())
-    };
-    let (user, _) = verify("us", "2026-01-01T00:09:59Z").unwrap();
-    assert_eq!(user.name, "system:serviceaccount:default:bot");
-    assert!(user.is_in("system:serviceaccounts:default"));
-    use crate::auth::tokens::TokenError;
-    assert_eq!(verify("us", "2026-01-01T00:10:00Z").unwrap_err(), TokenError::Expired);
-    assert_eq!(verify("them", "2026-01-01T00:00:00Z").unwrap_err(), TokenError::Audience);
-    api.delete("serviceaccounts", "bot", json!({})).unwrap();
-    assert_eq!(verify("us", "2026-01-01T00:00:00Z").unwrap_err(), TokenError::Invalidated);
-    let forged = format!("{}x", &token[..token.len() - 1]);
-    let snapshot = api.api.snapshot();
-    let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    assert!(tokens.verify(&snapshot, &forged, &["us".to_owned()], now).is_err());
-}
-
-#[test]
-fn a_watch_shows_what_a_selector_sees() {
-    let api = Harness::new();
-    let mut labeled = config("a");
-    labeled["metadata"]["labels"] = json!({"x": "y"});
-    let made = api.create("configmaps", "default", labeled).unwrap();
-    let mut request = api.request(Verb::Watch, "configmaps", "default", "");
-    request.options.label_selector = "x=y".into();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        let mut watch = api.api.watch(&request).unwrap();
-        let mut change = made.clone();
-        change["metadata"]["labels"] = json!({"x": "z"});
-        let change = api.update("configmaps", change).unwrap();
-        api.delete("configmaps", "a", json!({})).unwrap();
-        api.create("configmaps", "default", made_again()).unwrap();
-        let Some(crate::Frame::Added(first)) = watch.next().await else { panic!("no object") };
-        assert_eq!(first.value(), &made);
-        let Some(crate::Frame::Deleted(last)) = watch.next().await else { panic!("still there") };
-        assert_eq!(last.metadata().labels["x"], "y");
-        assert_eq!(last.metadata().resource_version, change["metadata"]["resourceVersion"]);
-        let Some(crate::Frame::Added(again)) = watch.next().await else { panic!("not again") };
-        assert_ne!(again.metadata().uid, first.metadata().uid);
-        request.options.resource_version = "1".into();
-        api.api.store().compact(api.api.snapshot().revision());
-        let mut late = api.api.watch(&request).unwrap();
-        let Some(crate::Frame::Error(status)) = late.next().await else { panic!("not too old") };
-        assert_eq!((status.code, status.reason), (410, "Expired"));
-        assert!(late.next().await.is_none());
-    });
-}
-
-fn made_again() -> Value {
-    let mut config = config("a");
-    config["metadata"]["labels"] = json!({"x": "y"});
-    config
 }
 
 #[test]
