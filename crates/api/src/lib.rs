@@ -32,7 +32,7 @@ pub use object::{
     selector::{self, Selector},
     selectors, semantic, sums,
 };
-pub use schema::{custom_validation, openapi, protobuf, structural};
+pub use schema::{custom_validation, openapi, presence, protobuf, structural};
 pub use status::{Cause, Status};
 pub use text::{
     addresses, int_or_string, names,

@@ -161,6 +161,12 @@ impl Object {
         &self.bytes
     }
 
+    /// The pieces of the serialized object around its `apiVersion` and `kind`, which a list says
+    /// once for all its items.
+    pub fn untyped_bytes(&self) -> [&[u8]; 3] {
+        json_bytes::untyped(&self.bytes).unwrap_or([&self.bytes, &[], &[]])
+    }
+
     /// The store revision in `metadata.resourceVersion`; 0 when the object was never stored.
     pub fn revision(&self) -> u64 {
         self.metadata.resource_version.parse().unwrap_or(0)

@@ -83,8 +83,7 @@ pub enum IncludeObject {
 }
 
 impl IncludeObject {
-    /// From the query parameter; `None` when it has no such value (400, `unrecognized includeObject
-    /// value: "x"`).
+    /// From the query parameter; `None` when it has no such value (400).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {

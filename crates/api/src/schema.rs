@@ -6,6 +6,7 @@
 
 pub mod custom_validation;
 pub mod openapi;
+pub mod presence;
 pub mod protobuf;
 mod source;
 pub mod structural;
@@ -16,6 +17,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use presence::Presence;
 use source::Source;
 
 /// `metadata` of every object.
@@ -138,6 +140,8 @@ pub struct Field {
     /// What apply says of this field when it differs from what its type says
     /// (`x-kubernetes-map-type` beside a reference).
     pub atomic: Option<bool>,
+    /// How it is written when it has no value.
+    pub presence: Presence,
     /// How strategic merge patch treats it.
     pub patch: PatchStrategy,
     /// What it has when the client leaves it out, as far as the schema says.
@@ -188,8 +192,10 @@ impl Schema {
     pub fn builtin() -> &'static Self {
         static BUILTIN: LazyLock<Schema> = LazyLock::new(|| {
             #[allow(clippy::expect_used, reason = "the build packed them, and a test parses them")]
-            Schema::from_definitions(&definitions().expect("packed definitions"))
-                .expect("packed definitions")
+            let mut schema = Schema::from_definitions(&definitions().expect("packed definitions"))
+                .expect("packed definitions");
+            presence::mark(&mut schema);
+            schema
         });
         &BUILTIN
     }
@@ -325,6 +331,7 @@ impl Field {
             required: false,
             nullable: false,
             atomic: None,
+            presence: Presence::default(),
             patch: PatchStrategy::default(),
             default: None,
             one_of: Box::default(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::FieldError;
 use crate::print::Column;
-use crate::schema::{Schema, Type};
+use crate::schema::{Schema, Type, presence};
 
 /// A string of a row: static for the kinds that are compiled in, owned for custom resources.
 pub type Text = Cow<'static, str>;
@@ -340,6 +340,13 @@ impl Kind {
     /// The schema in which [`Kind::schema`] is a name.
     pub fn types(&self) -> &Schema {
         self.types.as_deref().unwrap_or_else(|| Schema::builtin())
+    }
+
+    /// Brings an object of this row into the form in which Go writes it.
+    pub fn spell(&self, object: &mut Value) {
+        if let Some(ty) = self.types().type_named(&self.schema) {
+            presence::spell(self.types(), ty, object);
+        }
     }
 
     /// JSON pointer into the stored object of a field by which it can be selected.

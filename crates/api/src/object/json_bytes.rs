@@ -115,6 +115,26 @@ pub(crate) fn stamped(bytes: &[u8], revision: u64) -> Option<Vec<u8>> {
     }
 }
 
+/// The pieces of a serialized object around its `apiVersion` and `kind`. `None` when the bytes are
+/// not as `serde_json` writes them compactly and in order, or lack one of the two.
+pub(crate) fn untyped(bytes: &[u8]) -> Option<[&[u8]; 3]> {
+    let mut scan = Scan { bytes, at: 0 };
+    scan.expect(b'{')?;
+    let mut before = |wanted: &[u8], from: usize| loop {
+        let start = scan.at;
+        let key = scan.string()?;
+        scan.expect(b':')?;
+        scan.value()?;
+        scan.expect(b',')?;
+        if key == wanted {
+            return Some((&bytes[from..start], scan.at));
+        }
+    };
+    let (first, at) = before(b"apiVersion", 0)?;
+    let (second, at) = before(b"kind", at)?;
+    Some([first, second, &bytes[at..]])
+}
+
 fn splice(bytes: &[u8], start: usize, end: usize, middle: &str) -> Vec<u8> {
     [&bytes[..start], middle.as_bytes(), &bytes[end..]].concat()
 }
@@ -281,6 +301,28 @@ mod tests {
         }
         assert_eq!(str_at(&bytes, "/a/e"), Found::Unknown);
         assert_eq!(str_at(b"{ \"a\": 1}", "/a"), Found::Unknown);
+    }
+
+    #[test]
+    fn an_object_is_sent_without_its_type() {
+        let check = |value: Value, wanted: Value| {
+            let bytes = serde_json::to_vec(&value).unwrap();
+            let sent = untyped(&bytes).map(|pieces| String::from_utf8(pieces.concat()).unwrap());
+            assert_eq!(sent, (!wanted.is_null()).then(|| wanted.to_string()));
+        };
+        let metadata = json!({"name": "a"});
+        check(
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata}),
+            json!({"metadata": metadata}),
+        );
+        let inner = json!({"kind": "x", "apiVersion": "\",\"kind\":", "a": [{"kind": 1}]});
+        check(
+            json!({"aa": inner, "apiVersion": "v1", "data": inner, "kind": "A", "metadata": metadata}),
+            json!({"aa": inner, "data": inner, "metadata": metadata}),
+        );
+        check(json!({"apiVersion": "v1", "metadata": metadata}), Value::Null);
+        check(json!({"kind": "x"}), Value::Null);
+        assert_eq!(untyped(b"{ \"apiVersion\":1,\"kind\":2,\"x\":3}"), None);
     }
 
     fn check(value: Value) {

@@ -5,7 +5,11 @@
 
 use serde_json::{Value, json};
 
+use crate::presence;
+
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+/// The definition of what is recorded.
+const TEMPLATE: &str = "io.k8s.api.core.v1.PodTemplateSpec";
 /// Names are cut so that the hash and its dash still fit a name.
 const NAME_MAX: usize = 223;
 
@@ -17,6 +21,17 @@ pub fn data(set: &Value) -> Value {
         fields.insert("$patch".to_string(), json!("replace"));
     }
     json!({"spec": {"template": template}})
+}
+
+/// Whether two revisions record the same: also those of earlier versions, and of other clusters,
+/// which wrote other fields that have no value.
+pub fn same(a: &Value, b: &Value) -> bool {
+    let spelled = |data: &Value| {
+        let mut template = data.pointer("/spec/template").cloned().unwrap_or_default();
+        presence::spell_as(TEMPLATE, &mut template);
+        template
+    };
+    a == b || spelled(a) == spelled(b)
 }
 
 /// The set with its template as `data` recorded it.
@@ -102,6 +117,17 @@ mod tests {
         let restored = restore(&changed, &data);
         assert_eq!(restored, json!({"spec": {"replicas": 5, "template": {"spec": {"a": 1}}}}));
         assert_eq!(super::data(&restored), data);
+    }
+
+    #[test]
+    fn fields_without_a_value_make_no_other_revision() {
+        let mut short = recorded();
+        let template = short["spec"]["template"].as_object_mut().unwrap();
+        template["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
+        template["spec"]["containers"][0].as_object_mut().unwrap().remove("resources");
+        assert!(same(&short, &recorded()) && same(&recorded(), &short));
+        short["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
+        assert!(!same(&short, &recorded()));
     }
 
     #[test]

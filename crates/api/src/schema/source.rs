@@ -7,6 +7,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::presence::Presence;
 use super::{
     Array, Field, ListType, MalformedSchema, Map, Object, PatchStrategy, REFERENCE, StringFormat,
     Type, TypeId,
@@ -223,6 +224,7 @@ impl Source {
             required,
             nullable: self.nullable,
             atomic,
+            presence: Presence::default(),
             patch,
             default: self.default.take(),
             one_of: std::mem::take(&mut self.values).into(),

@@ -123,6 +123,8 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 #[derive(Clone, Debug)]
 enum Step {
     Field(String),
+    /// Of a map, which errors of types do not name.
+    Key(String),
     Index(usize),
 }
 
@@ -187,7 +189,7 @@ impl<'a> Decoder<'a> {
             }
             (Type::Map(map), Value::Object(members)) => {
                 for (name, value) in members.iter_mut() {
-                    let step = Step::Field(name.clone());
+                    let step = Step::Key(name.clone());
                     self.step(step, |decoder| decoder.typed(&map.elem, value))?;
                 }
                 if self.schema.resolve(&map.elem) != &Type::Any {
@@ -217,14 +219,10 @@ impl<'a> Decoder<'a> {
         let outer = self.owner;
         self.owner = self.schema.name_of(ty).or(outer);
         let names: Vec<String> = members.keys().cloned().collect();
-        for name in names {
-            let Some(field) = object.field(&name) else {
-                if !object.preserve_unknown {
-                    members.remove(&name);
-                    self.report(&name);
-                }
-                continue;
-            };
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| object.field(name).is_some());
+        for name in known {
+            let Some(field) = object.field(&name) else { continue };
             let Some(value) = members.get_mut(&name) else { continue };
             if !value.is_null() {
                 let step = Step::Field(name.clone());
@@ -232,6 +230,12 @@ impl<'a> Decoder<'a> {
             }
             if is_absent(self.schema, field, value) {
                 members.remove(&name);
+            }
+        }
+        if !object.preserve_unknown {
+            for name in unknown {
+                members.remove(&name);
+                self.report(&name);
             }
         }
         self.owner = outer;
@@ -311,8 +315,10 @@ impl<'a> Decoder<'a> {
         let mut path = String::new();
         for step in self.at.iter().chain([&Step::Field(name.to_string())]) {
             match step {
-                Step::Field(name) if path.is_empty() => path.push_str(name),
-                Step::Field(name) => path.push_str(&format!(".{name}")),
+                Step::Field(name) | Step::Key(name) => {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    path.push_str(&format!("{dot}{name}"));
+                }
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
             }
         }
@@ -322,7 +328,7 @@ impl<'a> Decoder<'a> {
     fn mismatch(&self, ty: &Type, value: &Value) -> DecodeError {
         let fields = self.at.iter().filter_map(|step| match step {
             Step::Field(name) => Some(name.as_str()),
-            Step::Index(_) => None,
+            Step::Key(_) | Step::Index(_) => None,
         });
         let owner = self.owner.unwrap_or_default().rsplit('.').next().unwrap_or_default();
         let path: Vec<&str> = [owner].into_iter().chain(fields).collect();
@@ -497,7 +503,7 @@ mod tests {
             ),
             (
                 json!({"metadata": {"labels": {"a": true}}}),
-                "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels.a of type string",
+                "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string",
             ),
             (
                 json!({"metadata": {"creationTimestamp": "yesterday"}}),

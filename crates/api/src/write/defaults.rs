@@ -28,13 +28,14 @@ pub use workloads::{
     stateful_set,
 };
 
-/// Fills in all that is missing in an object of `kind`: what its schema declares, and what its
-/// kind does.
+/// Fills in all that is missing in an object of `kind`: what its schema declares, what its kind
+/// does, and what Go's types write anyway.
 pub fn apply(kind: &Kind, object: &mut Value) {
     if let Some(ty) = kind.types().type_named(&kind.schema) {
         of_schema(kind.types(), ty, object);
     }
     (kind.strategy.default)(object);
+    kind.spell(object);
 }
 
 /// Sets `key` when it is absent or null.

@@ -50,6 +50,13 @@ impl<'a> Target<'a> {
         Place::root(self.schema, ty)
     }
 
+    /// What is there before anything is.
+    fn empty(self) -> Value {
+        let mut empty = Value::Object(Default::default());
+        self.kind.spell(&mut empty);
+        empty
+    }
+
     fn manager(self, operation: Operation, name: &str) -> Manager {
         let name = if name.is_empty() { "unknown" } else { name };
         Manager::new(operation, name, &self.kind.api_version(), self.subresource)
@@ -114,7 +121,7 @@ pub fn track_update(
     manager: &str,
     now: &str,
 ) {
-    let empty = Value::Object(Default::default());
+    let empty = target.empty();
     let is_create = live.is_none_or(|live| !has_uid(live));
     let live = live.unwrap_or(&empty);
     let mut entries = entries_of_update(target, live, new);

@@ -43,7 +43,10 @@ impl Revisions {
         let stored = stored(snapshot, set);
         let data = revision::data(set.object.value());
         let newest = stored.last().map_or(0, |revision| number(revision));
-        let equal = stored.iter().rev().find(|revision| revision.value()["data"] == data);
+        let newest_first = || stored.iter().rev();
+        let equal = newest_first()
+            .find(|revision| revision.value()["data"] == data)
+            .or_else(|| newest_first().find(|it| revision::same(&it.value()["data"], &data)));
         let collisions = set.status_count("collisionCount");
         let mut collision_count = i32::try_from(collisions).unwrap_or(i32::MAX);
         let mut writes = Vec::new();

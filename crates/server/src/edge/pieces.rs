@@ -14,16 +14,18 @@ const LONG: usize = 64 << 10;
 pub(crate) struct Pieces {
     next: BytesMut,
     items: vec::IntoIter<Arc<Object>>,
+    /// Whether each item says of which type it is, as custom resources do.
+    is_typed: bool,
     is_first: bool,
     is_over: bool,
 }
 
 impl Pieces {
     /// A list that begins with `head` (up to its `[`).
-    pub(crate) fn new(head: &str, items: Vec<Arc<Object>>) -> Self {
+    pub(crate) fn new(head: &str, items: Vec<Arc<Object>>, is_typed: bool) -> Self {
         let mut next = BytesMut::with_capacity(LONG);
         next.put_slice(head.as_bytes());
-        Self { next, items: items.into_iter(), is_first: true, is_over: false }
+        Self { next, items: items.into_iter(), is_typed, is_first: true, is_over: false }
     }
 
     /// Whether the next piece is the only one.
@@ -52,7 +54,11 @@ impl Iterator for Pieces {
             if !std::mem::replace(&mut self.is_first, false) {
                 self.next.put_u8(b',');
             }
-            self.next.put_slice(object.bytes());
+            if self.is_typed {
+                self.next.put_slice(object.bytes());
+            } else {
+                object.untyped_bytes().iter().for_each(|piece| self.next.put_slice(piece));
+            }
         }
         let piece = std::mem::replace(&mut self.next, BytesMut::with_capacity(LONG));
         Some(piece.freeze())

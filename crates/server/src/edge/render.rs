@@ -125,11 +125,22 @@ impl Rendering<'_> {
             }
             Shape::Whole => {
                 let kind = format!("{}List", self.kind.kind);
-                let item = |object: &Object| content::readable(self.kind, object);
+                let item = |object: &Object| self.listed(object);
                 listed(kind, self.kind.api_version(), &item)
             }
         };
         encoding.encode(&value)
+    }
+
+    /// An item of a list, which says for all of them of which type they are; custom resources say
+    /// it too.
+    fn listed(&self, object: &Object) -> Value {
+        let mut value = content::readable(self.kind, object);
+        if let (None, Some(fields)) = (&self.kind.types, value.as_object_mut()) {
+            fields.remove("apiVersion");
+            fields.remove("kind");
+        }
+        value
     }
 
     /// A list whose items are copied as they are stored.
@@ -140,7 +151,7 @@ impl Rendering<'_> {
             self.kind.api_version(),
             list.metadata()
         );
-        let mut pieces = Pieces::new(&head, list.items.clone());
+        let mut pieces = Pieces::new(&head, list.items.clone(), self.kind.types.is_some());
         if pieces.is_short() {
             return Rendered::Whole(pieces.next().unwrap_or_default());
         }

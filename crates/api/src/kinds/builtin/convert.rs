@@ -4,6 +4,7 @@ use crate::resources::{EVENTS, HORIZONTAL_POD_AUTOSCALERS};
 use serde_json::{Map, Value, json};
 
 use crate::kind::Stored;
+use crate::presence;
 
 /// Fields of core/v1 Event under their names in events.k8s.io/v1.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -19,7 +20,10 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 /// events.k8s.io/v1 Event, stored as core/v1.
 pub(super) fn events() -> Stored {
     Stored {
-        to_storage: |event| rename(event, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core))),
+        to_storage: |event| {
+            rename(event, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));
+            presence::spell_as("io.k8s.api.core.v1.Event", event);
+        },
         from_storage: |event| rename(event, EVENT_FIELDS.iter().copied()),
         ..Stored::same(EVENTS, "v1")
     }
@@ -37,7 +41,10 @@ fn rename(object: &mut Value, names: impl Iterator<Item = (&'static str, &'stati
 /// autoscaling/v1 HorizontalPodAutoscaler, stored as v2.
 pub(super) fn autoscalers() -> Stored {
     Stored {
-        to_storage: autoscaler_to_v2,
+        to_storage: |hpa| {
+            autoscaler_to_v2(hpa);
+            presence::spell_as("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler", hpa);
+        },
         from_storage: autoscaler_to_v1,
         ..Stored::same(HORIZONTAL_POD_AUTOSCALERS, "autoscaling/v2")
     }

@@ -27,16 +27,9 @@ pub enum ApplyError {
     /// The configuration has `metadata.managedFields`.
     #[error("metadata.managedFields must be nil")]
     HasManagedFields,
-    /// The configuration is of another version than the request.
-    #[error(
-        "Incorrect version specified in apply patch. Specified patch version: {found}, expected: {expected}"
-    )]
-    Version {
-        /// `apiVersion` of the configuration.
-        found: String,
-        /// That of the request.
-        expected: String,
-    },
+    /// The configuration is of another type than the request: `apps/v1, Kind=Deployment`.
+    #[error("invalid object type: {0}")]
+    Type(String),
     /// The configuration does not fit the schema.
     #[error("failed to create typed patch object ({object}): {}", list(problems))]
     Schema {
@@ -82,7 +75,7 @@ impl ApplyError {
     pub fn status(&self) -> Status {
         let text = self.to_string();
         match self {
-            Self::HasManagedFields | Self::Version { .. } => Status::bad_request(text),
+            Self::HasManagedFields | Self::Type(_) => Status::bad_request(text),
             // Upstream lets this pass for a failure of its own.
             Self::Schema { .. } => Status::failure(500, "", text),
             Self::Conflicts(conflicts) => {
@@ -117,7 +110,7 @@ pub fn apply(
     now: &str,
 ) -> Result<Value, ApplyError> {
     check(target, applied)?;
-    let empty = Value::Object(Default::default());
+    let empty = target.empty();
     let mut base = live.unwrap_or(&empty).clone();
     let mut entries = Entries::parse(managed_fields(&base)).unwrap_or_default();
     set_managed_fields(&mut base, &Entries::default());
@@ -147,7 +140,7 @@ pub fn apply(
 /// before anything drops the fields that nobody knows.
 ///
 /// # Errors
-/// When it has entries of its own, another version, or fields that the schema does not have.
+/// When it has entries of its own, another type, or fields that the schema does not have.
 pub fn check(target: Target<'_>, applied: &Value) -> Result<(), ApplyError> {
     let has_entries = match managed_fields(applied) {
         None | Some(Value::Null) => false,
@@ -157,16 +150,16 @@ pub fn check(target: Target<'_>, applied: &Value) -> Result<(), ApplyError> {
         return Err(ApplyError::HasManagedFields);
     }
     let text = |pointer: &str| applied.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let (found, expected) = (text("/apiVersion").to_string(), target.kind.api_version());
-    if found != expected {
-        return Err(ApplyError::Version { found, expected });
+    let (found, kind) = (text("/apiVersion"), text("/kind"));
+    let version = if found.contains('/') { found.to_string() } else { format!("/{found}") };
+    if found != target.kind.api_version() || kind != target.kind.kind {
+        return Err(ApplyError::Type(format!("{version}, Kind={kind}")));
     }
     let problems = typed::check(target.place(), applied);
     if problems.is_empty() {
         return Ok(());
     }
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
-    let version = if found.contains('/') { found } else { format!("/{found}") };
     let object = format!("{namespace}/{name}; {version}, Kind={}", target.kind.kind);
     Err(ApplyError::Schema { object, problems })
 }

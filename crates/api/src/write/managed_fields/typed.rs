@@ -18,8 +18,6 @@ pub struct Place<'a> {
     schema: &'a Schema,
     ty: &'a Type,
     atomic: Option<bool>,
-    /// Whether upstream's Go type always has the field, so that nobody can own its presence.
-    always: bool,
 }
 
 /// How a value at a place is treated.
@@ -33,9 +31,6 @@ enum Shape<'a> {
     /// By the items themselves.
     Set(&'a Type),
 }
-
-/// Structs that are no pointers upstream: every object has them, if only empty.
-const ALWAYS: [&str; 6] = ["metadata", "spec", "status", "strategy", "template", "updateStrategy"];
 
 /// What changed between two values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,11 +68,11 @@ pub struct Mismatch {
 impl<'a> Place<'a> {
     /// The place of a whole object.
     pub fn root(schema: &'a Schema, ty: &'a Type) -> Self {
-        Self { schema, ty, atomic: None, always: true }
+        Self { schema, ty, atomic: None }
     }
 
     fn item(self, ty: &'a Type) -> Self {
-        Self { ty, atomic: None, always: false, ..self }
+        Self { ty, atomic: None, ..self }
     }
 
     fn object(self) -> Option<&'a Object> {
@@ -95,11 +90,7 @@ impl<'a> Place<'a> {
     fn member(self, name: &str) -> Self {
         match self.schema.resolve(self.ty) {
             Type::Object(object) => match object.field(name) {
-                Some(field) => {
-                    let is_list = matches!(self.schema.resolve(&field.ty), Type::Array(_));
-                    let always = ALWAYS.contains(&name) || (is_list && field.required);
-                    Self { ty: &field.ty, atomic: field.atomic, always, ..self }
-                }
+                Some(field) => Self { ty: &field.ty, atomic: field.atomic, ..self },
                 None => self.item(&Type::Any),
             },
             Type::Map(map) => self.item(&map.elem),
@@ -187,7 +178,8 @@ pub fn field_set(place: Place<'_>, value: &Value) -> FieldSet {
     set
 }
 
-/// What changes from `old` to `new`.
+/// What changes from `old` to `new`, which are in the form in which Go writes them: what is always
+/// there is nobody's.
 pub fn compare(place: Place<'_>, old: &Value, new: &Value) -> Comparison {
     let mut comparison = Comparison::default();
     compare_at(place, Some(old), Some(new), &mut Vec::new(), &mut comparison);
@@ -216,8 +208,8 @@ fn compare_at(
     let comparable = (old_parts.is_some() || absent(old)) && (new_parts.is_some() || absent(new));
     let leaf = !comparable || (is_empty(old) && is_empty(new));
     match (old, new) {
-        (None, Some(_)) if leaf || !place.always => found.added.insert(path),
-        (Some(_), None) if leaf || !place.always => found.removed.insert(path),
+        (None, Some(_)) => found.added.insert(path),
+        (Some(_), None) => found.removed.insert(path),
         (Some(old), Some(new)) if leaf && old != new => found.modified.insert(path),
         _ => {}
     }

@@ -10,6 +10,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use super::json::type_name;
 use super::{PatchError, go_text};
 use crate::schema::{PatchStrategy, Schema, Type};
 
@@ -34,7 +35,10 @@ pub fn apply(
     patch: &Value,
 ) -> Result<Value, PatchError> {
     let (Value::Object(original), Value::Object(patch)) = (document, patch) else {
-        return malformed("invalid JSON document");
+        return malformed(&format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            type_name(patch)
+        ));
     };
     let merged = Merge { schema }.maps(original.clone(), patch.clone(), ty)?;
     Ok(Value::Object(merged))
@@ -91,9 +95,10 @@ impl<'a> Merge<'a> {
                 Some("replace") => Ok(patch),
                 Some("delete") => Ok(Map::new()),
                 _ => {
-                    let directive = go_text(&directive);
+                    let shown = go_text(&directive);
+                    patch.insert(PATCH.to_string(), directive);
                     contradiction(format!(
-                        "unknown patch type: {directive} in map: {}",
+                        "unknown patch type: {shown} in map: {}",
                         go_text(&Value::Object(patch))
                     ))
                 }

@@ -116,8 +116,7 @@ pub(super) fn driver_name(errors: &mut Errors, field: &Field<'_>) {
 
 /// The value must be what it was.
 pub(super) fn immutable(errors: &mut Errors, new: &Field<'_>, old: &Field<'_>) {
-    let name = new.path.rsplit('.').next().unwrap_or_default();
-    if !semantic::field_equal(name, new.value, old.value) {
+    if !semantic::equal(new.value, old.value) {
         errors.invalid(new, "field is immutable");
     }
 }

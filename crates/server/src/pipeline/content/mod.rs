@@ -1,7 +1,7 @@
 //! From the bytes of a body to an object that is complete, and back to what a client may read.
 
 mod json;
-mod unreadable;
+pub(crate) mod unreadable;
 mod yaml;
 
 use coracle_api::patch::json::type_name;
@@ -15,6 +15,10 @@ use crate::pipeline::verbs::text;
 
 /// Upstream's limit of a body.
 pub(crate) const BODY_MAX: usize = 3 * 1024 * 1024;
+
+/// Where upstream's server registers the options of its verbs, as its errors say.
+const OPTIONS: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+
 /// What Go says of a body without a byte.
 const NO_OBJECT: &str = "couldn't get version/kind; json parse error: unexpected end of JSON input";
 
@@ -27,6 +31,28 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
+/// Reads a patch of media type `content`.
+///
+/// # Errors
+/// 400 when the bytes are not of that type.
+pub(crate) fn decode_patch(content: Content, bytes: &[u8]) -> Result<Decoded, Status> {
+    let decoded = read(content, bytes).map_err(|error| {
+        Status::bad_request(match content {
+            Content::StrategicMergePatch => error.to_string(),
+            Content::ApplyPatch => format!("error decoding YAML: {error}"),
+            _ => format!("error decoding patch: {error}"),
+        })
+    })?;
+    if content == Content::ApplyPatch && !matches!(decoded.value, Value::Object(_) | Value::Null) {
+        return Err(Status::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot \
+             unmarshal {} into Go value of type map[string]interface {{}}",
+            type_name(&decoded.value)
+        )));
+    }
+    Ok(decoded)
+}
+
 /// Reads a body of media type `content`.
 ///
 /// # Errors
@@ -34,8 +60,8 @@ pub struct Decoded {
 pub fn decode(content: Content, bytes: &[u8]) -> Result<Decoded, Status> {
     read(content, bytes).map_err(|error| {
         Status::bad_request(match error {
-            Unreadable::Yaml(_) => error.to_string(),
-            _ => format!("error decoding the body of the request: {error}"),
+            Unreadable::Json(why) => format!("couldn't get version/kind; json parse error: {why}"),
+            _ => error.to_string(),
         })
     })
 }
@@ -84,7 +110,16 @@ pub(crate) fn other(request: &Request, definition: &str) -> Result<Value, Status
         Body::Encoded(content, bytes) => decode(*content, bytes)?.value,
     };
     let (said, wanted) = (text(&value, "/kind"), definition.rsplit('.').next().unwrap_or_default());
+    if !matches!(value, Value::Null | Value::Object(_)) {
+        return Err(Status::bad_request(unreadable::no_object(&value)));
+    }
     if !said.is_empty() && said != wanted {
+        if wanted == "DeleteOptions" {
+            let version = text(&value, "/apiVersion");
+            return Err(Status::bad_request(format!(
+                "no kind {said:?} is registered for version {version:?} in scheme {OPTIONS:?}"
+            )));
+        }
         let message = format!("{said} in the body of the request cannot be handled as a {wanted}");
         return Err(Status::bad_request(message));
     }
@@ -131,13 +166,18 @@ pub(crate) fn object(request: &Request) -> Result<Decoded, Status> {
     let decoded = match &request.body {
         Body::Empty => return Err(unreadable::object(&request.kind, b"", NO_OBJECT)),
         Body::Object(value) => Decoded { value: value.clone(), warnings: Vec::new() },
-        Body::Encoded(content, bytes) => read(*content, bytes).map_err(|error| match error {
-            Unreadable::Json(why) => {
-                let why = format!("couldn't get version/kind; json parse error: {why}");
-                unreadable::object(&request.kind, bytes, why)
-            }
-            error => unreadable::object(&request.kind, bytes, error),
-        })?,
+        Body::Encoded(content, bytes) => read(*content, bytes)
+            .map_err(|error| match error {
+                Unreadable::Json(why) => {
+                    let why = format!("couldn't get version/kind; json parse error: {why}");
+                    unreadable::object(&request.kind, bytes, why)
+                }
+                error => unreadable::object(&request.kind, bytes, error),
+            })
+            .and_then(|decoded| match unreadable::unversioned(&decoded.value) {
+                Some(why) => Err(unreadable::object(&request.kind, bytes, why)),
+                None => Ok(decoded),
+            })?,
     };
     checked(request, decoded)
 }
@@ -148,6 +188,15 @@ pub(crate) enum Unfit {
     Status(Status),
     /// What is wrong with a field: where the value came from decides on the answer.
     Fields(String),
+    /// It is of another type: its kind and version, and why that cannot be.
+    Type {
+        /// `Nope`
+        kind: String,
+        /// `v1`
+        version: String,
+        /// The rest of the sentence.
+        why: String,
+    },
 }
 
 impl Unfit {
@@ -159,6 +208,9 @@ impl Unfit {
             Self::Fields(why) => Status::bad_request(format!(
                 "{name} in version \"{version}\" cannot be handled as a {name}: {why}"
             )),
+            Self::Type { kind, version, why } => Status::bad_request(format!(
+                "{kind} in version \"{version}\" cannot be handled as a {name}: {why}"
+            )),
         }
     }
 
@@ -166,7 +218,7 @@ impl Unfit {
     pub(crate) fn of_patch(self, shown: &str) -> Status {
         match self {
             Self::Status(status) => status,
-            Self::Fields(why) => {
+            Self::Fields(why) | Self::Type { why, .. } => {
                 let error = FieldError::invalid("patch", &Value::from(shown), why);
                 let message = format!(" \"\" is invalid: {error}");
                 Status::failure(422, "Invalid", message).with_details(|details| {
@@ -203,7 +255,7 @@ fn checked_by(
     mut decoded: Decoded,
 ) -> Result<Decoded, Unfit> {
     let kind = &*request.kind;
-    check_type(kind, &mut decoded.value).map_err(Unfit::Status)?;
+    check_type(kind, &mut decoded.value)?;
     let unknown = decode(kind, &mut decoded.value).map_err(|error| match error {
         DecodeError::Required(_) => Unfit::Status(error.status(kind)),
         error => Unfit::Fields(error.to_string()),
@@ -221,41 +273,67 @@ fn checked_by(
 }
 
 /// `apiVersion` and `kind` are those of the URL; a typed client may leave them out.
-fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Status> {
+fn check_type(kind: &Kind, value: &mut Value) -> Result<(), Unfit> {
     if value.is_null() {
         // Nothing is read into an object as it is into Go's: it is empty.
         *value = Value::Object(Map::new());
     }
-    let (version, name) = (text(value, "/apiVersion"), text(value, "/kind"));
-    let expected = kind.api_version();
-    let unlike = |what: &str, place: &str| {
-        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal";
-        Status::bad_request(format!("{why} {what} into Go {place}"))
-    };
+    let refused = |message: String| Unfit::Status(Status::bad_request(message));
     if !value.is_object() {
-        return Err(unlike(type_name(value), "value of type struct"));
+        return Err(refused(unreadable::no_object(value)));
     }
     for field in ["apiVersion", "kind"] {
         if !matches!(value.get(field), None | Some(Value::Null | Value::String(_))) {
-            let place = format!("struct field .{field} of type string");
-            return Err(unlike(type_name(&value[field]), &place));
+            return Err(refused(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go \
+                 struct field .{field} of type string",
+                type_name(&value[field])
+            )));
         }
     }
-    if !version.is_empty() && version != expected {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({version}) does not match the expected API version ({expected})"
-        )));
-    }
-    if !name.is_empty() && name != kind.kind {
-        let (wanted, version) = (&kind.kind, &kind.version);
-        return Err(Status::bad_request(format!(
-            "{name} in version \"{version}\" cannot be handled as a {wanted}: converting \
-             ({version}.{name}) to ({version}.{wanted}): unknown conversion"
+    let (api_version, name) = (text(value, "/apiVersion"), text(value, "/kind"));
+    let expected = kind.api_version();
+    let said = if api_version.is_empty() { &expected } else { api_version };
+    if !name.is_empty() && (name != kind.kind || *said != expected) {
+        if let Some(why) = unlike(kind, said, name) {
+            let version = said.rsplit('/').next().unwrap_or_default().to_owned();
+            return Err(Unfit::Type { kind: name.to_owned(), version, why });
+        }
+        return Err(refused(format!(
+            "the API version in the data ({said}) does not match the expected API version ({expected})"
         )));
     }
     value["apiVersion"] = expected.into();
     value["kind"] = kind.kind.to_string().into();
     Ok(())
+}
+
+/// Why an object of this version and kind is none of `kind`; `None` when it is that kind in
+/// another version.
+fn unlike(kind: &Kind, api_version: &str, name: &str) -> Option<String> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let package = |group: &str| match group.split('.').next() {
+        None | Some("") => "core".to_owned(),
+        Some(first) => first.to_owned(),
+    };
+    let scheme = match &*kind.group {
+        "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
+        _ => "pkg/api/legacyscheme/scheme.go:30",
+    };
+    let base = kind.schema.rsplitn(4, '.').last().unwrap_or_default();
+    let definition = format!("{base}.{}.{version}.{name}", package(group));
+    if kind.types.is_none() && Schema::builtin().type_named(&definition).is_none() {
+        return Some(format!(
+            "no kind {name:?} is registered for version {api_version:?} in scheme {scheme:?}"
+        ));
+    }
+    let stored = kind.storage_resource();
+    let internal = package(stored.split_once('.').map_or("", |(_, group)| group));
+    let package = if kind.types.is_some() { kind.version.to_string() } else { internal };
+    let wanted = format!("{package}.{}", kind.kind);
+    (name != kind.kind)
+        .then(|| format!("converting ({version}.{name}) to ({wanted}): unknown conversion"))
 }
 
 /// Fills what the client left out.
@@ -267,6 +345,8 @@ pub(crate) fn default(kind: &Kind, value: &mut Value) {
 pub(crate) fn readable(kind: &Kind, object: &Object) -> Value {
     let mut value = object.value().clone();
     kind.from_storage(&mut value);
+    // Earlier versions stored what had been said.
+    kind.spell(&mut value);
     value
 }
 

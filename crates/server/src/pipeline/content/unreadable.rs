@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
+use coracle_api::patch::json::type_name;
 use coracle_api::{Kind, Status};
+use serde_json::Value;
 
 /// How much of the body is shown.
 const SHOWN: usize = 30;
@@ -30,6 +32,25 @@ pub(crate) fn object(kind: &Kind, bytes: &[u8], error: impl Display) -> Status {
     ))
 }
 
+/// Why `value`, which is no map, is no object.
+pub(crate) fn no_object(value: &Value) -> String {
+    format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of \
+         type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+         \"json:\\\"kind,omitempty\\\"\" }}",
+        type_name(value)
+    )
+}
+
+/// Why `value` does not even say of which type it is.
+pub(crate) fn unversioned(value: &Value) -> Option<String> {
+    if !matches!(value, Value::Null | Value::Object(_)) {
+        return Some(no_object(value));
+    }
+    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    (version.matches('/').count() > 1).then(|| format!("unexpected GroupVersion string: {version}"))
+}
+
 /// What is wrong with `bytes`, which are no JSON.
 pub(crate) fn json(bytes: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
@@ -39,9 +60,12 @@ pub(crate) fn json(bytes: &[u8], error: &serde_json::Error) -> String {
     let phrase = PHRASES.iter().find(|(begin, _)| text.starts_with(begin));
     match (phrase, at(bytes, error)) {
         (Some((_, phrase)), Some(byte)) => {
-            // Go shows a double quote as it is.
-            let shown =
-                if byte == b'"' { "\"".to_owned() } else { byte.escape_ascii().to_string() };
+            // Go takes the byte for a character, and shows a double quote as it is.
+            let shown = match byte {
+                b'"' => "\"".to_owned(),
+                0..0x80 => byte.escape_ascii().to_string(),
+                _ => char::from(byte).to_string(),
+            };
             format!("invalid character '{shown}' {phrase}")
         }
         _ => text,
@@ -86,7 +110,7 @@ mod tests {
         check(b"{a: 1}", "invalid character 'a' looking for beginning of object key string");
         check(b"[1 2]", "invalid character '2' after array element");
         check(b"{}\n x", "invalid character 'x' after top-level value");
-        check(b"\xff", "invalid character '\\xff' looking for beginning of value");
+        check(b"\xff", "invalid character 'ÿ' looking for beginning of value");
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn made(
     if !is_applied {
         fields::track(request, Part::Whole, None, &mut value, env);
     }
+    attributes.warnings.extend(fields::dedup_owners(&mut value));
     admission::mutate(attributes, &mut value, env)?;
     fill_metadata(kind, &mut value, env);
     let taken = name(snapshot, request, &mut value, env);
@@ -76,6 +77,7 @@ fn made(
     parts::drop_status(kind, &mut value);
     (kind.strategy.prepare_create)(&mut value);
     definitions::settle_names(snapshot, request, &mut value, env);
+    kind.spell(&mut value);
     let errors = validation::of_new(kind, &value);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, name_of(&value), &errors).into());

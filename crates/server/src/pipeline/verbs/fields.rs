@@ -26,6 +26,32 @@ pub(crate) fn track(
     track_update(target, old, value, manager, &rfc3339(env.now));
 }
 
+/// Takes out owners that are named twice, and says so.
+pub(crate) fn dedup_owners(value: &mut Value) -> Option<String> {
+    let owners = value.pointer_mut("/metadata/ownerReferences")?.as_array_mut()?;
+    let mut twice = Vec::new();
+    let mut at = 0;
+    while let Some(owner) = owners.get(at).cloned() {
+        let (before, after) = owners.split_at(at);
+        if !before.contains(&owner) {
+            if after.iter().skip(1).any(|other| *other == owner) {
+                twice.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+            }
+            at += 1;
+        } else {
+            owners.remove(at);
+        }
+    }
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner \
+             references in 1.20+, and may reject such requests as early as 1.24; please fix your \
+             requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        )
+    })
+}
+
 /// Whether two states differ in nothing but the times at which fields were last changed.
 pub(crate) fn same_but_for_times(new: &Value, old: &Value) -> bool {
     if new == old {
@@ -60,6 +86,17 @@ fn same_metadata(new: &Value, old: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_owner_counts_once() {
+        let owner = |uid: &str| json!({"kind": "Pod", "uid": uid});
+        let mut value =
+            json!({"metadata": {"ownerReferences": [owner("u"), owner("v"), owner("u")]}});
+        assert!(dedup_owners(&mut value).unwrap().ends_with("observed: u"));
+        assert_eq!(value["metadata"]["ownerReferences"], json!([owner("u"), owner("v")]));
+        assert_eq!(dedup_owners(&mut value), None);
+        assert_eq!(dedup_owners(&mut json!({"metadata": {}})), None);
+    }
 
     #[test]
     fn a_later_time_alone_is_no_change() {

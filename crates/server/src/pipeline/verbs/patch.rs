@@ -31,7 +31,7 @@ pub fn prepare(
         return Err(Status::bad_request("a patch must say of which type it is").into());
     };
     if *content == Content::ApplyPatch {
-        let patch = content::decode(*content, bytes)?;
+        let patch = content::decode_patch(*content, bytes)?;
         return applied(snapshot, request, part, patch, env);
     }
     let old = existing(snapshot, request)?;
@@ -57,7 +57,7 @@ pub fn prepare(
 
 /// A patch as its media type has it; `null` changes nothing, as in Go.
 fn decoded(content: Content, bytes: &[u8]) -> Result<Decoded, Status> {
-    let mut patch = content::decode(content, bytes)?;
+    let mut patch = content::decode_patch(content, bytes)?;
     if patch.value.is_null() && content == Content::JsonPatch {
         patch.value = json!([]);
     }

@@ -26,7 +26,9 @@ pub fn of(paths: &ScalePaths, object: &Object) -> Value {
         "spec": {},
         "status": {"replicas": value.pointer(&paths.observed).and_then(Value::as_i64).unwrap_or(0)},
     });
-    if let Some(replicas) = value.pointer(&paths.replicas).and_then(Value::as_i64) {
+    // Go leaves zero out.
+    let replicas = value.pointer(&paths.replicas).and_then(Value::as_i64);
+    if let Some(replicas) = replicas.filter(|replicas| *replicas != 0) {
         scale["spec"]["replicas"] = replicas.into();
     }
     let selector = paths.selector.as_ref().and_then(|pointer| value.pointer(pointer));

@@ -108,6 +108,7 @@ fn replaced(
         value = parts::merge(part, kind, value, &old_value);
     }
     keep_system_metadata(&mut value, &old_value);
+    attributes.warnings.extend(fields::dedup_owners(&mut value));
     admission::mutate(attributes, &mut value, env)?;
     admission::allocate(attributes, &mut value, env)?;
     if part == Part::Whole {
@@ -115,6 +116,7 @@ fn replaced(
         (kind.strategy.prepare_update)(&mut value, &old_value);
         definitions::settle_names(snapshot, request, &mut value, env);
     }
+    kind.spell(&mut value);
     count_generation(kind, &mut value, &old_value);
     let mut errors = fixed;
     errors.extend(validation::of_change(kind, part, &value, &old_value));
