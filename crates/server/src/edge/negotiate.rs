@@ -114,7 +114,8 @@ pub fn form(
         };
         Some((Form { shape: shape(media)?, encoding }, media.param("as").to_owned()))
     };
-    let (form, wanted) = types.iter().find_map(fits).ok_or_else(|| not_acceptable(asked))?;
+    let (form, wanted) =
+        types.iter().find_map(fits).ok_or_else(|| not_acceptable(&types, asked))?;
     match form.shape {
         Shape::Metadata(_) => check_metadata(&wanted, asked).map(|()| form),
         _ => Ok(form),
@@ -157,8 +158,16 @@ fn shape(media: &MediaType) -> Option<Shape> {
     }
 }
 
-/// 406.
-fn not_acceptable(asked: Asked<'_>) -> Status {
+/// 406 for what is accepted: a form that there is not, or no media type that there is.
+fn not_acceptable(types: &[MediaType], asked: Asked<'_>) -> Status {
+    let is_served = |media: &MediaType| {
+        ["application/json", "application/yaml", "*/*"].contains(&media.name.as_str())
+    };
+    if types.iter().any(is_served) {
+        let message = "only the following media types are accepted: application/json, \
+                       application/yaml, application/vnd.kubernetes.protobuf";
+        return Status::failure(406, "NotAcceptable", message);
+    }
     let streams = match asked.verb {
         Verb::List | Verb::Watch => {
             ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
@@ -198,9 +207,12 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_refused() {
         let refused = |verb, accept: &str| form_of(verb, accept, "").unwrap_err().message;
-        for accept in ["text/plain", "application/*", "application/json;as=Nope;g=meta.k8s.io;v=v1"]
-        {
+        for accept in ["text/plain", "application/*"] {
             assert!(refused(Verb::Get, accept).starts_with("406: Not Acceptable"), "{accept}");
+        }
+        for accept in ["as=Nope;g=meta.k8s.io;v=v1", "as=Table;g=meta.k8s.io;v=v9"] {
+            let refusal = refused(Verb::Get, &format!("application/json;{accept}"));
+            assert!(refusal.starts_with("only the following media types"), "{accept}");
         }
         let metadata = |kind: &str| format!("application/json;as={kind};g=meta.k8s.io;v=v1");
         assert_eq!(

@@ -461,7 +461,12 @@ fn action(route: &Route, method: &Method, query: &Query) -> Action {
 }
 
 fn include(text: &str) -> Result<IncludeObject, Status> {
-    let unknown = || Status::bad_request(format!("unrecognized includeObject value: \"{text}\""));
+    let unknown = || {
+        Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {text:?}: must be \
+             'Metadata', 'Object', 'None', or empty"
+        ))
+    };
     IncludeObject::parse(text).ok_or_else(unknown)
 }
 

@@ -64,6 +64,7 @@ fn invalid(verb: Verb, field: &str, message: &str) -> Status {
                 Some("Required value") => "FieldValueRequired",
                 Some("Forbidden") => "FieldValueForbidden",
                 Some("Unsupported value") => "FieldValueNotSupported",
+                Some("Too long") => "FieldValueTooLong",
                 _ => "FieldValueInvalid",
             }
             .into(),
@@ -71,6 +72,16 @@ fn invalid(verb: Verb, field: &str, message: &str) -> Status {
             field: field.into(),
         }];
     })
+}
+
+/// As Go's `%q` shows a character.
+fn go_character(character: char) -> String {
+    match character {
+        '\n' | '\r' | '\t' | '"' | '\\' => character.escape_default().to_string(),
+        _ if character.is_ascii_control() => format!("\\x{:02x}", u32::from(character)),
+        _ if character.is_control() => format!("\\u{:04x}", u32::from(character)),
+        _ => character.to_string(),
+    }
 }
 
 fn field_manager(query: &Query, verb: Verb, is_apply: bool, agent: &str) -> Result<String, Status> {
@@ -87,8 +98,12 @@ fn field_manager(query: &Query, verb: Verb, is_apply: bool, agent: &str) -> Resu
         let why = format!("Too long: may not be more than {FIELD_MANAGER_MAX} bytes");
         return Err(invalid(verb, "fieldManager", &why));
     }
-    if given.chars().any(char::is_control) {
-        let why = format!("Invalid value: {given:?}: should only contain printable characters");
+    if let Some((at, odd)) = given.char_indices().find(|(_, c)| c.is_control()) {
+        let shown: String = given.chars().map(go_character).collect();
+        let why = format!(
+            "Invalid value: \"{shown}\": invalid character U+{:04X} (at position {at})",
+            u32::from(odd)
+        );
         return Err(invalid(verb, "fieldManager", &why));
     }
     Ok(given.to_owned())
@@ -152,7 +167,7 @@ pub fn delete_options(query: &Query) -> Result<Body, Status> {
 /// Media types of bodies for `verb`; `header` is the Content-Type.
 ///
 /// # Errors
-/// 415 that lists what is accepted.
+/// 415; but for a patch it lists what is accepted.
 pub fn content(header: &str, verb: Verb) -> Result<Content, Status> {
     const PATCHES: &[(&str, Content)] = &[
         ("application/json-patch+json", Content::JsonPatch),
@@ -171,6 +186,10 @@ pub fn content(header: &str, verb: Verb) -> Result<Content, Status> {
         return Ok(Content::Json);
     }
     types.iter().find(|(name, _)| *name == given).map(|(_, content)| *content).ok_or_else(|| {
+        if verb == Verb::Patch {
+            let message = "415: Unsupported Media Type";
+            return Status::failure(415, "UnsupportedMediaType", message).with_details(|_| ());
+        }
         let names: Vec<&str> = types.iter().map(|(name, _)| *name).collect();
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {}",

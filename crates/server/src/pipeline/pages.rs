@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD};
 use coracle_api::{Status, Timestamp};
 use coracle_store::Snapshot;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+
+use crate::pipeline::content::unreadable;
+
+/// As Go reads tokens: bits beyond the last byte do not matter.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// How long a list may take from its first page on: upstream's compaction interval.
 const HELD: SignedDuration = SignedDuration::from_mins(5);
@@ -63,11 +69,20 @@ impl Token {
             let why = format!("invalid continue token: continue key is not valid: {why}");
             Status::bad_request(why)
         };
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| invalid(&error.to_string()))?;
-        let token: Value =
-            serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
-        if token["v"] != "meta.k8s.io/v1" {
-            return Err(invalid("server does not recognize this encoded version"));
+        let bytes = LENIENT.decode(token).map_err(|error| {
+            let at = match error {
+                base64::DecodeError::InvalidByte(at, _)
+                | base64::DecodeError::InvalidLength(at) => at,
+                _ => token.len(),
+            };
+            invalid(&format!("illegal base64 data at input byte {at}"))
+        })?;
+        let token: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| invalid(&unreadable::json(&bytes, &error)))?;
+        let version = token["v"].as_str().unwrap_or_default();
+        if version != "meta.k8s.io/v1" {
+            let why = format!("server does not recognize this encoded version {version}");
+            return Err(invalid(&why));
         }
         let start = token["start"].as_str().unwrap_or_default().trim_end_matches('\u{0}');
         let (namespace, name) = start.split_once('/').unwrap_or(("", start));
@@ -105,7 +120,9 @@ mod tests {
     fn a_token_comes_back_as_it_went() {
         let token = Token { revision: Some(12), after: ("default".into(), "web-0".into()) };
         assert_eq!(Token::decode(&token.encode()).unwrap(), token);
-        assert!(Token::decode("nonsense").unwrap_err().message.contains("continue key is not"));
+        let refused = |token| Token::decode(token).unwrap_err().message;
+        assert!(refused("zzz").ends_with("invalid character 'Ï' looking for beginning of value"));
+        assert!(refused("a!b").ends_with("illegal base64 data at input byte 1"));
     }
 
     #[test]

@@ -43,10 +43,7 @@ pub fn prepare_collection(
 ) -> Result<Prepared, Stop> {
     let options = DeleteOptions::of(request)?;
     list::asked_revision(&request.options).map_err(|status| {
-        Status::bad_request(format!(
-            "invalid resource version: resourceVersion: {}",
-            status.message
-        ))
+        Status::bad_request(format!("invalid resource version: {}", status.message))
     })?;
     let items = list::select(snapshot, request)?;
     let mut writes = Vec::new();

@@ -66,7 +66,7 @@ impl DeleteOptions {
             _ => Some(FieldError::not_supported(
                 "propagationPolicy",
                 policy,
-                &["Background", "Foreground", "Orphan", "nil"],
+                &["Foreground", "Background", "Orphan", "nil"],
             )),
         };
         match errors {

@@ -15,7 +15,10 @@ pub fn get(snapshot: &Snapshot, request: &Request) -> Result<Reply, Status> {
     let asked: u64 = match request.options.resource_version.as_str() {
         "" => 0,
         text => text.parse().map_err(|_| {
-            Status::bad_request(format!("resourceVersion: Invalid value: \"{text}\""))
+            Status::bad_request(format!(
+                "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": \
+                 invalid syntax"
+            ))
         })?,
     };
     if asked > snapshot.revision() {

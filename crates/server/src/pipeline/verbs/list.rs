@@ -24,7 +24,9 @@ pub(crate) fn list(
 ) -> Result<Reply, Status> {
     let options = &request.options;
     check(list_errors(options))?;
-    let asked = asked_revision(options)?;
+    let asked = asked_revision(options).map_err(|status| {
+        Status::bad_request(format!("invalid resource version: {}", status.message))
+    })?;
     let token = match options.continue_token.as_str() {
         "" => None,
         text => Some(Token::decode(text)?),
@@ -127,7 +129,8 @@ pub(crate) fn asked_revision(options: &Options) -> Result<Option<u64>, Status> {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
             Status::bad_request(format!(
-                "Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+                "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": \
+                 invalid syntax"
             ))
         }),
     }

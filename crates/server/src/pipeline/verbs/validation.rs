@@ -1,7 +1,9 @@
 //! What is checked of every object, whatever its kind, and then what its kind checks.
 
 use coracle_api::kind::NameRule;
-use coracle_api::{FieldError, Kind, custom_validation, names, resources, validation};
+use coracle_api::{
+    FieldError, FieldErrorKind, Kind, custom_validation, names, resources, validation,
+};
 use serde_json::{Value, json};
 
 use crate::pipeline::verbs::{Part, deletion, text};
@@ -132,9 +134,23 @@ fn owners(owners: &Value) -> Vec<FieldError> {
              {} and {}",
             controllers[0], controllers[1]
         );
-        errors.push(FieldError::invalid("metadata.ownerReferences", owners, why));
+        let shown: Vec<String> = owners.as_array().into_iter().flatten().map(go_owner).collect();
+        errors.push(FieldError {
+            field: "metadata.ownerReferences".into(),
+            kind: FieldErrorKind::Invalid(format!("[{}]", shown.join(","))),
+            detail: why,
+        });
     }
     errors
+}
+
+/// An owner as Go writes it: in the order of its fields.
+fn go_owner(owner: &Value) -> String {
+    let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let there = fields.iter().filter(|field| !owner[**field].is_null());
+    let members: Vec<String> =
+        there.map(|field| format!("\"{field}\":{}", owner[*field])).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 fn finalizers(kind: &Kind, finalizers: &Value) -> Vec<FieldError> {
