@@ -469,9 +469,9 @@ mod tests {
         assert_eq!(
             unknown,
             [
-                "unknown field \"foo\"",
+                "unknown field \"spec.template.spec.containers[0].baz\"",
                 "unknown field \"spec.bar\"",
-                "unknown field \"spec.template.spec.containers[0].baz\""
+                "unknown field \"foo\""
             ]
         );
         assert_eq!(value["spec"]["template"]["spec"]["containers"][0], json!({"name": "a"}));
