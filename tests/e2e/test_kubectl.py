@@ -195,6 +195,8 @@ def test_typed_clients_update_pods_with_ephemeral_volumes(kubectl):
     # As Go writes it: a struct that holds nothing is there all the same.
     stored["spec"]["volumes"][0]["ephemeral"]["volumeClaimTemplate"]["metadata"] = {}
     stored["metadata"]["labels"] = {"a": "b"}
+    # The scheduler may have said meanwhile that no node fits.
+    del stored["metadata"]["resourceVersion"]
     kubectl("replace", "-f", "-", input=json.dumps(stored))
     assert kubectl.json("pod", "typed")["metadata"]["labels"] == {"a": "b"}
 
