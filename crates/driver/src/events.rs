@@ -212,11 +212,19 @@ struct Kin {
 /// What was recorded lately.
 #[derive(Default)]
 struct Correlator {
-    written: Memory<Kin, Value>,
+    written: Memory<Kin, Written>,
     groups: Memory<Kin, Group>,
     buckets: Memory<(EventSource, Key), Bucket>,
     /// The last event's name in nanoseconds: no two events get the same.
     last_name: i128,
+}
+
+/// What a repeat must know of the event that was written: its text is made anew, and as a tree would
+/// take thousands of bytes for as long as it is remembered.
+struct Written {
+    name: i128,
+    first: Timestamp,
+    count: i64,
 }
 
 struct Group {
@@ -253,15 +261,15 @@ impl Correlator {
         if !self.may_speak(source, regarding, now) {
             return None;
         }
-        let stamp = json!(rfc3339(now));
-        if let Some(event) = self.written.get(&kin) {
-            event["count"] = json!(event["count"].as_i64().unwrap_or(0).saturating_add(1));
-            event["lastTimestamp"] = stamp;
-            event["message"] = json!(message);
-            return Some(Record { event: event.clone(), is_repeat: true });
+        if let Some(written) = self.written.get(&kin) {
+            written.count = written.count.saturating_add(1);
+            let event = event(source, note, field_path, &message, written, now);
+            return Some(Record { event, is_repeat: true });
         }
-        let event = self.event(source, note, field_path, &message, now);
-        self.written.insert(kin, event.clone());
+        self.last_name = now.as_nanosecond().max(self.last_name + 1);
+        let written = Written { name: self.last_name, first: now, count: 1 };
+        let event = event(source, note, field_path, &message, &written, now);
+        self.written.insert(kin, written);
         Some(Record { event, is_repeat: false })
     }
 
@@ -293,55 +301,55 @@ impl Correlator {
         bucket.tokens -= 1.0;
         true
     }
+}
 
-    fn event(
-        &mut self,
-        source: &EventSource,
-        note: &Note,
-        field_path: &str,
-        message: &str,
-        now: Timestamp,
-    ) -> Value {
-        let regarding = &note.regarding;
-        let metadata = regarding.metadata();
-        self.last_name = now.as_nanosecond().max(self.last_name + 1);
-        let namespace = Some(&*metadata.namespace).filter(|ns| !ns.is_empty()).unwrap_or("default");
-        let mut involved = json!({
-            "apiVersion": regarding.str_at("/apiVersion"),
-            "kind": regarding.str_at("/kind"),
-            "name": metadata.name,
-            "uid": metadata.uid,
-            "resourceVersion": metadata.resource_version,
-        });
-        for (field, text) in [("namespace", &*metadata.namespace), ("fieldPath", field_path)] {
-            if !text.is_empty() {
-                involved[field] = json!(text);
-            }
+/// The Event object, as it is told for the `count`th time.
+fn event(
+    source: &EventSource,
+    note: &Note,
+    field_path: &str,
+    message: &str,
+    written: &Written,
+    now: Timestamp,
+) -> Value {
+    let regarding = &note.regarding;
+    let metadata = regarding.metadata();
+    let namespace = Some(&*metadata.namespace).filter(|ns| !ns.is_empty()).unwrap_or("default");
+    let mut involved = json!({
+        "apiVersion": regarding.str_at("/apiVersion"),
+        "kind": regarding.str_at("/kind"),
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "resourceVersion": metadata.resource_version,
+    });
+    for (field, text) in [("namespace", &*metadata.namespace), ("fieldPath", field_path)] {
+        if !text.is_empty() {
+            involved[field] = json!(text);
         }
-        let mut said_by = json!({"component": source.component});
-        if !source.host.is_empty() {
-            said_by["host"] = json!(source.host);
-        }
-        json!({
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "name": format!("{}.{:x}", metadata.name, self.last_name),
-                "namespace": namespace,
-            },
-            "involvedObject": involved,
-            "reason": note.reason,
-            "message": message,
-            "source": said_by,
-            "firstTimestamp": rfc3339(now),
-            "lastTimestamp": rfc3339(now),
-            "count": 1,
-            "type": note.event_type.as_str(),
-            "eventTime": null,
-            "reportingComponent": source.component,
-            "reportingInstance": source.host,
-        })
     }
+    let mut said_by = json!({"component": source.component});
+    if !source.host.is_empty() {
+        said_by["host"] = json!(source.host);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": format!("{}.{:x}", metadata.name, written.name),
+            "namespace": namespace,
+        },
+        "involvedObject": involved,
+        "reason": note.reason,
+        "message": message,
+        "source": said_by,
+        "firstTimestamp": rfc3339(written.first),
+        "lastTimestamp": rfc3339(now),
+        "count": written.count,
+        "type": note.event_type.as_str(),
+        "eventTime": null,
+        "reportingComponent": source.component,
+        "reportingInstance": source.host,
+    })
 }
 
 /// `metav1.Time`: whole seconds.

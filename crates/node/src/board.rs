@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
-use tokio::sync::mpsc;
-
+use crate::letters::Outbox;
 use crate::lock::locked;
 use crate::names::Names;
 use crate::pods::PodId;
@@ -13,14 +12,14 @@ use crate::worker::Message;
 /// Which pods have a task, and which have their name for themselves.
 #[derive(Default)]
 pub(crate) struct Board {
-    workers: Mutex<HashMap<String, mpsc::UnboundedSender<Message>>>,
+    workers: Mutex<HashMap<String, Outbox>>,
     names: Mutex<Names>,
     rejected: Mutex<BTreeSet<String>>,
 }
 
 impl Board {
     /// Messages to the pod's task go there from now on.
-    pub fn enlist(&self, uid: &str, worker: mpsc::UnboundedSender<Message>) {
+    pub fn enlist(&self, uid: &str, worker: Outbox) {
         locked(&self.workers).insert(uid.to_owned(), worker);
     }
 
@@ -72,8 +71,7 @@ impl Board {
     pub fn send(&self, uid: &str, message: Message) {
         let workers = locked(&self.workers);
         if let Some(worker) = workers.get(uid) {
-            // A task that has just ended has nothing left to do for its pod.
-            worker.send(message).unwrap_or_default();
+            worker.send(message);
         }
     }
 }

@@ -20,6 +20,7 @@ mod growth;
 pub mod hands;
 pub mod images;
 mod last_words;
+mod letters;
 mod lock;
 mod logs;
 pub mod names;

@@ -514,16 +514,19 @@ impl Committer {
         }
     }
 
-    /// Drops what was made of versions that nobody has looked at for a while: the log's, and now
-    /// and then all others', which a list or a start has looked at.
+    /// Drops what was made of versions that nobody has looked at for a while: the log's newest, and
+    /// now and then all others', which a list, a start or a slow watcher has looked at.
     fn tidy(&mut self) {
         let now = self.now();
         if self.started.is_none() || now < self.tidied.saturating_add(TIDY) {
             return;
         }
         self.tidied = now;
-        let mut cold = self.published.log.cool(WARM, now);
         let sweep = self.sweep.is_some_and(|due| due <= now);
+        if sweep {
+            self.published.log.look_again();
+        }
+        let mut cold = self.published.log.cool(WARM, now);
         if sweep {
             self.sweep = None;
             cold.extend(self.published.state.load().warm());

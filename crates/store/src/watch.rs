@@ -212,6 +212,13 @@ impl Log {
         found
     }
 
+    /// The next [`Log::cool`] looks at all events again: who came late has made something of one that
+    /// was cold.
+    pub(crate) fn look_again(&self) {
+        let mut inner = unpoisoned(&self.inner);
+        inner.cold = inner.floor;
+    }
+
     /// When [`Log::cool`] has something to do, if nothing is appended: for an event that is still
     /// warm after `age`, or one that is too old to be kept.
     pub(crate) fn next(&self, age: Duration) -> Option<Duration> {
@@ -414,6 +421,13 @@ mod tests {
             let warm = [(); 3].map(|()| watch.try_next().unwrap().unwrap().last.is_warm());
             assert_eq!(warm, [false, false, true]);
         }
+        assert_eq!(log.cool(age, Duration::from_secs(9)).len(), 1);
+        assert_eq!(log.next(age), Some(Retention::default().age));
+
+        let mut late = log.watch(Some("pods"), 0).unwrap();
+        late.try_next().unwrap().unwrap().last.value();
+        assert!(log.cool(age, Duration::from_secs(9)).is_empty());
+        log.look_again();
         assert_eq!(log.cool(age, Duration::from_secs(9)).len(), 1);
         assert_eq!(log.next(age), Some(Retention::default().age));
     }

@@ -1,5 +1,7 @@
 //! What an object's serialized JSON is asked without building a tree of it.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -135,6 +137,15 @@ pub(crate) fn untyped(bytes: &[u8]) -> Option<[&[u8]; 3]> {
     Some([first, second, &bytes[at..]])
 }
 
+/// A serialized object without `metadata.managedFields`; whole when the bytes are not as `serde_json`
+/// writes them compactly.
+pub(crate) fn without_managed_fields(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match (Scan { bytes, at: 0 }).managed_fields() {
+        Some((start, end)) => splice(bytes, start, end, "").into(),
+        None => bytes.into(),
+    }
+}
+
 fn splice(bytes: &[u8], start: usize, end: usize, middle: &str) -> Vec<u8> {
     [&bytes[..start], middle.as_bytes(), &bytes[end..]].concat()
 }
@@ -234,6 +245,27 @@ impl<'a> Scan<'a> {
                 return Some(false);
             }
             self.expect(b',')?;
+        }
+    }
+
+    /// From where to where `metadata.managedFields` is, with one of the commas around it.
+    fn managed_fields(&mut self) -> Option<(usize, usize)> {
+        if !self.member("metadata")? {
+            return None;
+        }
+        self.expect(b'{')?;
+        let mut comma = false;
+        loop {
+            let start = self.at;
+            let field = self.string()?;
+            self.expect(b':')?;
+            self.value()?;
+            match (field == b"managedFields", self.next()?) {
+                (true, b',') => return Some((start, self.at + 1)),
+                (true, _) => return Some((start - usize::from(comma), self.at)),
+                (false, _) => self.expect(b',')?,
+            }
+            comma = true;
         }
     }
 
@@ -344,6 +376,27 @@ mod tests {
             "name": "ä\u{1}", "resourceVersion": null, "uid": "x"}, "z": [[]]}));
         check(json!({"a": true, "b": null, "metadata": {"generation": 3, "zz": false}}));
         check(json!({"metadata": {"uid": "only after"}}));
+    }
+
+    #[test]
+    fn managed_fields_are_left_out_wherever_they_are() {
+        let entries = json!([{"manager": "}],\"", "fieldsV1": {"f:spec": {"k:{\"a\":1}": {}}}}]);
+        for others in
+            [json!({}), json!({"name": "a"}), json!({"uid": "u"}), json!({"a": [], "z": 1})]
+        {
+            let value = json!({"a": {"managedFields": 1}, "metadata": others, "spec": {"x": "y"}});
+            let mut managed = value.clone();
+            managed["metadata"]["managedFields"] = entries.clone();
+            let bytes = managed.to_string();
+            let rest = without_managed_fields(bytes.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&rest), value.to_string());
+            assert_eq!(without_managed_fields(&rest), rest);
+        }
+        for whole in
+            ["{}", r#"{"metadata":null}"#, r#"{ "metadata":{"managedFields":[]}}"#, "x", ""]
+        {
+            assert_eq!(without_managed_fields(whole.as_bytes()), whole.as_bytes());
+        }
     }
 
     #[test]

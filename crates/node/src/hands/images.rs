@@ -38,8 +38,7 @@ impl Hands {
             let result = pulled
                 .map(|image| (image.size, begun.elapsed()))
                 .map_err(|error| error.to_string());
-            // The pod may be gone by now.
-            outbox.send(Message::Pulled { container, attempt, result }).unwrap_or_default();
+            outbox.send(Message::Pulled { container, attempt, result });
         });
     }
 

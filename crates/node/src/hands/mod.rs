@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::client::Token;
 use crate::context::Context;
+use crate::letters::{Inbox, Outbox, letters};
 use crate::lock::locked;
 use crate::planner::{Rejection, find_container};
 use crate::pods::PodId;
@@ -53,7 +54,7 @@ struct Hands {
     /// Of the last turn.
     pod: Arc<Pod>,
     held: Arc<Mutex<Held>>,
-    outbox: mpsc::UnboundedSender<Message>,
+    outbox: Outbox,
 }
 
 /// What the pod has on this machine, for the operations alone.
@@ -68,13 +69,13 @@ struct Held {
 struct Task {
     worker: Worker,
     hands: Hands,
-    inbox: mpsc::UnboundedReceiver<Message>,
+    inbox: Inbox,
     first: Option<FirstLook>,
 }
 
 /// Spawns the pod's task.
 pub(crate) fn spawn(context: &Arc<Context>, start: Start) {
-    let (outbox, inbox) = mpsc::unbounded_channel();
+    let (outbox, inbox) = letters();
     let id = PodId::of(&start.pod);
     // Before it asks for its name: it may be told at once that the name is free now.
     context.board.enlist(&id.uid, outbox.clone());
@@ -99,7 +100,7 @@ pub(crate) fn spawn(context: &Arc<Context>, start: Start) {
 /// Spawns a task that ends what is left of a pod that is gone.
 pub(crate) fn spawn_orphan(context: &Arc<Context>, sandbox: &Sandbox) {
     tracing::info!(pod = %sandbox.name, uid = %sandbox.pod_uid, "removing what is left of it");
-    let (outbox, inbox) = mpsc::unbounded_channel();
+    let (outbox, inbox) = letters();
     let worker = Worker::of_orphan(sandbox, context.client.now());
     context.board.enlist(&sandbox.pod_uid, outbox.clone());
     context.board.hold_name(worker.id());
@@ -109,8 +110,8 @@ pub(crate) fn spawn_orphan(context: &Arc<Context>, sandbox: &Sandbox) {
 fn run(
     context: &Arc<Context>,
     worker: Worker,
-    outbox: mpsc::UnboundedSender<Message>,
-    inbox: mpsc::UnboundedReceiver<Message>,
+    outbox: Outbox,
+    inbox: Inbox,
     first: Option<FirstLook>,
 ) {
     let hands = Hands {
@@ -126,9 +127,10 @@ fn run(
 impl Task {
     async fn run(mut self) {
         let context = Arc::clone(&self.hands.context);
-        let mut message = None;
+        let mut message: Option<Box<Message>> = None;
         loop {
-            let turn = self.worker.turn(message.take(), context.client.now());
+            let came = message.take().map(|boxed| *boxed);
+            let turn = self.worker.turn(came, context.client.now());
             self.hands.pod = Arc::clone(self.worker.pod());
             for effect in turn.effects {
                 self.hands.carry_out(effect);
@@ -186,15 +188,14 @@ fn last_words(context: &Context, id: &PodId, pod: &Pod, container: &Container) -
 
 /// Sends the end of an operation, whatever happens to whoever carries it out.
 struct Report {
-    outbox: mpsc::UnboundedSender<Message>,
+    outbox: Outbox,
     end: Option<End>,
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        // The pod's task may have ended: then nobody waits.
         let end = self.end.take().unwrap_or(End::Broken);
-        self.outbox.send(Message::Ended(end)).unwrap_or_default();
+        self.outbox.send(Message::Ended(end));
     }
 }
 
@@ -217,10 +218,7 @@ impl Hands {
                 let (runtime, outbox) = (context.runtime.clone(), self.outbox.clone());
                 context.tasks.spawn(async move {
                     let outcome = probe::run(&*runtime, &target, &probe).await;
-                    // The pod may be gone by now.
-                    outbox
-                        .send(Message::Probed { container, kind, id, outcome })
-                        .unwrap_or_default();
+                    outbox.send(Message::Probed { container, kind, id, outcome });
                 });
             }
             Effect::Note(object, note) => context.client.record(&object, note),

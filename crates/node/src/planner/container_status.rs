@@ -42,7 +42,7 @@ fn status_of(
     now: Timestamp,
 ) -> ContainerStatus {
     let empty = ContainerSeen::default();
-    let state = seen.containers.get(&container.name).unwrap_or(&empty);
+    let state = seen.containers.get(&container.name).map_or(&empty, |seen| &**seen);
     let current = state.current.as_ref();
     let running = current.is_some_and(Instance::is_running);
     let waiting = waiting(pod, container, role, seen, state, now);

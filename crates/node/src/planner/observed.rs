@@ -49,8 +49,8 @@ pub struct Observed {
     pub sandbox_failure: Option<Retry>,
     /// Sandboxes made so far; the present one has this number.
     pub sandbox_number: u32,
-    /// By container name.
-    pub containers: BTreeMap<String, ContainerSeen>,
+    /// By container name. Boxed: a map has room for eleven, and most pods have one.
+    pub containers: BTreeMap<String, Box<ContainerSeen>>,
 }
 
 /// The node's refusal to run a pod: `status.reason` and `status.message`.
@@ -478,7 +478,7 @@ impl Observed {
     pub(crate) fn running(&self) -> impl Iterator<Item = (&String, &ContainerSeen, &Instance)> {
         self.containers.iter().filter_map(|(name, seen)| {
             let instance = seen.current.as_ref().filter(|instance| instance.is_running())?;
-            Some((name, seen, instance))
+            Some((name, &**seen, instance))
         })
     }
 }
