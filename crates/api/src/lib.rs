@@ -23,12 +23,12 @@ pub use kinds::{
     resources,
 };
 pub use object::{
-    MalformedObject, Object, field_selector,
+    MalformedObject, Object, conditions, field_selector,
     field_selector::FieldSelector,
     index::{self, Index},
     key::{self, Key, RESOURCE_SEPARATOR},
     metadata::{self, Metadata, OwnerReference},
-    pod_resources, revision,
+    pod_resources, pods, revision,
     selector::{self, Selector},
     selectors, semantic, sums,
 };

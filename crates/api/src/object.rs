@@ -1,11 +1,13 @@
 //! One version of one object: a JSON map with its metadata parsed and its bytes kept beside it.
 
+pub mod conditions;
 pub mod field_selector;
 pub mod index;
 mod json_bytes;
 pub mod key;
 pub mod metadata;
 pub mod pod_resources;
+pub mod pods;
 pub mod revision;
 pub mod selector;
 mod selector_text;

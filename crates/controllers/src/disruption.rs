@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::conditions;
 use coracle_api::int_or_string::IntOrString;
+use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::{
     DEPLOYMENTS, POD_DISRUPTION_BUDGETS as BUDGETS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
@@ -16,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::plan::{Note, Plan, Write};
 use crate::table::{Controller, itself, selecting};
-use crate::{Context, json, pods};
+use crate::{Context, json};
 
 /// How long an eviction is remembered whose pod has not gone.
 const EVICTION_REMEMBERED: SignedDuration = SignedDuration::from_mins(2);
@@ -67,7 +69,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     };
     let evicted = evicted(budget, &covered, context.now);
     let is_healthy = |(object, pod): &&(&Arc<Object>, Arc<Pod>)| {
-        pods::is_ready(pod)
+        pod.is_ready()
             && !pods::is_terminating(pod)
             && !evicted.contains_key(&object.metadata().name)
     };
@@ -222,17 +224,14 @@ fn failed(budget: &Object, why: &str, now: Timestamp) -> Option<Write> {
 }
 
 fn condition(budget: &Object, status: &str, reason: &str, message: &str, now: Timestamp) -> Value {
-    let old = budget.value()["status"]["conditions"].as_array().into_iter().flatten();
-    let mut old = old.filter(|old| old["type"] == "DisruptionAllowed" && old["status"] == status);
-    let since = old.next().map(|old| old["lastTransitionTime"].clone());
-    json!({
+    let new = json!({
         "type": "DisruptionAllowed",
         "status": status,
         "observedGeneration": budget.metadata().generation.unwrap_or_default(),
-        "lastTransitionTime": since.unwrap_or_else(|| json!(crate::rfc3339(now))),
         "reason": reason,
         "message": message,
-    })
+    });
+    conditions::dated(conditions::all(budget.value()), new, &crate::rfc3339(now))
 }
 
 #[cfg(test)]

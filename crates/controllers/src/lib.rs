@@ -19,7 +19,6 @@ mod namespaced;
 mod namespaces;
 mod nodes;
 pub mod plan;
-mod pods;
 mod quota;
 mod roles;
 mod scheduler;

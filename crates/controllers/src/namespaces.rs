@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::conditions;
 use coracle_api::resources::{NAMESPACES, PODS};
 use coracle_api::{Index, Key, Object, Subresource, Timestamp};
 use coracle_store::{Event, Snapshot};
@@ -162,17 +163,10 @@ fn report(namespace: &Object, content: &[&Arc<Object>], now: Timestamp) -> Optio
             format!("Some content in the namespace has finalizers remaining: {held}"),
         ),
     });
-    let old = namespace.value()["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let old = conditions::all(namespace.value());
     let conditions = conditions.into_iter().map(|(kind, status, reason, message)| {
-        let was = old.iter().find(|was| was["type"] == kind && was["status"] == status);
-        let since = was.map(|was| was["lastTransitionTime"].clone());
-        json!({
-            "type": kind,
-            "status": status,
-            "lastTransitionTime": since.unwrap_or_else(|| json!(crate::rfc3339(now))),
-            "reason": reason,
-            "message": message,
-        })
+        let new = json!({"type": kind, "status": status, "reason": reason, "message": message});
+        conditions::dated(old, new, &crate::rfc3339(now))
     });
     let status = json!({"phase": "Terminating", "conditions": conditions.collect::<Vec<_>>()});
     let is_new = namespace.value()["status"] != status;

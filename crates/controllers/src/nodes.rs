@@ -4,6 +4,7 @@
 //! Ready is tainted, so that nothing new is placed there. Pods are not evicted from it: on one
 //! machine the data do not come along.
 
+use coracle_api::conditions;
 use coracle_api::resources::{LEASES, NODES, PODS};
 use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
@@ -87,9 +88,7 @@ fn silent_at(snapshot: &Snapshot, node: &Object) -> Option<Timestamp> {
 }
 
 fn ready(node: &Object) -> &str {
-    let conditions = node.value()["status"]["conditions"].as_array().into_iter().flatten();
-    let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
-    ready.find_map(|condition| condition["status"].as_str()).unwrap_or_default()
+    conditions::status(node.value(), "Ready").unwrap_or_default()
 }
 
 /// The node's conditions, which nobody vouches for any more.
@@ -165,15 +164,12 @@ fn decide_pod(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
 }
 
 fn gone_since(pod: &Object) -> Option<Timestamp> {
-    let conditions = pod.value()["status"]["conditions"].as_array().into_iter().flatten();
-    let gone = conditions.into_iter().find(|condition| condition["type"] == NODE_GONE)?;
-    gone["lastTransitionTime"].as_str()?.parse().ok()
+    conditions::find(pod.value(), NODE_GONE)?["lastTransitionTime"].as_str()?.parse().ok()
 }
 
 /// The pod's conditions, with or without that of a missing node.
 fn without_node(pod: &Object, since: Option<Timestamp>) -> Write {
-    let conditions = pod.value()["status"]["conditions"].as_array();
-    let mut conditions = conditions.cloned().unwrap_or_default();
+    let mut conditions = conditions::all(pod.value()).to_vec();
     conditions.retain(|condition| condition["type"] != NODE_GONE);
     conditions.extend(since.map(|since| {
         json!({

@@ -6,16 +6,17 @@
 use std::slice;
 use std::sync::Arc;
 
+use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::{NODES, PODS};
 use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 
+use crate::Context;
 use crate::plan::{Note, Plan, Write};
 use crate::scheduler::tolerates;
 use crate::table::{Controller, itself};
-use crate::{Context, pods};
 
 const EFFECT: &str = "NoExecute";
 
@@ -57,7 +58,7 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
 /// When the pod must go; `None` when it may stay.
 fn due(snapshot: &Snapshot, object: &Object) -> Option<Timestamp> {
     let pod = object.view::<Pod>().ok()?;
-    let node = snapshot.find(NODES, "", pods::node_name(&pod)?)?.view::<Node>().ok()?;
+    let node = snapshot.find(NODES, "", pod.node_name()?)?.view::<Node>().ok()?;
     let taints = node.spec.as_ref()?.taints.as_deref().unwrap_or_default();
     let repelling = taints.iter().filter(|taint| taint.effect == EFFECT);
     repelling.filter_map(|taint| due_for(&pod, taint)).min()

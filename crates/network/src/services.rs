@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use coracle_api::addresses::Outside;
+use coracle_api::pods::AnyPod;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -169,9 +170,8 @@ pub(crate) fn service_claims(
 pub(crate) fn pod_claims(pod: &Pod, config: &NetworkConfig) -> Vec<((Frontend, Rank), Target)> {
     let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return Vec::new() };
     let ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
-    let runs = !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    let ours = spec.node_name.as_deref() == Some(config.node_name.as_str());
-    let (Some(ip), true) = (ip, runs && ours && spec.host_network != Some(true)) else {
+    let ours = pod.node_name() == Some(config.node_name.as_str());
+    let (Some(ip), true) = (ip, ours && !pod.has_ended() && spec.host_network != Some(true)) else {
         return Vec::new();
     };
     let (namespace, name) = key(&pod.metadata);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use coracle_api::Object;
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::PODS;
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
@@ -163,8 +164,7 @@ impl Node {
         let snapshot = self.context.client.api.snapshot();
         let uses = |object: &&Arc<Object>| {
             let Ok(pod) = object.view::<Pod>() else { return false };
-            let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            !matches!(ended, Some("Succeeded" | "Failed"))
+            !pod.has_ended()
                 && crate::pods::containers(&pod).iter().any(|container| {
                     let name = container.image.as_deref().unwrap_or_default();
                     let found = self.context.images.find(name).ok().flatten();

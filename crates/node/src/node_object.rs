@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_api::conditions;
 use coracle_api::resources::{LEASES, NODES};
 use coracle_api::{Status, Subresource, Timestamp};
 use serde_json::{Value, json};
@@ -153,6 +154,7 @@ impl Context {
     }
 
     fn conditions(&self, old: &Value, now: Timestamp) -> Vec<Value> {
+        let old = old.as_array().map(Vec::as_slice).unwrap_or_default();
         let (disk, free) = disk_bytes(&self.places.data);
         let low_disk = disk > 0 && free < DISK_FREE_MIN.min(disk / 10);
         let low_memory = reserve::meminfo("MemAvailable:") < MEMORY_MIN;
@@ -186,18 +188,14 @@ impl Context {
             .into_iter()
             .map(|(kind, status, reason, message)| {
                 let status = if status { "True" } else { "False" };
-                let before = old.as_array().into_iter().flatten();
-                let mut before = before.filter(|it| it["type"] == kind.as_str());
-                let same = before.find(|it| it["status"] == status);
-                let since = same.map(|it| it["lastTransitionTime"].clone());
-                json!({
+                let new = json!({
                     "type": kind,
                     "status": status,
                     "lastHeartbeatTime": seconds(now),
-                    "lastTransitionTime": since.unwrap_or_else(|| seconds(now).into()),
                     "reason": reason,
                     "message": message,
-                })
+                });
+                conditions::dated(old, new, &seconds(now))
             })
             .collect()
     }

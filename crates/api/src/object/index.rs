@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::kinds::custom::names::terms as defined_names;
+use crate::pods::AnyPod;
 use crate::resources::{
     CONTROLLER_REVISIONS, CUSTOM_RESOURCE_DEFINITIONS, JOBS, PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES, PODS, REPLICA_SETS, SERVICES,
@@ -312,15 +313,9 @@ pub fn host_port(node: &str, port: &HostPort) -> String {
     format!("{node}/{}/{}", port.protocol, port.port)
 }
 
-/// Whether a pod is on a node and has not ended.
-fn runs(pod: &Value) -> bool {
-    let ended = matches!(text(pod, "/status/phase"), "Failed" | "Succeeded");
-    !ended && !text(pod, "/spec/nodeName").is_empty()
-}
-
 fn pod_host_ports(_: &Object, pod: &Value) -> Vec<String> {
     let node = text(pod, "/spec/nodeName");
-    if !runs(pod) {
+    if !pod.is_placed() {
         return Vec::new();
     }
     host_ports(pod).map(|port| host_port(node, &port)).collect()
@@ -328,7 +323,7 @@ fn pod_host_ports(_: &Object, pod: &Value) -> Vec<String> {
 
 fn pod_avoids(_: &Object, pod: &Value) -> Vec<String> {
     let required = "/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution";
-    if !runs(pod) {
+    if !pod.is_placed() {
         return Vec::new();
     }
     let selectors =

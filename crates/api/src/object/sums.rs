@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::pod_resources::{self, Amounts};
+use crate::pods::AnyPod;
 use crate::quota::{self, Scopes};
 use crate::resources::PODS;
 use crate::{Object, Quantity};
@@ -42,10 +43,8 @@ pub fn adds(object: &Object) -> Vec<(Group, Amounts)> {
     object.peek(|value| {
         let scopes = Scopes::of(resource, value);
         adds.push((in_use(namespace, resource, scopes), quota::usage(resource, value)));
-        let node = value["spec"]["nodeName"].as_str().filter(|node| !node.is_empty());
         if resource == PODS
-            && let Some(node) = node
-            && !quota::is_over(value)
+            && let Some(node) = value.node_name().filter(|_| value.is_placed())
         {
             adds.push((Group::Node(node.to_owned()), on_node(value)));
         }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::duration::human;
+use crate::conditions;
 use crate::selector::Selector;
 
 /// The string (or number, as text) at `pointer`; empty when there is none.
@@ -107,13 +108,12 @@ pub(super) fn labels(labels: Option<&Value>) -> String {
 
 /// Whether the condition `ty` is `True`.
 pub(super) fn condition(object: &Value, ty: &str) -> bool {
-    condition_status(object, ty) == Some("True")
+    conditions::is_true(object, ty)
 }
 
 /// The status of the condition `ty`.
 pub(super) fn condition_status<'a>(object: &'a Value, ty: &str) -> Option<&'a str> {
-    let conditions = items(object, "/status/conditions").iter();
-    conditions.clone().find(|condition| condition["type"] == ty)?["status"].as_str()
+    conditions::status(object, ty)
 }
 
 /// Whether the object is being deleted.

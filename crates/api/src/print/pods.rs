@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::fields::{
     ago, condition, is_deleting, is_true, items, number, str_at, strings, text, text_or, time,
 };
+use crate::pods::AnyPod;
 
 /// What the columns show of a pod.
 struct Summary {
@@ -164,7 +165,7 @@ impl Summary {
     fn say_that_it_goes(&mut self, pod: &Value) {
         if str_at(pod, "/status/reason") == "NodeLost" {
             self.status = "Unknown".into();
-        } else if !matches!(str_at(pod, "/status/phase"), "Succeeded" | "Failed") {
+        } else if !pod.has_ended() {
             self.status = "Terminating".into();
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::pod_resources::{self, Amounts, amounts};
+use crate::pods::AnyPod;
 use crate::resources::{
     CONFIG_MAPS, EVENTS, NEW_EVENTS, PERSISTENT_VOLUME_CLAIMS, PODS, REPLICATION_CONTROLLERS,
     RESOURCE_QUOTAS, SECRETS, SERVICES,
@@ -33,7 +34,7 @@ pub fn usage(resource: &str, object: &Value) -> Usage {
     let one = Quantity::from_count(1);
     let mut usage = Usage::from([(format!("count/{resource}"), one)]);
     match resource {
-        PODS if !is_over(object) => {
+        PODS if !object.has_ended() => {
             usage.insert(PODS.into(), one);
             usage.extend(pod_usage(&object["spec"]));
         }
@@ -45,11 +46,6 @@ pub fn usage(resource: &str, object: &Value) -> Usage {
         _ => {}
     }
     usage
-}
-
-/// Whether a pod has ended and takes nothing any more.
-pub fn is_over(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
 fn pod_usage(spec: &Value) -> Usage {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::Object;
+use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::PODS;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
@@ -10,7 +11,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Map, Value, json};
 
 use super::selector;
-use crate::pods;
 
 /// A port as Endpoints and EndpointSlices show it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +93,7 @@ impl Backends {
 fn backend(object: &Arc<Object>, service: &str, ports: &[ServicePort]) -> Option<Backend> {
     let pod = object.view::<Pod>().ok()?;
     let address = pod.status.as_ref()?.pod_ip.clone().filter(|ip| !ip.is_empty())?;
-    if pods::has_ended(&pod) {
+    if pod.has_ended() {
         return None;
     }
     let spec = pod.spec.as_ref()?;
@@ -103,14 +103,14 @@ fn backend(object: &Arc<Object>, service: &str, ports: &[ServicePort]) -> Option
         address,
         ports: ports.iter().filter_map(|port| resolve(port, &pod)).collect(),
         hostname: spec.hostname.clone().filter(|name| is_ours && !name.is_empty()),
-        node: pods::node_name(&pod).map(str::to_owned),
+        node: pod.node_name().map(str::to_owned),
         target: json!({
             "kind": "Pod",
             "namespace": metadata.namespace,
             "name": metadata.name,
             "uid": metadata.uid,
         }),
-        is_ready: pods::is_ready(&pod),
+        is_ready: pod.is_ready(),
         is_terminating: pods::is_terminating(&pod),
     })
 }

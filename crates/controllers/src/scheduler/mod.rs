@@ -23,6 +23,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::conditions;
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{
     NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES,
 };
@@ -41,7 +43,7 @@ use self::volumes::Volumes;
 use crate::plan::{Note, Plan, Step, Write};
 use crate::table::Controller;
 use crate::volumes::{SELECTED_NODE, is_bound};
-use crate::{Context, json, pods};
+use crate::{Context, json};
 
 /// Placements that one plan makes at most; the rest are made at once after it.
 const PLACEMENTS_MAX: usize = 100;
@@ -72,10 +74,7 @@ fn always(_: &Event, _: &Snapshot) -> Vec<Key> {
 /// A pod that waits has come or changed, or one that had a place has gone.
 fn when_a_pod_waits_or_goes(event: &Event, _: &Snapshot) -> Vec<Key> {
     let waits = event.new.as_ref().is_some_and(|pod| waiting(pod).is_some());
-    let has_ended = |object: &Arc<Object>| {
-        matches!(object.str_at("/status/phase"), Some("Failed" | "Succeeded"))
-    };
-    let frees = event.new.as_ref().is_none_or(has_ended);
+    let frees = event.new.as_ref().is_none_or(AnyPod::has_ended);
     let labels = |object: &Arc<Object>| object.metadata().labels.clone();
     let moves = event.old.as_ref().map(labels) != event.new.as_ref().map(labels);
     if waits || frees || moves { question() } else { Vec::new() }
@@ -119,7 +118,7 @@ fn waiting(object: &Arc<Object>) -> Option<Arc<Pod>> {
     let spec = pod.spec.as_ref()?;
     let ours = spec.scheduler_name.as_deref().is_none_or(|name| name == CONTROLLER.name);
     let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
-    (ours && !gated && !pods::has_ended(&pod)).then_some(pod)
+    (ours && !gated && !pod.has_ended()).then_some(pod)
 }
 
 /// Places the pods that wait.
@@ -226,24 +225,19 @@ fn bind(pod: &Object, node: &str) -> Write {
 
 /// Says in the pod's status and in an event why it waits, once per reason.
 fn refuse(pod: &Arc<Object>, why: &str, now: Timestamp, plan: &mut Plan) {
-    let conditions = pod.value().pointer("/status/conditions").and_then(Value::as_array);
-    let mut conditions = conditions.cloned().unwrap_or_default();
-    let old = conditions.iter().position(|condition| condition["type"] == "PodScheduled");
-    let said = old.map(|at| conditions.remove(at));
-    if said.as_ref().is_some_and(|said| said["message"] == *why) {
+    if conditions::find(pod.value(), "PodScheduled").is_some_and(|said| said["message"] == *why) {
         return;
     }
-    let was_false = said.filter(|said| said["status"] == "False");
-    let since = was_false.map(|said| said["lastTransitionTime"].clone());
-    conditions.push(json!({
+    let mut all = conditions::all(pod.value()).to_vec();
+    let said = json!({
         "type": "PodScheduled",
         "status": "False",
         "lastProbeTime": null,
-        "lastTransitionTime": since.unwrap_or_else(|| json!(crate::rfc3339(now))),
         "reason": "Unschedulable",
         "message": why,
-    }));
-    let value = json::with(pod, &["status", "conditions"], Value::Array(conditions));
+    });
+    conditions::set(&mut all, said, &crate::rfc3339(now));
+    let value = json::with(pod, &["status", "conditions"], Value::Array(all));
     let told = Note::warning(pod, "FailedScheduling", why);
     plan.step(Step::of(Write::status(value)).say(told));
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::conditions;
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{NODES, PODS};
 use coracle_api::sums::Group;
 use coracle_api::{Index, Object, index};
@@ -12,7 +14,7 @@ use serde_json::json;
 
 use super::request::{Amounts, Request, amounts, numbers};
 use super::selectors::{Labels, tolerates};
-use crate::{json, pods};
+use crate::json;
 
 /// A node, and what is taken of it.
 pub(super) struct Place {
@@ -77,9 +79,7 @@ fn count(n: usize) -> i64 {
 
 /// Whether the node's condition Ready holds.
 pub(super) fn is_ready(node: &Object) -> bool {
-    let conditions = node.value()["status"]["conditions"].as_array();
-    let mut ready = conditions.into_iter().flatten().filter(|c| c["type"] == "Ready");
-    ready.any(|condition| condition["status"] == "True")
+    conditions::is_true(node.value(), "Ready")
 }
 
 /// A taint without a value.
@@ -162,5 +162,5 @@ impl Nodes {
 /// The node of a pod that has one and has not ended.
 pub(super) fn running_on(object: &Object) -> Option<String> {
     let pod = object.view::<Pod>().ok()?;
-    pods::node_name(&pod).filter(|_| !pods::has_ended(&pod)).map(str::to_owned)
+    pod.node_name().filter(|_| !pod.has_ended()).map(str::to_owned)
 }

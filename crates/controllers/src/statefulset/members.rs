@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::PODS;
 use coracle_api::{Object, Timestamp};
 use coracle_store::Snapshot;
@@ -11,7 +12,6 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::identity::{REVISION_LABEL, parent_and_ordinal};
 use super::set::Set;
-use crate::pods;
 
 /// A pod of a set.
 #[derive(Clone)]
@@ -41,11 +41,11 @@ impl Member {
     }
 
     pub fn has_ended(&self) -> bool {
-        pods::has_ended(&self.pod)
+        self.pod.has_ended()
     }
 
     pub fn is_pending(&self) -> bool {
-        pods::phase(&self.pod) == "Pending"
+        self.pod.phase() == "Pending"
     }
 
     /// Whether no node has it yet: nothing of it ever ran.
@@ -55,7 +55,7 @@ impl Member {
     }
 
     pub fn is_running_and_ready(&self) -> bool {
-        pods::phase(&self.pod) == "Running" && pods::is_ready(&self.pod)
+        self.pod.phase() == "Running" && self.pod.is_ready()
     }
 
     /// When the pod is or becomes available if it stays as it is; `None` when it is not ready.

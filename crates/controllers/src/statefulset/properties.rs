@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::tests::{CONTROLLER, web, world};
 use crate::world::World;
+use coracle_api::pods::AnyPod;
 
 /// Something that happens to a set or to one of its pods (by index, modulo how many there are).
 #[derive(Clone, Debug)]
@@ -59,9 +60,7 @@ impl World {
 
     fn perform(&mut self, act: &Act) {
         let lives = |pod: &coracle_api::Object| !pod.metadata().is_deleting();
-        let works = |pod: &coracle_api::Object| {
-            lives(pod) && !matches!(pod.str_at("/status/phase"), Some("Failed" | "Succeeded"))
-        };
+        let works = |pod: &coracle_api::Object| lives(pod) && !pod.has_ended();
         match *act {
             Act::Scale(replicas) => self.scale(replicas),
             Act::Image(n) => self.image(&format!("web:{n}")),

@@ -4,6 +4,7 @@
 //! says `FileSystemResizePending` of the claim; the node makes the file system as large, and only
 //! then is the claim's capacity what it is ([`grown`]).
 
+use coracle_api::conditions;
 use coracle_api::{Key, Object, Quantity, Timestamp};
 use coracle_store::Snapshot;
 use serde_json::{Value, json};
@@ -61,23 +62,19 @@ fn told(claim: &Object) -> Quantity {
 }
 
 fn is_pending(claim: &Object) -> bool {
-    conditions(claim).iter().any(|condition| condition["type"] == RESIZE_PENDING)
-}
-
-fn conditions(claim: &Object) -> &[Value] {
-    claim.value()["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default()
+    conditions::all(claim.value()).iter().any(|condition| condition["type"] == RESIZE_PENDING)
 }
 
 fn pending(claim: &Object, now: Timestamp) -> Value {
-    let mut conditions = conditions(claim).to_vec();
-    conditions.push(json!({
+    let mut all = conditions::all(claim.value()).to_vec();
+    let new = json!({
         "type": RESIZE_PENDING,
         "status": "True",
-        "lastTransitionTime": crate::rfc3339(now),
         "message":
             "Waiting for user to (re-)start a pod to finish file system resize of volume on node.",
-    }));
-    json::with(claim, &["status", "conditions"], conditions.into())
+    });
+    conditions::set(&mut all, new, &crate::rfc3339(now));
+    json::with(claim, &["status", "conditions"], all.into())
 }
 
 /// The volume whose file system the claim waits for, if it waits for one.
@@ -91,7 +88,7 @@ pub fn waits_for_resize<'a>(snapshot: &'a Snapshot, claim: &Object) -> Option<&'
 pub fn grown(claim: &Object, volume: &Object) -> Value {
     let capacity = volume.value()["spec"]["capacity"]["storage"].clone();
     let mut value = json::with(claim, &["status", "capacity", "storage"], capacity);
-    let others = conditions(claim).iter().filter(|it| it["type"] != RESIZE_PENDING);
+    let others = conditions::all(claim.value()).iter().filter(|it| it["type"] != RESIZE_PENDING);
     let others: Vec<Value> = others.cloned().collect();
     json::set(&mut value, &["status", "conditions"], others.into());
     value

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::PODS;
 use coracle_api::{Index, Key, Object, index};
 use coracle_store::{Event, Snapshot};
@@ -98,8 +99,7 @@ fn decide_claim(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
 /// must not wait for the pod. A pod that was deleted by force has no grace either, but no end yet.
 fn is_shut_down(pod: &Object) -> bool {
     let no_grace = pod.value()["metadata"]["deletionGracePeriodSeconds"] == 0;
-    let ended = matches!(pod.str_at("/status/phase"), Some("Failed" | "Succeeded"));
-    pod.metadata().is_deleting() && no_grace && ended
+    pod.metadata().is_deleting() && no_grace && pod.has_ended()
 }
 
 fn decide_volume(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {

@@ -1,11 +1,10 @@
 //! Why an image that somebody has is not the one that a pod gets.
 
 use coracle_api::Object;
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{NODES, SECRETS};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Container, Pod};
-
-use crate::pods;
 
 /// What to do about an image that cannot be had: an explanation after the node's own words.
 pub(super) fn advice(snapshot: &Snapshot, pod: &Pod, container: &Container) -> Option<String> {
@@ -13,7 +12,7 @@ pub(super) fn advice(snapshot: &Snapshot, pod: &Pod, container: &Container) -> O
     if let Some(secret) = missing_secret(snapshot, pod) {
         return Some(format!("the pull secret {secret:?} does not exist"));
     }
-    let there = images(snapshot, pods::node_name(pod)?);
+    let there = images(snapshot, pod.node_name()?);
     if there.iter().any(|name| is_same(name, image)) {
         let is_always = container.image_pull_policy.as_deref() == Some("Always");
         return is_always.then(|| {

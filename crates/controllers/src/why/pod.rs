@@ -1,5 +1,6 @@
 //! What a pod waits for, by its status and the events about it.
 
+use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::{EVENTS, PERSISTENT_VOLUME_CLAIMS};
 use coracle_api::{Key, Object};
 use coracle_store::Snapshot;
@@ -8,7 +9,6 @@ use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerS
 use super::{VOLUME_FAILED, image, resources};
 
 use crate::plan::Because;
-use crate::pods;
 
 /// The reason that the status of a pod gives for its not being ready; `None` when it is.
 pub(super) fn reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
@@ -60,7 +60,7 @@ fn of_status(snapshot: &Snapshot, pod: &Pod) -> Option<Because> {
     if pods::is_terminating(pod) {
         return Some(Because::only("is terminating: its containers have their grace period"));
     }
-    if pods::has_ended(pod) || pods::is_ready(pod) {
+    if pod.has_ended() || pod.is_ready() {
         return None;
     }
     let scheduled = pods::condition(pod, "PodScheduled").filter(|c| c.status == "False");
@@ -73,7 +73,7 @@ fn of_status(snapshot: &Snapshot, pod: &Pod) -> Option<Because> {
         Some(advice.flatten().map_or(said.clone(), |advice| format!("{said} ({advice})")))
     });
     let sentence = stuck.or_else(|| gate(pod)).or_else(|| {
-        let node = pods::node_name(pod)?;
+        let node = pod.node_name()?;
         Some(format!("node {node} has not reported on it yet"))
     });
     sentence.map(Because::only)

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::NetworkConfig;
 use crate::services::{is_ready, slices_by_service};
+use coracle_api::pods::AnyPod;
 
 /// Version of the DNS specification, published as `dns-version.DOMAIN`.
 const SPECIFICATION: &str = "1.1.0";
@@ -227,9 +228,8 @@ pub(crate) fn pod_facts(domain: &str, pod: &Pod) -> Option<Fact> {
     let status = pod.status.as_ref()?;
     let ip: Ipv4Addr = status.pod_ip.as_ref()?.parse().ok()?;
     let namespace = pod.metadata.namespace.as_ref()?;
-    let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let name = format!("{}.{namespace}.pod.{domain}", dashed(ip));
-    (!ended).then_some(Fact { name, ttl: POD_TTL, data: Some(Data::Address(ip)) })
+    (!pod.has_ended()).then_some(Fact { name, ttl: POD_TTL, data: Some(Data::Address(ip)) })
 }
 
 /// What is said, as it is gathered.

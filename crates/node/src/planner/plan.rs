@@ -9,7 +9,8 @@ use super::probed::ProbeKind;
 use super::probes;
 use super::restart::{is_outdated, next_attempt, next_start};
 use super::spec::{self, RestartPolicy, Role};
-use super::status::{DEADLINE, deadline, is_past_deadline, is_terminal, phase_of};
+use super::status::{DEADLINE, deadline, is_past_deadline, phase_of};
+use coracle_api::pods;
 
 /// Seconds that a container of a pod which vanished from the API has at least.
 const MINIMUM_GRACE_SECONDS: i64 = 2;
@@ -128,14 +129,14 @@ fn ending(pod: &Pod, seen: &Observed, now: Timestamp) -> Option<Ending> {
 }
 
 fn is_over(pod: &Pod, seen: &Observed, now: Timestamp) -> bool {
-    matches!(phase_of(pod, seen, now), "Succeeded" | "Failed")
+    pods::is_final(phase_of(pod, seen, now))
 }
 
 /// Stops what runs, then removes it; the API object goes last, when nothing of the pod is left
 /// that a successor of the same name could meet.
 fn end(pod: &Pod, seen: &Observed, ending: Ending, now: Timestamp, steps: &mut Vec<Step>) {
     let shown = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if ending == Ending::Deadline && !is_terminal(shown) {
+    if ending == Ending::Deadline && !shown.is_some_and(pods::is_final) {
         steps.push(Step::Note(Note::normal(DEADLINE.0, DEADLINE.1)));
     }
     // What does not even hear SIGKILL ends with its sandbox.

@@ -8,6 +8,7 @@ use super::container_status::{app_statuses, init_statuses};
 use super::observed::{Instance, Observed, Rejection};
 use super::restart::{is_replaced, next_start};
 use super::spec::{self, RestartPolicy, Role};
+use coracle_api::pods;
 
 /// Reason and message of the end by `activeDeadlineSeconds`.
 pub(super) const DEADLINE: (&str, &str) =
@@ -21,7 +22,7 @@ pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
     let started = status.start_time.as_ref().map(|time| time.0).or(seen.accepted_at);
     status.start_time = Some(spec::api_time(started.unwrap_or(now)));
     status.observed_generation = pod.metadata.generation;
-    if is_terminal(status.phase.as_deref()) && seen.running().next().is_none() {
+    if status.phase.as_deref().is_some_and(pods::is_final) && seen.running().next().is_none() {
         return status;
     }
     if let Some(rejection) = &seen.rejection {
@@ -59,10 +60,6 @@ fn rejected(mut status: PodStatus, rejection: &Rejection) -> PodStatus {
     status.reason = Some(rejection.reason.clone());
     status.message = Some(format!("Pod was rejected: {}", rejection.message));
     status
-}
-
-pub(crate) fn is_terminal(phase: Option<&str>) -> bool {
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// When `activeDeadlineSeconds` are over.

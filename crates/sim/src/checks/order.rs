@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_api::Object;
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::PODS;
 use coracle_store::Snapshot;
 use serde_json::Value;
@@ -67,7 +68,7 @@ impl Order {
     /// A pod that is wanted was deleted: it has ended, or it is its turn in a roll-out, or it never
     /// worked.
     fn replaced(&self, set: &Set<'_>, pod: &Object, ordinal: i64) -> Result<(), String> {
-        if matches!(pod.str_at("/status/phase"), Some("Failed" | "Succeeded")) {
+        if pod.has_ended() {
             return Ok(());
         }
         let is_its_turn = set.range().filter(|it| *it > ordinal).all(|it| set.serves(it));
@@ -159,8 +160,5 @@ fn ordinal_of_condemned(set: &Set<'_>, pod: &Object) -> Option<i64> {
 }
 
 pub(super) fn is_ready(pod: &Object) -> bool {
-    let status = &pod.value()["status"];
-    let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = |it: &Value| it["type"] == "Ready" && it["status"] == "True";
-    status["phase"] == "Running" && conditions.iter().any(ready)
+    pod.phase() == "Running" && pod.is_ready()
 }

@@ -1,5 +1,6 @@
 //! `pods/binding`, and `bindings`: the scheduler has chosen a node.
 
+use coracle_api::conditions;
 use coracle_api::resources::PODS;
 use coracle_api::{Object, Status, Subresource};
 use coracle_store::{Expect, Snapshot, Write};
@@ -102,16 +103,9 @@ fn refuse_binding(request: &Request, pod: &Object, body: &Value) -> Result<(), S
 fn set_condition(object: &mut Value, ty: &str, fields: Value, now: &str) {
     let status = map_at(object, "status");
     let mut all = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let old = all.iter().position(|condition| condition["type"] == ty);
     let mut new = fields;
     new["type"] = ty.into();
     new["lastProbeTime"] = Value::Null;
-    let since = old.and_then(|at| all.get(at)).filter(|old| old["status"] == new["status"]);
-    new["lastTransitionTime"] =
-        since.map_or_else(|| now.into(), |old| old["lastTransitionTime"].clone());
-    match old.and_then(|at| all.get_mut(at)) {
-        Some(place) => *place = new,
-        None => all.push(new),
-    }
+    conditions::set(&mut all, new, now);
     status.insert("conditions".into(), all.into());
 }

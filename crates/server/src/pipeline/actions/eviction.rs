@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::POD_DISRUPTION_BUDGETS;
 use coracle_api::{Cause, Object, Status};
 use coracle_store::{Expect, Snapshot, Write};
@@ -50,8 +51,7 @@ pub(crate) fn prepare(
 
 /// Pods that count for no budget: over, not started, or going already.
 fn unguarded(pod: &Object) -> bool {
-    pod.metadata().is_deleting()
-        || matches!(pod.str_at("/status/phase"), Some("Succeeded" | "Failed" | "Pending"))
+    pod.metadata().is_deleting() || pod.has_ended() || pod.phase() == "Pending"
 }
 
 /// The write that takes one disruption from the pod's budget.
@@ -67,7 +67,7 @@ fn budget(snapshot: &Snapshot, pod: &Object, env: &WriteEnv<'_>) -> Result<Vec<W
             return Err(Status::failure(500, "InternalError", why));
         }
     };
-    let ready = condition(pod, "Ready") == Some("True");
+    let ready = pod.is_ready();
     let policy = budget.str_at("/spec/unhealthyPodEvictionPolicy");
     let healthy_enough = budget.value()["status"]["currentHealthy"].as_i64().unwrap_or(0)
         >= budget.value()["status"]["desiredHealthy"].as_i64().unwrap_or(0);
@@ -75,11 +75,6 @@ fn budget(snapshot: &Snapshot, pod: &Object, env: &WriteEnv<'_>) -> Result<Vec<W
         return Ok(Vec::new());
     }
     take_one(budget, pod, env)
-}
-
-fn condition<'a>(object: &'a Object, ty: &str) -> Option<&'a str> {
-    let all = object.value()["status"]["conditions"].as_array()?;
-    all.iter().find(|condition| condition["type"] == ty)?["status"].as_str()
 }
 
 fn take_one(budget: &Arc<Object>, pod: &Object, env: &WriteEnv<'_>) -> Result<Vec<Write>, Status> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{EVENTS, NAMESPACES};
 use coracle_api::{FieldError, Kind, Object, Status, Verb};
 use coracle_store::{Expect, Write};
@@ -168,9 +169,7 @@ fn grace_period(kind: &Kind, options: &DeleteOptions, old: &Object) -> i64 {
 
 /// A pod that no node has, or that has ended, needs no time to stop.
 fn never_ran(pod: &Object) -> bool {
-    let phase = pod.str_at("/status/phase").unwrap_or_default();
-    pod.str_at("/spec/nodeName").unwrap_or_default().is_empty()
-        || matches!(phase, "Succeeded" | "Failed")
+    !pod.is_placed()
 }
 
 /// A namespace goes when its own finalizers, which stand in its spec, are gone.
