@@ -6,7 +6,10 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
+use coracle_api::index::{self, HostPort};
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{NODES, PODS};
+use coracle_api::sums::Group;
 use coracle_api::{Index, Object};
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
@@ -15,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::context::Context;
 use crate::hands::{self, FirstLook, Start};
-use crate::planner::{EventType, NodeCapacity, Note, Rejection, admit};
+use crate::planner::{EventType, NodeRoom, Note, Rejection, admit};
 use crate::referred::Referred;
 use crate::tasks::blocking;
 use crate::volumes::mounter::unmount_all;
@@ -41,7 +44,7 @@ impl Context {
         let known = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let admitted = match known || sandbox.is_some() || object.metadata().is_deleting() {
             true => Ok(()),
-            false => self.admit(&pod, snapshot),
+            false => self.admit(object, &pod, snapshot),
         };
         let rejection = admitted.err();
         if let Some(rejection) = &rejection {
@@ -55,23 +58,35 @@ impl Context {
         hands::spawn(self, start);
     }
 
-    fn admit(&self, pod: &Pod, snapshot: &Snapshot) -> Result<(), Rejection> {
-        let is_active = |object: &&Arc<Object>| {
-            let uid = &object.metadata().uid;
-            self.is_ours(object)
+    fn admit(&self, object: &Object, pod: &Pod, snapshot: &Snapshot) -> Result<(), Rejection> {
+        let name = &self.config.name;
+        // A pod that the node has not accepted, or not yet, has nothing of it.
+        let is_active = |other: &&Arc<Object>| {
+            let uid = &other.metadata().uid;
+            self.is_ours(other)
                 && self.board.is_enlisted(uid)
                 && !self.board.is_rejected(uid)
-                && !matches!(object.str_at("/status/phase"), Some("Succeeded" | "Failed"))
+                && !other.has_ended()
         };
-        let others: Vec<Arc<Pod>> = snapshot
-            .indexed(Index::PodNode, &self.config.name, PODS, None)
-            .filter(is_active)
-            .filter_map(|object| object.view::<Pod>().ok())
-            .collect();
-        let others: Vec<&Pod> = others.iter().map(|pod| &**pod).collect();
-        let node = snapshot.find(NODES, "", &self.config.name);
-        let labels = node.map(|node| node.metadata().labels.clone()).unwrap_or_default();
-        admit(pod, &others, &NodeCapacity { labels, pods: self.config.max_pods })
+        let here =
+            snapshot.sum(&Group::Node(name.clone())).get(PODS).map_or(0, |pods| pods.value());
+        let may_be_full = usize::try_from(here).is_ok_and(|here| here > self.config.max_pods);
+        let others = || snapshot.indexed(Index::PodNode, name, PODS, None).filter(is_active);
+        let has_port = |port: &HostPort| {
+            let term = index::host_port(name, port);
+            let mut holders =
+                snapshot.indexed(Index::PodHostPort, &term, PODS, None).filter(is_active);
+            holders.any(|other| index::host_ports(other.value()).any(|it| it.clashes(port)))
+        };
+        let node = snapshot.find(NODES, "", name);
+        let room = NodeRoom {
+            labels: node.map(|node| node.metadata().labels.clone()).unwrap_or_default(),
+            pods: self.config.max_pods,
+            // They are counted only where it may matter.
+            others: if may_be_full { others().count() } else { 0 },
+            ports_taken: index::host_ports(object.value()).any(|port| has_port(&port)),
+        };
+        admit(pod, &room)
     }
 
     /// Follows the pods of this node, for ever. `sandboxes` are those that ran at the start; the
@@ -176,8 +191,8 @@ impl Context {
         loop {
             for change in referred.catch_up(&store) {
                 let snapshot = self.client.api.snapshot();
-                let namespace = change.namespace.as_deref();
-                for pod in snapshot.list(PODS, namespace).filter(|pod| self.is_ours(pod)) {
+                let pods = change.pods(&referred.resource(), &snapshot);
+                for pod in pods.into_iter().filter(|pod| self.is_ours(pod)) {
                     let message = Message::Referred(referred.resource(), change.name.clone());
                     self.board.send(&pod.metadata().uid, message);
                 }

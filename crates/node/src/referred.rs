@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use coracle_api::Object;
+use coracle_api::resources::PODS;
 use coracle_api::resources::{CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS};
-use coracle_store::{Event, Store, Watch};
+use coracle_store::{Event, Snapshot, Store, Watch};
 
 /// What objects change a pod's variables and files.
 pub const REFERRED: [&str; 4] = [CONFIG_MAPS, SECRETS, PERSISTENT_VOLUME_CLAIMS, SERVICE_ACCOUNTS];
@@ -25,6 +27,19 @@ pub struct Change {
     pub namespace: Option<Arc<str>>,
     /// To this object; `None` for any of the resource.
     pub name: Option<Arc<str>>,
+}
+
+impl Change {
+    /// The pods that refer to what of `resource` has changed.
+    #[must_use]
+    pub fn pods<'a>(&self, resource: &str, snapshot: &'a Snapshot) -> Vec<&'a Arc<Object>> {
+        match (self.namespace.as_deref(), self.name.as_deref()) {
+            (Some(namespace), Some(name)) => {
+                snapshot.referring(resource, namespace, name).collect()
+            }
+            (namespace, _) => snapshot.list(PODS, namespace).collect(),
+        }
+    }
 }
 
 impl Referred {
@@ -85,10 +100,29 @@ fn of(event: &Event) -> Change {
 #[cfg(test)]
 mod tests {
     use coracle_api::Object;
-    use coracle_store::{Expect, FaultyDisk, Store, Transaction, Write};
+    use coracle_store::{Expect, FaultyDisk, Snapshot, Store, Transaction, Write};
     use serde_json::json;
 
     use super::{Change, Referred};
+
+    #[test]
+    fn a_change_is_as_cheap_among_many_pods_as_among_few() {
+        let pod = |number: usize| {
+            let map = json!({"name": "v", "configMap": {"name": format!("m{number}")}});
+            let metadata = json!({"name": format!("p{number}"), "namespace": "ns"});
+            let pod = json!({"metadata": metadata, "spec": {"volumes": [map]}});
+            Object::with_resource("pods", pod).unwrap()
+        };
+        let [few, many] = [10, 1000].map(|pods| {
+            let snapshot = Snapshot::of((0..pods).map(pod)).unwrap();
+            let (counted, visits) = snapshot.counted();
+            let change = Change { namespace: Some("ns".into()), name: Some("m7".into()) };
+            let told = change.pods("configmaps", &counted);
+            assert_eq!(told.iter().map(|pod| &*pod.key().name).collect::<Vec<_>>(), ["p7"]);
+            visits.load(std::sync::atomic::Ordering::Relaxed)
+        });
+        assert_eq!(few, many);
+    }
 
     async fn put(store: &Store, name: &str, value: u64) {
         let map = json!({

@@ -133,9 +133,10 @@ impl Node {
         }
         self.follow_pods(around);
         for change in self.settings.catch_up(around.api.store()) {
-            for pod in self.pods.values_mut() {
-                let resource = self.settings.resource();
-                pod.tell(Message::Referred(resource, change.name.clone()));
+            let (resource, snapshot) = (self.settings.resource(), around.api.snapshot());
+            for pod in change.pods(&resource, &snapshot) {
+                let message = Message::Referred(Arc::clone(&resource), change.name.clone());
+                self.send(&pod.metadata().uid, message);
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use coracle_api::pod_resources::Amounts;
 use coracle_api::quota::Bounds;
+use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
 use coracle_api::selector::{Operator, Requirement};
 use coracle_api::sums::Group;
 use coracle_api::{Index, Key, Object, Selector, index};
@@ -252,6 +253,21 @@ impl Snapshot {
     /// What the objects of `group` add up to.
     pub fn sum(&self, group: &Group) -> Amounts {
         self.state.summed.of(group)
+    }
+
+    /// The pods that are made from the object `name` of `resource`: of a ConfigMap, a Secret, a
+    /// ServiceAccount or a claim.
+    pub fn referring<'a>(
+        &'a self,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let (index, term) = match resource {
+            PERSISTENT_VOLUME_CLAIMS => (Index::PodClaim, name.to_owned()),
+            _ => (Index::PodRefers, index::reference(resource, name)),
+        };
+        self.indexed(index, &term, PODS, Some(namespace))
     }
 
     /// What is taken now of each resource that the ResourceQuota `quota` bounds.

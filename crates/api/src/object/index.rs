@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::kinds::custom::names::terms as defined_names;
 use crate::pods::AnyPod;
 use crate::resources::{
-    CONTROLLER_REVISIONS, CUSTOM_RESOURCE_DEFINITIONS, JOBS, PERSISTENT_VOLUME_CLAIMS,
-    PERSISTENT_VOLUMES, PODS, REPLICA_SETS, SERVICES,
+    CONFIG_MAPS, CONTROLLER_REVISIONS, CUSTOM_RESOURCE_DEFINITIONS, JOBS, PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES, PODS, REPLICA_SETS, SECRETS, SERVICE_ACCOUNTS, SERVICES,
 };
 use crate::selector::{Operator, Requirement};
 use crate::{Object, Selector, selectors};
@@ -45,6 +45,8 @@ pub enum Index {
     PodAvoids,
     /// The claim that one of a pod's volumes stands for, of the pod's namespace.
     PodClaim,
+    /// A ConfigMap, Secret or ServiceAccount of its namespace that a pod is made from: [`reference`].
+    PodRefers,
     /// The claim that a volume is kept for, as `namespace/name`; empty for a free volume.
     VolumeClaim,
     /// The StorageClass of a claim that has no volume yet.
@@ -109,6 +111,7 @@ pub const INDEXES: &[Row] = &[
     row(Index::PodHostPort, &[PODS], Terms::OfWhole(pod_host_ports)),
     row(Index::PodAvoids, &[PODS], Terms::OfWhole(pod_avoids)),
     row(Index::PodClaim, &[PODS], Terms::OfWhole(pod_claims)),
+    row(Index::PodRefers, &[PODS], Terms::OfWhole(pod_refers)),
     row(Index::VolumeClaim, &[PERSISTENT_VOLUMES], Terms::OfWhole(volume_claim)),
     row(Index::UnboundClaimClass, &[PERSISTENT_VOLUME_CLAIMS], Terms::OfWhole(unbound_class)),
     row(Index::WaitingForAddress, &[SERVICES], Terms::OfWhole(waiting_for_address)),
@@ -346,6 +349,54 @@ pub fn claim_name(pod: &str, volume: &Value) -> Option<String> {
     own.and(volume["name"].as_str()).map(|name| format!("{pod}-{name}"))
 }
 
+/// The term of the object `name` of `resource` that a pod refers to.
+pub fn reference(resource: &str, name: &str) -> String {
+    format!("{resource}/{name}")
+}
+
+fn pod_refers(_: &Object, pod: &Value) -> Vec<String> {
+    references(pod).into_iter().map(|(resource, name)| reference(resource, name)).collect()
+}
+
+/// The ConfigMaps, Secrets and the ServiceAccount of its namespace that a pod's volumes, variables,
+/// rights and images come from, by resource and name; claims apart: [`claim_name`].
+pub fn references(pod: &Value) -> Vec<(&'static str, &str)> {
+    let account = match text(pod, "/spec/serviceAccountName") {
+        "" => "default",
+        name => name,
+    };
+    let mut sources = Vec::new();
+    for volume in items(pod, "/spec/volumes") {
+        sources.extend([(CONFIG_MAPS, &volume["configMap"]), (SECRETS, &volume["secret"])]);
+        for source in items(volume, "/projected/sources") {
+            sources.extend([(CONFIG_MAPS, &source["configMap"]), (SECRETS, &source["secret"])]);
+        }
+        // Drivers' credentials, whichever the driver.
+        for driver in volume.as_object().into_iter().flat_map(|volume| volume.values()) {
+            sources.extend([(SECRETS, &driver["secretRef"])]);
+            sources.extend([(SECRETS, &driver["nodePublishSecretRef"])]);
+        }
+    }
+    let containers = ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"];
+    for container in containers.iter().flat_map(|list| items(pod, list)) {
+        for source in items(container, "/envFrom") {
+            sources.extend([(CONFIG_MAPS, &source["configMapRef"])]);
+            sources.extend([(SECRETS, &source["secretRef"])]);
+        }
+        for source in items(container, "/env").map(|variable| &variable["valueFrom"]) {
+            sources.extend([(CONFIG_MAPS, &source["configMapKeyRef"])]);
+            sources.extend([(SECRETS, &source["secretKeyRef"])]);
+        }
+    }
+    sources.extend(items(pod, "/spec/imagePullSecrets").map(|source| (SECRETS, source)));
+    // A volume's Secret has a `secretName`, everything else a `name`.
+    let named = sources.into_iter().filter_map(|(of, source)| {
+        let name = source["name"].as_str().or(source["secretName"].as_str())?;
+        Some((of, name))
+    });
+    [(SERVICE_ACCOUNTS, account)].into_iter().chain(named).collect()
+}
+
 fn volume_claim(_: &Object, volume: &Value) -> Vec<String> {
     match text(volume, "/spec/claimRef/name") {
         "" => vec![String::new()],
@@ -420,6 +471,38 @@ mod tests {
         assert_eq!(of("pods", Index::Label, pod.clone()), ["app", "app=web"]);
         assert_eq!(of("pods", Index::Orphan, pod.clone()), [""]);
         assert_eq!(of("things.example.com", Index::PodNode, pod), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_pod_is_found_by_what_it_is_made_from() {
+        let pod = json!({
+            "metadata": {"name": "web-0", "namespace": "x"},
+            "spec": {
+                "serviceAccountName": "web",
+                "imagePullSecrets": [{"name": "registry"}],
+                "volumes": [
+                    {"name": "a", "configMap": {"name": "files"}},
+                    {"name": "b", "secret": {"secretName": "keys"}},
+                    {"name": "c", "projected": {"sources": [
+                        {"configMap": {"name": "root-ca"}}, {"secret": {"name": "more"}},
+                        {"serviceAccountToken": {"path": "token"}}]}},
+                    {"name": "d", "csi": {"nodePublishSecretRef": {"name": "disk"}}},
+                ],
+                "initContainers": [{"name": "i", "envFrom": [{"configMapRef": {"name": "first"}}]}],
+                "containers": [{"name": "c", "image": "files", "env": [
+                    {"name": "A", "value": "unrelated"},
+                    {"name": "B", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "k"}}},
+                    {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "vars", "key": "k"}}},
+                ]}],
+            },
+        });
+        let maps = ["files", "first", "root-ca", "vars"].map(|it| format!("configmaps/{it}"));
+        let secrets = ["disk", "keys", "more", "registry"].map(|it| format!("secrets/{it}"));
+        let account = "serviceaccounts/web".to_owned();
+        let all: Vec<_> = maps.into_iter().chain(secrets).chain([account]).collect();
+        assert_eq!(of("pods", Index::PodRefers, pod), all);
+        let bare = json!({"metadata": {"name": "p"}, "spec": {}});
+        assert_eq!(of("pods", Index::PodRefers, bare), ["serviceaccounts/default"]);
     }
 
     #[test]

@@ -4,32 +4,35 @@
 use std::collections::BTreeMap;
 
 use coracle_api::sysctls;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::observed::Rejection;
 use super::spec;
-use crate::pods::is_on_host;
 
-/// What the node has for pods.
+/// What the node has for one more pod.
 #[derive(Clone, Debug, Default)]
-pub struct NodeCapacity {
+pub struct NodeRoom {
     /// The node's labels.
     pub labels: BTreeMap<String, String>,
-    /// How many pods.
+    /// How many pods it takes.
     pub pods: usize,
+    /// How many it has accepted already.
+    pub others: usize,
+    /// Whether one of them has a port of the node that the pod asks for.
+    pub ports_taken: bool,
 }
 
-/// Whether the node can run `pod` beside the `others` that it has accepted already.
+/// Whether the node can run `pod` beside those that it has accepted already.
 ///
 /// # Errors
 /// The reason and message for the pod's status.
-pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeCapacity) -> Result<(), Rejection> {
+pub fn admit(pod: &Pod, node: &NodeRoom) -> Result<(), Rejection> {
     if let Some(name) = forbidden_parameter(pod) {
         let message = format!("forbidden sysctl: {name:?} not allowlisted");
         return Err(Rejection { reason: "SysctlForbidden".to_owned(), message });
     }
-    if others.len() >= node.pods {
-        let (count, pods) = (others.len(), node.pods);
+    if node.others >= node.pods {
+        let (count, pods) = (node.others, node.pods);
         let message = format!(
             "Node didn't have enough resource: pods, requested: 1, used: {count}, capacity: {pods}"
         );
@@ -39,9 +42,7 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeCapacity) -> Result<(), Reje
     if wanted.into_iter().any(|(key, value)| node.labels.get(key) != Some(value)) {
         return Err(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
     }
-    let wanted = host_ports(pod);
-    let taken: Vec<_> = others.iter().flat_map(|other| host_ports(other)).collect();
-    if wanted.iter().any(|port| taken.iter().any(|other| clash(port, other))) {
+    if node.ports_taken {
         return Err(predicate(
             "NodePorts",
             "node(s) didn't have free ports for the requested pod ports",
@@ -59,29 +60,4 @@ fn forbidden_parameter(pod: &Pod) -> Option<String> {
 
 fn predicate(name: &str, message: &str) -> Rejection {
     Rejection { reason: name.to_owned(), message: format!("Predicate {name} failed: {message}") }
-}
-
-type HostPort<'a> = (i32, &'a str, &'a str);
-
-fn host_ports(pod: &Pod) -> Vec<HostPort<'_>> {
-    let on_host = is_on_host(pod);
-    let ports = |container| ports_of(container, on_host);
-    spec::containers(pod).iter().flat_map(ports).collect()
-}
-
-fn ports_of(container: &Container, on_host: bool) -> Vec<HostPort<'_>> {
-    let ports = container.ports.iter().flatten();
-    ports
-        .filter_map(|port| {
-            let number = port.host_port.or(on_host.then_some(port.container_port))?;
-            let protocol = port.protocol.as_deref().unwrap_or("TCP");
-            let ip = port.host_ip.as_deref().filter(|ip| *ip != "0.0.0.0").unwrap_or_default();
-            (number != 0).then_some((number, protocol, ip))
-        })
-        .collect()
-}
-
-/// An empty address is every address.
-fn clash(a: &HostPort<'_>, b: &HostPort<'_>) -> bool {
-    a.0 == b.0 && a.1 == b.1 && (a.2.is_empty() || b.2.is_empty() || a.2 == b.2)
 }

@@ -259,7 +259,8 @@ impl Worker {
             Message::Predecessor(is_left) => self.seen.predecessor = is_left,
             Message::Runtime(event, words) => self.happened(event, words, now, turn),
             Message::Referred(resource, name) => {
-                if refers_to(&self.pod, &resource, name.as_deref()) {
+                let is_meant = |pod: &Arc<Object>| refers_to(pod, &resource, name.as_deref());
+                if self.object.as_ref().is_some_and(is_meant) {
                     // What failed for want of it is tried again.
                     self.seen.try_again(now);
                     self.stale = self.stale.max(Some(Mounting::Files));

@@ -1,10 +1,11 @@
 //! What a user may do: masters everything, others what RBAC says, nodes what concerns them.
 
+use coracle_api::Status;
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{
     CONFIG_MAPS, EVENTS, LEASES, NEW_EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, SECRETS,
     SERVICE_ACCOUNTS, SERVICES,
 };
-use coracle_api::{Index, Status};
 use coracle_store::Snapshot;
 
 use crate::auth::{MASTERS, rbac};
@@ -105,11 +106,10 @@ fn may_touch_pod(snapshot: &Snapshot, node: &str, pod: &ResourceRef, reads: bool
         || (own && (reads || pod.verb == "delete" || pod.subresource == "status"))
 }
 
-/// Whether a pod on `node` names the object: looked for in the text of its spec, which can only
-/// find too much within the pod's own namespace.
+/// Whether a pod on `node` is made from the object.
 fn is_used(snapshot: &Snapshot, node: &str, object: &ResourceRef) -> bool {
-    let quoted = format!("\"{}\"", object.name);
+    let resource = object.group_resource();
     snapshot
-        .indexed(Index::PodNode, node, PODS, Some(&object.namespace))
-        .any(|pod| pod.value()["spec"].to_string().contains(&quoted))
+        .referring(&resource, &object.namespace, &object.name)
+        .any(|pod| pod.node_name() == Some(node))
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{World, pod, start_of_time};
-use crate::planner::{NodeCapacity, Observed, Rejection, admit, plan, status};
+use crate::planner::{NodeRoom, Observed, Rejection, admit, plan, status};
 
 fn one() -> World {
     World::new(json!({"containers": [{"name": "web", "image": "i"}]}))
@@ -489,10 +489,10 @@ fn a_clock_that_is_put_back_holds_nothing_up() {
 fn a_pod_whose_host_port_is_taken_is_rejected() {
     let spec = json!({"containers": [{"name": "a", "image": "i",
         "ports": [{"containerPort": 80, "hostPort": 21017}]}]});
-    let (mine, other) = (pod(spec.clone()), pod(spec));
-    let node = NodeCapacity { pods: 110, ..NodeCapacity::default() };
-    assert_eq!(admit(&mine, &[], &node), Ok(()));
-    let rejection = admit(&mine, &[&other], &node).unwrap_err();
+    let mine = pod(spec);
+    let node = NodeRoom { pods: 110, ..NodeRoom::default() };
+    assert_eq!(admit(&mine, &node), Ok(()));
+    let rejection = admit(&mine, &NodeRoom { ports_taken: true, ..node }).unwrap_err();
     let seen = Observed { rejection: Some(rejection), ..Observed::default() };
     let status = status(&mine, &seen, start_of_time());
     assert_eq!(status.phase.as_deref(), Some("Failed"));
@@ -514,12 +514,12 @@ fn a_pod_that_sets_a_parameter_of_the_machine_is_rejected() {
             {"name": name, "value": "1"}]);
         pod(json!({"containers": [], "securityContext": {"sysctls": sysctls}}))
     };
-    let node = NodeCapacity { pods: 110, ..NodeCapacity::default() };
+    let node = NodeRoom { pods: 110, ..NodeRoom::default() };
     for safe in ["kernel.shm_rmid_forced", "kernel/shm_rmid_forced"] {
-        assert_eq!(admit(&with(safe), &[], &node), Ok(()));
+        assert_eq!(admit(&with(safe), &node), Ok(()));
     }
     for unsafe_one in ["vm.swappiness", "vm/swappiness"] {
-        let Rejection { reason, message } = admit(&with(unsafe_one), &[], &node).unwrap_err();
+        let Rejection { reason, message } = admit(&with(unsafe_one), &node).unwrap_err();
         assert_eq!(reason, "SysctlForbidden");
         assert_eq!(message, "forbidden sysctl: \"vm.swappiness\" not allowlisted");
     }
@@ -527,9 +527,9 @@ fn a_pod_that_sets_a_parameter_of_the_machine_is_rejected() {
 
 #[test]
 fn nodes_take_no_more_pods_than_they_can() {
-    let (mine, other) = (pod(json!({"containers": []})), pod(json!({"containers": []})));
-    let node = NodeCapacity { pods: 1, ..NodeCapacity::default() };
-    let Err(Rejection { reason, .. }) = admit(&mine, &[&other], &node) else { panic!("admitted") };
+    let mine = pod(json!({"containers": []}));
+    let node = NodeRoom { pods: 1, others: 1, ..NodeRoom::default() };
+    let Err(Rejection { reason, .. }) = admit(&mine, &node) else { panic!("admitted") };
     assert_eq!(reason, "OutOfpods");
 }
 
