@@ -14,8 +14,8 @@ use coracle_driver::EventSource;
 use coracle_node::hands::machine;
 use coracle_node::planner::{self, Note, Outcome, ProbeKind};
 use coracle_node::worker::{
-    Effect, End, Kept, Message, MountFailure, Operation, Signal, Start, StartFailure, Turn, Worker,
-    WriteFailure,
+    Effect, End, Kept, Message, Moment, MountFailure, Operation, Signal, Start, StartFailure, Turn,
+    Worker, WriteFailure,
 };
 use coracle_runtime::{Container, ContainerSpec, Containers, SandboxSpec};
 use coracle_server::Body;
@@ -110,7 +110,8 @@ impl Pod {
         }
         let message = self.next_message(hands);
         self.fresh = false;
-        let Turn { effects, wake } = self.worker.turn(message, hands.clock);
+        let moment = Moment { clock: hands.clock, steady: since_start(hands.now) };
+        let Turn { effects, wake } = self.worker.turn(message, moment);
         self.wake = wake;
         for effect in effects {
             self.carry_out(effect, hands);
@@ -386,6 +387,10 @@ fn note_down(object: Arc<Object>, note: &Note, hands: &Hands<'_>) {
     let control = ControlNote { regarding: object, event_type, reason, message };
     let source = EventSource::on_host("kubelet", &node_name(hands.node));
     hands.events.record_at(source, control, &note.field_path, hands.clock);
+}
+
+fn since_start(now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
 }
 
 /// How many milliseconds it may take, and what it is.

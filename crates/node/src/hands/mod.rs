@@ -15,7 +15,7 @@ mod volumes;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coracle_api::{Object, Timestamp};
 use coracle_runtime::{Container, ContainerState, RuntimeEvent, Sandbox};
@@ -30,7 +30,7 @@ use crate::planner::{Rejection, find_container};
 use crate::pods::PodId;
 use crate::tasks::blocking;
 use crate::volumes::mounter::MountedVolumes;
-use crate::worker::{Effect, End, Found, Message, Operation, Worker, WriteFailure};
+use crate::worker::{Effect, End, Found, Message, Moment, Operation, Worker, WriteFailure};
 use crate::{dial, probe};
 
 /// Held until a pod that was there before the node shows what runs of it now.
@@ -127,10 +127,12 @@ fn run(
 impl Task {
     async fn run(mut self) {
         let context = Arc::clone(&self.hands.context);
+        let began = Instant::now();
         let mut message: Option<Box<Message>> = None;
         loop {
             let came = message.take().map(|boxed| *boxed);
-            let turn = self.worker.turn(came, context.client.now());
+            let moment = Moment { clock: context.client.now(), steady: began.elapsed() };
+            let turn = self.worker.turn(came, moment);
             self.hands.pod = Arc::clone(self.worker.pod());
             for effect in turn.effects {
                 self.hands.carry_out(effect);

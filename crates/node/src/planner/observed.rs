@@ -118,6 +118,9 @@ pub struct Instance {
     pub backoff_seconds: u32,
     /// When it began.
     pub started_at: Timestamp,
+    /// From when on its first second counts: its start, or when this engine first saw it run, as
+    /// the clock may have been set in between.
+    pub judged_from: Timestamp,
     /// Another one of its template has lived long enough: without a readiness probe it is Ready at
     /// once.
     pub trusted: bool,
@@ -201,7 +204,7 @@ impl Instance {
 
     /// When it has lived long enough to be taken for one that works; `None` when it ended before.
     pub(crate) fn lives_on_at(&self) -> Option<Timestamp> {
-        let at = self.started_at.checked_add(PROVING).unwrap_or(Timestamp::MAX);
+        let at = self.judged_from.checked_add(PROVING).unwrap_or(Timestamp::MAX);
         self.exit.as_ref().is_none_or(|exit| exit.at >= at).then_some(at)
     }
 
@@ -375,26 +378,28 @@ impl Observed {
         }
     }
 
-    /// The clock was put back: whatever was due at some time is due that much earlier.
-    pub fn clock_went_back(&mut self, by: SignedDuration) {
-        let earlier = |at: &mut Timestamp| *at = at.checked_sub(by).unwrap_or(Timestamp::MIN);
-        self.accepted_at.iter_mut().for_each(earlier);
+    /// The clock was set, ahead or back: whatever was or is due at some time is so by the new clock.
+    pub fn clock_moved(&mut self, by: SignedDuration) {
+        let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        let moved = |at: &mut Timestamp| *at = at.checked_add(by).unwrap_or(end);
+        self.accepted_at.iter_mut().for_each(moved);
         for retry in [&mut self.volumes_failure, &mut self.sandbox_failure].into_iter().flatten() {
-            earlier(&mut retry.at);
+            moved(&mut retry.at);
         }
         for seen in self.containers.values_mut() {
             if let Some(failure) = &mut seen.failure {
-                earlier(&mut failure.retry_at);
+                moved(&mut failure.retry_at);
             }
             if let Some(failure) = &mut seen.image.failure {
-                earlier(&mut failure.failed_at);
-                earlier(&mut failure.retry.at);
+                moved(&mut failure.failed_at);
+                moved(&mut failure.retry.at);
             }
-            seen.probes.values_mut().filter_map(|it| it.last_run.as_mut()).for_each(earlier);
+            seen.probes.values_mut().filter_map(|it| it.last_run.as_mut()).for_each(moved);
             for instance in seen.current.iter_mut().chain(&mut seen.previous) {
-                earlier(&mut instance.started_at);
-                instance.exit.iter_mut().for_each(|exit| earlier(&mut exit.at));
-                instance.stopping.iter_mut().for_each(|it| earlier(&mut it.deadline));
+                moved(&mut instance.started_at);
+                moved(&mut instance.judged_from);
+                instance.exit.iter_mut().for_each(|exit| moved(&mut exit.at));
+                instance.stopping.iter_mut().for_each(|it| moved(&mut it.deadline));
             }
         }
     }
@@ -499,6 +504,7 @@ fn recovered(
     let running = status.state.as_ref().and_then(|state| state.running.as_ref());
     let started = end.and_then(|end| end.started_at.as_ref());
     let started = started.or(running.and_then(|running| running.started_at.as_ref()));
+    let started_at = started.map_or(now, |time| time.0);
     let exit = end.map_or_else(
         || lost(now),
         |end| Exit {
@@ -516,7 +522,8 @@ fn recovered(
         image: status.image.clone(),
         image_id: status.image_id.clone(),
         backoff_seconds: 0,
-        started_at: started.map_or(now, |time| time.0),
+        started_at,
+        judged_from: started_at,
         trusted: false,
         exit: Some(exit),
         stopping: None,

@@ -88,6 +88,8 @@ fn started_at(container: &Container, now: Timestamp) -> Timestamp {
 /// A run of a container, as the runtime tells of it.
 pub(super) fn instance(container: &Container, sandbox: u32, now: Timestamp) -> Instance {
     let kept = |key: &str| container.annotations.get(key).cloned().unwrap_or_default();
+    // The clock may have been put back since.
+    let started_at = started_at(container, now).min(now);
     Instance {
         id: container.id.clone(),
         attempt: container.attempt,
@@ -95,8 +97,8 @@ pub(super) fn instance(container: &Container, sandbox: u32, now: Timestamp) -> I
         image: kept(IMAGE),
         image_id: kept(IMAGE_ID),
         backoff_seconds: kept(BACKOFF).parse().unwrap_or(0),
-        // The clock may have been put back since.
-        started_at: started_at(container, now).min(now),
+        started_at,
+        judged_from: now,
         trusted: false,
         exit: None,
         stopping: None,
@@ -119,7 +121,10 @@ impl Worker {
             }
             let words = last_words.get(&container.id).cloned().unwrap_or_default();
             let exit = exit_of(container, words, now);
-            let next = Instance { exit, ..instance(container, number, now) };
+            let mut next = Instance { exit, ..instance(container, number, now) };
+            if !next.is_running() {
+                next.judged_from = next.started_at;
+            }
             self.seen.started(&container.name, next);
         }
         if sandbox.state == SandboxState::Lost {

@@ -9,6 +9,7 @@ mod adopt;
 mod ends;
 mod images;
 mod message;
+mod moment;
 mod refers;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use coracle_api::Object;
 use coracle_runtime::{Container, RuntimeEvent, Sandbox};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 pub use adopt::Kept;
@@ -29,6 +30,7 @@ pub use message::{
     Effect, End, ImageFailure, Message, MountFailure, Mounting, Operation, SandboxFailure, Signal,
     Start, StartFailure, WriteFailure,
 };
+pub use moment::Moment;
 pub(crate) use refers::{refers_to, token_files};
 
 use crate::planner::{
@@ -100,6 +102,7 @@ pub struct Worker {
     /// The API object was deleted by us or by others: nothing more is written to it.
     finished: bool,
     last_turn: Timestamp,
+    last_moment: Option<Moment>,
 }
 
 /// What must be known of the operation that is under way when it ends.
@@ -181,6 +184,7 @@ impl Worker {
             machine_again: None,
             finished: false,
             last_turn: now,
+            last_moment: None,
         }
     }
 
@@ -225,9 +229,9 @@ impl Worker {
     }
 
     /// Takes one message in, if there is one, and says what is to be done now.
-    pub fn turn(&mut self, message: Option<Message>, now: Timestamp) -> Turn {
-        let mut turn = Turn::default();
-        self.mind_the_clock(now);
+    pub fn turn(&mut self, message: Option<Message>, moment: Moment) -> Turn {
+        let (mut turn, now) = (Turn::default(), moment.clock);
+        self.mind_the_clock(moment);
         if let Some(message) = message {
             self.take(message, now, &mut turn);
         }
@@ -236,17 +240,22 @@ impl Worker {
         turn
     }
 
-    /// A clock that was put back must not make anything wait that is due.
-    fn mind_the_clock(&mut self, now: Timestamp) {
-        if now < self.last_turn {
-            let by = self.last_turn.duration_since(now);
-            self.seen.clock_went_back(by);
-            let waits = [&mut self.api_again, &mut self.machine_again, &mut self.tokens_at];
-            for at in waits.into_iter().flatten() {
-                *at = at.checked_sub(by).unwrap_or(now);
+    /// A clock that was set makes nothing due, and nothing wait that is due. Tokens alone end by the
+    /// clock, whoever sets it.
+    fn mind_the_clock(&mut self, moment: Moment) {
+        let by = self.last_moment.map_or(SignedDuration::ZERO, |last| moment.jump_since(last));
+        if by != SignedDuration::ZERO {
+            self.seen.clock_moved(by);
+            for at in [&mut self.api_again, &mut self.machine_again].into_iter().flatten() {
+                *at = at.checked_add(by).unwrap_or(moment.clock);
+            }
+            if by.is_negative() {
+                let again = |at: &mut Timestamp| *at = at.checked_add(by).unwrap_or(moment.clock);
+                self.tokens_at.iter_mut().for_each(again);
             }
         }
-        self.last_turn = now;
+        self.last_turn = moment.clock;
+        self.last_moment = Some(moment);
     }
 
     fn take(&mut self, message: Message, now: Timestamp, turn: &mut Turn) {

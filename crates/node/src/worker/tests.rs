@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::Object;
-use coracle_runtime::{Sandbox, SandboxState};
+use coracle_runtime::{Container, ContainerState, Sandbox, SandboxState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::{Effect, End, Found, Message, MountFailure, Mounting, Operation, Turn, Worker};
+use super::{Effect, End, Found, Message, Moment, MountFailure, Mounting, Operation, Turn, Worker};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -17,12 +17,17 @@ fn at(seconds: i64) -> Timestamp {
     START + SignedDuration::from_secs(seconds)
 }
 
+fn moment(seconds: i64) -> Moment {
+    let steady = std::time::Duration::from_secs(seconds.try_into().unwrap());
+    Moment { clock: at(seconds), steady }
+}
+
 /// A pod with a ConfigMap as files, which an earlier engine has begun.
 fn worker() -> Worker {
     let pod = json!({
         "metadata": {"name": "p", "namespace": "ns", "uid": "u1", "resourceVersion": "1"},
         "spec": {
-            "containers": [{"name": "app", "image": "app"}],
+            "containers": [{"name": "app", "image": "app:1"}],
             "volumes": [{"name": "settings", "configMap": {"name": "settings"}}],
         },
     });
@@ -47,7 +52,7 @@ fn worker() -> Worker {
 /// How volumes are put in place after `message`; whatever else is begun before breaks off.
 fn mounts(worker: &mut Worker, mut message: Option<Message>, seconds: i64) -> Option<Mounting> {
     loop {
-        let Turn { effects, .. } = worker.turn(message.take(), at(seconds));
+        let Turn { effects, .. } = worker.turn(message.take(), moment(seconds));
         let begun = effects.into_iter().find_map(|effect| match effect {
             Effect::Begin(operation) => Some(operation),
             _ => None,
@@ -98,4 +103,57 @@ fn a_change_while_files_are_written_has_them_written_once_more() {
     // What failed is tried at once when what it is made from has changed.
     assert_eq!(mounts(&mut worker, refused(), 0), None);
     assert_eq!(mounts(&mut worker, settings_change(), 0), Some(Mounting::Files));
+}
+
+/// A clock that is set does not make a container live longer than it does.
+#[test]
+fn a_clock_that_jumps_proves_nothing() {
+    let started = |worker: &mut Worker| {
+        let operation = |turn: Turn| {
+            turn.effects.into_iter().find_map(|effect| match effect {
+                Effect::Begin(operation) => Some(operation),
+                _ => None,
+            })
+        };
+        let mut message = None;
+        while let Some(next) = operation(worker.turn(message.take(), moment(0))) {
+            message = Some(Message::Ended(match next {
+                Operation::Mount(_) => End::Mounted(Ok(None)),
+                Operation::AttachNetwork { .. } => End::Attached(Ok(())),
+                Operation::FindImage { .. } => End::ImageFound(Ok(true)),
+                Operation::Start(start) => End::Started(
+                    Ok(Container {
+                        id: "c".to_owned(),
+                        name: start.container,
+                        attempt: 0,
+                        pid: 1,
+                        state: ContainerState::Running { started_at: START },
+                        log_path: "/log".into(),
+                        labels: BTreeMap::new(),
+                        annotations: BTreeMap::new(),
+                    }),
+                    false,
+                ),
+                // The API refuses, and is asked again later.
+                _ => End::StatusWritten(Err(super::WriteFailure::Refused)),
+            }));
+        }
+    };
+    let is_ready = |worker: &Worker, now| {
+        let shown = crate::planner::status(worker.pod(), worker.seen(), now);
+        shown.container_statuses.unwrap()[0].ready
+    };
+    for jump in [3600, 0, -3600] {
+        let mut worker = worker();
+        started(&mut worker);
+        let at = |milliseconds: i64| Moment {
+            clock: at(jump) + SignedDuration::from_millis(milliseconds),
+            steady: std::time::Duration::from_millis(milliseconds.try_into().unwrap()),
+        };
+        for (milliseconds, ready) in [(400, false), (900, false), (1100, true)] {
+            let moment = at(milliseconds);
+            worker.turn(None, moment);
+            assert_eq!(is_ready(&worker, moment.clock), ready, "{jump} {milliseconds}");
+        }
+    }
 }

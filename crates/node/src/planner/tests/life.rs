@@ -479,7 +479,7 @@ fn a_clock_that_is_put_back_holds_nothing_up() {
     world.run(15);
     let hour = jiff::SignedDuration::from_hours(1);
     world.now -= hour;
-    world.seen.clock_went_back(hour);
+    world.seen.clock_moved(-hour);
     world.take();
     world.run(60);
     assert!(world.take().iter().any(|done| done.starts_with("start web")));

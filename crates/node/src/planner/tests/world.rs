@@ -220,6 +220,7 @@ impl World {
             image_id: "sha256:1".into(),
             backoff_seconds,
             started_at: self.now,
+            judged_from: self.now,
             trusted: self.trusted,
             exit: None,
             stopping: None,
