@@ -71,6 +71,19 @@ fn a_signal_that_ends_a_program_is_told() {
 }
 
 #[test]
+fn an_end_that_a_silent_shim_keeps_to_itself_is_told() {
+    run(async |world| {
+        let sandbox = world.shims.create_sandbox(&world.sandbox("p")).await.unwrap();
+        let mut events = world.shims.events();
+        let spec = world.script("c", "sleep 0.5; exit 3");
+        world.shims.start_container("p", &spec).await.unwrap();
+        support::signal(sandbox.shim_pid, "STOP");
+        assert_eq!(exit_code(&ended(&mut events, "c").await), 3);
+        support::signal(sandbox.shim_pid, "CONT");
+    });
+}
+
+#[test]
 fn memory_beyond_the_limit_is_an_oom_kill() {
     run(async |world| {
         let mut spec = world.script("c", "head -c 200000000 /dev/zero | grep x; dd if=/dev/zero of=/dev/null bs=300M count=1; exit 9");

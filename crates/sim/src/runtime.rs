@@ -16,6 +16,9 @@ use jiff::SignedDuration;
 
 use crate::random::Random;
 
+/// After how many seconds the kernel tells of an end that a shim keeps to itself.
+const SILENCE_SECONDS: i64 = 2;
+
 /// What a container does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
@@ -286,15 +289,17 @@ impl Runtime {
         self.mounts.clear();
     }
 
-    /// What ends by now. Mute shims tell it when they are heard again.
+    /// What ends by now. Of what a mute shim keeps to itself the kernel tells after a while.
     pub fn pass(&mut self) {
         let now = self.now;
         let mut happened = Vec::new();
         let clocks = self.clocks.clone();
-        for (uid, sandbox) in self.sandboxes.iter_mut().filter(|(_, it)| !it.mute) {
+        for (uid, sandbox) in &mut self.sandboxes {
             let ahead = clocks.get(&sandbox.node).copied().unwrap_or_default();
             for container in &mut sandbox.containers {
-                let Some((at, code)) = container.ends.filter(|(at, _)| *at <= now) else {
+                let Some((at, code)) =
+                    container.ends.filter(|(at, _)| told_at(*at, sandbox.mute) <= now)
+                else {
                     continue;
                 };
                 container.ends = None;
@@ -325,9 +330,11 @@ impl Runtime {
 
     /// When the next container ends.
     pub fn next_time(&self) -> Option<Timestamp> {
-        let heard = self.sandboxes.values().filter(|it| !it.mute);
-        let all = heard.flat_map(|it| &it.containers);
-        all.filter_map(|container| container.ends).map(|(at, _)| at).min()
+        let all = self.sandboxes.values().flat_map(|sandbox| {
+            let ends = sandbox.containers.iter().filter_map(|container| container.ends);
+            ends.map(|(at, _)| told_at(at, sandbox.mute))
+        });
+        all.min()
     }
 
     /// Nobody fails by chance any more; those that are about to, do not; all shims are heard.
@@ -350,6 +357,11 @@ fn described(event: &RuntimeEvent) -> String {
         }
         RuntimeEvent::SandboxLost { pod_uid } => format!("the sandbox of {pod_uid} is lost"),
     }
+}
+
+/// When it is told that a container has ended.
+fn told_at(end: Timestamp, mute: bool) -> Timestamp {
+    if mute { later(end, SILENCE_SECONDS) } else { end }
 }
 
 /// `seconds` later.

@@ -3,6 +3,7 @@
 mod clean;
 mod client;
 mod program;
+mod silent;
 mod streams;
 
 use std::collections::{HashMap, HashSet};
@@ -120,6 +121,9 @@ impl Shims {
             Ok((client, Reply::Sandbox(sandbox))) => {
                 if first {
                     tokio::spawn(self.shared.clone().pass_on(client, pod_uid.to_owned()));
+                    for container in &sandbox.containers {
+                        self.shared.mind(pod_uid, container);
+                    }
                 }
                 Ok(sandbox)
             }
@@ -260,6 +264,20 @@ impl Shared {
         subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
+    /// Tells the end of a container if its shim does not.
+    fn mind(self: &Arc<Self>, pod_uid: &str, container: &Container) {
+        let (shared, pod_uid) = (Arc::clone(self), pod_uid.to_owned());
+        let end = silent::end_of(container.clone());
+        tokio::spawn(async move {
+            let Some(container) = end.await else { return };
+            // One that is being removed tells nothing any more.
+            if shared.watched().contains(&pod_uid) {
+                tracing::warn!(pod_uid, container = container.id, "its shim did not tell its end");
+                shared.emit(&RuntimeEvent::ContainerExited { pod_uid, container });
+            }
+        });
+    }
+
     /// Passes on what a shim tells until it is gone.
     async fn pass_on(self: Arc<Self>, mut client: Client, pod_uid: String) {
         while let Ok(reply) = client.receive().await {
@@ -345,7 +363,10 @@ impl Containers for Shims {
         spec: &ContainerSpec,
     ) -> Result<Container, RuntimeError> {
         match self.ask(pod_uid, Request::Start(Box::new(spec.clone()))).await?.1 {
-            Reply::Container(container) => Ok(container),
+            Reply::Container(container) => {
+                self.shared.mind(pod_uid, &container);
+                Ok(container)
+            }
             _ => Err(unexpected(pod_uid)),
         }
     }

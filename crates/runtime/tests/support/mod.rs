@@ -224,6 +224,11 @@ pub fn processes_with(text: &str) -> Vec<String> {
     processes.map(read).filter(|line| line.contains(text)).collect()
 }
 
+pub fn signal(pid: i32, signal: &str) {
+    let (signal, pid) = (format!("-{signal}"), pid.to_string());
+    assert!(std::process::Command::new("kill").args([signal, pid]).status().unwrap().success());
+}
+
 pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
