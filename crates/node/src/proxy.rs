@@ -111,7 +111,28 @@ fn set_pod(fold: &mut Fold, snapshot: &Snapshot, key: &Key) {
     fold.set_pod((&key.namespace, &key.name), pod.as_deref());
 }
 
-/// Applies every change of Services, endpoints and pods, for ever.
+/// What follows from what has been written by now: who follows it, the zone and the map. Blocks.
+fn derive(
+    mut former: Option<Follower>,
+    store: &Store,
+    config: &NetworkConfig,
+) -> (Follower, Zone, ServiceMap) {
+    loop {
+        let Some(mut follower) = former.take().or_else(|| Follower::new(store, config)) else {
+            continue;
+        };
+        if let Some(revision) = follower.catch_up(store) {
+            // A serial may wrap around.
+            #[allow(clippy::cast_possible_truncation, reason = "compared modulo 2^32")]
+            let zone = follower.fold.zone(revision as u32);
+            let map = follower.fold.map().clone();
+            return (follower, zone, map);
+        }
+    }
+}
+
+/// Applies every change of Services, endpoints and pods, for ever. It is worked out beside the
+/// threads that serve everybody: there may be many.
 pub(crate) async fn run(
     context: Arc<Context>,
     config: NetworkConfig,
@@ -120,29 +141,25 @@ pub(crate) async fn run(
 ) {
     let store = context.client.api.store().clone();
     let mut applied: Option<ServiceMap> = None;
-    let mut follower: Option<Follower> = None;
+    let mut former: Option<Follower> = None;
     loop {
-        let caught_up = follower.as_mut().and_then(|follower| follower.catch_up(&store));
-        let Some((follower, revision)) = follower.as_mut().zip(caught_up) else {
-            follower = Follower::new(&store, &config);
-            continue;
-        };
-        // A serial may wrap around.
-        #[allow(clippy::cast_possible_truncation, reason = "serials are compared modulo 2^32")]
-        let serial = revision as u32;
-        zone.store(Arc::new(follower.fold.zone(serial)));
-        if applied.as_ref() != Some(follower.fold.map()) {
-            let (kernel, map) = (Arc::clone(&context.kernel), follower.fold.map().clone());
-            let next = map.clone();
+        let (written, network) = (store.clone(), config.clone());
+        let derived = blocking(move || derive(former, &written, &network)).await;
+        let (mut follower, new_zone, map) = derived;
+        zone.store(Arc::new(new_zone));
+        if applied.as_ref() != Some(&map) {
+            let (kernel, next) = (Arc::clone(&context.kernel), map.clone());
             if let Err(error) = blocking(move || kernel.apply_services(&next)).await {
                 tracing::error!(%error, "the Services cannot be applied");
                 tokio::time::sleep(AGAIN).await;
+                former = Some(follower);
                 continue;
             }
             applied = Some(map);
         }
         ready.send_replace(true);
         follower.changed(&store).await;
+        former = Some(follower);
         tokio::time::sleep(GATHER).await;
     }
 }
