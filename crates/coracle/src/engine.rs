@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::arguments::UpArgs;
 use crate::cluster::Cluster;
 use crate::control_server;
-use crate::kubeconfig::{Access, KubeconfigError};
+use crate::kubeconfig::{self, Access, KubeconfigError};
 use crate::paths::Paths;
 use crate::questions::{Questions, Stop};
 
@@ -249,7 +249,9 @@ impl Engine {
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
         listeners.extend(listen(config.api_port, &[link.host_ip.into()])?);
-        let serving = serve(&server, &pki, &config, &link, arguments, listeners, &stopping)?;
+        let names = api_names(&config, &link, arguments);
+        let name = (&names[..], config.api_port);
+        let serving = serve(&server, cluster, &pki, name, listeners, &stopping)?;
         let answers_after = start.elapsed();
         write_access(cluster, &pki, config.api_port)?;
         let events = EventRecorder::default();
@@ -335,36 +337,52 @@ async fn bootstrap(api: &Api, config: &DecisionConfig) -> Result<(), EngineError
 
 fn serve(
     server: &Arc<Server>,
+    cluster: &Cluster,
     pki: &Arc<Pki>,
-    config: &NetworkConfig,
-    link: &ClusterLink,
-    arguments: &UpArgs,
+    (names, api_port): (&[String], u16),
     listeners: Vec<TcpListener>,
     stopping: &watch::Sender<Option<Stop>>,
 ) -> Result<JoinHandle<io::Result<()>>, EngineError> {
-    let mut names = pki::server_names(&config.cluster_domain);
-    names.push(config.api_ip().to_string());
-    names.push(link.host_ip.to_string());
-    names.extend(arguments.api_address.iter().map(ToString::to_string));
-    let (tls, certificate) = pki.serving(&names)?;
+    let (tls, certificate) = pki.serving(names)?;
     let (server, mut told, pki) = (Arc::clone(server), stopping.subscribe(), Arc::clone(pki));
+    let cluster = cluster.clone();
     Ok(tokio::spawn(async move {
         let stop = async move {
             wait_for(&mut told).await;
         };
         tokio::select! {
             served = server.serve(listeners, tls, stop) => served,
-            never = renew(&pki, &certificate) => match never {},
+            never = renew(&cluster, &pki, &certificate, api_port) => match never {},
         }
     }))
 }
 
-/// Looks whether the API's certificate is to be renewed, for as long as the engine runs.
-async fn renew(pki: &Pki, certificate: &pki::Serving) -> Infallible {
+/// What the API is called: in pods, on the host, and wherever else it was asked to listen.
+fn api_names(config: &NetworkConfig, link: &ClusterLink, arguments: &UpArgs) -> Vec<String> {
+    let mut names = pki::server_names(&config.cluster_domain);
+    names.push(config.api_ip().to_string());
+    names.push(link.host_ip.to_string());
+    names.extend(arguments.api_address.iter().map(ToString::to_string));
+    names
+}
+
+/// Looks whether the API's certificate is to be renewed, for as long as the engine runs; that of the
+/// administrator is as old.
+async fn renew(
+    cluster: &Cluster,
+    pki: &Pki,
+    certificate: &pki::Serving,
+    api_port: u16,
+) -> Infallible {
     loop {
         tokio::time::sleep(CERTIFICATE_LOOK).await;
         match pki.renew(certificate, Timestamp::now()) {
-            Ok(true) => tracing::info!("the API has a new certificate"),
+            Ok(true) => {
+                tracing::info!("the API has a new certificate");
+                if let Err(error) = write_access(cluster, pki, api_port) {
+                    tracing::error!(%error, "the administrator's certificate stays as it is");
+                }
+            }
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the API's certificate stays as it is"),
         }
@@ -492,10 +510,11 @@ fn runtime_config(paths: &Paths, name: &str) -> coracle_runtime::Config {
     }
 }
 
-/// A certificate for the administrator, in a kubeconfig of its own.
+/// A certificate for the administrator, in a kubeconfig of its own, and in those of users that have
+/// the cluster.
 fn write_access(cluster: &Cluster, pki: &Pki, api_port: u16) -> Result<(), EngineError> {
     let (name, group) = ADMINISTRATOR;
-    let identity = pki.client(name, &[group])?;
+    let identity = pki.client_from(name, &[group], Timestamp::now())?;
     let server = format!("https://127.0.0.1:{api_port}");
     let access = Access::new(
         cluster.context(),
@@ -504,7 +523,15 @@ fn write_access(cluster: &Cluster, pki: &Pki, api_port: u16) -> Result<(), Engin
         &identity.certificate,
         &identity.key,
     );
-    Ok(access.write(&cluster.paths().kubeconfig())?)
+    let paths = cluster.paths();
+    access.write(&paths.kubeconfig())?;
+    for file in kubeconfig::remembered(&paths.kubeconfigs_of_users())? {
+        // It is its user's, who may have made anything of it.
+        if let Err(error) = kubeconfig::refresh(&file, &access) {
+            tracing::warn!(%error, "a kubeconfig keeps its certificate");
+        }
+    }
+    Ok(())
 }
 
 /// Tell the command line that waits, and the log.

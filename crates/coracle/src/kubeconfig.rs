@@ -153,6 +153,20 @@ pub fn add(path: &Path, access: &Access) -> Result<(), KubeconfigError> {
     write(path, &to_yaml(&config))
 }
 
+/// Put the user of `access`, with a new certificate, into the file at `path` if it has that cluster;
+/// nothing else in it changes.
+///
+/// # Errors
+/// As [`add`]. A file that does not exist is no error.
+pub fn refresh(path: &Path, access: &Access) -> Result<(), KubeconfigError> {
+    let Some(mut config) = read(path)?.filter(|config| access.is_in(config)) else { return Ok(()) };
+    let users = config.get_mut("users").and_then(Value::as_array_mut).into_iter().flatten();
+    for entry in users.filter(|entry| entry["name"] == access.context.as_str()) {
+        entry["user"] = access.user.clone();
+    }
+    write(path, &to_yaml(&config))
+}
+
 /// Take the entries of `access` out of the file at `path`, if they are that cluster's: another one
 /// may have taken the name since.
 ///
@@ -287,6 +301,27 @@ mod tests {
 
     fn access(context: &str) -> Access {
         Access::new(context.into(), "https://127.0.0.1:6443".into(), "CA", "CERT", "KEY")
+    }
+
+    #[test]
+    fn a_new_certificate_changes_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        refresh(&path, &access("coracle")).unwrap();
+        assert!(!path.exists());
+        add(&path, &access("coracle")).unwrap();
+        add(&path, &access("coracle-other")).unwrap();
+        let before = read(&path).unwrap().unwrap();
+        let mut new = access("coracle");
+        new.user = json!({"client-certificate-data": "NEW", "client-key-data": "NEW"});
+        refresh(&path, &new).unwrap();
+        let after = read(&path).unwrap().unwrap();
+        assert_eq!(after["users"][0]["user"], new.user);
+        assert_eq!(after["users"][1], before["users"][1]);
+        assert_eq!(after["current-context"], before["current-context"]);
+        let stranger = Access { cluster: json!({"certificate-authority-data": "other"}), ..new };
+        refresh(&path, &Access { user: json!({}), ..stranger }).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), after);
     }
 
     #[test]

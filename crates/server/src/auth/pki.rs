@@ -140,7 +140,20 @@ impl Pki {
     /// # Errors
     /// When it cannot be signed.
     pub fn client(&self, name: &str, groups: &[&str]) -> Result<Identity, PkiError> {
-        let mut params = params(self.now, CERTIFICATE_YEARS);
+        self.client_from(name, groups, self.now)
+    }
+
+    /// The same, from `now` on.
+    ///
+    /// # Errors
+    /// As [`Pki::client`].
+    pub fn client_from(
+        &self,
+        name: &str,
+        groups: &[&str],
+        now: Timestamp,
+    ) -> Result<Identity, PkiError> {
+        let mut params = params(now, CERTIFICATE_YEARS);
         params.distinguished_name.push(DnType::CommonName, name);
         for group in groups {
             params.distinguished_name.push(DnType::OrganizationName, *group);
