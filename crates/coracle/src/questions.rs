@@ -83,17 +83,22 @@ impl Questions {
                 if namespace.is_empty() { String::new() } else { format!(" in {namespace}") };
             return Err(format!("there is no {} {name:?}{place}", kind.singular));
         }
-        let chain = self.reasons.why(&snapshot, &key);
-        if chain.is_empty() {
-            let object = format!("{} {name}", kind.singular);
-            let said = snapshot.get(&key).map(|stored| unserved::sentences(kind, stored.value()));
-            let because = match said.unwrap_or_default() {
-                idle if idle.is_empty() => "it waits for nothing".to_owned(),
-                idle => idle.join("; "),
-            };
-            return Ok(json!([{"object": object, "because": because}]));
+        let chain = self.with_last_words(&snapshot, self.reasons.why(&snapshot, &key));
+        let said = snapshot.get(&key).map(|stored| unserved::sentences(kind, stored.value()));
+        let idle = said.unwrap_or_default().join("; ");
+        let object = format!("{} {name}", kind.singular);
+        let mut links = match self.shown(&chain) {
+            Value::Array(links) => links,
+            _ => Vec::new(),
+        };
+        // What nothing acts on may be why, whatever else it waits for.
+        if !idle.is_empty() {
+            links.insert(links.len().min(1), json!({"object": object, "because": idle}));
         }
-        Ok(self.shown(&self.with_last_words(&snapshot, chain)))
+        if links.is_empty() {
+            links.push(json!({"object": object, "because": "it waits for nothing"}));
+        }
+        Ok(Value::Array(links))
     }
 
     /// Adds to what the status of a pod says the last lines of its containers that failed.

@@ -33,6 +33,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("storagemigration.k8s.io", "StorageVersionMigration", "nothing is migrated"),
 ];
 
+/// Why a limit of ephemeral storage is none.
+const UNLIMITED: &str = "quotas count it, and nothing stops the container from writing more";
+
 /// Fields of a pod's specification: pointer with `*` for every item of a list, the value that is
 /// meant when not any, and what does not happen.
 const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
@@ -42,6 +45,9 @@ const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
     ("/containers/*/readinessProbe/grpc", None, "the probe is not made"),
     ("/containers/*/startupProbe/grpc", None, "the probe is not made"),
     ("/initContainers/*/restartPolicy", Some("Always"), "it runs as an ordinary init container"),
+    ("/containers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
+    ("/initContainers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
+    ("/resources/limits/ephemeral-storage", None, UNLIMITED),
     ("/resourceClaims", None, "no device is allocated"),
     ("/volumes/*/image", None, "the volume is not made"),
 ];
@@ -136,12 +142,19 @@ mod tests {
     fn fields_are_found_where_they_stand() {
         let spec = json!({
             "initContainers": [{"restartPolicy": "Never"}, {"restartPolicy": "Always"}],
-            "containers": [{}, {"lifecycle": {"preStop": {}}, "livenessProbe": {"httpGet": {}}}],
+            "containers": [
+                {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}},
+                {"lifecycle": {"preStop": {}}, "livenessProbe": {"httpGet": {}}},
+            ],
         });
         let paths: Vec<String> = of_pod(&spec, "spec").into_iter().map(|(path, _)| path).collect();
         assert_eq!(
             paths,
-            ["spec.containers[1].lifecycle.preStop", "spec.initContainers[1].restartPolicy"]
+            [
+                "spec.containers[1].lifecycle.preStop",
+                "spec.initContainers[1].restartPolicy",
+                "spec.containers[0].resources.limits.ephemeral-storage",
+            ]
         );
     }
 }

@@ -119,7 +119,6 @@ pub(crate) const VALIDATING: &[Validate] = &[
     defaults::keep_system_priorities,
     storage::may_grow,
     unmet::refuse_resize,
-    unmet::warn,
     pod_security::check,
     rights::escalate_nothing,
     certificates::may_grant,
