@@ -65,7 +65,14 @@ pub fn down(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
 fn stop(cluster: &Cluster, pods: Pods) -> Result<(), DownError> {
     let paths = cluster.paths();
     let name = cluster.context();
-    let turn = data_dir::is_ours(cluster)?.then(|| data_dir::take_turn(&paths)).transpose()?;
+    let turn = data_dir::is_ours(cluster)
+        .and_then(|is_ours| is_ours.then(|| data_dir::take_turn(&paths)).transpose());
+    // On a disk that is gone an engine can only fail, and a supervisor start the next one.
+    let turn = turn.inspect_err(|error| {
+        if matches!(error, DataDirError::Unusable { .. }) {
+            supervisor::end_by_descriptor(&paths.supervisor());
+        }
+    })?;
     let supervisor = paths.supervisor();
     let end = || supervisor::end(&supervisor).map_err(DownError::Supervisor);
     match control::ask(paths.data_dir(), &Ask::Stop { pods }, progress) {

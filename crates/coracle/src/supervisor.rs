@@ -55,6 +55,29 @@ pub fn end(lock: &Path) -> io::Result<()> {
     held.lock()
 }
 
+/// Ends whoever has `lock` open, by what the kernel knows of descriptors: for a lock that lies on a disk
+/// which does not answer any more. Nobody is waited for.
+pub fn end_by_descriptor(lock: &Path) {
+    let lock = std::path::absolute(lock).unwrap_or_else(|_| lock.to_path_buf());
+    for pid in holders(&lock) {
+        // It may end at this very moment.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// The processes of ours, this one apart, that have `file` open.
+fn holders(file: &Path) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has_it = |pid: &i32| {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let mut targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.any(|target| target == file)
+    };
+    let is_other = |pid: &i32| u32::try_from(*pid).is_ok_and(|pid| pid != std::process::id());
+    pids.filter(is_other).filter(has_it).filter_map(Pid::from_raw).collect()
+}
+
 /// Whether a supervisor holds `lock`.
 pub fn is_alive(lock: &Path) -> bool {
     holder(lock).is_ok_and(|held| held.is_some())
@@ -228,6 +251,19 @@ mod tests {
         assert_eq!(next_wait(WAIT_FIRST, short), WAIT_FIRST);
         assert_eq!(next_wait(Duration::from_secs(512), short), WAIT_MAX);
         assert_eq!(next_wait(Duration::from_secs(512), RAN_WELL), WAIT_FIRST);
+    }
+
+    #[test]
+    fn who_has_a_lock_is_found_by_its_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = std::fs::canonicalize(folder.path()).unwrap().join("lock");
+        let held = hold(&lock).unwrap();
+        assert!(holders(&lock).is_empty(), "this process is none of them");
+        let mut child = Command::new("sleep").arg("1000").stdin(held).spawn().unwrap();
+        assert_eq!(holders(&lock), [Pid::from_child(&child)]);
+        end_by_descriptor(&lock);
+        assert!(!child.wait().unwrap().success());
+        assert!(holders(&lock).is_empty());
     }
 
     #[test]
