@@ -64,3 +64,18 @@ def test_two_clusters_run_side_by_side(cluster, namespace, second):
     second.delete()
     kept = subprocess.run(["ip", "route", "show", "type", "unreachable"], capture_output=True, text=True)
     assert before[1] not in kept.stdout
+
+
+def test_a_cluster_of_the_same_name_elsewhere_leaves_the_running_one_alone(cluster, namespace, tmp_path):
+    cluster.kubectl("run", "stays", "-n", namespace, "--image=busybox:1.36", "--image-pull-policy=Never",
+                    "--restart=Never", "--", "sleep", "1000")
+    cluster.kubectl("wait", "pod/stays", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+    other = Cluster(cluster.name, tmp_path)
+    refused = other.up("--no-kubeconfig", check=False)
+    assert refused.returncode == 1 and "choose another --name" in refused.stderr
+    other.down()
+    other.delete()
+    assert not other.data_dir.exists()
+    pod = cluster.get("pod", "stays", "-n", namespace)["status"]
+    assert pod["phase"] == "Running" and pod["containerStatuses"][0]["restartCount"] == 0
+    assert cluster.kubectl("exec", "stays", "-n", namespace, "--", "echo", "here") == "here\n"

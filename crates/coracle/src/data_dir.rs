@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cluster::Cluster;
+use crate::output::progress;
 use crate::paths::Paths;
 
 /// What a file system has at its root before anyone writes to it.
@@ -79,8 +80,14 @@ pub fn claim(cluster: &Cluster) -> Result<(), DataDirError> {
 pub fn take_turn(paths: &Paths) -> Result<File, DataDirError> {
     let path = paths.turn();
     let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    open.and_then(|file| file.lock().map(|()| file))
-        .map_err(|source| DataDirError::Unusable { path, source })
+    let wait = |file: File| {
+        if file.try_lock().is_err() {
+            progress("another command starts or stops this cluster: waiting for its end");
+            file.lock()?;
+        }
+        Ok(file)
+    };
+    open.and_then(wait).map_err(|source| DataDirError::Unusable { path, source })
 }
 
 /// Whether the directory is there and this cluster's.

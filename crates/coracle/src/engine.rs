@@ -177,14 +177,21 @@ pub fn access(cluster: &Cluster) -> Result<Access, KubeconfigError> {
 pub fn clean_up(cluster: &Cluster) -> Result<(), EngineError> {
     let paths = cluster.paths();
     let containers = Shims::new(runtime_config(&paths, &cluster.name))?;
+    let kernel = LinuxKernel::new(former_config(cluster))?;
+    // Control group and link are called as the cluster. Another one with its data elsewhere may run
+    // under that name: then they are its, and so is what runs in them.
+    let is_anothers = kernel.is_name_taken()?;
     runtime()?.block_on(async {
         let left = containers.list().await?;
         let removed = left.iter().map(|sandbox| containers.remove_sandbox(&sandbox.pod_uid));
         join_all(removed).await.into_iter().collect::<Result<(), RuntimeError>>()
     })?;
-    containers.remove_cgroup_parent()?;
     coracle_node::clean_up(paths.data_dir())?;
-    Ok(LinuxKernel::new(former_config(cluster))?.down()?)
+    if is_anothers {
+        return Ok(());
+    }
+    containers.remove_cgroup_parent()?;
+    Ok(kernel.down()?)
 }
 
 /// The cluster's ranges: unreachable on this host while it is down.

@@ -110,6 +110,18 @@ impl LinuxKernel {
         host::own_addresses()
     }
 
+    /// Whether another cluster, with its state elsewhere, has this one's name on this host.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_name_taken(&self) -> Result<bool, NetworkError> {
+        let config = &self.config;
+        match lock(&self.host).check_name(&config.cluster_name, &config.state_dir) {
+            Err(NetworkError::NameTaken { .. }) => Ok(true),
+            checked => checked.map(|()| false),
+        }
+    }
+
     /// Gives the cluster's ranges back to the host: it is not coming up again.
     ///
     /// # Errors
