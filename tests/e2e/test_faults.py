@@ -238,6 +238,17 @@ def test_a_mute_shim_ends_with_its_pod_before_that_is_confirmed(own_cluster):
     cluster.kubectl("wait", "pod/counter-0", "--for=condition=Ready", "--timeout=60s")
     assert starts(cluster) == [2, 1]
 
+    # What dies while its shim is silent does not stay Ready.
+    shims = shims_of(cluster, "counter-1")
+    dying = containers_of(shims)
+    os.kill(shims[0], signal.SIGSTOP)
+    for pid in dying:
+        os.kill(pid, signal.SIGKILL)
+    cluster.kubectl("wait", "pod/counter-1", "--for=condition=Ready=false", "--timeout=60s")
+    os.kill(shims[0], signal.SIGCONT)
+    cluster.kubectl("wait", "pod/counter-1", "--for=condition=Ready", "--timeout=60s")
+    assert starts(cluster) == [2, 2]
+
 
 def test_mute_shims_hold_no_engine_up(own_cluster):
     cluster = own_cluster

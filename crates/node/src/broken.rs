@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Object;
-use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
+use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS;
 use coracle_controllers::VOLUME_FAILED;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Pod, Volume};
@@ -45,7 +45,7 @@ fn refusing(data: &std::path::Path) -> Result<BTreeSet<PathBuf>, VolumeError> {
 
 async fn end_users(context: &Arc<Context>, refusing: &BTreeSet<PathBuf>) {
     let snapshot = context.client.api.snapshot();
-    for object in snapshot.list(PODS, None).filter(|pod| context.is_ours(pod)) {
+    for object in context.pods(&snapshot) {
         let Ok(pod) = object.view::<Pod>() else { continue };
         let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         for volume in volumes {

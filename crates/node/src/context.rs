@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use coracle_api::Object;
+use coracle_api::resources::PODS;
+use coracle_api::{Index, Object};
 use coracle_network::{ClusterLink, Kernel};
 use coracle_runtime::Containers;
+use coracle_store::Snapshot;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -44,6 +46,14 @@ impl Context {
     /// Which templates have proved themselves on this node.
     pub fn templates(&self) -> MutexGuard<'_, Templates> {
         locked(&self.templates)
+    }
+
+    /// The pods that are placed on this node.
+    pub fn pods<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        snapshot.indexed(Index::PodNode, &self.config.name, PODS, None)
     }
 
     /// Whether the pod is placed on this node.

@@ -71,7 +71,7 @@ impl Context {
         let here =
             snapshot.sum(&Group::Node(name.clone())).get(PODS).map_or(0, |pods| pods.value());
         let may_be_full = usize::try_from(here).is_ok_and(|here| here > self.config.max_pods);
-        let others = || snapshot.indexed(Index::PodNode, name, PODS, None).filter(is_active);
+        let others = || self.pods(snapshot).filter(is_active);
         let has_port = |port: &HostPort| {
             let term = index::host_port(name, port);
             let mut holders =
@@ -104,8 +104,7 @@ impl Context {
         loop {
             let snapshot = self.client.api.snapshot();
             // Those that were accepted before come first: what they hold is theirs.
-            let mut pods: Vec<_> =
-                snapshot.indexed(Index::PodNode, &self.config.name, PODS, None).cloned().collect();
+            let mut pods: Vec<_> = self.pods(&snapshot).cloned().collect();
             pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
             let present: BTreeSet<String> =
                 pods.iter().map(|pod| pod.metadata().uid.clone()).collect();

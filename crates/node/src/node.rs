@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use coracle_api::Object;
 use coracle_api::pods::AnyPod;
-use coracle_api::resources::PODS;
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
 use coracle_network::{Kernel, NetworkConfig};
@@ -171,8 +170,7 @@ impl Node {
                     found.is_some_and(|image| image.id == id)
                 })
         };
-        let mut pods = snapshot.list(PODS, None).filter(|pod| self.context.is_ours(pod));
-        let pod = pods.find(uses)?;
+        let pod = self.context.pods(&snapshot).find(uses)?;
         Some(format!("{}/{}", pod.metadata().namespace, pod.metadata().name))
     }
 

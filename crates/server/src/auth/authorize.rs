@@ -113,3 +113,37 @@ fn is_used(snapshot: &Snapshot, node: &str, object: &ResourceRef) -> bool {
         .referring(&resource, &object.namespace, &object.name)
         .any(|pod| pod.node_name() == Some(node))
 }
+
+#[cfg(test)]
+mod tests {
+    use coracle_api::Object;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_reads_what_its_pods_are_made_from_and_nothing_else() {
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "x"},
+            "spec": {
+                "nodeName": "n",
+                "containers": [{"name": "c", "env": [{"name": "A", "value": "admin"}]}],
+                "volumes": [
+                    {"name": "v", "secret": {"secretName": "keys"}},
+                    {"name": "w", "persistentVolumeClaim": {"claimName": "data"}},
+                ],
+            },
+        });
+        let snapshot = Snapshot::of([Object::with_resource("pods", pod).unwrap()]).unwrap();
+        let may = |node: &str, resource: &str, name: &str| {
+            let (namespace, resource, name) =
+                ("x".to_owned(), resource.to_owned(), name.to_owned());
+            let object = ResourceRef { namespace, resource, name, ..ResourceRef::default() };
+            is_used(&snapshot, node, &object)
+        };
+        assert!(may("n", "secrets", "keys") && may("n", "persistentvolumeclaims", "data"));
+        assert!(may("n", "serviceaccounts", "default"));
+        assert!(!may("m", "secrets", "keys") && !may("n", "configmaps", "keys"));
+        assert!(!may("n", "secrets", "admin"), "only a word of the pod");
+    }
+}
