@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::{Effect, End, Found, Message, Moment, MountFailure, Mounting, Operation, Turn, Worker};
+use super::{
+    Effect, End, Found, Kept, Message, Moment, MountFailure, Mounting, Operation, Turn, Worker,
+};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -24,6 +26,11 @@ fn moment(seconds: i64) -> Moment {
 
 /// A pod with a ConfigMap as files, which an earlier engine has begun.
 fn worker() -> Worker {
+    worker_at(BTreeMap::new())
+}
+
+/// The same, with what the sandbox was told to keep.
+fn worker_at(annotations: BTreeMap<String, String>) -> Worker {
     let pod = json!({
         "metadata": {"name": "p", "namespace": "ns", "uid": "u1", "resourceVersion": "1"},
         "spec": {
@@ -43,7 +50,7 @@ fn worker() -> Worker {
         created_at: START,
         containers: Vec::new(),
         labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        annotations,
     };
     let found = Found { sandbox: Some(sandbox), ..Found::default() };
     Worker::new(object, view, found, START)
@@ -130,7 +137,7 @@ fn a_clock_that_jumps_proves_nothing() {
                         state: ContainerState::Running { started_at: START },
                         log_path: "/log".into(),
                         labels: BTreeMap::new(),
-                        annotations: BTreeMap::new(),
+                        annotations: Kept::of_container(0, "app:1", "sha256:1"),
                     }),
                     false,
                 ),
@@ -144,8 +151,9 @@ fn a_clock_that_jumps_proves_nothing() {
         shown.container_statuses.unwrap()[0].ready
     };
     for jump in [3600, 0, -3600] {
-        let mut worker = worker();
+        let mut worker = worker_at(Kept::of_sandbox(1, [10, 244, 0, 2].into()));
         started(&mut worker);
+        assert!(worker.seen().containers["app"].current.is_some());
         let at = |milliseconds: i64| Moment {
             clock: at(jump) + SignedDuration::from_millis(milliseconds),
             steady: std::time::Duration::from_millis(milliseconds.try_into().unwrap()),
