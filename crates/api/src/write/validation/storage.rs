@@ -9,7 +9,7 @@ use super::parts::{
     self, differences, dns_subdomain, immutable, non_negative_quantity, positive_quantity, quantity,
 };
 use super::scheduling::node_selector;
-use super::volume::{host_path, nfs};
+use super::sources::{host_path, nfs};
 use crate::{FieldError, semantic};
 
 const ACCESS_MODES: [&str; 4] =

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::container::{field_reference, resource_reference};
 use super::cursor::{Errors, Field};
-use super::parts::{Unique, dns_label, no_backsteps, quantity, unreserved_path};
+use super::parts::{Unique, dns_label, quantity, unreserved_path};
+use super::references::{field_reference, resource_reference};
+use super::sources::{host_path, nfs};
 use super::storage;
 use crate::names;
 
@@ -17,17 +18,6 @@ const FILE_FIELDS: [&str; 5] = [
     "metadata.namespace",
     "metadata.uid",
 ];
-const HOST_PATH_TYPES: [&str; 8] = [
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
-
 /// Whether a volume's content is claimed.
 pub(super) fn is_claim(volume: &Field<'_>) -> bool {
     volume.child("persistentVolumeClaim").is_set() || volume.child("ephemeral").is_set()
@@ -90,26 +80,6 @@ fn empty_dir(errors: &mut Errors, source: &Field<'_>) {
     let limit = source.child("sizeLimit");
     if limit.is_set() && quantity(&limit).signum() < 0 {
         errors.forbidden(&limit, "SizeLimit field must be a valid resource quantity");
-    }
-}
-
-/// A `hostPath` of a pod or of a volume.
-pub(super) fn host_path(errors: &mut Errors, source: &Field<'_>) {
-    let path = source.child("path");
-    if path.is_empty() {
-        errors.required(&path, "");
-        return;
-    }
-    no_backsteps(errors, &path);
-    errors.one_of_if_set(&source.child("type"), &HOST_PATH_TYPES);
-}
-
-pub(super) fn nfs(errors: &mut Errors, source: &Field<'_>) {
-    errors.require_text(&source.child("server"));
-    let path = source.child("path");
-    errors.require_text(&path);
-    if !path.text().starts_with('/') {
-        errors.invalid(&path, "must be an absolute path");
     }
 }
 
