@@ -31,6 +31,10 @@ pub fn of_value(schema: &Value, value: &Value) -> Vec<FieldError> {
 }
 
 fn check(schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !schema.is_object() {
+        // Nothing is said of it: a field that is kept although nobody knows it.
+        return;
+    }
     if value.is_null() {
         if schema["nullable"] != true {
             errors.push(wrong_type(schema, value, path));

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::schema::{Field, Object, Schema, StringFormat, Type};
+use crate::schema::{Field, OBJECT_META, Object, Schema, StringFormat, Type};
 use crate::{FieldError, Kind, Quantity, Status};
 
 /// Upstream names no more mistakes than these.
@@ -268,6 +268,9 @@ impl<'a> Decoder<'a> {
             (Type::Object(object), Value::Object(members)) => {
                 let names: Vec<String> = members.keys().cloned().collect();
                 for name in names {
+                    if object.embedded && self.embedded(&name, members)? {
+                        continue;
+                    }
                     match object.field(&name) {
                         Some(field) => {
                             let Some(value) = members.get_mut(&name) else { continue };
@@ -302,6 +305,28 @@ impl<'a> Decoder<'a> {
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A field that every object in a custom resource has, whether its schema says so or not; its
+    /// `metadata` is upstream's too. `false` for any other field.
+    fn embedded(
+        &mut self,
+        name: &str,
+        members: &mut Map<String, Value>,
+    ) -> Result<bool, DecodeError> {
+        match (name, members.get_mut(name)) {
+            ("apiVersion" | "kind", _) => Ok(true),
+            ("metadata", Some(Value::Null)) => {
+                members.remove(name);
+                Ok(true)
+            }
+            ("metadata", Some(metadata)) => {
+                let Some(ty) = self.schema.type_named(OBJECT_META) else { return Ok(false) };
+                let step = Step::Field(name.to_owned());
+                self.step(step, |decoder| decoder.typed(ty, metadata)).map(|()| true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -576,6 +601,27 @@ mod tests {
         let unknown = decode_as(&schema, ty, &mut boat, false).unwrap();
         assert_eq!(unknown, ["unknown field \"metadata.x\"", "unknown field \"spec.b\""]);
         assert_eq!(boat, json!({"spec": {"free": {"c": []}}, "metadata": {}}));
+    }
+
+    #[test]
+    fn an_object_inside_has_metadata_as_every_object_has() {
+        let root = json!({"type": "object", "properties": {"template": {"type": "object",
+            "x-kubernetes-embedded-resource": true,
+            "properties": {"spec": {"type": "object"}}}}});
+        let schema = Schema::of_custom_resource("Boat", &root).unwrap();
+        let metadata = json!({"name": "a", "creationTimestamp": null, "labels": null, "x": 1});
+        let mut boat = json!({"template": {
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "y": null}});
+        let ty = schema.type_named("Boat").unwrap();
+        let unknown = decode_as(&schema, ty, &mut boat, false).unwrap();
+        let expected = ["unknown field \"template.metadata.x\"", "unknown field \"template.y\""];
+        assert_eq!(unknown, expected);
+        let kept =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {}});
+        assert_eq!(boat["template"], kept);
+        let mut boat = json!({"template": {"metadata": null}});
+        decode_as(&schema, ty, &mut boat, false).unwrap();
+        assert_eq!(boat["template"], json!({}));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From rows of the table to paths and their operations.
 
+use serde_json::{Map, Value};
+
 use super::parameters::{
     DELETE, FORCE, LIST, NAME, NAMESPACE, PATH, PRETTY, Parameter, WRITE, of_subresource,
 };
@@ -13,6 +15,20 @@ pub(super) struct Path {
     pub template: String,
     pub parameters: Vec<&'static Parameter>,
     pub operations: Vec<Operation>,
+}
+
+impl Path {
+    /// The path item, in the form that `operation` and `parameter` give its parts.
+    pub(super) fn item(
+        &self,
+        operation: impl Fn(&Operation) -> Value,
+        parameter: fn(&Parameter) -> Value,
+    ) -> Value {
+        let methods = self.operations.iter().map(|it| (it.method.to_owned(), operation(it)));
+        let mut item: Map<String, Value> = methods.collect();
+        item.insert("parameters".into(), self.parameters.iter().copied().map(parameter).collect());
+        Value::Object(item)
+    }
 }
 
 /// One method of a path.

@@ -136,6 +136,38 @@ fn a_custom_resource_has_a_document_and_changes_its_hash() {
     assert!(v3_index(&kinds)["paths"].get("api/v1").is_some());
 }
 
+#[test]
+fn the_older_form_says_nothing_of_what_it_has_no_words_for() {
+    let document = |root: Value| {
+        let mut kind = Kind::new("example.com", "v1", "Boat", "boats", Scope::Namespaced);
+        kind.schema = "com.example.v1.Boat".into();
+        kind.types = Some(Arc::new(Schema::of_custom_resource(&kind.schema, &root).unwrap()));
+        kind.definition = Some(Arc::new(root));
+        let text = v2(&Kinds::builtin().with([kind])).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        document["definitions"]["com.example.v1.Boat"].clone()
+    };
+    let preserves = "x-kubernetes-preserve-unknown-fields";
+    let boat = document(json!({"type": "object", preserves: true, "description": "floats",
+        "properties": {"spec": {"type": "object"}}}));
+    let kind = json!([{"group": "example.com", "version": "v1", "kind": "Boat"}]);
+    assert_eq!(boat, json!({"type": "object", "x-kubernetes-group-version-kind": kind}));
+    let boat = document(json!({"type": "object", "properties": {"spec": {
+        "type": "object",
+        "required": ["crew", "sail"],
+        "properties": {
+            "crew": {"type": "object", "nullable": true, "properties": {"n": {"type": "integer"}}},
+            "sail": {"type": "object", preserves: true, "properties": {"n": {"type": "integer"}}},
+            "port": {"x-kubernetes-int-or-string": true, "type": "string"},
+        },
+    }}}));
+    let spec = &boat["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["sail"]));
+    assert_eq!(spec["properties"]["crew"], json!({}));
+    assert_eq!(spec["properties"]["sail"], json!({preserves: true}));
+    assert_eq!(spec["properties"]["port"], json!({"x-kubernetes-int-or-string": true}));
+}
+
 /// The bytes of field `number` of a protobuf message, each time it stands there.
 fn fields(message: &[u8], number: u64) -> Vec<Vec<u8>> {
     fn varint(rest: &mut &[u8]) -> u64 {

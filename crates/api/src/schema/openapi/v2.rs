@@ -8,15 +8,12 @@ use super::{ANSWERS, DELETE_OPTIONS, PATCH, patch_types};
 use crate::schema::REFERENCE;
 
 const V2_REFERENCE: &str = "#/definitions/";
+const PRESERVES: &str = "x-kubernetes-preserve-unknown-fields";
+const KIND: &str = "x-kubernetes-group-version-kind";
 
 /// The path item, with the operations under `tag`.
 pub(super) fn path_item(path: &Path, tag: &str) -> Value {
-    let mut item = Map::new();
-    for operation in &path.operations {
-        item.insert(operation.method.into(), operation_value(operation, tag));
-    }
-    item.insert("parameters".into(), path.parameters.iter().copied().map(parameter).collect());
-    Value::Object(item)
+    path.item(|operation| operation_value(operation, tag), parameter)
 }
 
 fn parameter(parameter: &Parameter) -> Value {
@@ -78,6 +75,39 @@ fn reference(schema: &str) -> Value {
     json!({"$ref": format!("{V2_REFERENCE}{schema}")})
 }
 
+/// What clients of v2 cannot be told of a custom resource they are told nothing of: they would take
+/// `null`, or a field that is kept although nobody knows it, for a mistake.
+fn loosen(map: &mut Map<String, Value>) {
+    let says = |map: &Map<String, Value>, word: &str| map.get(word) == Some(&Value::Bool(true));
+    let is_object = |map: &Map<String, Value>| map.get("type").is_some_and(|ty| ty == "object");
+    if says(map, PRESERVES) && map.contains_key(KIND) {
+        map.retain(|word, _| word == "type" || word == KIND);
+        return;
+    }
+    let null: Vec<String> = match map.get("properties") {
+        Some(Value::Object(all)) => {
+            let may_be_null = all.iter().filter(|(_, property)| property["nullable"] == true);
+            may_be_null.map(|(name, _)| name.clone()).collect()
+        }
+        _ => Vec::new(),
+    };
+    if let Some(Value::Array(required)) = map.get_mut("required") {
+        required.retain(|name| null.iter().all(|null| name != null.as_str()));
+    }
+    if says(map, "nullable") {
+        ["type", "items", "properties"].iter().for_each(|word| drop(map.remove(*word)));
+    }
+    if says(map, PRESERVES) {
+        ["items", "properties"].iter().for_each(|word| drop(map.remove(*word)));
+        if is_object(map) {
+            map.remove("type");
+        }
+    }
+    if says(map, "x-kubernetes-int-or-string") {
+        map.remove("type");
+    }
+}
+
 /// Turns a schema, and those inside it, from v3 to v2: references may have siblings, and there is
 /// no choice of types.
 pub(super) fn definition(schema: &mut Value) {
@@ -93,6 +123,7 @@ pub(super) fn definition(schema: &mut Value) {
     if map.remove("oneOf").is_some() {
         map.insert("type".into(), "string".into());
     }
+    loosen(map);
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
         properties.values_mut().for_each(definition);
     }

@@ -9,12 +9,7 @@ use crate::schema::REFERENCE;
 
 /// The path item, with the operations under `tag`.
 pub(super) fn path_item(path: &Path, tag: &str) -> Value {
-    let mut item = Map::new();
-    for operation in &path.operations {
-        item.insert(operation.method.into(), operation_value(operation, tag));
-    }
-    item.insert("parameters".into(), path.parameters.iter().copied().map(parameter).collect());
-    Value::Object(item)
+    path.item(|operation| operation_value(operation, tag), parameter)
 }
 
 fn parameter(parameter: &Parameter) -> Value {
