@@ -4,7 +4,7 @@ use super::row::{Row as _, cluster, version};
 use crate::defaults;
 use crate::kind::Kind;
 use crate::print::columns::{AGE, NAME, at, count, text};
-use crate::print::{Cell, cluster};
+use crate::print::{Cell, Column, cluster};
 use crate::resources::{
     MUTATING_ADMISSION_POLICIES, MUTATING_ADMISSION_POLICY_BINDINGS,
     MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_ADMISSION_POLICIES,
@@ -28,98 +28,63 @@ pub(super) fn rows() -> Vec<Kind> {
 }
 
 fn mutating_admission_policies() -> Kind {
-    cluster("MutatingAdmissionPolicy", MUTATING_ADMISSION_POLICIES)
+    kept("MutatingAdmissionPolicy", MUTATING_ADMISSION_POLICIES)
         .defaults(defaults::admission_policy)
         .validate(validation::mutating_policy)
-        .extends_api()
-        .counted()
-        .guarded()
-        .columns(
-            const {
-                &[
-                    NAME,
-                    count("Mutations", "/spec/mutations"),
-                    text("ParamKind", Cell::Code(cluster::param_kind)),
-                    AGE,
-                ]
-            },
-        )
+        .columns(const { &policy_columns(count("Mutations", "/spec/mutations")) })
 }
 
 fn mutating_admission_policy_bindings() -> Kind {
-    cluster("MutatingAdmissionPolicyBinding", MUTATING_ADMISSION_POLICY_BINDINGS)
-        .defaults(defaults::admission_binding)
+    binding("MutatingAdmissionPolicyBinding", MUTATING_ADMISSION_POLICY_BINDINGS)
         .validate(validation::mutating_binding)
-        .extends_api()
-        .counted()
-        .guarded()
-        .columns(
-            const {
-                &[
-                    NAME,
-                    at("PolicyName", "/spec/policyName"),
-                    text("ParamRef", Cell::Code(cluster::param_ref)),
-                    AGE,
-                ]
-            },
-        )
 }
 
 fn mutating_webhook_configurations() -> Kind {
-    cluster("MutatingWebhookConfiguration", MUTATING_WEBHOOK_CONFIGURATIONS)
-        .defaults(defaults::webhook_configuration)
-        .validate(validation::webhook_configuration)
-        .extends_api()
-        .counted()
-        .guarded()
-        .columns(const { &[NAME, count("Webhooks", "/webhooks"), AGE] })
+    webhooks("MutatingWebhookConfiguration", MUTATING_WEBHOOK_CONFIGURATIONS)
 }
 
 fn validating_admission_policies() -> Kind {
-    cluster("ValidatingAdmissionPolicy", VALIDATING_ADMISSION_POLICIES)
+    kept("ValidatingAdmissionPolicy", VALIDATING_ADMISSION_POLICIES)
         .defaults(defaults::admission_policy)
         .validate(validation::validating_policy)
         .status()
-        .extends_api()
-        .counted()
-        .guarded()
-        .columns(
-            const {
-                &[
-                    NAME,
-                    count("Validations", "/spec/validations"),
-                    text("ParamKind", Cell::Code(cluster::param_kind)),
-                    AGE,
-                ]
-            },
-        )
+        .columns(const { &policy_columns(count("Validations", "/spec/validations")) })
 }
 
 fn validating_admission_policy_bindings() -> Kind {
-    cluster("ValidatingAdmissionPolicyBinding", VALIDATING_ADMISSION_POLICY_BINDINGS)
-        .defaults(defaults::admission_binding)
+    binding("ValidatingAdmissionPolicyBinding", VALIDATING_ADMISSION_POLICY_BINDINGS)
         .validate(validation::validating_binding)
-        .extends_api()
-        .counted()
-        .guarded()
-        .columns(
-            const {
-                &[
-                    NAME,
-                    at("PolicyName", "/spec/policyName"),
-                    text("ParamRef", Cell::Code(cluster::param_ref)),
-                    AGE,
-                ]
-            },
-        )
 }
 
 fn validating_webhook_configurations() -> Kind {
-    cluster("ValidatingWebhookConfiguration", VALIDATING_WEBHOOK_CONFIGURATIONS)
+    webhooks("ValidatingWebhookConfiguration", VALIDATING_WEBHOOK_CONFIGURATIONS)
+}
+
+/// What all kinds of the group have.
+fn kept(kind: &'static str, resource: &'static str) -> Kind {
+    cluster(kind, resource).extends_api().counted().guarded()
+}
+
+const fn policy_columns(rules: Column) -> [Column; 4] {
+    [NAME, rules, text("ParamKind", Cell::Code(cluster::param_kind)), AGE]
+}
+
+fn binding(kind: &'static str, resource: &'static str) -> Kind {
+    kept(kind, resource).defaults(defaults::admission_binding).columns(
+        const {
+            &[
+                NAME,
+                at("PolicyName", "/spec/policyName"),
+                text("ParamRef", Cell::Code(cluster::param_ref)),
+                AGE,
+            ]
+        },
+    )
+}
+
+fn webhooks(kind: &'static str, resource: &'static str) -> Kind {
+    kept(kind, resource)
         .defaults(defaults::webhook_configuration)
         .validate(validation::webhook_configuration)
-        .extends_api()
-        .counted()
-        .guarded()
         .columns(const { &[NAME, count("Webhooks", "/webhooks"), AGE] })
 }

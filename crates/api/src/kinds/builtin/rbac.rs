@@ -16,24 +16,8 @@ pub(super) fn rows() -> Vec<Kind> {
 }
 
 fn cluster_role_bindings() -> Kind {
-    cluster("ClusterRoleBinding", CLUSTER_ROLE_BINDINGS)
-        .put_creates()
-        .names(NameRule::PathSegment)
-        .defaults(defaults::role_binding)
+    binding(cluster("ClusterRoleBinding", CLUSTER_ROLE_BINDINGS))
         .validate(validation::cluster_role_binding)
-        .validate_update(validation::role_binding_update)
-        .columns(
-            const {
-                &[
-                    NAME,
-                    text("Role", Cell::Code(cluster::role)),
-                    AGE,
-                    wide(text("Users", Cell::Code(cluster::users))),
-                    wide(text("Groups", Cell::Code(cluster::groups))),
-                    wide(text("ServiceAccounts", Cell::Code(cluster::service_accounts))),
-                ]
-            },
-        )
 }
 
 fn cluster_roles() -> Kind {
@@ -44,11 +28,17 @@ fn cluster_roles() -> Kind {
 }
 
 fn role_bindings() -> Kind {
-    namespaced("RoleBinding", ROLE_BINDINGS)
-        .put_creates()
+    binding(namespaced("RoleBinding", ROLE_BINDINGS)).validate(validation::role_binding)
+}
+
+fn roles() -> Kind {
+    namespaced("Role", ROLES).put_creates().names(NameRule::PathSegment).validate(validation::role)
+}
+
+fn binding(kind: Kind) -> Kind {
+    kind.put_creates()
         .names(NameRule::PathSegment)
         .defaults(defaults::role_binding)
-        .validate(validation::role_binding)
         .validate_update(validation::role_binding_update)
         .columns(
             const {
@@ -62,8 +52,4 @@ fn role_bindings() -> Kind {
                 ]
             },
         )
-}
-
-fn roles() -> Kind {
-    namespaced("Role", ROLES).put_creates().names(NameRule::PathSegment).validate(validation::role)
 }

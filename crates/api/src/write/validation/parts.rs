@@ -45,21 +45,29 @@ pub(super) fn check_annotations(errors: &mut Errors, field: &Field<'_>) {
     }
 }
 
+/// The values that an operator on sets takes; `false` when it is none.
+pub(super) fn set_values(errors: &mut Errors, operator: &str, values: &Field<'_>) -> bool {
+    match operator {
+        "In" | "NotIn" if values.is_empty() => {
+            errors.required(values, "must be specified when `operator` is 'In' or 'NotIn'");
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
+            values,
+            "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        ),
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => return false,
+    }
+    true
+}
+
 /// A `metav1.LabelSelector`.
 pub(super) fn selector(errors: &mut Errors, field: &Field<'_>) {
     check_labels(errors, &field.child("matchLabels"));
     for expression in field.child("matchExpressions").items() {
         let (operator, values) = (expression.child("operator"), expression.child("values"));
-        match operator.text() {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'")
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
-                &values,
-                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-            ),
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            _ => errors.invalid(&operator, "not a valid selector operator"),
+        if !set_values(errors, operator.text(), &values) {
+            errors.invalid(&operator, "not a valid selector operator");
         }
         label_name(errors, &expression.child("key"));
         for value in values.items() {

@@ -56,18 +56,12 @@ fn preferred_term(errors: &mut Errors, term: &Field<'_>) {
     for expression in term.child("matchExpressions").items() {
         let (operator, values) = (expression.child("operator"), expression.child("values"));
         match operator.text() {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'")
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
-                &values,
-                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-            ),
             "Gt" | "Lt" if values.len() != 1 => errors.required(
                 &values,
                 "must be specified single value when `operator` is 'Lt' or 'Gt'",
             ),
-            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+            "Gt" | "Lt" => {}
+            text if parts::set_values(errors, text, &values) => {}
             _ => errors.invalid(&operator, "not a valid selector operator"),
         }
         label_name(errors, &expression.child("key"));
