@@ -155,6 +155,14 @@ def test_explain_api_resources_and_auth(kubectl):
     assert 'User "nobody" cannot list resource "pods" in API group "" in the namespace' in denied.stderr
 
 
+def test_the_parts_of_the_control_plane_are_printed(kubectl, cluster):
+    shown = kubectl("get", "cs", "--no-headers").splitlines()
+    healthy = {line.split()[0] for line in shown if line.split()[1:] == ["Healthy", "ok"]}
+    assert healthy == {"controller-manager", "etcd-0", "scheduler"}, shown
+    said = cluster.kubectl_process("get", "componentstatuses", "etcd-0").stderr
+    assert "v1 ComponentStatus is deprecated in v1.19+" in said
+
+
 def test_mistakes_get_upstreams_words(kubectl):
     unknown = kubectl.process("apply", "-f", "-", input=CONFIG_MAP.replace("\ndata:", "\ndate:"), check=False)
     assert 'strict decoding error: unknown field "date"' in unknown.stderr

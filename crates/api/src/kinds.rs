@@ -5,6 +5,7 @@
 //! changes: whoever serves a new one swaps the pointer.
 
 mod builtin;
+pub mod computed;
 pub mod custom;
 pub mod discovery;
 pub mod kind;
@@ -68,6 +69,16 @@ impl Kinds {
         kinds.groups[before..].sort_by(|a, b| a.name.cmp(&b.name));
         kinds.index();
         kinds
+    }
+
+    /// The same table that also knows how to keep objects that no row shows: those of definitions
+    /// whose storage version is not served.
+    #[must_use]
+    pub fn keeping(mut self, rows: impl IntoIterator<Item = Kind>) -> Self {
+        for row in rows {
+            self.stored.insert(row.storage_resource().into(), Arc::new(row));
+        }
+        self
     }
 
     /// Every group, in order of priority; core is the first.

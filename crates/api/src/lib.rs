@@ -18,8 +18,12 @@ pub mod write;
 
 pub use jiff::Timestamp;
 pub use kinds::{
-    Kinds, discovery,
-    kind::{self, Kind, ScalePaths, Scope, Stored, Strategy, Subresource, SubresourceRow, Verb},
+    Kinds, computed,
+    computed::Facts,
+    discovery,
+    kind::{
+        self, Form, Kind, Objects, ScalePaths, Scope, Strategy, Subresource, SubresourceRow, Verb,
+    },
     resources,
 };
 pub use object::{

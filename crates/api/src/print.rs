@@ -149,7 +149,7 @@ pub fn table_of<'a>(
 
 /// Columns read the stored form, whichever version was asked for.
 fn as_stored<'a>(kind: &Kind, object: &'a Value) -> Cow<'a, Value> {
-    if kind.storage.is_none() {
+    if kind.shows_as_stored() {
         return Cow::Borrowed(object);
     }
     let mut stored = object.clone();

@@ -20,6 +20,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::load_balancer::CONTROLLER,
     crate::garbage::CONTROLLER,
     crate::namespaces::CONTROLLER,
+    crate::definitions::CONTROLLER,
     crate::disruption::CONTROLLER,
     crate::nodes::NODE_LIFECYCLE,
     crate::nodes::POD_GC,

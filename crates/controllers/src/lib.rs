@@ -9,6 +9,7 @@
 mod all;
 mod bootstrap;
 mod context;
+mod definitions;
 mod disruption;
 mod endpoints;
 mod event_expiry;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use coracle_api::Timestamp;
+use coracle_api::computed::{CONTROLLER_MANAGER, SCHEDULER};
 use coracle_server::Api;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -15,6 +16,10 @@ use crate::turn::Loop;
 
 /// Drives the controllers and writes events until `stop` is ready.
 pub async fn run(looped: Loop, api: Api, events: EventRecorder, stop: impl Future<Output = ()>) {
+    // The scheduler is one of the controllers.
+    for component in [CONTROLLER_MANAGER, SCHEDULER] {
+        api.tell(component, Ok(()));
+    }
     tokio::select! {
         () = decide_forever(looped, &api) => {}
         () = events.run(&api) => {}

@@ -1,5 +1,7 @@
 //! The loop over the real API and store, as the simulation runs it.
 
+mod definitions;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod outside;
 mod reading;
 mod refusals;
 mod services;
+mod shown;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -47,11 +48,13 @@ impl Harness {
     }
 
     fn request(&self, verb: Verb, plural: &str, namespace: &str, name: &str) -> Request {
+        let kinds = self.api.kinds();
+        let kind = Arc::clone(kinds.iter().find(|kind| kind.plural == plural).unwrap());
         Request {
             user: User { name: "test".into(), ..User::default() },
             verb,
-            kind: Arc::clone(self.api.kinds().iter().find(|kind| kind.plural == plural).unwrap()),
-            namespace: namespace.into(),
+            namespace: if kind.is_namespaced() { namespace.into() } else { String::new() },
+            kind,
             name: name.into(),
             subresource: None,
             options: Options::default(),
@@ -421,7 +424,7 @@ fn definition() -> Value {
 }
 
 #[test]
-fn a_custom_resource_is_served_while_it_is_defined_and_goes_with_its_definition() {
+fn a_custom_resource_is_served_until_its_definition_is_gone() {
     let api = Harness::new();
     api.create("customresourcedefinitions", "", definition()).unwrap();
     let boat = json!({"metadata": {"name": "a"}, "spec": {"length": 3}});
@@ -429,19 +432,22 @@ fn a_custom_resource_is_served_while_it_is_defined_and_goes_with_its_definition(
     assert_eq!(made["spec"], json!({"length": 3, "color": "red"}));
     let wrong = json!({"metadata": {"name": "b"}, "spec": {"length": "x"}});
     assert_eq!(api.create("boats", "default", wrong).unwrap_err().code, 422);
-    let mut held = made;
-    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
-    let mut held = api.update("boats", held).unwrap();
     let mut delete =
         api.request(Verb::Delete, "customresourcedefinitions", "", "boats.example.com");
     delete.body = Body::Object(json!({}));
-    api.call(delete).unwrap();
-    held["metadata"]["resourceVersion"] = Value::Null;
-    held["metadata"]["finalizers"] = json!([]);
+    let mut going = object(api.call(delete.clone()).unwrap());
+    assert_eq!(object(api.call(delete).unwrap()), going, "again says nothing new");
+    assert_eq!(going["status"]["conditions"][2]["reason"], "InstanceDeletionPending");
+    let late = api.create("boats", "default", json!({"metadata": {"name": "b"}})).unwrap_err();
+    assert_eq!(
+        late.message,
+        "boats.example.com \"b\" is forbidden: create not allowed while custom resource definition \
+         is terminating"
+    );
+    api.delete("boats", "a", json!({})).unwrap();
     assert!(api.api.kinds().iter().any(|kind| kind.plural == "boats"));
-    held["metadata"]["resourceVersion"] =
-        api.get("boats", "a").unwrap()["metadata"]["resourceVersion"].clone();
-    api.update("boats", held).unwrap();
+    going["metadata"]["finalizers"] = json!([]);
+    api.update("customresourcedefinitions", going).unwrap();
     assert!(api.api.kinds().iter().all(|kind| kind.plural != "boats"));
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use coracle_api::computed::Look;
 use coracle_api::pod_resources::Amounts;
 use coracle_api::quota::Bounds;
 use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
@@ -306,6 +307,16 @@ impl Snapshot {
         let writes: Vec<_> =
             objects.into_iter().map(|object| Write::put(object, Expect::Absent)).collect();
         Self::default().with(&writes)
+    }
+}
+
+impl Look for Snapshot {
+    fn look<'a>(
+        &'a self,
+        resource: &'a str,
+        namespace: Option<&'a str>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Object>> + 'a> {
+        Box::new(self.list(resource, namespace))
     }
 }
 

@@ -1,16 +1,19 @@
 //! What a CustomResourceDefinition comes to: rows of the same table as every other kind.
 
 pub mod names;
+pub mod reading;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use self::reading::Reading;
 use crate::FieldError;
 use crate::kind::{
-    Kind, ScalePaths, Scope, Stored, Strategy, Subresource, SubresourceRow, Text, Verb,
+    Form, Kind, Objects, ScalePaths, Scope, Strategy, Subresource, SubresourceRow, Text, Verb,
 };
 use crate::kinds::by_maturity;
 use crate::print::{self, Column};
@@ -18,6 +21,7 @@ use crate::schema::{MalformedSchema, Schema};
 
 /// Keeps a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+const TERMINATING: &str = "Terminating";
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -33,14 +37,36 @@ fn texts(value: &Value) -> Cow<'static, [Text]> {
 /// # Errors
 /// When the schema of a version is none.
 pub fn rows(definition: &Value) -> Result<Vec<Kind>, MalformedSchema> {
+    Ok(all_rows(definition)?
+        .into_iter()
+        .filter_map(|(is_served, row)| is_served.then_some(row))
+        .collect())
+}
+
+/// The row in whose form objects of `definition` are stored, when it serves no such version.
+///
+/// # Errors
+/// When the schema of a version is none.
+pub fn hidden_row(definition: &Value) -> Result<Option<Kind>, MalformedSchema> {
+    let stored = storage_version(definition);
+    let mut rows = all_rows(definition)?.into_iter();
+    Ok(rows.find(|(is_served, row)| !is_served && row.version == stored).map(|(_, row)| row))
+}
+
+/// A row for each version, and whether it is served; none before its names were accepted.
+fn all_rows(definition: &Value) -> Result<Vec<(bool, Kind)>, MalformedSchema> {
     if !names::is_established(definition) {
         return Ok(Vec::new());
     }
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
-    versions
-        .filter(|version| version["served"] == true)
-        .map(|version| row(definition, version))
-        .collect()
+    let row = |version: &Value| Ok((version["served"] == true, row(definition, version)?));
+    let mut rows: Vec<(bool, Kind)> = versions.map(row).collect::<Result<_, _>>()?;
+    let types = rows.iter().filter_map(|(_, row)| {
+        Some((row.version.to_string(), Arc::clone(row.types.as_ref()?), row.schema.to_string()))
+    });
+    let reading = Reading::of(definition, types);
+    rows.iter_mut().for_each(|(_, row)| row.reading.clone_from(&reading));
+    Ok(rows)
 }
 
 /// The version in which objects of `definition` are stored.
@@ -77,7 +103,8 @@ fn row(definition: &Value, version: &Value) -> Result<Kind, MalformedSchema> {
     // Objects keep the version in which they were written when another becomes that of storage.
     let is_mixed = definition["status"]["storedVersions"].as_array().is_some_and(|v| v.len() > 1);
     if stored != name || is_mixed {
-        kind.storage = Some(Stored::same(format!("{plural}.{group}"), format!("{group}/{stored}")));
+        let form = Form::same(format!("{plural}.{group}"), format!("{group}/{stored}"));
+        kind.objects = Objects::Stored(Some(form));
     }
     let domain: Vec<&str> = group.rsplit('.').collect();
     let schema = format!("{}.{name}.{}", domain.join("."), kind.kind);
@@ -167,6 +194,12 @@ pub fn default(definition: &mut Value) {
     if spec["conversion"].is_null() {
         spec["conversion"] = json!({"strategy": "None"});
     }
+    if let Some(Value::Object(service)) =
+        spec.pointer_mut("/conversion/webhook/clientConfig/service")
+        && service.get("port").is_none_or(Value::is_null)
+    {
+        service.insert("port".to_owned(), 443.into());
+    }
 }
 
 /// What is wrong with a definition.
@@ -193,11 +226,16 @@ pub fn validate(definition: &Value) -> Vec<FieldError> {
         let why = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid("spec.versions", &json!(null), why));
     }
+    let names: BTreeSet<&str> = versions.iter().map(|version| text(version, "/name")).collect();
+    if names.len() < versions.len() {
+        let why = "must contain unique version names";
+        errors.push(FieldError::invalid("spec.versions", &spec["versions"], why));
+    }
     for (index, version) in versions.iter().enumerate() {
         let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
         let root = &version["schema"]["openAPIV3Schema"];
         if !root.is_object() {
-            errors.push(FieldError::required(field, "schemas are required"));
+            errors.push(FieldError::required(field, ""));
         } else if let Err(error) = row(definition, version) {
             errors.push(FieldError::invalid(field, &json!(null), error.to_string()));
         }
@@ -226,8 +264,7 @@ pub fn prepare(definition: &mut Value) {
     note_storage(definition);
 }
 
-/// Remembers in which versions objects may be stored, and that a definition is held until its objects
-/// are gone.
+/// Remembers in which versions objects may be stored.
 pub fn note_storage(definition: &mut Value) {
     let stored = storage_version(definition).to_owned();
     let mut versions =
@@ -236,12 +273,38 @@ pub fn note_storage(definition: &mut Value) {
         versions.push(stored.into());
     }
     definition["status"]["storedVersions"] = versions.into();
-    let finalizers = definition["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    let going = !definition["metadata"]["deletionTimestamp"].is_null();
-    if !going && !finalizers.contains(&json!(CLEANUP)) {
-        let all: Vec<Value> = finalizers.into_iter().chain([json!(CLEANUP)]).collect();
-        definition["metadata"]["finalizers"] = all.into();
+}
+
+/// Notes that a definition is to go: it is held until its objects are gone.
+pub fn note_deletion(definition: &mut Value, now: &str) {
+    let mut finalizers =
+        definition["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    if !finalizers.contains(&json!(CLEANUP)) {
+        finalizers.push(json!(CLEANUP));
     }
+    definition["metadata"]["finalizers"] = finalizers.into();
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin \
+                   soon";
+    names::set_condition(definition, TERMINATING, true, ("InstanceDeletionPending", message), now);
+}
+
+/// `definition` with word of how far the deletion of its objects is; `None` when it says so already.
+pub fn progress(definition: &Value, is_done: bool, now: &str) -> Option<Value> {
+    let why = match is_done {
+        false => ("InstanceDeletionInProgress", "CustomResource deletion is in progress"),
+        true if !names::is_established(definition) => {
+            ("NeverEstablished", "resource was never established")
+        }
+        true => ("InstanceDeletionCompleted", "removed all instances"),
+    };
+    let conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
+    let mut terminating = conditions.filter(|condition| condition["type"] == TERMINATING);
+    if terminating.next().is_some_and(|condition| condition["reason"] == why.0) {
+        return None;
+    }
+    let mut told = definition.clone();
+    names::set_condition(&mut told, TERMINATING, !is_done, why, now);
+    Some(told)
 }
 
 #[cfg(test)]
@@ -295,13 +358,21 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_is_established_at_once_and_held_until_its_objects_are_gone() {
-        let boats = accepted(boats());
+    fn a_definition_is_established_at_once_and_held_once_it_is_to_go() {
+        let mut boats = accepted(boats());
         assert_eq!(boats["spec"]["names"]["listKind"], "BoatList");
         assert!(validate(&boats).is_empty());
         assert_eq!(boats["status"]["storedVersions"], json!(["v1"]));
         assert_eq!(boats["status"]["conditions"][1]["type"], "Established");
+        assert!(boats["metadata"]["finalizers"].is_null());
+        note_deletion(&mut boats, "2026-01-02T00:00:00Z");
         assert_eq!(boats["metadata"]["finalizers"], json!([CLEANUP]));
+        assert_eq!(boats["status"]["conditions"][2]["reason"], "InstanceDeletionPending");
+        let told = progress(&boats, false, "2026-01-02T00:00:00Z").unwrap();
+        assert_eq!(told["status"]["conditions"][2]["reason"], "InstanceDeletionInProgress");
+        assert_eq!(progress(&told, false, "2026-01-03T00:00:00Z"), None);
+        let told = progress(&told, true, "2026-01-03T00:00:00Z").unwrap();
+        assert_eq!(told["status"]["conditions"][2]["status"], "False");
     }
 
     #[test]
@@ -318,6 +389,50 @@ mod tests {
             assert_eq!(old["apiVersion"], row.api_version(), "{}", row.version);
             assert_eq!(row.storage_api_version(), "example.com/v1beta1");
         }
+    }
+
+    #[test]
+    fn an_old_object_has_the_defaults_of_the_version_that_it_is_stored_in() {
+        let mut boats = accepted(boats());
+        for (version, color) in [(0, "red"), (1, "blue")] {
+            let root = &mut boats["spec"]["versions"][version]["schema"]["openAPIV3Schema"];
+            root["properties"]["spec"]["properties"]["color"] =
+                json!({"type": "string", "default": color});
+        }
+        let rows = rows(&boats).unwrap();
+        for row in &rows {
+            assert!(!row.shows_as_stored());
+            let mut boat = json!({"apiVersion": "example.com/v1", "kind": "Boat", "spec": {}});
+            row.from_storage(&mut boat);
+            assert_eq!(boat["spec"]["color"], "red", "{}", row.version);
+            assert_eq!(boat["apiVersion"], row.api_version());
+        }
+    }
+
+    #[test]
+    fn a_storage_version_that_is_not_served_is_known_all_the_same() {
+        let mut boats = accepted(boats());
+        assert!(hidden_row(&boats).unwrap().is_none());
+        boats["spec"]["versions"][0]["served"] = false.into();
+        assert_eq!(rows(&boats).unwrap().len(), 1);
+        let hidden = hidden_row(&boats).unwrap().unwrap();
+        assert_eq!((&*hidden.version, &*hidden.storage_resource()), ("v1", "boats.example.com"));
+        let kinds = crate::Kinds::builtin().with(rows(&boats).unwrap()).keeping([hidden]);
+        assert_eq!(kinds.stored("boats.example.com").unwrap().version, "v1");
+        assert!(kinds.resource("example.com", "v1", "boats").is_none());
+    }
+
+    #[test]
+    fn versions_have_names_of_their_own_and_webhooks_a_port() {
+        let mut boats = accepted(boats());
+        boats["spec"]["versions"][1]["name"] = "v1".into();
+        boats["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+            "clientConfig": {"service": {"name": "converter", "namespace": "default"}}}});
+        default(&mut boats);
+        let errors: Vec<_> = validate(&boats).iter().map(|error| error.detail.clone()).collect();
+        assert_eq!(errors, ["must contain unique version names"]);
+        let port = boats.pointer("/spec/conversion/webhook/clientConfig/service/port");
+        assert_eq!(port, Some(&json!(443)));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::FieldError;
+use crate::kinds::computed::Compute;
+use crate::kinds::custom::reading::Reading;
 use crate::print::Column;
 use crate::schema::{Schema, Type, presence};
 
@@ -194,9 +196,23 @@ impl ScalePaths {
     };
 }
 
+/// Where the objects of a row are. Discovery, OpenAPI, rights, tables and printing do not ask.
+///
+/// Objects that another server has (an aggregated API) are not served, so that there is no variant
+/// for them.
+#[derive(Clone, Debug)]
+pub enum Objects {
+    /// Writes keep them; in a form that is not the row's own where versions of a kind share one.
+    Stored(Option<Form>),
+    /// They are made anew whenever somebody reads them.
+    Computed(Compute),
+    /// There are none: what is created is a question, or something done, and not kept.
+    Answered,
+}
+
 /// How objects of a row are stored when that differs from how the row shows them.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct Form {
     /// GroupResource under which they are: `events`.
     pub resource: Text,
     /// `apiVersion` with which they are: `autoscaling/v2`.
@@ -207,7 +223,7 @@ pub struct Stored {
     pub from_storage: fn(&mut Value),
 }
 
-impl Stored {
+impl Form {
     /// Stored under `resource` with `api_version`, and otherwise the same.
     pub fn same(resource: impl Into<Text>, api_version: impl Into<Text>) -> Self {
         Self {
@@ -242,9 +258,10 @@ pub struct Kind {
     pub verbs: Cow<'static, [Verb]>,
     /// In discovery's order.
     pub subresources: Cow<'static, [SubresourceRow]>,
-    /// How objects are stored when not as this row shows them: versions of one kind share one
-    /// form.
-    pub storage: Option<Stored>,
+    /// Where its objects are.
+    pub objects: Objects,
+    /// What a custom object is given when it is read: defaults that are younger than it is.
+    pub reading: Option<Arc<Reading>>,
     /// What clients are told that still use it.
     pub deprecation: Option<Text>,
     /// Name of its definition in the schema: `io.k8s.api.apps.v1.StatefulSet`.
@@ -285,7 +302,8 @@ impl Kind {
             scope,
             verbs: Cow::Borrowed(Verb::ALL),
             subresources: Cow::Borrowed(&[]),
-            storage: None,
+            objects: Objects::Stored(None),
+            reading: None,
             deprecation: None,
             schema: Text::Borrowed(""),
             types: None,
@@ -308,33 +326,49 @@ impl Kind {
 
     /// GroupResource under which the objects are stored.
     pub fn storage_resource(&self) -> String {
-        let stored = self.storage.as_ref();
-        stored.map_or_else(|| self.group_resource(), |stored| stored.resource.to_string())
+        let form = self.form();
+        form.map_or_else(|| self.group_resource(), |form| form.resource.to_string())
     }
 
     /// `apiVersion` with which the objects are stored.
     pub fn storage_api_version(&self) -> String {
-        let stored = self.storage.as_ref();
-        stored.map_or_else(|| self.api_version(), |stored| stored.api_version.to_string())
+        let form = self.form();
+        form.map_or_else(|| self.api_version(), |form| form.api_version.to_string())
+    }
+
+    /// The form in which objects are stored, when it is not the row's own.
+    fn form(&self) -> Option<&Form> {
+        match &self.objects {
+            Objects::Stored(form) => form.as_ref(),
+            Objects::Computed(_) | Objects::Answered => None,
+        }
+    }
+
+    /// Whether readers get objects as they are stored, byte for byte.
+    pub fn shows_as_stored(&self) -> bool {
+        self.form().is_none() && self.reading.is_none()
     }
 
     /// Brings an object of this row into the form in which it is stored.
     pub fn to_storage(&self, object: &mut Value) {
-        let Some(stored) = &self.storage else { return };
-        (stored.to_storage)(object);
-        set_api_version(object, stored.api_version.to_string());
+        let Some(form) = self.form() else { return };
+        (form.to_storage)(object);
+        set_api_version(object, form.api_version.to_string());
     }
 
     /// Brings a stored object into the form of this row.
     pub fn from_storage(&self, object: &mut Value) {
-        let Some(stored) = &self.storage else { return };
-        (stored.from_storage)(object);
+        if let Some(reading) = &self.reading {
+            reading.complete(object);
+        }
+        let Some(form) = self.form() else { return };
+        (form.from_storage)(object);
         set_api_version(object, self.api_version());
     }
 
     /// Whether objects of the kind are stored at all; reviews are not.
     pub fn is_stored(&self) -> bool {
-        self.verbs.contains(&Verb::List) && self.verbs.contains(&Verb::Create)
+        matches!(self.objects, Objects::Stored(_))
     }
 
     /// The schema in which [`Kind::schema`] is a name.
@@ -520,7 +554,8 @@ pub(crate) mod tests {
         scope: Scope::Namespaced,
         verbs: Cow::Borrowed(&[Verb::Get]),
         subresources: Cow::Borrowed(&[]),
-        storage: None,
+        objects: Objects::Stored(None),
+        reading: None,
         deprecation: None,
         schema: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSet"),
         types: None,

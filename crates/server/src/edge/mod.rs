@@ -4,7 +4,7 @@ pub(crate) mod connections;
 mod gathered;
 pub(crate) mod negotiate;
 mod pieces;
-mod render;
+pub(crate) mod render;
 pub(crate) mod response;
 pub mod server;
 mod watching;

@@ -75,7 +75,7 @@ impl Rendering<'_> {
     /// Whether objects are sent with the bytes that are stored.
     fn is_as_stored(&self) -> bool {
         let is_json = self.form.encoding == Encoding::Json;
-        is_json && self.kind.storage.is_none() && matches!(self.form.shape, Shape::Whole)
+        is_json && self.kind.shows_as_stored() && matches!(self.form.shape, Shape::Whole)
     }
 
     /// One object: as stored if it may be, without looking into it.
@@ -225,7 +225,7 @@ impl Rendering<'_> {
             return Err(self.no_table());
         }
         let options = TableOptions { now: self.now, include: self.include, headers, version };
-        if self.kind.storage.is_none() {
+        if self.kind.shows_as_stored() {
             let values = objects.iter().map(|object| object.value());
             return Ok(print::table(self.kind, values, metadata, &options));
         }

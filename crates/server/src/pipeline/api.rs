@@ -1,10 +1,12 @@
 //! The one way to the objects: every client's and every controller's requests end here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use coracle_api::resources::{BINDINGS, CUSTOM_RESOURCE_DEFINITIONS};
-use coracle_api::{Key, Object, Status, Subresource, Timestamp, Verb};
+use arc_swap::ArcSwap;
+use coracle_api::computed;
+use coracle_api::resources::BINDINGS;
+use coracle_api::{Key, Object, Objects, Status, Subresource, Timestamp, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use futures_util::future::join_all;
 
@@ -17,10 +19,9 @@ use crate::pipeline::defined::Defined;
 use crate::pipeline::outside::Outside;
 use crate::pipeline::pages::Pages;
 use crate::pipeline::reply::{Answer, Reply};
-use crate::pipeline::request::{Body, Options, Request, User};
+use crate::pipeline::request::Request;
 use crate::pipeline::source::Source;
 use crate::pipeline::verbs;
-use crate::pipeline::verbs::definitions;
 use crate::pipeline::watch::WatchStream;
 use crate::pipeline::write::calls::{Answers, Call, Given, Moment};
 use crate::pipeline::write::plan::{Planned, Planning, Unmet, plan, taken};
@@ -47,15 +48,18 @@ struct Inner {
     pages: Pages,
     tokens: OnceLock<Arc<Tokens>>,
     outside: OnceLock<Arc<dyn Outside>>,
+    facts: ArcSwap<computed::Facts>,
 }
 
 impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
-        let (pages, tokens, outside) = Default::default();
+        let (pages, tokens, outside, facts) = Default::default();
         let kinds = Defined::new(kinds);
-        let inner = Inner { store, kinds, cluster, source, pages, tokens, outside };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner { store, kinds, cluster, source, pages, tokens, outside, facts };
+        let api = Self { inner: Arc::new(inner) };
+        api.tell(computed::STORE, Ok(()));
+        api
     }
 
     /// All objects now.
@@ -78,6 +82,28 @@ impl Api {
         &*self.inner.source
     }
 
+    /// What is known now that is no object.
+    pub fn facts(&self) -> Arc<computed::Facts> {
+        self.inner.facts.load_full()
+    }
+
+    /// Replaces what is known that is no object by what `change` makes of it; it may be called more
+    /// than once.
+    pub fn know(&self, mut change: impl FnMut(&mut computed::Facts)) {
+        self.inner.facts.rcu(|now| {
+            let mut next = computed::Facts::clone(now);
+            change(&mut next);
+            next
+        });
+    }
+
+    /// How a part of the control plane is: one of [`computed::Facts::components`].
+    pub fn tell(&self, component: &'static str, state: Result<(), String>) {
+        if self.inner.facts.load().components.get(component) != Some(&state) {
+            self.know(|facts| drop(facts.components.insert(component, state.clone())));
+        }
+    }
+
     /// What the pipeline knows of the cluster.
     pub fn cluster(&self) -> &Cluster {
         &self.inner.cluster
@@ -89,6 +115,9 @@ impl Api {
     /// The Status that the client gets.
     pub async fn call(&self, request: Request) -> Result<Reply, Status> {
         let now = self.inner.source.now();
+        if let Objects::Computed(compute) = request.kind.objects {
+            return verbs::computed::read(&self.snapshot(), &self.facts(), &request, compute);
+        }
         match request.verb {
             Verb::Create if !request.kind.is_stored() && !request.kind.is(BINDINGS) => {
                 self.review(&request, now)
@@ -166,8 +195,6 @@ impl Api {
             match self.commit(plan.transaction).await {
                 Ok(committed) => {
                     let left = left(&writes, &committed);
-                    let resources = plan.written.iter().map(|key| &key.resource);
-                    self.follow_up(resources.collect()).await;
                     let mut replies = self.replies(plan.prepared, &committed)?;
                     // What came with them was not asked for.
                     replies.truncate(requests.len());
@@ -199,35 +226,19 @@ impl Api {
         WatchStream::open(&self.inner.store, request)
     }
 
-    /// What the writes of `resources` mean for definitions that wait for the last of their objects.
-    async fn follow_up(&self, resources: BTreeSet<&Arc<str>>) {
-        let snapshot = self.snapshot();
-        for resource in resources {
-            if definitions::is_due(&snapshot, resource)
-                && let Some(kind) = self.kinds().stored(CUSTOM_RESOURCE_DEFINITIONS).cloned()
-            {
-                let request = Request {
-                    user: User::system("system:apiserver"),
-                    verb: Verb::Delete,
-                    kind,
-                    namespace: String::new(),
-                    name: resource.to_string(),
-                    subresource: None,
-                    options: Options::default(),
-                    body: Body::Empty,
-                };
-                if let Err(error) = Box::pin(self.transact(vec![request], Vec::new())).await {
-                    tracing::warn!(%error, "the definition {resource} stays");
-                }
-            }
-        }
-    }
-
     async fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
         if transaction.writes.is_empty() && transaction.requires.is_empty() {
             return Ok(Committed { revision: self.snapshot().revision(), objects: Vec::new() });
         }
-        self.inner.store.commit(transaction).await
+        let committed = self.inner.store.commit(transaction).await;
+        match &committed {
+            Err(error @ (CommitError::Disk(_) | CommitError::Closed)) => {
+                self.tell(computed::STORE, Err(error.to_string()));
+            }
+            Ok(_) => self.tell(computed::STORE, Ok(())),
+            Err(_) => {}
+        }
+        committed
     }
 
     /// The newest state, and what carries `requests` out on it. What they ask of the outside is

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use coracle_api::kinds::custom;
 use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS;
+use coracle_api::schema::MalformedSchema;
 use coracle_api::{Kind, Kinds, Object};
 use coracle_store::{Snapshot, Store};
 
@@ -23,9 +24,23 @@ pub(crate) struct Defined {
 
 #[derive(Default)]
 struct Table {
-    /// Each definition with the rows that it comes to.
-    definitions: Vec<(Arc<Object>, Vec<Kind>)>,
+    definitions: Vec<(Arc<Object>, Rows)>,
     kinds: Arc<Kinds>,
+}
+
+/// What a definition comes to.
+#[derive(Clone, Default)]
+struct Rows {
+    served: Vec<Kind>,
+    /// The one in whose form objects are stored, when it is not served.
+    hidden: Option<Kind>,
+}
+
+impl Rows {
+    fn of(definition: &Object) -> Result<Self, MalformedSchema> {
+        let definition = definition.value();
+        Ok(Self { served: custom::rows(definition)?, hidden: custom::hidden_row(definition)? })
+    }
 }
 
 impl Defined {
@@ -67,18 +82,19 @@ impl Table {
             let known = self.definitions.iter().find(|(known, _)| Arc::ptr_eq(known, definition));
             let rows = match known {
                 Some((_, rows)) => Ok(rows.clone()),
-                None => custom::rows(definition.value()),
+                None => Rows::of(definition),
             };
             let rows = rows.unwrap_or_else(|error| {
                 tracing::warn!(%error, "{} is not served", definition.key());
-                Vec::new()
+                Rows::default()
             });
             (Arc::clone(definition), rows)
         };
         let definitions: Vec<_> =
             snapshot.list(CUSTOM_RESOURCE_DEFINITIONS, None).map(made).collect();
-        let rows = definitions.iter().flat_map(|(_, rows)| rows.iter().cloned());
-        let kinds = Arc::new(builtin.with(rows));
+        let served = definitions.iter().flat_map(|(_, rows)| rows.served.iter().cloned());
+        let hidden = definitions.iter().filter_map(|(_, rows)| rows.hidden.clone());
+        let kinds = Arc::new(builtin.with(served).keeping(hidden));
         Self { definitions, kinds }
     }
 }

@@ -1,6 +1,6 @@
 //! apps/v1.
 
-use super::row::{Row as _, namespaced, version};
+use super::row::{Row as _, namespaced, replica_columns, version};
 use crate::defaults::initial;
 use crate::kind::{Kind, NameRule};
 use crate::print::columns::{AGE, CONTAINERS, IMAGES, NAME, number, text, wide};
@@ -42,6 +42,7 @@ fn daemon_sets() -> Kind {
         .counted()
         .defaults(defaults::daemon_set)
         .prepare(initial::daemon_set)
+        .prepare_update(initial::daemon_set_update)
         .validate(validation::daemon_set)
         .validate_update(validation::selector_update)
         .columns(
@@ -93,31 +94,11 @@ fn deployments() -> Kind {
 
 fn replica_sets() -> Kind {
     namespaced("ReplicaSet", REPLICA_SETS)
-        .validate_status(validation::replicas_status)
         .short(&["rs"])
-        .all()
-        .scale()
-        .status()
-        .counted()
-        .select(&[("status.replicas", "/status/replicas")])
+        .replicates(const { &replica_columns(Cell::Selector("/spec/selector")) })
         .defaults(defaults::replica_set)
-        .prepare(initial::replicas)
         .validate(validation::replica_set)
         .validate_update(validation::selector_update)
-        .columns(
-            const {
-                &[
-                    NAME,
-                    number("Desired", "/spec/replicas"),
-                    number("Current", "/status/replicas"),
-                    number("Ready", "/status/readyReplicas"),
-                    AGE,
-                    wide(CONTAINERS),
-                    wide(IMAGES),
-                    wide(text("Selector", Cell::Selector("/spec/selector"))),
-                ]
-            },
-        )
 }
 
 fn stateful_sets() -> Kind {

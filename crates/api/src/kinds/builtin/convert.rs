@@ -3,7 +3,7 @@
 use crate::resources::{EVENTS, HORIZONTAL_POD_AUTOSCALERS};
 use serde_json::{Map, Value, json};
 
-use crate::kind::Stored;
+use crate::kind::Form;
 use crate::presence;
 
 /// Fields of core/v1 Event under their names in events.k8s.io/v1.
@@ -18,14 +18,14 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// events.k8s.io/v1 Event, stored as core/v1.
-pub(super) fn events() -> Stored {
-    Stored {
+pub(super) fn events() -> Form {
+    Form {
         to_storage: |event| {
             rename(event, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));
             presence::spell_as("io.k8s.api.core.v1.Event", event);
         },
         from_storage: |event| rename(event, EVENT_FIELDS.iter().copied()),
-        ..Stored::same(EVENTS, "v1")
+        ..Form::same(EVENTS, "v1")
     }
 }
 
@@ -39,14 +39,14 @@ fn rename(object: &mut Value, names: impl Iterator<Item = (&'static str, &'stati
 }
 
 /// autoscaling/v1 HorizontalPodAutoscaler, stored as v2.
-pub(super) fn autoscalers() -> Stored {
-    Stored {
+pub(super) fn autoscalers() -> Form {
+    Form {
         to_storage: |hpa| {
             autoscaler_to_v2(hpa);
             presence::spell_as("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler", hpa);
         },
         from_storage: autoscaler_to_v1,
-        ..Stored::same(HORIZONTAL_POD_AUTOSCALERS, "autoscaling/v2")
+        ..Form::same(HORIZONTAL_POD_AUTOSCALERS, "autoscaling/v2")
     }
 }
 

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::row::{CREATE, PROXY, READ_WRITE, Row as _, STREAM, cluster, namespaced, version};
+use super::row::{
+    CREATE, PROXY, READ_WRITE, Row as _, STREAM, cluster, namespaced, replica_columns, version,
+};
 use crate::defaults::initial;
 use crate::kind::{Kind, NameRule, Subresource, Verb};
-use crate::print::columns::{AGE, CONTAINERS, IMAGES, NAME, at, count, number, text, wide};
+use crate::kinds::computed;
+use crate::print::columns::{AGE, NAME, at, count, text, wide};
 use crate::print::{Cell, cluster, columns, network, pods, storage};
 use crate::resources::{
     BINDINGS, COMPONENT_STATUSES, CONFIG_MAPS, ENDPOINTS, EVENTS, LIMIT_RANGES, NAMESPACES, NODES,
@@ -41,13 +44,13 @@ pub(super) fn rows() -> Vec<Kind> {
 }
 
 fn bindings() -> Kind {
-    namespaced("Binding", BINDINGS).verbs(CREATE)
+    namespaced("Binding", BINDINGS).review()
 }
 
 fn component_statuses() -> Kind {
     cluster("ComponentStatus", COMPONENT_STATUSES)
         .short(&["cs"])
-        .verbs(&[Verb::Get, Verb::List])
+        .computed(computed::component_statuses)
         .deprecated("v1 ComponentStatus is deprecated in v1.19+")
         .columns(
             const {
@@ -177,7 +180,7 @@ fn persistent_volumes() -> Kind {
         .short(&["pv"])
         .status()
         .defaults(defaults::persistent_volume)
-        .prepare(initial::pending)
+        .prepare(initial::persistent_volume)
         .validate(validation::persistent_volume)
         .validate_update(validation::persistent_volume_update)
         .columns(
@@ -273,31 +276,11 @@ fn pod_templates() -> Kind {
 
 fn replication_controllers() -> Kind {
     namespaced("ReplicationController", REPLICATION_CONTROLLERS)
-        .validate_status(validation::replicas_status)
         .short(&["rc"])
-        .all()
-        .scale()
-        .status()
-        .counted()
+        .replicates(const { &replica_columns(Cell::Labels("/spec/selector")) })
         .orphans()
-        .select(&[("status.replicas", "/status/replicas")])
         .defaults(defaults::replication_controller)
-        .prepare(initial::replicas)
         .validate(validation::replication_controller)
-        .columns(
-            const {
-                &[
-                    NAME,
-                    number("Desired", "/spec/replicas"),
-                    number("Current", "/status/replicas"),
-                    number("Ready", "/status/readyReplicas"),
-                    AGE,
-                    wide(CONTAINERS),
-                    wide(IMAGES),
-                    wide(text("Selector", Cell::Labels("/spec/selector"))),
-                ]
-            },
-        )
 }
 
 fn resource_quotas() -> Kind {

@@ -9,9 +9,13 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::FieldError;
-use crate::kind::{Kind, NameRule, Scope, Stored, Subresource, SubresourceRow, Text, Verb};
+use crate::defaults::initial;
+use crate::kind::{Form, Kind, NameRule, Objects, Scope, Subresource, SubresourceRow, Text, Verb};
+use crate::kinds::computed::Compute;
 use crate::kinds::texts;
-use crate::print::Column;
+use crate::print::columns::{AGE, CONTAINERS, IMAGES, NAME, number, text, wide};
+use crate::print::{Cell, Column};
+use crate::validation;
 
 pub(super) const READ_WRITE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
 pub(super) const PROXY: &[Verb] =
@@ -75,9 +79,14 @@ pub(super) trait Row: Sized {
         self.edit(|kind| kind.verbs = Cow::Borrowed(verbs))
     }
 
-    /// A question that is answered and not stored.
+    /// A question that is answered, or something done, and not stored.
     fn review(self) -> Kind {
-        self.verbs(CREATE)
+        self.verbs(CREATE).edit(|kind| kind.objects = Objects::Answered)
+    }
+
+    /// Made anew for whoever reads: objects that nobody writes.
+    fn computed(self, compute: Compute) -> Kind {
+        self.verbs(&[Verb::Get, Verb::List]).edit(|kind| kind.objects = Objects::Computed(compute))
     }
 
     fn without(self, verb: Verb) -> Kind {
@@ -113,8 +122,8 @@ pub(super) trait Row: Sized {
         })
     }
 
-    fn stored(self, stored: Stored) -> Kind {
-        self.edit(|kind| kind.storage = Some(stored))
+    fn stored(self, form: Form) -> Kind {
+        self.edit(|kind| kind.objects = Objects::Stored(Some(form)))
     }
 
     fn names(self, rule: NameRule) -> Kind {
@@ -124,6 +133,18 @@ pub(super) trait Row: Sized {
     /// Fields by which objects can be selected, and where they stand in what is stored.
     fn select(self, labels: &'static [(&'static str, &'static str)]) -> Kind {
         self.edit(|kind| kind.strategy.field_labels = labels)
+    }
+
+    /// It keeps a number of equal pods.
+    fn replicates(self, columns: &'static [Column]) -> Kind {
+        self.validate_status(validation::replicas_status)
+            .all()
+            .scale()
+            .status()
+            .counted()
+            .select(&[("status.replicas", "/status/replicas")])
+            .prepare(initial::replicas)
+            .columns(columns)
     }
 
     /// `metadata.generation` counts changes.
@@ -205,6 +226,20 @@ pub(super) trait Row: Sized {
     fn columns(self, columns: &'static [Column]) -> Kind {
         self.edit(|kind| kind.columns = Cow::Borrowed(columns))
     }
+}
+
+/// What is shown of a number of equal pods.
+pub(super) const fn replica_columns(selector: Cell) -> [Column; 8] {
+    [
+        NAME,
+        number("Desired", "/spec/replicas"),
+        number("Current", "/status/replicas"),
+        number("Ready", "/status/readyReplicas"),
+        AGE,
+        wide(CONTAINERS),
+        wide(IMAGES),
+        wide(text("Selector", selector)),
+    ]
 }
 
 impl Row for Kind {

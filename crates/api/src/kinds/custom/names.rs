@@ -60,6 +60,16 @@ fn status_of<'a>(definition: &'a Value, ty: &str) -> Option<&'a str> {
     conditions.iter().find(|condition| condition["type"] == ty)?["status"].as_str()
 }
 
+/// Whether a definition does not have all the names that it asks for.
+pub fn is_waiting(definition: &Value) -> bool {
+    status_of(definition, ACCEPTED) != Some("True")
+}
+
+/// Whether nobody among `taken` has what `definition` asks for.
+pub fn is_free(definition: &Value, taken: &Taken) -> bool {
+    accepted(definition, taken).1.is_none()
+}
+
 /// Accepts the names that `definition` asks for and nobody has, and says so in its conditions. One
 /// that is established stays so.
 pub fn accept(definition: &mut Value, taken: &Taken, now: &str) {
@@ -116,7 +126,7 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-fn set_condition(
+pub(super) fn set_condition(
     definition: &mut Value,
     ty: &str,
     is_so: bool,

@@ -6,6 +6,8 @@ use super::ensure;
 use crate::Quantity;
 use crate::validation::JOB_LABELS;
 
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 fn set_status(object: &mut Value, status: Value) {
     if let Value::Object(map) = object {
         map.insert("status".to_string(), status);
@@ -39,13 +41,31 @@ pub fn replicas(object: &mut Value) {
     set_status(object, json!({"replicas": 0}));
 }
 
-/// A DaemonSet.
+/// A DaemonSet: it counts its templates in an annotation, as it did in a field that is gone.
 pub fn daemon_set(object: &mut Value) {
+    set_template_generation(object, 1);
     set_status(
         object,
         json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0,
             "numberReady": 0}),
     );
+}
+
+/// `(new, old)`: another template is another generation of it.
+pub fn daemon_set_update(object: &mut Value, old: &Value) {
+    let pointer = format!("/metadata/annotations/{}", TEMPLATE_GENERATION.replace('/', "~1"));
+    let before = old.pointer(&pointer).and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let before: i64 = before.unwrap_or(1);
+    let is_other = object.pointer("/spec/template") != old.pointer("/spec/template");
+    let now = if is_other { before.saturating_add(1) } else { before };
+    set_template_generation(object, now);
+}
+
+fn set_template_generation(object: &mut Value, generation: i64) {
+    let annotations = ensure(object, "metadata").and_then(|it| ensure(it, "annotations"));
+    if let Some(Value::Object(annotations)) = annotations {
+        annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
+    }
 }
 
 /// A Job: unless its selector is written by hand, its pods are told by labels of its own.
@@ -96,9 +116,15 @@ pub fn service(object: &mut Value) {
     set_status(object, json!({"loadBalancer": {}}));
 }
 
-/// A volume or a claim waits to be bound.
+/// It waits for somebody.
 pub fn pending(object: &mut Value) {
     set_status(object, json!({"phase": "Pending"}));
+}
+
+/// A volume waits to be bound since it was made.
+pub fn persistent_volume(object: &mut Value) {
+    let since = object.pointer("/metadata/creationTimestamp").cloned().unwrap_or_default();
+    set_status(object, json!({"phase": "Pending", "lastPhaseTransitionTime": since}));
 }
 
 /// A status in which nothing stands yet.
@@ -177,6 +203,27 @@ mod tests {
         assert_eq!(condition["type"], "PodScheduled");
         assert_eq!(condition["reason"], "SchedulingGated");
         assert_eq!(free["status"].get("conditions"), None);
+    }
+
+    #[test]
+    fn a_daemon_set_counts_its_templates() {
+        let count = |set: &Value| set["metadata"]["annotations"][TEMPLATE_GENERATION].clone();
+        let mut old = json!({"metadata": {}, "spec": {"template": {"spec": {}}}});
+        daemon_set(&mut old);
+        assert_eq!(count(&old), "1");
+        let mut same = json!({"metadata": {}, "spec": {"template": {"spec": {}}, "x": 1}});
+        daemon_set_update(&mut same, &old);
+        assert_eq!(count(&same), "1");
+        let mut other = json!({"metadata": {}, "spec": {"template": {"spec": {"a": 1}}}});
+        daemon_set_update(&mut other, &old);
+        assert_eq!(count(&other), "2");
+    }
+
+    #[test]
+    fn a_volume_is_pending_since_it_was_made() {
+        let mut volume = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}});
+        persistent_volume(&mut volume);
+        assert_eq!(volume["status"]["lastPhaseTransitionTime"], "2026-01-01T00:00:00Z");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::pipeline::admission::{Attributes, Operation};
 use crate::pipeline::verbs::text;
 use crate::pipeline::write::WriteEnv;
 
-/// The definition must be there, and stay until the new object is.
+/// The definition must be there, and be as it is until the new object is: one that began to go in
+/// between would miss it.
 pub(super) fn exists(
     attributes: &mut Attributes<'_>,
     value: &mut Value,
@@ -26,6 +27,7 @@ pub(super) fn exists(
         let why = "create not allowed while custom resource definition is terminating";
         return Err(attributes.forbidden(text(value, "/metadata/name"), why));
     }
-    attributes.requires.push((definition.key().clone(), Expect::Present));
+    let as_it_is = Expect::Revision(definition.revision());
+    attributes.requires.push((definition.key().clone(), as_it_is));
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::pipeline::admission::{self, Attributes, Operation};
 use crate::pipeline::reply::{Answer, Deleted, Reply};
 use crate::pipeline::request::Request;
 use crate::pipeline::verbs::deletion::{DeleteOptions, Step, decide};
-use crate::pipeline::verbs::{Part, definitions, existing, list};
+use crate::pipeline::verbs::{Part, existing, list};
 use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Pending, Prepared, WriteEnv};
 
@@ -88,9 +88,6 @@ pub(crate) fn one(
     check_preconditions(&request.kind, options, old)?;
     let mut attributes = Attributes::new(snapshot, request, Operation::Delete, Some(old));
     admission::validate(&mut attributes, &Value::Null)?;
-    let swept = definitions::sweep(snapshot, old, env);
-    attributes.writes.extend(swept.writes);
-    let old = &swept.definition;
     let step = decide(&request.kind, options, old, env.now);
     let expect = Expect::Revision(old.revision());
     let mut prepared = match step {

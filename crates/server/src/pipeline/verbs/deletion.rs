@@ -1,11 +1,9 @@
 //! What deleting comes to for one object: the options, grace, finalizers, when it is over. Pure.
 
-use std::sync::Arc;
-
+use coracle_api::kinds::custom;
 use coracle_api::pods::AnyPod;
-use coracle_api::resources::{EVENTS, NAMESPACES};
+use coracle_api::resources::{CUSTOM_RESOURCE_DEFINITIONS, EVENTS, NAMESPACES};
 use coracle_api::{FieldError, Kind, Object, Status, Verb};
-use coracle_store::{Expect, Write};
 use serde_json::{Value, json};
 
 use crate::pipeline::content;
@@ -87,23 +85,6 @@ fn invalid_options(error: &FieldError) -> Status {
     Status::invalid_of("meta.k8s.io", "DeleteOptions", "", std::slice::from_ref(error))
 }
 
-/// The write that deletes `old`, which nobody in particular asked for; with whether it is gone then.
-pub(crate) fn unasked(
-    kind: &Kind,
-    old: &Arc<Object>,
-    now: coracle_api::Timestamp,
-) -> (Option<Write>, bool) {
-    let expect = Expect::Revision(old.revision());
-    match decide(kind, &DeleteOptions::default(), old, now) {
-        Step::Nothing => (None, false),
-        Step::Remove => (Some(Write::delete(old.key().clone(), expect)), true),
-        Step::Mark(value) => {
-            let marked = Object::with_resource(Arc::clone(&old.key().resource), value);
-            (marked.ok().map(|marked| Write::put(marked, expect)), false)
-        }
-    }
-}
-
 /// What a deletion does now.
 pub(crate) enum Step {
     /// It has begun already and need not be hurried.
@@ -122,11 +103,13 @@ pub(crate) fn decide(
 ) -> Step {
     let grace = grace_period(kind, options, old);
     let finalizers = finalizers_after(kind, options, old);
-    let waits = grace > 0 || !finalizers.is_empty() || held_by_spec(kind, old);
+    let was = old.metadata();
+    // A definition takes its objects with it first.
+    let sweeps = kind.is(CUSTOM_RESOURCE_DEFINITIONS) && !was.is_deleting();
+    let waits = grace > 0 || !finalizers.is_empty() || held_by_spec(kind, old) || sweeps;
     if !waits {
         return Step::Remove;
     }
-    let was = old.metadata();
     let mut value = old.value().clone();
     let begun = was.deletion_timestamp;
     let shortened = was.deletion_grace_period_seconds.is_none_or(|given| grace < given);
@@ -155,6 +138,9 @@ pub(crate) fn decide(
     }
     if kind.is(NAMESPACES) {
         value["status"]["phase"] = "Terminating".into();
+    }
+    if sweeps {
+        custom::note_deletion(&mut value, &rfc3339(now));
     }
     Step::Mark(value)
 }

@@ -1,5 +1,6 @@
 //! The verbs, each once for all kinds.
 
+pub(crate) mod computed;
 pub mod connect;
 pub mod create;
 pub(crate) mod definitions;
