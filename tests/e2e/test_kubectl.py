@@ -181,11 +181,11 @@ def test_mistakes_get_upstreams_words(kubectl):
 
 
 def test_what_nothing_acts_on_is_told(kubectl, cluster):
-    made = kubectl.process("create", "deployment", "idle", "--image=busybox:1.36")
-    told = "coracle does not act on objects of kind Deployment yet: no pods are made"
+    made = kubectl.process("create", "ingress", "idle", "--rule=a/b=c:80")
+    told = "coracle does not act on objects of kind Ingress yet: no requests are routed"
     assert f"Warning: {told}" in made.stderr
-    namespace = kubectl.json("deployment", "idle")["metadata"]["namespace"]
-    assert told in cluster.coracle("why", "deployment/idle", "-n", namespace).stdout
+    namespace = kubectl.json("ingress", "idle")["metadata"]["namespace"]
+    assert told in cluster.coracle("why", "ingress/idle", "-n", namespace).stdout
     hook = STATEFUL_SET.replace("env:", "lifecycle: {preStop: {exec: {command: [\"true\"]}}}\n          env:")
     hooked = kubectl.process("apply", "-f", "-", input=hook.replace("replicas: 2", "replicas: 0"))
     assert "Warning: spec.template.spec.containers[0].lifecycle.preStop: coracle" in hooked.stderr

@@ -39,7 +39,7 @@ pub use object::{
 pub use schema::{custom_validation, openapi, presence, protobuf, structural};
 pub use status::{Cause, Status};
 pub use text::{
-    addresses, int_or_string, names,
+    addresses, cron, int_or_string, names,
     quantity::{self, Quantity},
     sysctls,
 };

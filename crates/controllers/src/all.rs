@@ -5,6 +5,14 @@ use crate::Controller;
 /// Every controller of the engine, in no particular order.
 pub const CONTROLLERS: &[Controller] = &[
     crate::statefulset::CONTROLLER,
+    crate::replicaset::REPLICA_SET,
+    crate::replicaset::REPLICATION_CONTROLLER,
+    crate::deployment::CONTROLLER,
+    crate::daemonset::CONTROLLER,
+    crate::job::CONTROLLER,
+    crate::job::FINALIZERS,
+    crate::job::TTL,
+    crate::cronjob::CONTROLLER,
     crate::scheduler::CONTROLLER,
     crate::volumes::BINDER,
     crate::volumes::PROVISIONER,

@@ -69,14 +69,34 @@ pub(crate) fn with_owner_references(object: &Object, references: Vec<Value>) -> 
 
 /// The object without `finalizer`.
 pub(crate) fn without_finalizer(object: &Object, finalizer: &str) -> Value {
-    let left: Vec<_> =
-        object.metadata().finalizers.iter().filter(|name| *name != finalizer).cloned().collect();
-    with(object, &["metadata", "finalizers"], json!(left))
+    let mut value = object.value().clone();
+    remove_finalizer(&mut value, finalizer);
+    value
 }
 
 /// The object with `finalizer` added at the end.
 pub(crate) fn with_finalizer(object: &Object, finalizer: &str) -> Value {
-    let mut all = object.metadata().finalizers.clone();
-    all.push(finalizer.to_owned());
-    with(object, &["metadata", "finalizers"], json!(all))
+    let mut value = object.value().clone();
+    add_finalizer(&mut value, finalizer);
+    value
+}
+
+/// Adds a finalizer, unless it is there.
+pub(crate) fn add_finalizer(value: &mut Value, finalizer: &str) {
+    let mut all = finalizers(value);
+    if !all.iter().any(|name| name == finalizer) {
+        all.push(json!(finalizer));
+        set(value, &["metadata", "finalizers"], Value::Array(all));
+    }
+}
+
+/// Takes a finalizer away.
+pub(crate) fn remove_finalizer(value: &mut Value, finalizer: &str) {
+    let mut all = finalizers(value);
+    all.retain(|name| name != finalizer);
+    set(value, &["metadata", "finalizers"], Value::Array(all));
+}
+
+fn finalizers(value: &Value) -> Vec<Value> {
+    value["metadata"]["finalizers"].as_array().cloned().unwrap_or_default()
 }

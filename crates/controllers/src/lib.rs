@@ -9,11 +9,15 @@
 mod all;
 mod bootstrap;
 mod context;
+mod cronjob;
+mod daemonset;
 mod definitions;
+mod deployment;
 mod disruption;
 mod endpoints;
 mod event_expiry;
 mod garbage;
+mod job;
 mod json;
 mod load_balancer;
 mod namespaced;
@@ -21,6 +25,7 @@ mod namespaces;
 mod nodes;
 pub mod plan;
 mod quota;
+mod replicaset;
 mod roles;
 mod scheduler;
 mod statefulset;
@@ -28,13 +33,16 @@ mod table;
 mod taints;
 pub mod volumes;
 mod why;
+mod workload;
 
 use coracle_api::Timestamp;
 
 pub use all::CONTROLLERS;
 pub use bootstrap::bootstrap;
 pub use context::{Config, Context};
-pub use plan::{Because, DeleteOptions, EventType, Note, Plan, Propagation, Refusal, Step, Write};
+pub use plan::{
+    Because, DeleteOptions, EventType, Instead, Note, Plan, Propagation, Refusal, Step, Write,
+};
 pub use table::{ANY, Concerns, Controller, Decide};
 pub use why::{VOLUME_FAILED, status_reason};
 

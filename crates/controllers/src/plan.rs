@@ -44,7 +44,7 @@ impl Plan {
 
     /// Adds a step, unless nothing is in it.
     pub fn step(&mut self, step: Step) {
-        if !step.writes.is_empty() {
+        if !step.writes.is_empty() || step.instead.is_some() {
             self.steps.push(step);
         }
     }
@@ -98,6 +98,32 @@ pub struct Step {
     pub refusals: Vec<Refusal>,
     /// Whether it is left out once an earlier step was refused.
     pub needs_earlier: bool,
+    /// What is written in place of `writes` once an earlier step was refused.
+    pub instead: Option<Instead>,
+}
+
+/// What is written in place of a step's own writes once an earlier step was refused.
+#[derive(Clone, Debug)]
+pub struct Instead {
+    /// The write; `None` when everything is told already.
+    pub write: Option<Write>,
+    /// Where in the object the refusal's message goes: a JSON pointer, such as
+    /// `/status/conditions/0/message`, after what stands there. What is not there is not set.
+    pub message_at: String,
+}
+
+impl Instead {
+    /// The write, with what the refusal said.
+    pub fn telling(&self, message: &str) -> Option<Write> {
+        let mut write = self.write.clone()?;
+        if let Write::Create(value) | Write::Update(value) | Write::UpdateSubresource(_, value) =
+            &mut write
+            && let Some(place) = value.pointer_mut(&self.message_at)
+        {
+            *place = Value::from(format!("{}{message}", place.as_str().unwrap_or_default()));
+        }
+        Some(write)
+    }
 }
 
 impl Step {
@@ -116,6 +142,14 @@ impl Step {
     pub fn say(mut self, note: Note) -> Self {
         self.notes.push(note);
         self
+    }
+
+    /// The writes, once an earlier step was refused with this message.
+    pub fn writes_after(&self, refusal: Option<&str>) -> Vec<Write> {
+        match (&self.instead, refusal) {
+            (Some(instead), Some(message)) => instead.telling(message).into_iter().collect(),
+            _ => self.writes.clone(),
+        }
     }
 
     /// Adds a write and what is said when it is refused: `message` followed by the error.

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub config: Config,
     /// Everything that was noted: `REASON MESSAGE`.
     pub notes: Vec<String>,
+    /// How many more objects admission lets controllers create, and what it says to others.
+    pub creations_left: Option<(usize, String)>,
     /// What admission says to a create of this name.
     pub refuses: Option<(String, String)>,
     /// The last plan's reason.
@@ -79,6 +81,7 @@ impl World {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             config: config(),
             notes: Vec::new(),
+            creations_left: None,
             refuses: None,
             because: None,
             queue: BTreeSet::new(),
@@ -246,19 +249,19 @@ impl World {
 
     /// Step by step, as the driver does when a plan does not go through as a whole.
     pub fn carry_out(&mut self, plan: &Plan) {
-        let mut was_refused = false;
+        let mut refused = None;
         for step in &plan.steps {
-            if was_refused && step.needs_earlier {
+            if refused.is_some() && step.needs_earlier {
                 continue;
             }
-            if let Some((index, error)) = self.refusal(step) {
-                was_refused = true;
+            if let Some((index, error)) = self.refusal(step).or_else(|| self.over_quota(step)) {
+                refused.get_or_insert_with(|| error.clone());
                 let said = step.refusals.iter().find(|refusal| refusal.write == index);
                 let said = said.map(|r| format!("{} {}{error}", r.note.reason, r.note.message));
                 self.notes.extend(said);
                 continue;
             }
-            step.writes.iter().for_each(|write| self.write(write));
+            step.writes_after(refused.as_deref()).iter().for_each(|write| self.write(write));
             self.notes.extend(step.notes.iter().map(said));
         }
         self.notes.extend(plan.notes.iter().map(said));
@@ -272,6 +275,16 @@ impl World {
         };
         let at = step.writes.iter().position(is_refused)?;
         Some((at, error.clone()))
+    }
+
+    fn over_quota(&mut self, step: &Step) -> Option<(usize, String)> {
+        let at = step.writes.iter().position(|write| matches!(write, Write::Create(_)))?;
+        let (left, error) = self.creations_left.as_mut()?;
+        match left.checked_sub(1) {
+            Some(fewer) => *left = fewer,
+            None => return Some((at, error.clone())),
+        }
+        None
     }
 
     fn check(&self, value: &Value) -> Arc<Object> {
@@ -297,7 +310,11 @@ impl World {
                 let stored = self.check(value);
                 let mut next = stored.value().clone();
                 match *subresource {
-                    Subresource::Status => next["status"] = value["status"].clone(),
+                    Subresource::Status => {
+                        next["status"] = value["status"].clone();
+                        let annotations = value["metadata"]["annotations"].clone();
+                        crate::json::set(&mut next, &["metadata", "annotations"], annotations);
+                    }
                     Subresource::Finalize => next["spec"] = value["spec"].clone(),
                     other => panic!("no subresource {other}"),
                 }

@@ -116,7 +116,8 @@ impl Errand {
         if step.needs_earlier && self.refused.is_some() {
             return self.is_over().then(|| self.outcome());
         }
-        match self.attempt(api, name, &step.writes).await {
+        let refusal = self.refused.as_ref().map(|status| status.message.as_str());
+        match self.attempt(api, name, &step.writes_after(refusal)).await {
             Attempt::Written(written) => {
                 self.notes.extend(step.notes.iter().cloned());
                 self.written.extend(written);
@@ -155,6 +156,9 @@ impl Errand {
     }
 
     async fn attempt(&self, api: &Api, name: &str, writes: &[Write]) -> Attempt {
+        if writes.is_empty() {
+            return Attempt::Written(BTreeMap::new());
+        }
         let requests = match requests(&api.kinds(), name, writes) {
             Ok(requests) => requests,
             Err(error) => return Attempt::Refused(Status::internal(error)),

@@ -488,6 +488,8 @@ pub struct Strategy {
     pub field_labels: &'static [(&'static str, &'static str)],
     /// Whether `metadata.generation` counts changes of the spec.
     pub has_generation: bool,
+    /// Whether another annotation is a new generation too.
+    pub counts_annotations: bool,
     /// Seconds of grace when the client names none; `None` deletes at once.
     pub grace_period: Option<fn(&Value) -> i64>,
     /// Whether an update without `resourceVersion` is accepted.
@@ -530,6 +532,7 @@ impl Strategy {
         warnings: |_, _| Vec::new(),
         field_labels: &[],
         has_generation: false,
+        counts_annotations: false,
         grace_period: None,
         unconditional_update: true,
         create_on_update: false,

@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use crate::presence;
+use super::semantic;
+use crate::{names, presence};
 
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The definition of what is recorded.
 const TEMPLATE: &str = "io.k8s.api.core.v1.PodTemplateSpec";
 /// Names are cut so that the hash and its dash still fit a name.
@@ -26,12 +26,18 @@ pub fn data(set: &Value) -> Value {
 /// Whether two revisions record the same: also those of earlier versions, and of other clusters,
 /// which wrote other fields that have no value.
 pub fn same(a: &Value, b: &Value) -> bool {
-    let spelled = |data: &Value| {
-        let mut template = data.pointer("/spec/template").cloned().unwrap_or_default();
+    let template = |data: &Value| data.pointer("/spec/template").cloned().unwrap_or_default();
+    a == b || same_template(&template(a), &template(b))
+}
+
+/// Whether two pod templates say the same, in whichever form they are written.
+pub fn same_template(a: &Value, b: &Value) -> bool {
+    let spelled = |template: &Value| {
+        let mut template = template.clone();
         presence::spell_as(TEMPLATE, &mut template);
         template
     };
-    a == b || spelled(a) == spelled(b)
+    a == b || semantic::equal(&spelled(a), &spelled(b))
 }
 
 /// The set with its template as `data` recorded it.
@@ -67,8 +73,20 @@ pub fn bytes(data: &Value) -> Vec<u8> {
 /// The label `controller.kubernetes.io/hash` of a revision with this data, at the set's
 /// `status.collisionCount`.
 pub fn hash(data: &Value, collision_count: i32) -> String {
+    named(data, &collision_count.to_string())
+}
+
+/// The label `pod-template-hash` of a pod template, at its Deployment's `status.collisionCount`.
+/// Upstream hashes what Go prints of the typed template, which nobody can check; this hashes the
+/// template's JSON, and spells it alike.
+pub fn template_hash(template: &Value, collision_count: Option<i32>) -> String {
+    named(template, &collision_count.map_or(String::new(), |count| count.to_string()))
+}
+
+/// FNV-1 of 32 bits, in letters.
+fn named(data: &Value, more: &str) -> String {
     let mut hash: u32 = 0x811c_9dc5;
-    for byte in bytes(data).into_iter().chain(collision_count.to_string().into_bytes()) {
+    for byte in bytes(data).into_iter().chain(more.bytes()) {
         hash = hash.wrapping_mul(0x0100_0193) ^ u32::from(byte);
     }
     safe_encode(&hash.to_string())
@@ -85,7 +103,7 @@ pub fn name(set: &str, hash: &str) -> String {
 
 /// Letters and digits that spell no words.
 fn safe_encode(text: &str) -> String {
-    text.bytes().map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
+    text.bytes().map(names::letter).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,25 @@
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED_FORMAT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
+/// Letters and digits that spell no words, of which names that nobody chose are made.
+const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The letter that stands for a byte in a name that nobody chose.
+pub fn letter(byte: u8) -> char {
+    char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])
+}
+
+/// Five letters that follow from `seed` and are others for another: FNV-1a of 64 bits, in base 27.
+pub fn suffix(seed: &str) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in seed.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    // The lowest bits of this hash vary least.
+    hash ^= hash >> 32;
+    (0..5_u32).map(|place| letter((hash / 27_u64.pow(place) % 27) as u8)).collect()
+}
+
 /// `must be no more than N characters`
 pub fn too_long(max: usize) -> String {
     format!("must be no more than {max} characters")

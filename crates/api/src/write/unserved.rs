@@ -7,12 +7,6 @@ use crate::Kind;
 
 /// Kinds that are stored and served, and that nothing acts on: group, kind, what does not happen.
 const KINDS: &[(&str, &str, &str)] = &[
-    ("", "ReplicationController", "no pods are made"),
-    ("apps", "DaemonSet", "no pods are made"),
-    ("apps", "Deployment", "no pods are made; use a StatefulSet"),
-    ("apps", "ReplicaSet", "no pods are made"),
-    ("batch", "CronJob", "no Jobs are made"),
-    ("batch", "Job", "no pods are made"),
     ("autoscaling", "HorizontalPodAutoscaler", "nothing is scaled"),
     ("networking.k8s.io", "Ingress", "no requests are routed; use a Service"),
     ("networking.k8s.io", "NetworkPolicy", "all traffic is allowed"),

@@ -218,10 +218,8 @@ mod tests {
             ]
         );
         assert_eq!(
-            warned("apps/v1", "Deployment", &hook),
-            [
-                "coracle does not act on objects of kind Deployment yet: no pods are made; use a StatefulSet"
-            ]
+            warned("networking.k8s.io/v1", "NetworkPolicy", &json!({})),
+            ["coracle does not act on objects of kind NetworkPolicy yet: all traffic is allowed"]
         );
         let kinds = Kinds::builtin();
         let sets = kinds.of_object("apps/v1", "StatefulSet").unwrap();

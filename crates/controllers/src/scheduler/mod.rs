@@ -34,7 +34,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 pub(crate) use self::figures::figures;
-pub(crate) use self::selectors::tolerates;
+pub(crate) use self::selectors::{allows_node, tolerates};
 
 use self::neighbours::Neighbours;
 use self::nodes::Nodes;

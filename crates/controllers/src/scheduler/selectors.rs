@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::{
 };
 
 /// Labels of an object.
-pub(super) type Labels = BTreeMap<String, String>;
+pub(crate) type Labels = BTreeMap<String, String>;
 
 /// Whether the pod's `nodeSelector` and required node affinity allow the node.
-pub(super) fn allows_node(pod: &Pod, labels: &Labels, name: &str) -> bool {
+pub(crate) fn allows_node(pod: &Pod, labels: &Labels, name: &str) -> bool {
     let Some(spec) = &pod.spec else { return true };
     let selected = spec.node_selector.iter().flatten().all(|(k, v)| labels.get(k) == Some(v));
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());

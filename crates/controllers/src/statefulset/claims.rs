@@ -18,7 +18,7 @@ pub(super) fn names<'a>(
     set: &'a Set,
     pod: &'a str,
 ) -> impl Iterator<Item = (String, &'a Value)> + use<'a> {
-    let templates = set.object.value()["spec"]["volumeClaimTemplates"].as_array();
+    let templates = set.object().value()["spec"]["volumeClaimTemplates"].as_array();
     templates.into_iter().flatten().map(move |template| {
         (claim_name(template["metadata"]["name"].as_str().unwrap_or_default(), pod), template)
     })
@@ -50,7 +50,7 @@ pub(super) fn new_claim(set: &Set, name: &str, template: &Value) -> Value {
         set.match_labels.iter().map(|(label, value)| (label.clone(), json!(value))).collect();
     json::map_at(&mut claim, &["metadata", "labels"]).extend(labels);
     if set.policy.when_deleted {
-        let owner = json::controller_reference(&set.object);
+        let owner = json::controller_reference(set.object());
         json::set(&mut claim, &["metadata", "ownerReferences"], json!([owner]));
     }
     claim
@@ -104,7 +104,7 @@ pub(super) fn settle_owner(
     let mut owners = json::owner_references(claim);
     owners.retain(|reference| !is_ours(reference));
     if !conflict {
-        owners.extend(set_owns.then(|| json::controller_reference(&set.object)));
+        owners.extend(set_owns.then(|| json::controller_reference(set.object())));
         owners.extend(pod.filter(|_| pod_owns).map(json::controller_reference));
     }
     let changed = !same_owners(&owners, &json::owner_references(claim));
@@ -133,5 +133,5 @@ fn conflict_note(set: &Set, claim: &Object) -> Note {
         "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a manging \
          controller, the retention policy is ignored for this claim"
     );
-    Note::warning(&set.object, "ConflictingController", message)
+    Note::warning(set.object(), "ConflictingController", message)
 }

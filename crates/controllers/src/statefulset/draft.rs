@@ -115,7 +115,7 @@ impl Draft<'_> {
              {}; a stock cluster would wait until somebody deletes it",
             member.revision()
         );
-        self.plan.notes.push(Note::warning(&self.set.object, "ReplacedNeverReady", message));
+        self.plan.notes.push(Note::warning(self.set.object(), "ReplacedNeverReady", message));
         self.delete_to_replace(member);
         self.status.forget(member);
     }
@@ -138,7 +138,7 @@ impl Draft<'_> {
         let said = self.said("create", &name);
         step.write_or(
             Write::Create(pod),
-            Note::warning(&self.set.object, "FailedCreate", format!("{said} failed error: ")),
+            Note::warning(self.set.object(), "FailedCreate", format!("{said} failed error: ")),
         );
         let step = step.say(self.note("SuccessfulCreate", format!("{said} successful")));
         self.plan.step(Step { needs_earlier: true, ..step });
@@ -165,7 +165,7 @@ impl Draft<'_> {
         let deleting = claims.iter().find(|claim| claim.metadata().is_deleting())?;
         let sentence = format!("pvc {} is being deleted", deleting.metadata().name);
         let message = format!("{} failed error: {sentence}", self.said("create", pod));
-        self.plan.notes.push(Note::warning(&self.set.object, "FailedCreate", message));
+        self.plan.notes.push(Note::warning(self.set.object(), "FailedCreate", message));
         Some(Because::of(deleting.key().clone(), sentence))
     }
 
@@ -186,7 +186,7 @@ impl Draft<'_> {
                 format!("create Claim {name} for Pod {pod} in StatefulSet {set} failed error: ");
             step.write_or(
                 Write::Create(claims::new_claim(self.set, &name, &template)),
-                Note::warning(&self.set.object, "FailedCreate", failed),
+                Note::warning(self.set.object(), "FailedCreate", failed),
             );
             let said = format!("create Claim {name} Pod {pod} in StatefulSet {set} success");
             step.notes.push(self.note("SuccessfulCreate", said));
@@ -228,7 +228,7 @@ impl Draft<'_> {
             let said = self.said("update", &name);
             let update = Write::Update(identity::with_identity(&member.object, member.ordinal));
             let failed = format!("{said} failed error: ");
-            let failed = Note::warning(&self.set.object, "FailedUpdate", failed);
+            let failed = Note::warning(self.set.object(), "FailedUpdate", failed);
             let mut step = Step::default();
             step.write_or(update, failed);
             let said = self.note("SuccessfulUpdate", format!("{said} successful"));
@@ -237,7 +237,7 @@ impl Draft<'_> {
         if !identity::storage_matches(self.set, &member.object) {
             let said = self.said("update", &name);
             let message = format!("{said} failed error: the volumes of a pod cannot be changed");
-            self.plan.notes.push(Note::warning(&self.set.object, "FailedUpdate", message));
+            self.plan.notes.push(Note::warning(self.set.object(), "FailedUpdate", message));
         }
         self.settle_owners(member, false);
     }
@@ -268,7 +268,7 @@ impl Draft<'_> {
         let mut step = Step { needs_earlier: true, ..Step::default() };
         step.write_or(
             Write::delete(&member.object),
-            Note::warning(&self.set.object, "FailedDelete", format!("{said} failed error: ")),
+            Note::warning(self.set.object(), "FailedDelete", format!("{said} failed error: ")),
         );
         let said = self.note("SuccessfulDelete", format!("{said} successful"));
         self.plan.step(step.say(said));
@@ -286,7 +286,7 @@ impl Draft<'_> {
     }
 
     fn note(&self, reason: &'static str, message: String) -> Note {
-        Note::normal(&self.set.object, reason, message)
+        Note::normal(self.set.object(), reason, message)
     }
 
     fn said(&self, verb: &str, pod: &str) -> String {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use coracle_api::Object;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::set::Set;
 use crate::json;
+use crate::workload::template;
 
 /// Label with the pod's own name.
 pub(super) const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
@@ -32,23 +33,7 @@ pub(super) fn claim_name(template: &str, pod: &str) -> String {
 /// `revision` names.
 pub(super) fn new_pod(set: &Set, ordinal: i32, template: &Value, revision: &str) -> Value {
     let name = set.pod_name(ordinal);
-    let mut metadata = Map::new();
-    metadata.insert("name".into(), json!(name));
-    metadata.insert("namespace".into(), json!(set.namespace));
-    metadata.insert("generateName".into(), json!(format!("{}-", set.name)));
-    for field in ["labels", "annotations", "finalizers"] {
-        if let Some(value) = template["metadata"].get(field).filter(|value| !value.is_null()) {
-            metadata.insert(field.into(), value.clone());
-        }
-    }
-    let owner = json::controller_reference(&set.object);
-    metadata.insert("ownerReferences".into(), json!([owner]));
-    let mut pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": template["spec"],
-    });
+    let mut pod = template::pod(&set.owner, template, &format!("{}-", set.name), &name);
     json::set(&mut pod, &["metadata", "labels", REVISION_LABEL], json!(revision));
     set_identity_labels(&mut pod, &name, ordinal);
     json::set(&mut pod, &["spec", "hostname"], json!(name));

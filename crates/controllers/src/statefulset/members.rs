@@ -7,11 +7,12 @@ use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::PODS;
 use coracle_api::{Object, Timestamp};
 use coracle_store::Snapshot;
-use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::identity::{REVISION_LABEL, parent_and_ordinal};
+use super::ownership;
 use super::set::Set;
+use crate::workload::replica::available_at;
 
 /// A pod of a set.
 #[derive(Clone)]
@@ -60,11 +61,7 @@ impl Member {
 
     /// When the pod is or becomes available if it stays as it is; `None` when it is not ready.
     pub fn available_at(&self, min_ready_seconds: i32) -> Option<Timestamp> {
-        let ready = pods::condition(&self.pod, "Ready").filter(|ready| ready.status == "True")?;
-        let since = ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
-        let wait = SignedDuration::from_secs(i64::from(min_ready_seconds));
-        // Past the end of time the pod never becomes available.
-        Some(since.checked_add(wait).unwrap_or(Timestamp::MAX))
+        available_at(&self.pod, i64::from(min_ready_seconds))
     }
 
     pub fn is_available(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
@@ -101,7 +98,7 @@ pub(super) struct Members {
 impl Members {
     /// The pods that `set` owns and that fit it.
     pub fn of(snapshot: &Snapshot, set: &Set) -> Self {
-        let own = snapshot.dependents(set.uid()).filter(|object| is_own(set, object));
+        let own = set.owner.controlled(snapshot, PODS).filter(|pod| ownership::fits(set, pod));
         let (wanted, mut condemned): (Vec<_>, Vec<_>) =
             own.filter_map(Member::read).partition(|member| set.has_ordinal(member.ordinal));
         condemned.sort_by_key(|member| std::cmp::Reverse(member.ordinal));
@@ -112,10 +109,4 @@ impl Members {
     pub fn all(&self) -> impl Iterator<Item = &Member> {
         self.replicas.values().chain(&self.condemned)
     }
-}
-
-fn is_own(set: &Set, object: &Object) -> bool {
-    *object.key().resource == *PODS
-        && object.metadata().controller().is_some_and(|owner| owner.uid == set.uid())
-        && super::ownership::fits(set, object)
 }

@@ -112,7 +112,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
 /// The set and its pods: if one of them changes meanwhile, the order may be another.
 fn rests_on(set: &Set, members: &Members) -> Vec<Arc<Object>> {
     let pods = members.all().map(|member| Arc::clone(&member.object));
-    std::iter::once(Arc::clone(&set.object)).chain(pods).collect()
+    std::iter::once(Arc::clone(set.object())).chain(pods).collect()
 }
 
 /// When the next pod has been ready for long enough.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Key, Object, Selector, int_or_string as wire};
+use coracle_api::{Key, Object, int_or_string as wire};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
+
+use crate::workload::owner::Owner;
 
 /// How pods come to a new template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +31,10 @@ pub(super) struct ClaimPolicy {
 
 /// A StatefulSet, read once a decision.
 pub(super) struct Set {
-    pub object: Arc<Object>,
-    pub selector: Selector,
+    pub owner: Owner,
     /// The equalities of the selector, which claims get as labels.
     pub match_labels: BTreeMap<String, String>,
     pub service_name: String,
-    /// Old revisions to keep; all of them when negative.
-    pub history_limit: i32,
     pub name: String,
     pub namespace: String,
     pub replicas: i32,
@@ -51,14 +50,13 @@ pub(super) struct Set {
 }
 
 impl Set {
-    /// `None` when the object has no shape of a StatefulSet or its selector is invalid, which
-    /// validation prevents.
+    /// `None` when the object has no shape of a StatefulSet, which validation prevents.
     pub fn read(object: &Arc<Object>) -> Option<Self> {
         let view = object.view::<StatefulSet>().ok()?;
         let spec = &view.spec;
         let metadata = object.metadata();
         Some(Self {
-            object: Arc::clone(object),
+            owner: Owner::of(object),
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
             replicas: spec.replicas.unwrap_or(1),
@@ -68,34 +66,36 @@ impl Set {
             min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
             policy: claim_policy(spec),
             claim_templates: claim_templates(spec),
-            selector: Selector::from_typed(Some(&spec.selector)).ok()?,
             match_labels: spec.selector.match_labels.clone().unwrap_or_default(),
             service_name: spec.service_name.clone().unwrap_or_default(),
-            history_limit: spec.revision_history_limit.unwrap_or(10),
         })
     }
 
+    pub fn object(&self) -> &Arc<Object> {
+        &self.owner.object
+    }
+
     pub fn uid(&self) -> &str {
-        &self.object.metadata().uid
+        self.owner.uid()
     }
 
     pub fn is_deleting(&self) -> bool {
-        self.object.metadata().is_deleting()
+        self.owner.is_deleting()
     }
 
     /// The pod template as it is stored.
     pub fn template(&self) -> &Value {
-        &self.object.value()["spec"]["template"]
+        &self.object().value()["spec"]["template"]
     }
 
     /// A field of the stored status that is a number, 0 when absent.
     pub fn status_count(&self, field: &str) -> i64 {
-        self.object.value()["status"][field].as_i64().unwrap_or(0)
+        self.object().value()["status"][field].as_i64().unwrap_or(0)
     }
 
     /// A field of the stored status that is a string.
     pub fn status_text(&self, field: &str) -> Option<&str> {
-        self.object.value()["status"][field].as_str()
+        self.object().value()["status"][field].as_str()
     }
 
     /// Whether `ordinal` is one of those wanted.

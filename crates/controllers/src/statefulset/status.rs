@@ -43,7 +43,7 @@ impl Status {
             current_revision: revisions.current.name.clone(),
             update_revision: revisions.update.name.clone(),
             collisions: revisions.collision_count,
-            generation: set.object.metadata().generation.unwrap_or_default(),
+            generation: set.object().metadata().generation.unwrap_or_default(),
         }
     }
 
@@ -73,14 +73,14 @@ impl Status {
             self.complete(set);
         }
         let status = self.to_json();
-        let stored = &set.object.value()["status"];
+        let stored = &set.object().value()["status"];
         let says = |field: &str| stored.get(field).filter(|value| !is_zero(value));
         let fields = ["replicas", "readyReplicas", "availableReplicas", "currentReplicas"];
         let more = ["updatedReplicas", "currentRevision", "updateRevision", "collisionCount"];
         let is_new = |field: &str| says(field) != status.get(field).filter(|v| !is_zero(v));
         let observed = stored["observedGeneration"].as_i64().unwrap_or(0);
         let changed = observed < self.generation || fields.iter().chain(&more).any(|f| is_new(f));
-        changed.then(|| Write::status(json::with(&set.object, &["status"], status)))
+        changed.then(|| Write::status(json::with(set.object(), &["status"], status)))
     }
 
     /// As upstream's types serialize it: some counts are always there, others only when not 0.

@@ -71,7 +71,7 @@ fn deployments() -> Kind {
         .all()
         .scale()
         .status()
-        .counted()
+        .counted_with_annotations()
         .defaults(defaults::deployment)
         .prepare(initial::empty)
         .validate(validation::deployment)

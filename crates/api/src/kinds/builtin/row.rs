@@ -152,6 +152,11 @@ pub(super) trait Row: Sized {
         self.edit(|kind| kind.strategy.has_generation = true)
     }
 
+    /// As [`Row::counted`], and of annotations.
+    fn counted_with_annotations(self) -> Kind {
+        self.counted().edit(|kind| kind.strategy.counts_annotations = true)
+    }
+
     /// An update must carry a `resourceVersion`.
     fn guarded(self) -> Kind {
         self.edit(|kind| kind.strategy.unconditional_update = false)

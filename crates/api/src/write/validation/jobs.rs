@@ -444,7 +444,7 @@ fn schedule(errors: &mut Errors, spec: &Field<'_>) {
     if schedule.is_empty() {
         errors.required(&schedule, "");
     } else {
-        if let Err(why) = cron::check(schedule.text()) {
+        if let Err(why) = cron::Schedule::parse(schedule.text()) {
             errors.invalid(&schedule, why);
         }
         if schedule.text().contains("TZ") {
@@ -455,14 +455,13 @@ fn schedule(errors: &mut Errors, spec: &Field<'_>) {
     if !zone.is_set() {
         return;
     }
-    let fits = |c: char| c.is_ascii_alphanumeric() || "/_+-".contains(c);
     if zone.is_empty() {
         errors.invalid(&zone, "timeZone must be nil or non-empty string");
     } else if zone.text().eq_ignore_ascii_case("local") {
         let why =
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(&zone, why);
-    } else if !zone.text().chars().all(fits) || zone.text().len() > 64 {
+    } else if cron::zone(Some(zone.text())).is_none() {
         errors.invalid(&zone, format!("unknown time zone {}", zone.text()));
     }
 }

@@ -117,7 +117,7 @@ fn replaced(
         definitions::settle_names(snapshot, request, &mut value, env);
     }
     kind.spell(&mut value);
-    count_generation(kind, &mut value, &old_value);
+    count_generation(kind, part, &mut value, &old_value);
     let mut errors = fixed;
     errors.extend(validation::of_change(kind, part, &value, &old_value));
     if !errors.is_empty() {
@@ -245,8 +245,9 @@ fn keep_system_metadata(value: &mut Value, old: &Value) {
     }
 }
 
-/// A change of anything but metadata and status is a new generation.
-fn count_generation(kind: &Kind, value: &mut Value, old: &Value) {
+/// A change of anything but metadata and status is a new generation; of a Deployment's annotations
+/// too, unless its status is written with them.
+fn count_generation(kind: &Kind, part: Part, value: &mut Value, old: &Value) {
     if !kind.strategy.has_generation {
         return;
     }
@@ -259,7 +260,14 @@ fn count_generation(kind: &Kind, value: &mut Value, old: &Value) {
         };
         !semantic::equal(&of(value), &of(old))
     };
-    if changed {
+    let annotations = |value: &Value| {
+        let all = value["metadata"]["annotations"].as_object();
+        all.filter(|all| !all.is_empty()).cloned()
+    };
+    let annotated = kind.strategy.counts_annotations
+        && part != Part::Status
+        && annotations(value) != annotations(old);
+    if changed || annotated {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
         metadata(value).insert("generation".into(), (generation + 1).into());
     }
