@@ -79,7 +79,9 @@ async fn a_body_that_is_none_is_refused_in_upstreams_words() {
         (
             JSON,
             "[]".into(),
-            "couldn't get version/kind; json parse error: json: cannot unmarshal array into".into(),
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get \
+             version/kind; json parse error: json: cannot unmarshal array into"
+                .into(),
         ),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
@@ -221,7 +223,11 @@ async fn options_that_are_none_are_refused() {
         ("limit=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ("limit=99999999999999999999", 400, too_high),
         ("continue=bogus", 400, "invalid continue token: continue key is not valid"),
-        ("resourceVersion=abc", 400, "Invalid value: \"abc\""),
+        (
+            "resourceVersion=abc",
+            400,
+            "invalid resource version: resourceVersion: Invalid value: \"abc\"",
+        ),
         ("resourceVersion=999999999", 504, "Timeout: Too large resource version"),
         (
             "resourceVersion=1&resourceVersionMatch=foo",
