@@ -56,7 +56,7 @@ thread_local! {
 }
 
 /// Decisions that go by one state of the indexes.
-const STALE_FOR: u32 = 3;
+const STALE_FOR: u32 = 10;
 
 /// The table of controllers, with another decision about StatefulSets.
 fn with(decide: fn(&Snapshot, &Key, &Context<'_>) -> Plan) -> Vec<Controller> {
