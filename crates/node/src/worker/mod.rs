@@ -11,6 +11,7 @@ mod images;
 mod message;
 mod moment;
 mod refers;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -415,7 +416,12 @@ impl Worker {
                 Step::DeletePod { .. } => over = true,
                 step if self.under_way.is_none() => match self.machine_again {
                     Some(at) if at > now => turn.wake_at(at),
-                    _ => self.act(step, turn),
+                    _ => {
+                        self.show_fall_before(&step, now, turn);
+                        if self.under_way.is_none() {
+                            self.act(step, turn);
+                        }
+                    }
                 },
                 // Asked again when what is under way has ended.
                 _ => {}
@@ -441,44 +447,6 @@ impl Worker {
                 if matters {
                     self.begin(UnderWay::Mount(mounting), Operation::Mount(mounting), turn);
                 }
-            }
-        }
-    }
-
-    /// A pod that ran before shows at once what has become of it: its containers may have ended
-    /// with the machine. Whether that still has to be written.
-    fn shows_what_was_found(&mut self, now: Timestamp, turn: &mut Turn) -> bool {
-        if !self.looked && self.under_way.is_none() {
-            self.tell(false, now, turn);
-            // An API that refuses holds nobody up.
-            self.looked = self.under_way.is_none();
-        }
-        !self.looked
-    }
-
-    /// Tells the API what it does not show yet: the status, then that the pod is `over`.
-    fn tell(&mut self, over: bool, now: Timestamp, turn: &mut Turn) {
-        let Some(object) = self.object.clone().filter(|_| !self.finished && !self.seen.gone) else {
-            return;
-        };
-        let status = status(&self.pod, &self.seen, now);
-        // What was written last counts, even if the API has put it in other words.
-        let revision = object.revision();
-        let last = self.written.as_ref().filter(|(_, written)| *written == revision);
-        let shown = last.map(|(status, _)| status).or(self.pod.status.as_ref());
-        let is_shown = shown == Some(&status);
-        if is_shown && !over {
-            return;
-        }
-        if let Some(at) = self.api_again.filter(|at| *at > now) {
-            return turn.wake_at(at);
-        }
-        match is_shown {
-            true => self.begin(UnderWay::DeletePod, Operation::DeletePod, turn),
-            false => {
-                let status = Box::new(status);
-                let operation = Operation::WriteStatus(object, status.clone());
-                self.begin(UnderWay::WriteStatus(status), operation, turn);
             }
         }
     }
