@@ -6,8 +6,9 @@ use coracle_sim::{Bug, Failure, Options, run};
 
 /// Seeds that must hold here.
 const SEEDS: u64 = 16;
-/// Within so many seeds, each planted bug must be caught.
-const CAUGHT_WITHIN: u64 = 40;
+/// Within so many seeds, each planted bug must be caught: most show in the first twenty, the rarest
+/// in one of a hundred.
+const CAUGHT_WITHIN: u64 = 200;
 
 #[test]
 fn one_seed_is_one_history() {
