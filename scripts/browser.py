@@ -42,15 +42,6 @@ class Driver:
             raise RuntimeError(f"{method} {path}: {value['error']}: {value['message']}")
         return value
 
-    def _session(self, wanted):
-        """A session. On a busy machine Chromium may be up too late for chromedriver: then again."""
-        for is_last in (False, False, True):
-            try:
-                return self.ask("POST", "/session", wanted)
-            except RuntimeError as error:
-                if is_last or "session not created" not in str(error):
-                    raise
-
     @contextlib.contextmanager
     def browser(self, phone=False, javascript=True):
         """A browser with a fresh profile."""
@@ -59,7 +50,8 @@ class Driver:
             options["mobileEmulation"] = PHONE
         if not javascript:
             options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
-        session = self._session({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})
+        session = self.ask("POST", "/session", {
+            "capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})
         browser = Browser(self, f"/session/{session['sessionId']}")
         try:
             yield browser
