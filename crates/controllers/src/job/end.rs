@@ -5,7 +5,6 @@ use coracle_api::{Timestamp, time};
 use super::policy;
 use super::spec::{Finished, Job};
 use super::tally::Tally;
-use crate::workload::conditions;
 use crate::workload::replica::Replica;
 
 /// The end of a job: pods may still have to stop before it says so.
@@ -24,18 +23,6 @@ impl End {
     /// An end by success.
     pub fn complete(reason: &str, message: impl Into<String>) -> Self {
         Self { how: Finished::Complete, reason: reason.into(), message: message.into() }
-    }
-
-    /// The condition that announces it.
-    pub fn announcement(&self) -> &'static str {
-        announcement(self.how)
-    }
-}
-
-fn announcement(how: Finished) -> &'static str {
-    match how {
-        Finished::Complete => "SuccessCriteriaMet",
-        Finished::Failed => "FailureTarget",
     }
 }
 
@@ -66,13 +53,9 @@ pub(super) fn deadline(job: &Job, started: Option<Timestamp>) -> Option<Timestam
 
 /// An end that the status tells of already.
 fn announced(job: &Job) -> Option<End> {
-    let all = conditions::of(job.owner.object.value());
-    [Finished::Complete, Finished::Failed].into_iter().find_map(|how| {
-        let condition = conditions::find(&all, announcement(how));
-        let condition = condition.filter(|condition| condition["status"] == "True")?;
-        let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
-        Some(End { how, reason: text("reason"), message: text("message") })
-    })
+    let (how, condition) = job.announced()?;
+    let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+    Some(End { how, reason: text("reason"), message: text("message") })
 }
 
 fn of_indexes(job: &Job, tally: &Tally) -> Option<End> {

@@ -26,6 +26,14 @@ pub(crate) enum Finished {
 }
 
 impl Finished {
+    /// The type of the condition that announces it while pods still stop.
+    pub fn announcement(self) -> &'static str {
+        match self {
+            Self::Complete => "SuccessCriteriaMet",
+            Self::Failed => "FailureTarget",
+        }
+    }
+
     /// The type of the condition that says so.
     pub fn condition(self) -> &'static str {
         match self {
@@ -104,6 +112,15 @@ impl Job {
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         finished(self.owner.object.value()).is_some()
+    }
+
+    /// The end that the status announces, with its condition.
+    pub fn announced(&self) -> Option<(Finished, &Value)> {
+        let object = self.owner.object.value();
+        [Finished::Complete, Finished::Failed].into_iter().find_map(|how| {
+            let condition = coracle_api::conditions::find(object, how.announcement())?;
+            (condition["status"] == "True").then_some((how, condition))
+        })
     }
 
     /// The stored status.

@@ -88,8 +88,7 @@ impl Draft<'_> {
     /// Announces the end, and declares it when no pod is left that could still do something.
     fn tell_end(&mut self, conditions: &mut Vec<Value>) -> Option<Finished> {
         let End { how, reason, message } = self.end.clone()?;
-        let end = self.end.as_ref()?;
-        let announced = Condition::new(end.announcement(), "True", &*reason, &*message);
+        let announced = Condition::new(how.announcement(), "True", &*reason, &*message);
         conditions::add(conditions, &announced, self.now);
         if self.terminating() > 0 || !self.active.is_empty() || !self.has_counted_all() {
             return None;

@@ -82,8 +82,11 @@ impl Tally {
         if let Some(index) = index.filter(|_| job.limit_per_index.is_some()) {
             if is_last_try(job, pod, action) {
                 self.failed_indexes.insert(index);
-            } else if action != Some(Action::FailJob) && !is_replaced(job, pod, index, pods) {
-                // It tells its replacement how often the index has failed.
+            } else if action != Some(Action::FailJob)
+                && job.announced().is_none()
+                && !is_replaced(job, pod, index, pods)
+            {
+                // It tells its replacement, if there is to be one, how often the index has failed.
                 return;
             }
         }

@@ -195,6 +195,25 @@ fn an_index_fails_alone_where_each_has_a_limit_of_its_own() {
 }
 
 #[test]
+fn a_failed_pod_that_gets_no_replacement_holds_no_job_up() {
+    let mut world = world(json!({
+        "completionMode": "Indexed", "completions": 2, "parallelism": 2, "maxFailedIndexes": 0,
+        "backoffLimitPerIndex": 1, "backoffLimit": 2_147_483_647,
+    }));
+    let zero = of_index(&world, 0).unwrap();
+    end(&mut world, &zero, 1);
+    world.pass(10, ALL);
+    // The other index waits to be tried again when the first one is given up.
+    for index in [1, 0] {
+        let pod = of_index(&world, index).unwrap();
+        end(&mut world, &pod, 1);
+    }
+    stop(&mut world);
+    assert_eq!(conditions(&world).last().unwrap(), "Failed MaxFailedIndexesExceeded");
+    assert_eq!(held(&world), 0);
+}
+
+#[test]
 fn a_policy_gives_the_job_up_or_does_not_count() {
     let policy = json!({"rules": [
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
