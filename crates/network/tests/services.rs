@@ -252,7 +252,7 @@ fn nft_reads_the_rules_as_they_are_meant() {
     let addresses = run("ip address show cor-test")
         + &inside(&cluster.link.netns, || run("ip address show up scope link"));
     assert!(!addresses.contains("inet6"), "{addresses}");
-    let node = inside(&cluster.link.netns, || run("nft list ruleset"));
+    let node = inside(&cluster.link.netns, || run("nft --numeric-protocol list ruleset"));
     for line in [
         "meta l4proto . ip daddr . th dport vmap @services",
         "meta mark set numgen random mod 1 dnat ip to \
@@ -261,8 +261,8 @@ fn nft_reads_the_rules_as_they_are_meant() {
         "ip daddr 10.96.0.0/12 reject with tcp reset",
         "ip daddr 10.112.0.0/24 reject",
         "update @affinity { ip saddr . meta l4proto . ip daddr . th dport timeout 3h : meta mark }",
-        "tcp . 10.96.7.7 . 80 : goto one-of-1",
-        "tcp . 10.96.7.8 . 80 : goto one-of-2-for-10800s",
+        "6 . 10.96.7.7 . 80 : goto one-of-1",
+        "6 . 10.96.7.8 . 80 : goto one-of-2-for-10800s",
     ] {
         assert!(node.contains(line), "missing: {line}\n{node}");
     }
