@@ -49,14 +49,14 @@ test-apps: tools schema ## app_python, both pages in a browser, both charts with
 	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps tests/bench
 
 test-e2e: build tools charts
-	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs docker-registry
+	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs procps docker-registry
 	@scripts/test-images
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
 
 # What pods have synced under faults, for TORTURE_SECONDS; TORTURE_SEED=N repeats a run.
 torture: build tools ## `make torture VOLUMES=1`: minutes of full disks, kills, freezes and foreign mounts
-	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
+	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs procps
 	@scripts/test-images busybox
 	$(if $(VOLUMES),,$(error name what to torture: VOLUMES=1))
 	TORTURE_SECONDS=$(TORTURE_SECONDS) $(if $(TORTURE_SEED),TORTURE_SEED=$(TORTURE_SEED)) \

@@ -225,8 +225,8 @@ pub fn processes_with(text: &str) -> Vec<String> {
 }
 
 pub fn signal(pid: i32, signal: &str) {
-    let (signal, pid) = (format!("-{signal}"), pid.to_string());
-    assert!(std::process::Command::new("kill").args([signal, pid]).status().unwrap().success());
+    let signal: nix::sys::signal::Signal = format!("SIG{signal}").parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }
 
 pub fn is_alive(pid: i32) -> bool {
