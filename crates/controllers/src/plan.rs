@@ -107,9 +107,9 @@ pub struct Step {
 pub struct Instead {
     /// The write; `None` when everything is told already.
     pub write: Option<Write>,
-    /// Where in the object the refusal's message goes: a JSON pointer, such as
-    /// `/status/conditions/0/message`, after what stands there. What is not there is not set.
-    pub message_at: String,
+    /// Where in the object the refusal's message goes, after what stands there: a JSON pointer, such
+    /// as `/status/conditions/0/message`. `None` when the object tells of an earlier one.
+    pub message_at: Option<String>,
 }
 
 impl Instead {
@@ -118,7 +118,7 @@ impl Instead {
         let mut write = self.write.clone()?;
         if let Write::Create(value) | Write::Update(value) | Write::UpdateSubresource(_, value) =
             &mut write
-            && let Some(place) = value.pointer_mut(&self.message_at)
+            && let Some(place) = self.message_at.as_ref().and_then(|at| value.pointer_mut(at))
         {
             *place = Value::from(format!("{}{message}", place.as_str().unwrap_or_default()));
         }

@@ -129,7 +129,7 @@ impl Draft<'_> {
         let write = self.write(status, newest);
         let instead = self.refused().map(|(conditions, message_at)| {
             let status = counts.to_json(conditions, self.collision_count);
-            Instead { write: self.write(status, None), message_at }
+            Instead { write: self.write(status, None), message_at: Some(message_at) }
         });
         plan.step(Step { writes: write.into_iter().collect(), instead, ..Step::default() });
         plan

@@ -62,13 +62,11 @@ impl Counts {
         status::write(&set.object, self.to_json(conditions))
     }
 
-    /// Where a new condition's message goes: nowhere when the condition is there already.
-    pub fn failure_at(&self, set: &Owner) -> String {
+    /// Where a new condition's message goes; `None` when the condition is there already.
+    pub fn failure_at(&self, set: &Owner) -> Option<String> {
         let conditions = conditions::of(set.object.value());
-        match conditions::find(&conditions, FAILURE) {
-            Some(_) => "/nowhere".into(),
-            None => format!("/status/conditions/{}/message", conditions.len()),
-        }
+        let is_new = conditions::find(&conditions, FAILURE).is_none();
+        is_new.then(|| format!("/status/conditions/{}/message", conditions.len()))
     }
 
     fn to_json(&self, conditions: Vec<Value>) -> Value {

@@ -8,9 +8,6 @@ use std::path::Path;
 
 use super::{root, shown, sources, without_tests};
 
-/// Crates that still have circles; whoever breaks a crate's last one takes it off.
-const STILL: &[&str] = &[];
-
 /// A module's path in its crate: `["worker", "start"]`.
 type Module = Vec<String>;
 
@@ -18,12 +15,8 @@ type Module = Vec<String>;
 fn no_files_need_each_other() {
     let crates = std::fs::read_dir(root().join("crates")).unwrap();
     let folders = crates.map(|entry| entry.unwrap().path().join("src"));
-    let is_exempt = |folder: &std::path::PathBuf| {
-        let name = folder.parent().and_then(Path::file_name);
-        name.is_some_and(|name| STILL.iter().any(|still| name == *still))
-    };
     let mut circles = Vec::new();
-    for folder in folders.chain([root().join("bench/src")]).filter(|folder| !is_exempt(folder)) {
+    for folder in folders.chain([root().join("bench/src")]) {
         let needs = needs(&folder);
         for circle in circles_of(&needs) {
             let arrows = circle.iter().map(|module| {
