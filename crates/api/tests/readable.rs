@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use coracle_api::schema::{Schema, StringFormat, Type};
-use coracle_api::{Kinds, defaults, structural};
+use coracle_api::{Kind, Kinds, defaults, structural};
 use k8s_openapi::api::{apps, core, policy, rbac, storage};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -90,14 +90,16 @@ fn value(schema: &Schema, ty: &Type, choices: &mut Choices<'_>, depth: usize) ->
     }
 }
 
-fn check<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<bool, TestCaseError> {
-    static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::builtin);
-    let unknown = || TestCaseError::fail(format!("no kind {name}"));
-    let kind = KINDS.iter().find(|kind| kind.schema == name).ok_or_else(unknown)?;
-    let ty = kind.types().type_named(name).ok_or_else(unknown)?;
+static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::builtin);
+
+/// An object of `kind` that `bytes` choose as it is stored, and as it is when it was read and is
+/// stored again; `None` when it cannot be decoded.
+fn stored_twice(kind: &Kind, bytes: &[u8]) -> Result<Option<[Value; 2]>, TestCaseError> {
+    let unknown = || TestCaseError::fail(format!("no type {}", kind.schema));
+    let ty = kind.types().type_named(&kind.schema).ok_or_else(unknown)?;
     let mut object = value(kind.types(), ty, &mut Choices(bytes.iter()), 0);
     if !object.is_object() || structural::decode(kind, &mut object).is_err() {
-        return Ok(false);
+        return Ok(None);
     }
     object["apiVersion"] = json!(kind.api_version());
     object["kind"] = json!(kind.kind);
@@ -106,7 +108,14 @@ fn check<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<bool, TestCase
     let unknown = structural::decode(kind, &mut again);
     prop_assert_eq!(unknown, Ok(vec![]));
     defaults::apply(kind, &mut again);
-    prop_assert_eq!(&again, &object, "the stored form is stable");
+    prop_assert_eq!(&again, &object, "the stored form of a {} is stable", kind.kind);
+    Ok(Some([object, again]))
+}
+
+fn check<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<bool, TestCaseError> {
+    let unknown = || TestCaseError::fail(format!("no kind {name}"));
+    let kind = KINDS.iter().find(|kind| kind.schema == name).ok_or_else(unknown)?;
+    let Some([object, mut again]) = stored_twice(kind, bytes)? else { return Ok(false) };
     // Nothing that was decoded makes a check of its kind fail in any way but by saying so.
     let strategy = &kind.strategy;
     (strategy.prepare_create)(&mut again);
@@ -144,6 +153,22 @@ proptest! {
         check::<policy::v1::PodDisruptionBudget>("io.k8s.api.policy.v1.PodDisruptionBudget", &bytes)?;
         check::<rbac::v1::ClusterRole>("io.k8s.api.rbac.v1.ClusterRole", &bytes)?;
         check::<storage::v1::StorageClass>("io.k8s.api.storage.v1.StorageClass", &bytes)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 100,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+    #[test]
+    fn every_kind_is_stored_again_as_it_was_read(
+        bytes in prop::collection::vec(any::<u8>(), 0..200)
+    ) {
+        for kind in KINDS.iter().filter(|kind| kind.types().type_named(&kind.schema).is_some()) {
+            stored_twice(kind, &bytes)?;
+        }
     }
 }
 

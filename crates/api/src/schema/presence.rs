@@ -93,7 +93,7 @@ pub fn spell(schema: &Schema, ty: &Type, value: &mut Value) {
 }
 
 /// Whether `value` is what Go takes for none; an empty struct is a pointer to one.
-fn is_zero(schema: &Schema, field: &Field, value: &Value) -> bool {
+pub(crate) fn is_zero(schema: &Schema, field: &Field, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(truth) => !truth,

@@ -27,7 +27,9 @@ pub fn pod(pod: &mut Value) {
 
 /// A PodTemplate.
 pub fn pod_template_object(object: &mut Value) {
-    within(object, "template", pod_template);
+    if let Some(template) = ensure(object, "template") {
+        pod_template(template);
+    }
 }
 
 /// `spec.template` of a workload.
@@ -189,7 +191,9 @@ fn volume(volume: &mut Value) {
     });
     within(volume, "ephemeral", |source| {
         within(source, "volumeClaimTemplate", |template| {
-            within(template, "spec", super::core::claim_spec);
+            if let Some(spec) = ensure(template, "spec") {
+                super::core::claim_spec(spec);
+            }
         });
     });
 }

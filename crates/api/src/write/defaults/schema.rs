@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::schema::{Schema, Type};
+use crate::presence::{Presence, is_zero};
+use crate::schema::{Field, Schema, Type};
 
 /// Fills in the defaults that `schema` declares for a value of type `ty`.
 pub fn of_schema(schema: &Schema, ty: &Type, value: &mut Value) {
@@ -10,7 +11,7 @@ pub fn of_schema(schema: &Schema, ty: &Type, value: &mut Value) {
         (Type::Object(object), Value::Object(map)) => {
             for field in &object.fields {
                 if let Some(default) = &field.default
-                    && map.get(field.name.as_ref()).is_none_or(|v| v.is_null() && !field.nullable)
+                    && map.get(field.name.as_ref()).is_none_or(|v| says_nothing(schema, field, v))
                 {
                     map.insert(field.name.to_string(), default.as_ref().clone());
                 }
@@ -26,5 +27,14 @@ pub fn of_schema(schema: &Schema, ty: &Type, value: &mut Value) {
             items.iter_mut().for_each(|item| of_schema(schema, &inner.elem, item));
         }
         _ => {}
+    }
+}
+
+/// Whether `value` leaves the field to its default: a field that is no pointer in Go cannot tell a
+/// zero from nothing.
+fn says_nothing(schema: &Schema, field: &Field, value: &Value) -> bool {
+    match field.presence {
+        Presence::LeftOut | Presence::Zero => is_zero(schema, field, value),
+        Presence::AsSaid | Presence::Null => value.is_null() && !field.nullable,
     }
 }

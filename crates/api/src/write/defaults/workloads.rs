@@ -133,9 +133,9 @@ pub fn cron_job(object: &mut Value) {
     set(spec, "suspend", false);
     set(spec, "successfulJobsHistoryLimit", 3);
     set(spec, "failedJobsHistoryLimit", 1);
-    within(spec, "jobTemplate", |job| {
-        within(job, "spec", |spec| within(spec, "template", pod_template));
-    });
+    if let Some(job) = ensure(spec, "jobTemplate") {
+        spec_and_template(job);
+    }
 }
 
 /// A HorizontalPodAutoscaler of any version.
