@@ -387,7 +387,11 @@ impl Kind {
     pub fn field_pointer(&self, label: &str) -> Option<&str> {
         match label {
             "metadata.name" => return Some("/metadata/name"),
-            "metadata.namespace" => return Some("/metadata/namespace"),
+            // Upstream's kinds that say by what they are selected leave out what they have not.
+            "metadata.namespace" => {
+                let has_none = !self.is_namespaced() && !self.strategy.field_labels.is_empty();
+                return (!has_none).then_some("/metadata/namespace");
+            }
             _ => (),
         }
         let known = self.strategy.field_labels.iter().find(|(known, _)| *known == label);

@@ -80,9 +80,7 @@ impl DecodeError {
 /// When a value is not of its type. Custom resources are checked elsewhere, by their own schema;
 /// of them only `metadata` is.
 pub fn decode(kind: &Kind, object: &mut Value) -> Result<Vec<String>, DecodeError> {
-    let schema = kind.types();
-    let ty = schema.type_named(&kind.schema).unwrap_or(&Type::Any);
-    decode_as(schema, ty, object, kind.types.is_none())
+    decode_as(kind.types(), &kind.schema, object, kind.types.is_none())
 }
 
 /// As [`decode`], of what is applied: it says only what its author wants of the object, so that
@@ -91,23 +89,21 @@ pub fn decode(kind: &Kind, object: &mut Value) -> Result<Vec<String>, DecodeErro
 /// # Errors
 /// When a value is not of its type.
 pub fn decode_configuration(kind: &Kind, object: &mut Value) -> Result<Vec<String>, DecodeError> {
-    let schema = kind.types();
-    let ty = schema.type_named(&kind.schema).unwrap_or(&Type::Any);
-    let decoder = Decoder { is_complete: false, ..Decoder::new(schema) };
-    decoder.run(ty, object, kind.types.is_none())
+    let decoder = Decoder { is_complete: false, ..Decoder::new(kind.types(), &kind.schema) };
+    decoder.run(object, kind.types.is_none())
 }
 
-/// As [`decode`], of any type; `builtin` is false for custom resources.
+/// As [`decode`], of the type called `definition`; `builtin` is false for custom resources.
 ///
 /// # Errors
 /// When a value is not of its type.
 pub fn decode_as(
     schema: &Schema,
-    ty: &Type,
+    definition: &str,
     value: &mut Value,
     builtin: bool,
 ) -> Result<Vec<String>, DecodeError> {
-    Decoder::new(schema).run(ty, value, builtin)
+    Decoder::new(schema, definition).run(value, builtin)
 }
 
 /// Whether `value` is nested deeper than `levels`, told without going deeper than that.
@@ -133,23 +129,22 @@ struct Decoder<'a> {
     unknown: Vec<String>,
     /// Where the decoder is.
     at: Vec<Step>,
-    /// Name of the definition of the innermost struct.
-    owner: Option<&'a str>,
+    /// Name of the definition of the whole.
+    definition: &'a str,
+    /// The innermost struct below it that is a definition of its own.
+    owner: Option<&'a Type>,
     /// Whether the value is the whole object.
     is_complete: bool,
 }
 
 impl<'a> Decoder<'a> {
-    fn new(schema: &'a Schema) -> Self {
-        Self { schema, unknown: Vec::new(), at: Vec::new(), owner: None, is_complete: true }
+    fn new(schema: &'a Schema, definition: &'a str) -> Self {
+        let (unknown, at) = (Vec::new(), Vec::new());
+        Self { schema, unknown, at, definition, owner: None, is_complete: true }
     }
 
-    fn run(
-        mut self,
-        ty: &'a Type,
-        value: &mut Value,
-        builtin: bool,
-    ) -> Result<Vec<String>, DecodeError> {
+    fn run(mut self, value: &mut Value, builtin: bool) -> Result<Vec<String>, DecodeError> {
+        let ty = self.schema.type_named(self.definition).unwrap_or(&Type::Any);
         if deeper_than(value, DEPTH_MAX) {
             return Err(DecodeError::Depth);
         }
@@ -217,7 +212,7 @@ impl<'a> Decoder<'a> {
         members: &mut Map<String, Value>,
     ) -> Result<(), DecodeError> {
         let outer = self.owner;
-        self.owner = self.schema.name_of(ty).or(outer);
+        self.owner = matches!(ty, Type::Ref(_)).then_some(ty).or(outer);
         let names: Vec<String> = members.keys().cloned().collect();
         let (known, unknown): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| object.field(name).is_some());
@@ -355,7 +350,8 @@ impl<'a> Decoder<'a> {
             Step::Field(name) => Some(name.as_str()),
             Step::Key(_) | Step::Index(_) => None,
         });
-        let owner = self.owner.unwrap_or_default().rsplit('.').next().unwrap_or_default();
+        let owner = self.owner.and_then(|ty| self.schema.name_of(ty)).unwrap_or(self.definition);
+        let owner = owner.rsplit('.').next().unwrap_or_default();
         let path: Vec<&str> = [owner].into_iter().chain(fields).collect();
         let (found, wanted) = (json_type(value), go_type(self.schema, ty));
         match self.at.is_empty() {
@@ -476,10 +472,7 @@ mod tests {
     use serde_json::json;
 
     fn decoded(kind: &str, mut value: Value) -> Result<(Value, Vec<String>), DecodeError> {
-        let schema = Schema::builtin();
-        let ty = schema.type_named(kind).unwrap();
-        // As a reference, so that the root has its name.
-        let unknown = decode_as(schema, ty, &mut value, true)?;
+        let unknown = decode_as(Schema::builtin(), kind, &mut value, true)?;
         Ok((value, unknown))
     }
 
@@ -525,6 +518,10 @@ mod tests {
             (
                 json!({"spec": {"template": {"spec": {"containers": {}}}}}),
                 "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container",
+            ),
+            (
+                json!({"spec": "text"}),
+                "json: cannot unmarshal string into Go struct field StatefulSet.spec of type v1.StatefulSetSpec",
             ),
             (
                 json!({"metadata": {"labels": {"a": true}}}),
@@ -580,8 +577,7 @@ mod tests {
         for _ in 0..5000 {
             value = Value::Array(vec![value]);
         }
-        let schema = Schema::builtin();
-        let result = decode_as(schema, &Type::Any, &mut value, true);
+        let result = decode_as(Schema::builtin(), POD, &mut value, true);
         assert_eq!(result, Err(DecodeError::Depth));
         // Dropping a value recurses as well; take it apart first.
         while let Value::Array(items) = &mut value {
@@ -597,8 +593,7 @@ mod tests {
         let schema = Schema::of_custom_resource("Boat", &root).unwrap();
         let mut boat =
             json!({"spec": {"a": null, "b": 1, "free": {"c": []}}, "metadata": {"x": 1}});
-        let ty = schema.type_named("Boat").unwrap();
-        let unknown = decode_as(&schema, ty, &mut boat, false).unwrap();
+        let unknown = decode_as(&schema, "Boat", &mut boat, false).unwrap();
         assert_eq!(unknown, ["unknown field \"metadata.x\"", "unknown field \"spec.b\""]);
         assert_eq!(boat, json!({"spec": {"free": {"c": []}}, "metadata": {}}));
     }
@@ -612,15 +607,14 @@ mod tests {
         let metadata = json!({"name": "a", "creationTimestamp": null, "labels": null, "x": 1});
         let mut boat = json!({"template": {
             "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "y": null}});
-        let ty = schema.type_named("Boat").unwrap();
-        let unknown = decode_as(&schema, ty, &mut boat, false).unwrap();
+        let unknown = decode_as(&schema, "Boat", &mut boat, false).unwrap();
         let expected = ["unknown field \"template.metadata.x\"", "unknown field \"template.y\""];
         assert_eq!(unknown, expected);
         let kept =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {}});
         assert_eq!(boat["template"], kept);
         let mut boat = json!({"template": {"metadata": null}});
-        decode_as(&schema, ty, &mut boat, false).unwrap();
+        decode_as(&schema, "Boat", &mut boat, false).unwrap();
         assert_eq!(boat["template"], json!({}));
     }
 
@@ -644,7 +638,7 @@ mod tests {
         let mut boat = json!({"spec": {"plain": null, "default": null, "nullable": null, "both": null,
             "map": {"a": null, "b": "x"}, "holes": {"a": null}, "free": {"a": null}}});
         let ty = schema.type_named("Boat").unwrap();
-        assert!(decode_as(&schema, ty, &mut boat, false).unwrap().is_empty());
+        assert!(decode_as(&schema, "Boat", &mut boat, false).unwrap().is_empty());
         crate::defaults::of_schema(&schema, ty, &mut boat);
         let expected = json!({"default": "x", "nullable": null, "both": null,
             "map": {"b": "x"}, "holes": {"a": null}, "free": {"a": null}});

@@ -111,11 +111,14 @@ impl Draft<'_> {
 
     fn status(
         &self,
-        conditions: Vec<Value>,
+        mut conditions: Vec<Value>,
         started: Option<Timestamp>,
         over: Option<Finished>,
     ) -> Value {
         let mut fields = Map::new();
+        for new in conditions.iter_mut().filter(|known| known["lastProbeTime"].is_null()) {
+            new["lastProbeTime"] = json!(rfc3339(self.now));
+        }
         if let Some(started) = started {
             fields.insert("startTime".into(), json!(rfc3339(started)));
         }

@@ -45,12 +45,16 @@ fn covers(toleration: &Value, key: &str) -> bool {
     (its_key == key || its_key.is_empty()) && (effect == "NoExecute" || effect.is_empty())
 }
 
-/// Priority: the number behind a pod's priority class.
+/// Priority: the number behind a pod's priority class. An update that does not say it keeps it.
 pub(super) fn priority(
     attributes: &mut Attributes<'_>,
     pod: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
+    if let (true, Some(old)) = (attributes.is(Operation::Update, PODS), attributes.old) {
+        keep(pod, old, "priority");
+        keep(pod, old, "preemptionPolicy");
+    }
     if !attributes.is(Operation::Create, PODS) {
         return Ok(());
     }
@@ -79,6 +83,12 @@ pub(super) fn priority(
     spec.insert("priority".into(), value.into());
     spec.entry("preemptionPolicy").or_insert(policy.into());
     Ok(())
+}
+
+fn keep(pod: &mut Value, old: &Object, field: &str) {
+    if let (true, Some(known)) = (pod["spec"][field].is_null(), old.value()["spec"].get(field)) {
+        map_at(pod, "spec").insert(field.to_owned(), known.clone());
+    }
 }
 
 fn class_of(attributes: &Attributes<'_>, name: &str) -> Option<Arc<Object>> {

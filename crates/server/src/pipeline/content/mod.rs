@@ -5,7 +5,7 @@ pub(crate) mod unreadable;
 mod yaml;
 
 use coracle_api::patch::json::type_name;
-use coracle_api::schema::{Schema, Type};
+use coracle_api::schema::Schema;
 use coracle_api::structural::{self, DecodeError};
 use coracle_api::{Cause, FieldError, Kind, Object, Status, defaults};
 use serde_json::{Map, Value};
@@ -101,6 +101,9 @@ fn duplicates(paths: &[String]) -> Vec<String> {
     paths.iter().map(|path| format!("duplicate field \"{path}\"")).collect()
 }
 
+/// Of all bodies that are no object, upstream words the mistakes of this one apart.
+const DELETE_OPTIONS: &str = "DeleteOptions";
+
 /// The body of `request`, which is no object of the request's kind but has `definition`
 /// (`io.k8s.api.policy.v1.Eviction`); an empty map when there is none.
 pub(crate) fn other(request: &Request, definition: &str) -> Result<Value, Status> {
@@ -114,7 +117,7 @@ pub(crate) fn other(request: &Request, definition: &str) -> Result<Value, Status
         return Err(Status::bad_request(unreadable::no_object(&value)));
     }
     if !said.is_empty() && said != wanted {
-        if wanted == "DeleteOptions" {
+        if wanted == DELETE_OPTIONS {
             let version = text(&value, "/apiVersion");
             return Err(Status::bad_request(format!(
                 "no kind {said:?} is registered for version {version:?} in scheme {OPTIONS:?}"
@@ -151,12 +154,12 @@ pub(crate) fn as_definition(mut value: Value, definition: &str) -> Result<Value,
         value = Value::Object(Map::new());
     }
     let schema = Schema::builtin();
-    let ty = schema.type_named(definition).unwrap_or(&Type::Any);
     let name = definition.rsplit('.').next().unwrap_or_default();
-    structural::decode_as(schema, ty, &mut value, true).map_err(|error| {
-        Status::bad_request(format!(
-            "{name} in version \"v1\" cannot be handled as a {name}: {error}"
-        ))
+    structural::decode_as(schema, definition, &mut value, true).map_err(|error| {
+        Status::bad_request(match name {
+            DELETE_OPTIONS => error.to_string(),
+            _ => format!("{name} in version \"v1\" cannot be handled as a {name}: {error}"),
+        })
     })?;
     Ok(value)
 }

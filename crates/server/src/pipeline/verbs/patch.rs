@@ -73,8 +73,8 @@ fn decoded(content: Content, bytes: &[u8]) -> Result<Decoded, Status> {
 
 /// What a patch made of a Scale.
 fn scale(request: &Request, mut made: Decoded) -> Result<Decoded, Unfit> {
-    let ty = Schema::builtin().type_named(scale::DEFINITION).unwrap_or(&Type::Any);
-    let unknown = structural::decode_as(Schema::builtin(), ty, &mut made.value, true)
+    let schema = Schema::builtin();
+    let unknown = structural::decode_as(schema, scale::DEFINITION, &mut made.value, true)
         .map_err(|error| Unfit::Fields(error.to_string()))?;
     if request.options.field_validation == FieldValidation::Strict && !unknown.is_empty() {
         let unknown = unknown.join(", ");
@@ -188,6 +188,12 @@ fn refuse_uid(request: &Request, value: &Value) -> Result<(), Status> {
 
 /// A Scale that is applied, as what it means for the object that it scales.
 fn as_parent(request: &Request, mut patch: Decoded) -> Result<Decoded, Status> {
+    let said = (text(&patch.value, "/apiVersion"), text(&patch.value, "/kind"));
+    if !matches!(said, ("autoscaling/v1", "Scale")) {
+        let version = if said.0.contains('/') { said.0.into() } else { format!("/{}", said.0) };
+        let message = format!("invalid object type: {version}, Kind={}", said.1);
+        return Err(Status::bad_request(message));
+    }
     patch.value = content::as_definition(patch.value, scale::DEFINITION)?;
     let replicas = patch.value["spec"]["replicas"].take();
     patch.value = json!({"metadata": patch.value["metadata"]});
