@@ -32,7 +32,7 @@ pub use object::{
     index::{self, Index},
     key::{self, Key, RESOURCE_SEPARATOR},
     metadata::{self, Metadata, OwnerReference},
-    pod_resources, pods, revision,
+    options, pod_resources, pods, revision,
     selector::{self, Selector},
     selectors, semantic, sums,
 };

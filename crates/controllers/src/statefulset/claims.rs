@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 pub(super) use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS as RESOURCE;
-use coracle_api::{Key, Object};
+use coracle_api::{Key, Object, Quantity};
 use coracle_store::Snapshot;
 use serde_json::{Map, Value, json};
 
@@ -110,6 +110,17 @@ pub(super) fn settle_owner(
     let changed = !same_owners(&owners, &json::owner_references(claim));
     let write = changed.then(|| Write::Update(json::with_owner_references(claim, owners)));
     (write, conflict.then(|| conflict_note(set, claim)))
+}
+
+/// The claim as its template wants it, when the template asks for more.
+pub(super) fn grown(claim: &Object, template: &Value) -> Option<Value> {
+    const SIZE: [&str; 4] = ["spec", "resources", "requests", "storage"];
+    let size = |value: &Value| {
+        let size = SIZE.iter().try_fold(value, |at, field| at.get(field))?;
+        Quantity::from_json(size).ok().map(|amount| (amount, size.clone()))
+    };
+    let ((has, _), (wanted, text)) = (size(claim.value())?, size(template)?);
+    (has < wanted && !claim.metadata().is_deleting()).then(|| json::with(claim, &SIZE, text))
 }
 
 /// Whether the set, and whether the pod, should own the pod's claims.

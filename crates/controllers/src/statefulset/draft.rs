@@ -5,7 +5,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Key, Object};
+use coracle_api::{Key, Object, options};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -56,6 +56,34 @@ impl Draft<'_> {
         Continue(())
     }
 
+    /// Claims that are smaller than their templates grow, whether their pods are well or not: a
+    /// full disk may be what ails them.
+    pub fn grow_claims(&mut self) {
+        if !self.set.grows_claims {
+            return;
+        }
+        let set = &self.set.name;
+        for member in self.members.replicas.values() {
+            let pod = member.name();
+            for (name, template) in claims::names(self.set, pod) {
+                let key = claims::key(self.set, &name);
+                let claim = self.snapshot.get(&key);
+                let Some(grown) = claim.and_then(|it| claims::grown(it, template)) else {
+                    continue;
+                };
+                let said = format!("update Claim {name} Pod {pod} in StatefulSet {set}");
+                let failed = format!("{said} failed error: ");
+                let failed = Note::warning(self.set.object(), "FailedUpdate", failed);
+                let mut step = Step::default();
+                step.write_or(Write::Update(grown), failed);
+                let said = self.note("SuccessfulUpdate", format!("{said} success"));
+                self.plan.step(step.say(said));
+                // Its owners are put right by the next plan: they are a write of the same claim.
+                self.settled.insert(key);
+            }
+        }
+    }
+
     /// A pod that exists.
     fn attend(&mut self, member: &Member) -> Walk {
         if member.has_ended() {
@@ -89,14 +117,17 @@ impl Draft<'_> {
             // The walk goes on, and so does the care for this pod.
             return Continue(());
         }
-        if self.never_worked(member) {
+        if self.would_change(member) && !member.was_ever_ready() {
             self.replace_never_ready(member);
+        } else if self.would_change(member) && self.set.unhealthy_first {
+            self.replace_unhealthy(member);
         }
         Break(())
     }
 
-    /// The cure of kubernetes#67250; see the module's documentation.
-    fn never_worked(&self, member: &Member) -> bool {
+    /// Whether the pod is outdated and the one that would follow it is not: the ground of the cure
+    /// of kubernetes#67250; see the module's documentation.
+    fn would_change(&self, member: &Member) -> bool {
         if self.set.strategy == Strategy::OnDelete {
             return false;
         }
@@ -105,7 +136,21 @@ impl Draft<'_> {
         // What would follow it must be something else, or it would be deleted without end.
         let is_outdated = member.revision() != self.revisions.update.name;
         let would_stay = would_be_current && member.revision() == self.revisions.current.name;
-        is_outdated && !would_stay && !member.is_terminating() && !member.was_ever_ready()
+        is_outdated && !would_stay && !member.is_terminating()
+    }
+
+    /// What the set's author asked for, by [`options::REPLACE_UNHEALTHY`].
+    pub fn replace_unhealthy(&mut self, member: &Member) {
+        let (pod, set) = (member.name(), &self.set.name);
+        let message = format!(
+            "delete Pod {pod} in StatefulSet {set}: it is not available at the outdated revision \
+             {}, and {} is set",
+            member.revision(),
+            options::REPLACE_UNHEALTHY
+        );
+        self.plan.notes.push(Note::warning(self.set.object(), "ReplacedUnhealthy", message));
+        self.delete_to_replace(member);
+        self.status.forget(member);
     }
 
     fn replace_never_ready(&mut self, member: &Member) {

@@ -30,11 +30,19 @@
 //! A deletion takes the pod's grace period and leaves its claims, as any other of the update.
 //! Availability is not lowered: what is deleted never served. With `Parallel` upstream's own rule
 //! already replaces such pods when their turn comes.
+//!
+//! # What a set may ask for
+//!
+//! By annotations ([`coracle_api::options`]), which a stock cluster ignores: claims that grow with
+//! their templates, and outdated pods replaced in the order of need, those that are not available
+//! first, whether they worked once or not.
 
 mod claims;
 mod draft;
 mod identity;
 mod members;
+#[cfg(test)]
+mod options_tests;
 mod ownership;
 #[cfg(test)]
 mod properties;
@@ -97,6 +105,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         plan,
         settled: BTreeSet::new(),
     };
+    draft.grow_claims();
     if draft.replicas().is_continue() && draft.condemned().is_continue() {
         draft.update();
     }

@@ -67,6 +67,9 @@ impl Draft<'_> {
 
     fn update_one(&mut self, first: i32) {
         let members = self.members;
+        if self.set.unhealthy_first && self.update_unhealthy(first).is_break() {
+            return;
+        }
         for ordinal in self.set.ordinals().rev().take_while(|ordinal| *ordinal >= first) {
             // Created in this very plan, or still to come.
             let Some(member) = members.replicas.get(&ordinal) else { return };
@@ -77,6 +80,22 @@ impl Draft<'_> {
                 return self.wait_for(member, "is not ready");
             }
         }
+    }
+
+    /// What serves nobody goes first; what serves waits until every pod does.
+    fn update_unhealthy(&mut self, first: i32) -> Walk {
+        let members = self.members;
+        let unwell = |member: &&Member| self.is_unavailable(member);
+        let mut outdated = members.replicas.range(first..).rev().map(|(_, member)| member);
+        if let Some(member) = outdated.find(|it| self.is_outdated(it) && unwell(it)) {
+            self.replace_unhealthy(member);
+            return Break(());
+        }
+        let Some(member) = members.replicas.values().rev().find(unwell) else {
+            return Continue(());
+        };
+        self.wait_for(member, "is not ready");
+        Break(())
     }
 
     /// As upstream's 1.37 with `maxUnavailable`. With `Parallel` an outdated pod that serves nobody

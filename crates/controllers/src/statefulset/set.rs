@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Key, Object, int_or_string as wire};
+use coracle_api::{Key, Object, int_or_string as wire, options};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
@@ -45,6 +45,10 @@ pub(super) struct Set {
     pub strategy: Strategy,
     pub min_ready_seconds: i32,
     pub policy: ClaimPolicy,
+    /// Whether claims grow with their templates.
+    pub grows_claims: bool,
+    /// Whether an outdated pod that is not available is replaced before any other.
+    pub unhealthy_first: bool,
     /// The names of `spec.volumeClaimTemplates`.
     pub claim_templates: Vec<String>,
 }
@@ -65,6 +69,8 @@ impl Set {
             strategy: strategy(spec),
             min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
             policy: claim_policy(spec),
+            grows_claims: options::is_on(object.value(), options::GROW_CLAIMS),
+            unhealthy_first: options::is_on(object.value(), options::REPLACE_UNHEALTHY),
             claim_templates: claim_templates(spec),
             match_labels: spec.selector.match_labels.clone().unwrap_or_default(),
             service_name: spec.service_name.clone().unwrap_or_default(),

@@ -3,7 +3,7 @@ mod rows;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{FieldError, defaults};
+use crate::{FieldError, defaults, options};
 
 fn texts(errors: Vec<FieldError>) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
@@ -292,6 +292,21 @@ fn the_identity_of_a_set_is_fixed() {
         [
             "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
         ]
+    );
+    let sized = |size: &str, asks: bool| {
+        let mut set = set_with(|spec| {
+            spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"},
+                "spec": {"resources": {"requests": {"storage": size}}}}]);
+        });
+        set["metadata"]["annotations"] = json!({options::GROW_CLAIMS: asks.to_string()});
+        set
+    };
+    let refused = |new: &str, asks: bool| {
+        !stateful_set_update(&sized(new, asks), &sized("1Gi", true)).is_empty()
+    };
+    assert_eq!(
+        [refused("2Gi", true), refused("2Gi", false), refused("1Mi", true)],
+        [false, true, true]
     );
     let status = |ready: i32| json!({"status": {"replicas": 1, "readyReplicas": ready}});
     assert_eq!(

@@ -6,7 +6,7 @@ use super::cursor::{Errors, Field};
 use super::parts::{self, count_or_percentage, immutable, is_zero};
 use super::{pod, storage};
 use crate::int_or_string::IntOrString;
-use crate::{FieldError, names, semantic};
+use crate::{FieldError, Quantity, names, options, semantic};
 
 const STATEFUL_SET_IMMUTABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 const STATEFUL_SET_MUTABLE: [&str; 7] = [
@@ -158,10 +158,30 @@ pub fn stateful_set_update(new: &Value, old: &Value) -> Vec<FieldError> {
             }
             spec
         };
-        if !semantic::equal(&fixed(new), &fixed(old)) {
+        let (new_spec, mut old_spec) = (fixed(new), fixed(old));
+        if options::is_on(new, options::GROW_CLAIMS) {
+            take_growth(&new_spec, &mut old_spec);
+        }
+        if !semantic::equal(&new_spec, &old_spec) {
             errors.forbidden(&Field::root(new).child("spec"), STATEFUL_SET_IMMUTABLE);
         }
     })
+}
+
+/// Gives the claim templates of `old` the sizes of those of `new`, where these are larger.
+fn take_growth(new: &Value, old: &mut Value) {
+    const TEMPLATES: &str = "/volumeClaimTemplates";
+    const SIZE: &str = "/spec/resources/requests/storage";
+    let templates = |spec: &Value| spec.pointer(TEMPLATES).and_then(Value::as_array).cloned();
+    let all = old.pointer_mut(TEMPLATES).and_then(Value::as_array_mut);
+    for (old, new) in all.into_iter().flatten().zip(templates(new).unwrap_or_default()) {
+        let amount = |size: &Value| Quantity::from_json(size).ok();
+        if let (Some(old), Some(new)) = (old.pointer_mut(SIZE), new.pointer(SIZE))
+            && amount(old).zip(amount(new)).is_some_and(|(old, new)| old < new)
+        {
+            *old = new.clone();
+        }
+    }
 }
 
 /// A change of a StatefulSet's status.
