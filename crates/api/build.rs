@@ -35,9 +35,13 @@ const ISCSI: &[&str] = &["ISCSIPersistentVolumeSource", "ISCSIVolumeSource"];
 const RBD: &[&str] = &["RBDPersistentVolumeSource", "RBDVolumeSource"];
 const SCALE_IO: &[&str] = &["ScaleIOPersistentVolumeSource", "ScaleIOVolumeSource"];
 
+/// Definitions of a group that is no part of upstream's API server.
+const METRICS: &str = include_str!("src/schema/metrics.json");
+
 fn main() {
     println!("cargo::rerun-if-env-changed=CORACLE_SCHEMA");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/schema/metrics.json");
     let source = source();
     println!("cargo::rerun-if-changed={}", source.display());
     if let Err(error) = pack(&source) {
@@ -65,6 +69,7 @@ fn pack(source: &Path) -> io::Result<()> {
     drop_unserved(definitions);
     definitions.values_mut().for_each(to_openapi);
     restore(definitions);
+    definitions.extend(serde_json::from_str::<Map<String, Value>>(METRICS)?);
     let folder = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo gave no OUT_DIR"))?;
     let target = fs::File::create(Path::new(&folder).join("definitions.json.deflate"))?;
     let mut packed = DeflateEncoder::new(target, Compression::best());

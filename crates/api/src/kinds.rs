@@ -9,6 +9,7 @@ pub mod computed;
 pub mod custom;
 pub mod discovery;
 pub mod kind;
+mod measured;
 pub mod resources;
 
 use std::borrow::Cow;

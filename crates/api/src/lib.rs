@@ -7,6 +7,7 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod calls;
 pub mod kinds;
 pub mod object;
 pub mod print;
@@ -16,6 +17,7 @@ pub mod text;
 pub mod time;
 pub mod write;
 
+pub use calls::{Call, Given};
 pub use jiff::Timestamp;
 pub use kinds::{
     Kinds, computed,
@@ -34,7 +36,8 @@ pub use object::{
     metadata::{self, Metadata, OwnerReference},
     options, pod_resources, pods, revision,
     selector::{self, Selector},
-    selectors, semantic, sums,
+    selectors, semantic, sums, usage,
+    usage::Usage,
 };
 pub use schema::{custom_validation, openapi, presence, protobuf, structural};
 pub use status::{Cause, Status};

@@ -15,6 +15,7 @@ mod selector_text;
 pub mod selectors;
 pub mod semantic;
 pub mod sums;
+pub mod usage;
 
 use std::any::{Any, TypeId};
 use std::fmt;

@@ -14,7 +14,7 @@ use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConf
 use coracle_node::{Ending, Node, NodeConfig, NodeError};
 use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
-use coracle_server::{Api, Cluster as ApiCluster, Kinds, Pki, Server, System, pki};
+use coracle_server::{Api, Cluster as ApiCluster, Kinds, Outside, Pki, Server, System, pki};
 use coracle_store::{OpenError, Store};
 use futures_util::future::join_all;
 use ipnet::Ipv4Net;
@@ -25,6 +25,7 @@ use crate::arguments::UpArgs;
 use crate::cluster::Cluster;
 use crate::control_server;
 use crate::kubeconfig::{self, Access, KubeconfigError};
+use crate::outside::Machine;
 use crate::paths::Paths;
 use crate::questions::{Questions, Stop};
 
@@ -251,6 +252,8 @@ impl Engine {
         drop(turn);
         let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
         let tokens = Arc::new(pki.tokens()?);
+        let outside = Arc::new(Machine::new(Arc::clone(&tokens)));
+        api.set_outside(Arc::clone(&outside) as Arc<dyn Outside>);
         api.set_tokens(Arc::clone(&tokens));
         let decisions = decision_config(&paths, &config, &link, &pki);
         bootstrap(&api, &decisions).await?;
@@ -272,6 +275,7 @@ impl Engine {
         let node = Node::start(node_config, api.clone(), events, containers, Arc::clone(&kernel));
         let node = Arc::new(node.await?);
         server.set_node(node.streams());
+        outside.set_node(Arc::clone(&node));
         node.ready().await;
         let answering = answer_questions(&paths, api, reasons, Arc::clone(&node), asked.clone())?;
         let ready_after = start.elapsed();

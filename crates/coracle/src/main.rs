@@ -15,6 +15,7 @@ mod engine;
 mod kubeconfig;
 mod logs;
 mod output;
+mod outside;
 mod paths;
 mod questions;
 mod show;

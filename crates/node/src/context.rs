@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::config::NodeConfig;
 use crate::images::ImageStore;
 use crate::lock::locked;
+use crate::meter::Meter;
 use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
 use crate::shown::ShownPods;
@@ -40,6 +41,7 @@ pub(crate) struct Context {
     pub board: Board,
     pub shown: ShownPods,
     pub templates: Mutex<Templates>,
+    pub meter: Meter,
 }
 
 impl Context {

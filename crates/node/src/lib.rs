@@ -23,6 +23,7 @@ mod last_words;
 mod letters;
 mod lock;
 mod logs;
+mod meter;
 pub mod names;
 mod node;
 mod node_object;
@@ -39,6 +40,7 @@ mod stop;
 mod streams;
 mod tasks;
 pub mod templates;
+mod usage;
 mod volumes;
 pub mod worker;
 

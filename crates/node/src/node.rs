@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use coracle_api::Object;
 use coracle_api::pods::AnyPod;
+use coracle_api::{Object, Usage};
 use coracle_driver::EventRecorder;
 use coracle_network::dns::{self, Upstreams, Zone};
 use coracle_network::{Kernel, NetworkConfig};
@@ -21,6 +21,7 @@ use crate::config::NodeConfig;
 use crate::context::Context;
 use crate::error::NodeError;
 use crate::images::ImageStore;
+use crate::meter::Meter;
 use crate::pods::PodId;
 use crate::pods::files::ClusterDns;
 use crate::referred::{REFERRED, Referred};
@@ -91,6 +92,7 @@ impl Node {
             board: Board::default(),
             shown: ShownPods::default(),
             templates: Mutex::default(),
+            meter: Meter::default(),
             config,
         });
         for sandbox in &sandboxes {
@@ -172,6 +174,11 @@ impl Node {
         };
         let pod = self.context.pods(&snapshot).find(uses)?;
         Some(format!("{}/{}", pod.metadata().namespace, pod.metadata().name))
+    }
+
+    /// What its pods use now; the first who asks for a while waits a second.
+    pub async fn usage(&self) -> Arc<Usage> {
+        self.context.usage().await
     }
 
     /// Where the logs of a pod's containers are.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::usage::Used;
 use crate::{Resources, devices};
 
 /// One group: a directory in every hierarchy that controls something.
@@ -36,6 +37,8 @@ pub enum Mounted {
 
 /// Controllers that limit or count for us; those of version 2 that must be switched on for children.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+/// What counts the processor's time in version 1; in version 2 every group does.
+const CPU_TIME: &str = "cpuacct";
 
 impl Cgroup {
     /// The group at `path`, which need not exist. Never the root: all processes are in it.
@@ -90,7 +93,7 @@ impl Cgroup {
                 settings.retain(|(file, _)| *file != "memory.swap.max" || dir.join(file).exists());
                 set_all(&dir, &settings)
             }
-            Layout::Legacy(_) => CONTROLLERS.iter().try_for_each(|controller| {
+            Layout::Legacy(_) => CONTROLLERS.iter().chain([&CPU_TIME]).try_for_each(|controller| {
                 let Some(dir) = self.dir_of(controller) else { return Ok(()) };
                 fs::create_dir_all(&dir)?;
                 count_children(&dir)?;
@@ -183,6 +186,30 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// What its processes have used so far, those that have ended included.
+    pub fn used(&self) -> io::Result<Used> {
+        let read = |dir: Option<PathBuf>, file: &str| {
+            let dir = dir.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            fs::read_to_string(dir.join(file))
+        };
+        let (memory, cpu) = match self.unified_dir() {
+            dir @ Some(_) => (dir.clone(), dir),
+            None => (self.dir_of("memory"), self.dir_of(CPU_TIME)),
+        };
+        let stat = read(memory.clone(), "memory.stat")?;
+        if self.is_unified() {
+            let micros = counter(&read(cpu, "cpu.stat")?, "usage_usec");
+            let held = number(&read(memory, "memory.current")?);
+            let idle = counter(&stat, "inactive_file");
+            let cpu_time = Duration::from_micros(micros);
+            return Ok(Used { cpu_time, working_set: held.saturating_sub(idle) });
+        }
+        let cpu_time = Duration::from_nanos(number(&read(cpu, "cpuacct.usage")?));
+        let held = number(&read(memory, "memory.usage_in_bytes")?);
+        let idle = counter(&stat, "total_inactive_file");
+        Ok(Used { cpu_time, working_set: held.saturating_sub(idle) })
     }
 
     /// How many of its processes the kernel has killed for want of memory.
@@ -348,6 +375,11 @@ fn weight_of(shares: u64) -> u64 {
 fn counter(text: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The number that a file holds; 0 for what is none.
+fn number(text: &str) -> u64 {
+    text.trim().parse().unwrap_or(0)
 }
 
 fn subdirectories(dir: &Path) -> Vec<PathBuf> {

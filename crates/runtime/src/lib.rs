@@ -32,6 +32,7 @@ mod spec;
 mod state;
 mod sys;
 mod tree;
+mod usage;
 
 pub use error::{RuntimeError, StartError, StartErrorKind};
 pub use events::{EventReceiver, EventSender, RuntimeEvent};
@@ -44,6 +45,7 @@ pub use spec::{
     SandboxSpec, Seccomp, User,
 };
 pub use state::{Container, ContainerState, Sandbox, SandboxState};
+pub use usage::{Reading, Used};
 
 use std::path::PathBuf;
 
@@ -116,6 +118,9 @@ pub trait Containers: Send + Sync {
         container_id: &str,
         spec: &AttachSpec,
     ) -> Result<Session, RuntimeError>;
+
+    /// What running containers have used so far: `(pod UID, container ID)` each.
+    async fn usage(&self, containers: Vec<(String, String)>) -> Reading;
 
     /// What happens from now on. Each call gives an independent receiver.
     fn events(&self) -> EventReceiver;

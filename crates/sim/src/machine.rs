@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use coracle_network::{ClusterLink, Ipv4Net, Kernel, NetworkError, PodLink, ServiceMap};
 use coracle_runtime::{
-    AttachSpec, Container, ContainerSpec, Containers, EventReceiver, ExecSpec, RuntimeError,
-    Sandbox, SandboxSpec, Session,
+    AttachSpec, Container, ContainerSpec, Containers, EventReceiver, ExecSpec, Reading,
+    RuntimeError, Sandbox, SandboxSpec, Session, Used,
 };
 use tokio::sync::mpsc;
 
@@ -113,6 +113,12 @@ impl Containers for Machine {
 
     async fn attach(&self, uid: &str, _: &str, _: &AttachSpec) -> Result<Session, RuntimeError> {
         Err(RuntimeError::InvalidSpec(format!("nobody attaches to {uid} here")))
+    }
+
+    async fn usage(&self, containers: Vec<(String, String)>) -> Reading {
+        // Nothing runs here that could use anything.
+        let used = Some(Used::default());
+        Reading { all: used, containers: vec![used; containers.len()] }
     }
 
     fn events(&self) -> EventReceiver {

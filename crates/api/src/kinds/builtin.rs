@@ -5,7 +5,7 @@
 //! coordination.k8s.io v1beta1 and v1alpha2 (LeaseCandidate), internal.apiserver.k8s.io v1alpha1,
 //! lifecycle.k8s.io v1alpha1 (EvictionRequest), resource.k8s.io v1beta2, v1beta1 and v1alpha3,
 //! scheduling.k8s.io v1beta1 and v1alpha3 (Workload, PodGroup), storagemigration.k8s.io v1beta1.
-//! metrics.k8s.io is no part of the API server.
+//! metrics.k8s.io, which elsewhere a server beside has, comes last.
 
 mod admissionregistration;
 mod apiextensions;
@@ -22,6 +22,7 @@ mod core;
 mod discovery;
 mod events;
 mod flowcontrol;
+mod metrics;
 mod networking;
 mod node;
 mod policy;
@@ -59,6 +60,7 @@ pub(super) fn rows() -> Vec<Kind> {
         resource::rows(),
         flowcontrol::rows(),
         storagemigration::rows(),
+        metrics::rows(),
     ]
     .concat()
 }

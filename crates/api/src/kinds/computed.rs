@@ -5,10 +5,21 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::Object;
+use crate::{Object, Usage};
 
 /// Makes the objects of a row, of which only those that are asked for need be among them.
 pub type Compute = fn(&Seen<'_>) -> Vec<Value>;
+
+/// How the objects of a row are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Computed {
+    /// From what they are made.
+    pub compute: Compute,
+    /// Whether that is also what containers use, which is measured for whoever asks.
+    pub is_measured: bool,
+    /// How a refusal calls them, when that is not the row's plural: `podmetrics`.
+    pub called: Option<&'static str>,
+}
 
 /// What computed objects are a function of.
 pub struct Seen<'a> {
@@ -16,6 +27,8 @@ pub struct Seen<'a> {
     pub objects: &'a dyn Look,
     /// What is known beside.
     pub facts: &'a Facts,
+    /// What containers use, for a row that is measured; else nothing.
+    pub usage: &'a Usage,
     /// The namespace that is asked about; `None` for all.
     pub namespace: Option<&'a str>,
     /// The name that is asked about; `None` for all.

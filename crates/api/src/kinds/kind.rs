@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::FieldError;
-use crate::kinds::computed::Compute;
+use crate::kinds::computed::Computed;
 use crate::kinds::custom::reading::Reading;
 use crate::print::Column;
 use crate::schema::{Schema, Type, presence};
@@ -205,7 +205,7 @@ pub enum Objects {
     /// Writes keep them; in a form that is not the row's own where versions of a kind share one.
     Stored(Option<Form>),
     /// They are made anew whenever somebody reads them.
-    Computed(Compute),
+    Computed(Computed),
     /// There are none: what is created is a question, or something done, and not kept.
     Answered,
 }

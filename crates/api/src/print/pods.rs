@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::fields::{
     ago, condition, is_deleting, is_true, items, number, str_at, strings, text, text_or, time,
 };
+use crate::Quantity;
 use crate::pods::AnyPod;
 
 /// What the columns show of a pod.
@@ -169,6 +170,21 @@ impl Summary {
             self.status = "Terminating".into();
         }
     }
+}
+
+/// What the containers of a PodMetrics use together.
+pub(crate) fn used_cpu(metrics: &Value, _: Timestamp) -> Value {
+    used(metrics, "/usage/cpu")
+}
+
+pub(crate) fn used_memory(metrics: &Value, _: Timestamp) -> Value {
+    used(metrics, "/usage/memory")
+}
+
+fn used(metrics: &Value, pointer: &str) -> Value {
+    let containers = items(metrics, "/containers").iter();
+    let amounts = containers.filter_map(|one| Quantity::parse(str_at(one, pointer)).ok());
+    amounts.reduce(Quantity::plus).unwrap_or(Quantity::ZERO).to_string().into()
 }
 
 /// Why a container ended: its reason, else its signal or exit code.

@@ -175,6 +175,11 @@ impl Quantity {
         Self::new(i128::from(milli), -3, Format::DecimalSi)
     }
 
+    /// `nano` billionths: `250000` is `250u`.
+    pub fn from_nanos(nano: i64) -> Self {
+        Self::new(i128::from(nano), -9, Format::DecimalSi)
+    }
+
     /// The amount in units of ten to the power of `unit`, rounded up (away from zero), at most
     /// what fits 64 bits.
     fn scaled(self, unit: i32) -> i64 {

@@ -25,7 +25,7 @@ use crate::cgroup::Cgroup;
 use crate::protocol::{Reply, Request};
 use crate::{
     AttachSpec, Config, Container, ContainerSpec, Containers, EventReceiver, EventSender, ExecSpec,
-    Resources, RuntimeError, RuntimeEvent, Sandbox, SandboxSpec, Session,
+    Reading, Resources, RuntimeError, RuntimeEvent, Sandbox, SandboxSpec, Session,
 };
 use client::Client;
 use program::Program;
@@ -88,8 +88,7 @@ impl Shims {
     }
 
     fn dir(&self, pod_uid: &str) -> Result<SandboxDir, RuntimeError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-        if pod_uid.is_empty() || pod_uid.starts_with('.') || !pod_uid.chars().all(plain) {
+        if !is_plain(pod_uid) {
             return Err(RuntimeError::InvalidSpec(format!("pod UID {pod_uid:?}")));
         }
         Ok(SandboxDir::new(self.config.state_dir.join(pod_uid)))
@@ -292,6 +291,12 @@ impl Shared {
     }
 }
 
+/// Whether a name leads to one place below a directory, and nowhere else.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+}
+
 fn is_not_listening(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
@@ -416,6 +421,23 @@ impl Containers for Shims {
         let (client, reply) = self.ask(pod_uid, request).await?;
         let talked = |source| RuntimeError::Talk { pod_uid: pod_uid.to_owned(), source };
         streams::session(client, pod_uid, &reply, spec.stdin).map_err(talked)
+    }
+
+    async fn usage(&self, containers: Vec<(String, String)>) -> Reading {
+        let Ok(all) = Cgroup::at(&self.config.cgroup_parent) else { return Reading::default() };
+        let read = move || Reading {
+            all: all.used().ok(),
+            containers: containers
+                .iter()
+                .map(|(uid, id)| match is_plain(uid) && is_plain(id) {
+                    true => all.child(&format!("pod{uid}")).child(id).used().ok(),
+                    // A status that somebody wrote by hand.
+                    false => None,
+                })
+                .collect(),
+        };
+        // A container that has just ended, or a kernel that does not count: nothing is known.
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 
     fn events(&self) -> EventReceiver {

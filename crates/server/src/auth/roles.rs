@@ -113,6 +113,13 @@ const CLUSTER_ROLES: &[Row] = &[
     Row { name: "admin", into: &[], from: "admin", rules: &[] },
     Row { name: "edit", into: &["admin"], from: "edit", rules: &[] },
     Row { name: "view", into: &["edit"], from: "view", rules: &[] },
+    // As upstream's metrics-server brings it.
+    Row {
+        name: "system:aggregated-metrics-reader",
+        into: &["admin", "edit", "view"],
+        from: "",
+        rules: &[(READ, "metrics.k8s.io", "nodes,pods")],
+    },
     Row {
         name: "system:aggregate-to-admin",
         into: &["admin"],
@@ -269,12 +276,16 @@ fn cluster_role(row: &Row) -> Value {
     role
 }
 
-/// The rules of all that is aggregated into `role`, through any number of steps.
+/// The rules of all that is aggregated into `role`, through any number of steps, each once.
 fn aggregated(role: &str) -> Vec<Value> {
     let members = CLUSTER_ROLES.iter().filter(|row| row.into.contains(&role));
-    members
-        .flat_map(|row| row.rules.iter().map(rule).chain(aggregated(row.from)).collect::<Vec<_>>())
-        .collect()
+    let mut rules = Vec::new();
+    for rule in members.flat_map(|row| row.rules.iter().map(rule).chain(aggregated(row.from))) {
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    rules
 }
 
 fn rule((verbs, groups, targets): &(&str, &str, &str)) -> Value {
@@ -324,5 +335,7 @@ mod tests {
         assert!(rules("system:aggregate-to-view").iter().all(|rule| admin.contains(rule)));
         assert!(rules("edit").iter().all(|rule| admin.contains(rule)));
         assert!(rules("view").len() < rules("edit").len());
+        let metrics = rules("system:aggregated-metrics-reader");
+        assert_eq!(admin.iter().filter(|rule| metrics.contains(rule)).count(), 1);
     }
 }

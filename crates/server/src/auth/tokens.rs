@@ -1,5 +1,7 @@
 //! Service account tokens: JSON web tokens, signed with ES256 by a key of the cluster.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -149,6 +151,7 @@ impl Outside for Tokens {
     async fn answer(&self, call: &Call) -> Result<Given, Status> {
         match call {
             Call::Sign { claims } => self.sign(claims).map(Given::Token),
+            Call::Measure => Ok(Given::Usage(Arc::default())),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use coracle_api::computed;
 use coracle_api::resources::BINDINGS;
-use coracle_api::{Key, Object, Objects, Status, Subresource, Timestamp, Verb};
+use coracle_api::{Key, Object, Objects, Status, Subresource, Timestamp, Usage, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use futures_util::future::join_all;
 
@@ -115,8 +115,10 @@ impl Api {
     /// The Status that the client gets.
     pub async fn call(&self, request: Request) -> Result<Reply, Status> {
         let now = self.inner.source.now();
-        if let Objects::Computed(compute) = request.kind.objects {
-            return verbs::computed::read(&self.snapshot(), &self.facts(), &request, compute);
+        if let Objects::Computed(row) = request.kind.objects {
+            let usage = if row.is_measured { self.usage().await? } else { Arc::default() };
+            let (snapshot, facts) = (self.snapshot(), self.facts());
+            return verbs::computed::read(&snapshot, &facts, &usage, &request, row);
         }
         match request.verb {
             Verb::Create if !request.kind.is_stored() && !request.kind.is(BINDINGS) => {
@@ -146,18 +148,38 @@ impl Api {
         Ok(Reply::created(Answer::Value(reviews::answer(&facts, request, body)?)))
     }
 
-    /// Sets what signs service account tokens; done once, before the first client comes.
+    /// Sets what signs service account tokens; done once, before the first client comes. It answers
+    /// for the outside, too, where nobody else was set who does.
     pub fn set_tokens(&self, tokens: Arc<Tokens>) {
         if self.inner.tokens.set(Arc::clone(&tokens)).is_err() {
             tracing::warn!("the key of the service accounts was set before and stays");
         }
-        self.set_outside(tokens);
+        self.inner.outside.get_or_init(|| tokens as Arc<dyn Outside>);
     }
 
     /// Sets who answers what writes ask of the outside; done once, before the first client comes.
     pub fn set_outside(&self, outside: Arc<dyn Outside>) {
         if self.inner.outside.set(outside).is_err() {
             tracing::warn!("who answers for the outside was set before and stays");
+        }
+    }
+
+    /// What the outside says to `call`.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ask(&self, call: &Call) -> Result<Given, Status> {
+        match self.inner.outside.get() {
+            Some(outside) => outside.answer(call).await,
+            None => Err(Status::internal("nobody here answers for the outside")),
+        }
+    }
+
+    /// What containers use now.
+    async fn usage(&self) -> Result<Arc<Usage>, Status> {
+        match self.ask(&Call::Measure).await? {
+            Given::Usage(usage) => Ok(usage),
+            _ => Err(Status::internal("an answer to another question")),
         }
     }
 
@@ -270,16 +292,9 @@ impl Api {
             let source = &self.inner.source;
             answers.push(Answers::new(Moment { now: source.now(), seed: source.seed() }));
         }
-        let given = join_all(unmet.calls.iter().map(|call| self.answer_to(call))).await;
+        let given = join_all(unmet.calls.iter().map(|call| self.ask(call))).await;
         let Some(answers) = answers.get_mut(unmet.request) else { return };
         unmet.calls.into_iter().zip(given).for_each(|(call, answer)| answers.give(call, answer));
-    }
-
-    async fn answer_to(&self, call: &Call) -> Result<Given, Status> {
-        match self.inner.outside.get() {
-            Some(outside) => outside.answer(call).await,
-            None => Err(Status::internal("nobody here answers for the outside")),
-        }
     }
 
     fn replies(

@@ -141,3 +141,83 @@ fn an_address_is_chosen_anew_when_another_was_faster() {
     assert_ne!(again["spec"]["clusterIP"], first["spec"]["clusterIP"]);
     assert_ne!(again["spec"]["ports"][0]["nodePort"], first["spec"]["ports"][0]["nodePort"]);
 }
+
+/// Two pods in two namespaces, of which one runs and was measured; and a node.
+fn measured() -> Harness {
+    let api = Harness::new();
+    api.create("namespaces", "", json!({"metadata": {"name": "shop"}})).unwrap();
+    api.create("nodes", "", json!({"metadata": {"name": "node-1", "labels": {"zone": "a"}}}))
+        .unwrap();
+    let mut usage = coracle_api::Usage::default();
+    let at: Timestamp = "2026-01-01T00:00:07.5Z".parse().unwrap();
+    let window = jiff::SignedDuration::from_millis(15_250);
+    let amount = |nanocores| coracle_api::usage::Amount { nanocores, bytes: 20 << 20 };
+    for (name, namespace) in [("web-0", "default"), ("cart-0", "shop"), ("young", "default")] {
+        let container = json!({"name": "main", "image": "a:1"});
+        let made = api.create("pods", namespace, json!({
+            "metadata": {"name": name, "labels": {"app": name}}, "spec": {"containers": [container]},
+        }));
+        let mut pod = made.unwrap();
+        let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
+        pod["status"]["phase"] = json!("Running");
+        let mut request = api.request(Verb::Update, "pods", namespace, name);
+        (request.subresource, request.body) = (Some(Subresource::Status), Body::Object(pod));
+        api.call(request).unwrap();
+        if name != "young" {
+            let used = [("main", amount(123_456)), ("side", amount(2_000_000))];
+            let used = used.map(|(name, amount)| (name.to_owned(), amount)).into();
+            usage.pods.insert(uid, coracle_api::usage::Measured { at, window, used });
+        }
+    }
+    let used = amount(500_000_000);
+    usage.nodes.insert("node-1".into(), coracle_api::usage::Measured { at, window, used });
+    slow(&api, Ok(Given::Usage(Arc::new(usage))), || ());
+    api
+}
+
+fn metrics(api: &Harness, verb: Verb, plural: &str, namespace: &str, name: &str) -> Request {
+    let kinds = api.api.kinds();
+    let kind = Arc::clone(kinds.resource("metrics.k8s.io", "v1beta1", plural).unwrap());
+    Request { kind, namespace: namespace.into(), ..api.request(verb, plural, namespace, name) }
+}
+
+#[test]
+fn metrics_are_measured_for_whoever_asks() {
+    let api = measured();
+    let one = object(api.call(metrics(&api, Verb::Get, "pods", "default", "web-0")).unwrap());
+    let usage = json!({"cpu": "123456n", "memory": "20Mi"});
+    assert_eq!(one["containers"][0], json!({"name": "main", "usage": usage}));
+    assert_eq!(
+        (&one["window"], &one["timestamp"]),
+        (&json!("15.25s"), &json!("2026-01-01T00:00:07Z"))
+    );
+    assert_eq!(one["metadata"]["labels"], json!({"app": "web-0"}));
+    let list = |namespace: &str, options: Options| {
+        let request = metrics(&api, Verb::List, "pods", namespace, "");
+        let list = object(api.call(Request { options, ..request }).unwrap());
+        let name = |item: &Value| item["metadata"]["name"].as_str().unwrap().to_owned();
+        list.as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(list("default", Options::default()), ["web-0"], "none of a pod that is young");
+    assert_eq!(list("", Options::default()), ["web-0", "cart-0"]);
+    let labels = Options { label_selector: "app=cart-0".into(), ..Options::default() };
+    assert_eq!(list("", labels), ["cart-0"]);
+    let fields = Options { field_selector: "metadata.namespace=shop".into(), ..Options::default() };
+    assert_eq!(list("", fields), ["cart-0"]);
+    let node = object(api.call(metrics(&api, Verb::Get, "nodes", "", "node-1")).unwrap());
+    assert_eq!(node["usage"], json!({"cpu": "500m", "memory": "20Mi"}));
+    assert_eq!(node["metadata"]["labels"]["zone"], "a");
+}
+
+#[test]
+fn what_was_not_measured_is_refused_as_upstream_does() {
+    let api = measured();
+    let said = |plural: &str, namespace: &str, name: &str| {
+        api.call(metrics(&api, Verb::Get, plural, namespace, name)).unwrap_err()
+    };
+    let pod = said("pods", "default", "young");
+    assert_eq!(pod.message, "podmetrics.metrics.k8s.io \"default/young\" not found");
+    assert_eq!((pod.code, pod.details.unwrap().kind.as_str()), (404, "podmetrics"));
+    let node = said("nodes", "", "node-2");
+    assert_eq!(node.message, "nodemetrics.metrics.k8s.io \"node-2\" not found");
+}

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::FieldError;
 use crate::defaults::initial;
 use crate::kind::{Form, Kind, NameRule, Objects, Scope, Subresource, SubresourceRow, Text, Verb};
-use crate::kinds::computed::Compute;
+use crate::kinds::computed::{Compute, Computed};
 use crate::kinds::texts;
 use crate::print::columns::{AGE, CONTAINERS, IMAGES, NAME, number, text, wide};
 use crate::print::{Cell, Column};
@@ -86,7 +86,14 @@ pub(super) trait Row: Sized {
 
     /// Made anew for whoever reads: objects that nobody writes.
     fn computed(self, compute: Compute) -> Kind {
-        self.verbs(&[Verb::Get, Verb::List]).edit(|kind| kind.objects = Objects::Computed(compute))
+        let row = Computed { compute, is_measured: false, called: None };
+        self.verbs(&[Verb::Get, Verb::List]).edit(|kind| kind.objects = Objects::Computed(row))
+    }
+
+    /// As [`Row::computed`], from what containers use as well; refusals call it `called`.
+    fn measured(self, called: &'static str, compute: Compute) -> Kind {
+        let row = Computed { compute, is_measured: true, called: Some(called) };
+        self.computed(compute).edit(|kind| kind.objects = Objects::Computed(row))
     }
 
     fn without(self, verb: Verb) -> Kind {

@@ -58,7 +58,9 @@ pub(crate) fn prepare(
         "nbf": env.now.as_second(),
         "sub": format!("system:serviceaccount:{}:{}", key.namespace, key.name),
     });
-    let Given::Token(token) = env.ask(Call::Sign { claims: claims.to_string() })?;
+    let Given::Token(token) = env.ask(Call::Sign { claims: claims.to_string() })? else {
+        return Err(Status::internal("an answer to another question").into());
+    };
     body["kind"] = "TokenRequest".into();
     body["apiVersion"] = "authentication.k8s.io/v1".into();
     body["metadata"] = json!({

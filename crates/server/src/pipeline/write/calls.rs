@@ -3,25 +3,8 @@
 
 use std::collections::BTreeMap;
 
+pub use coracle_api::{Call, Given};
 use coracle_api::{Status, Timestamp};
-
-/// A question, with all that the answer depends on: whoever asks the same again, because others were
-/// faster, has the answer already.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Call {
-    /// A token of a service account, signed with the key of the cluster.
-    Sign {
-        /// What it says: JSON.
-        claims: String,
-    },
-}
-
-/// The answer to a [`Call`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
-    /// A JSON web token.
-    Token(String),
-}
 
 /// When a request is carried out, and what all that it draws is made from. It stays the same however
 /// often the request is prepared, and so do its names and UIDs.
