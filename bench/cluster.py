@@ -180,10 +180,18 @@ def sets(table, client):
 
 
 def until_ready(client, name, replicas, ask):
-    events = client.watch(SETS, f"fieldSelector=metadata.name%3D{name}")
+    def all_ready(seen):
+        return seen.get("status", {}).get("readyReplicas") == replicas
+
+    return until_seen(client, SETS, name, all_ready, ask)
+
+
+def until_seen(client, collection, name, is_so, ask):
+    """Milliseconds from asking until the object of that name is seen as it should be."""
+    events = client.watch(collection, f"fieldSelector=metadata.name%3D{name}")
     begin = time.monotonic()
     ask()
-    next(True for _, seen in events if seen.get("status", {}).get("readyReplicas") == replicas)
+    next(True for _, seen in events if is_so(seen))
     took = (time.monotonic() - begin) * 1e3
     events.close()
     return took

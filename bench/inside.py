@@ -4,13 +4,14 @@ import os
 import sys
 import traceback
 
-from bench import applications, cluster, network, store
+from bench import applications, cluster, network, store, workloads
 from bench.bars import BARS, YARDSTICKS
 from bench.engine import directory, measured
 from bench.table import Table, dump
 
 SUBJECTS = {"store": store.measure, "api": store.api, "network": network.measure,
-            "cluster": cluster.measure, "apps": applications.measure}
+            "cluster": cluster.measure, "workloads": workloads.measure,
+            "apps": applications.measure}
 
 
 def main():

@@ -1,5 +1,6 @@
 """Who a container runs as and what it may do, seen from inside."""
 
+import base64
 import http.server
 import json
 import pathlib
@@ -202,3 +203,38 @@ def test_limits_of_a_pod_as_a_whole_hold(cluster, namespace):
     files = [root / "memory" / group / "memory.limit_in_bytes", root / group / "memory.max"]
     values = [int(file.read_text()) for file in files if file.exists()]
     assert values == [48 << 20]
+
+
+def test_a_secret_may_ask_for_a_token_that_lasts_as_long_as_it(cluster, namespace):
+    def kubectl(*arguments, **options):
+        return cluster.kubectl("-n", namespace, *arguments, **options)
+
+    kubectl("create", "serviceaccount", "robot")
+    kubectl("create", "rolebinding", "robot", "--clusterrole=view", f"--serviceaccount={namespace}:robot")
+    kubectl("apply", "-f", "-", input=json.dumps({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "robot", "annotations": {"kubernetes.io/service-account.name": "robot"}}}))
+
+    def data():
+        return cluster.get("secret", "robot", "-n", namespace).get("data", {})
+
+    eventually(lambda: set(data()) == {"ca.crt", "namespace", "token"}, "the secret is filled in")
+    token = base64.b64decode(data()["token"]).decode()
+    assert base64.b64decode(data()["namespace"]).decode() == namespace
+
+    def ask():
+        # A certificate would be believed before the token.
+        server = kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+        return cluster.kubectl_process(
+            "-n", namespace, "--token", token, "get", "pods", "--kubeconfig=/dev/null",
+            "--server", server, "--insecure-skip-tls-verify", check=False)
+
+    assert ask().returncode == 0, ask().stderr
+    kubectl("delete", "secret", "robot")
+    assert "Unauthorized" in ask().stderr or "must be logged in" in ask().stderr
+    # Without its account a secret of that type does not stay.
+    kubectl("apply", "-f", "-", input=json.dumps({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "late", "annotations": {"kubernetes.io/service-account.name": "nobody"}}}))
+    eventually(lambda: cluster.kubectl_process("-n", namespace, "get", "secret", "late", check=False).returncode,
+               "it is deleted")

@@ -525,3 +525,24 @@ def test_a_forced_deletion_starts_nothing_beside_what_still_runs(cluster, namesp
         kubectl("delete", "pod", "deaf-0", "--force", "--grace-period=0")
         eventually(lambda: starts() == ["up"] * count, f"start {count}")
     assert "met" not in kubectl("exec", "deaf-0", "--", "ls", "/data").split()
+
+
+def test_claims_grow_with_their_template_where_the_set_asks_for_it(ss):
+    def apply(size, version="1"):
+        extra = claims().replace("storage: 16Mi", f"storage: {size}")
+        text = SET.format(replicas=2, policy="OrderedReady", extra=extra, version=version)
+        grows = 'annotations: {statefulset.coracle.dev/grow-claims: "true"}'
+        return ss.kubectl_process("apply", "-f", "-", input=text.replace("{name: ss}", f"{{name: ss, {grows}}}", 1))
+
+    assert apply("16Mi").returncode == 0
+    ss.ready(2)
+    uids = {name: pod["metadata"]["uid"] for name, pod in ss.pods().items()}
+    assert apply("48Mi").returncode == 0
+
+    def grown():
+        return {claim["status"]["capacity"]["storage"] for claim in claims_of(ss).values()} == {"48Mi"}
+
+    eventually(grown, "both claims have grown", timeout=90)
+    assert {name: pod["metadata"]["uid"] for name, pod in ss.pods().items()} == uids
+    smaller = apply("16Mi")
+    assert smaller.returncode != 0 and "are forbidden" in smaller.stderr

@@ -268,3 +268,36 @@ def test_a_claim_that_cannot_be_is_not_bound(cluster, namespace):
     eventually(lambda: "a volume of 500Ti cannot be made" in
                cluster.kubectl("describe", "pvc", "data", "-n", namespace), "why it waits")
     assert cluster.get("pvc", "data", "-n", namespace)["status"]["phase"] == "Pending"
+
+
+def test_a_pod_has_volumes_of_its_own(cluster, namespace):
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": {
+        "terminationGracePeriodSeconds": 0,
+        "volumes": [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {
+            "metadata": {"labels": {"tier": "scratch"}},
+            "spec": {"accessModes": ["ReadWriteOnce"],
+                     "resources": {"requests": {"storage": "16Mi"}}}}}}],
+        "containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "1000000"],
+                        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}]}}
+
+    def apply(thing):
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(thing))
+
+    def claims():
+        return cluster.get("pvc", "-n", namespace)["items"]
+
+    # A claim of that name that is not the pod's is never taken for it.
+    apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "own-scratch"},
+           "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}})
+    apply(pod)
+    why = "was not created for pod"
+    eventually(lambda: why in cluster.kubectl("get", "events", "-n", namespace), "it says why it waits")
+    cluster.kubectl("delete", "pvc", "own-scratch", "-n", namespace)
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/own", "--timeout=60s")
+    [claim] = claims()
+    assert claim["metadata"]["labels"]["tier"] == "scratch"
+    assert [owner["name"] for owner in claim["metadata"]["ownerReferences"]] == ["own"]
+    size = cluster.kubectl("exec", "-n", namespace, "own", "--", "df", "-Pm", "/scratch").split()[-5]
+    assert int(size) <= 16
+    cluster.kubectl("delete", "pod", "own", "-n", namespace)
+    eventually(lambda: not claims(), "the claim goes with its pod")

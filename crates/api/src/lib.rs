@@ -36,7 +36,7 @@ pub use object::{
     metadata::{self, Metadata, OwnerReference},
     options, pod_resources, pods, revision,
     selector::{self, Selector},
-    selectors, semantic, sums, usage,
+    selectors, semantic, sums, token_secrets, usage,
     usage::Usage,
 };
 pub use schema::{custom_validation, openapi, presence, protobuf, structural};

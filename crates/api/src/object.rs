@@ -15,6 +15,7 @@ mod selector_text;
 pub mod selectors;
 pub mod semantic;
 pub mod sums;
+pub mod token_secrets;
 pub mod usage;
 
 use std::any::{Any, TypeId};

@@ -5,10 +5,11 @@
 //! the dependents that block it; with `Orphan` its dependents forget it first. The finalizers
 //! `foregroundDeletion` and `orphan`, which the API sets, say which.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock};
 
-use coracle_api::{Key, Object, OwnerReference};
+use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS;
+use coracle_api::{Key, Kind, Kinds, Object, OwnerReference, Timestamp, time};
 use coracle_store::{Event, Snapshot};
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ use crate::{Context, json};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+/// How long it takes until an owner's kind is looked for again.
+const UNKNOWN_SECONDS: i64 = 60;
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller =
@@ -50,10 +53,10 @@ fn has(object: &Object, finalizer: &str) -> bool {
 }
 
 /// What should happen to the object at `key` for its owners' or its dependents' sake.
-pub(crate) fn decide(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> Plan {
+pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     let Some(object) = snapshot.get(key) else { return Plan::default() };
     if !object.metadata().is_deleting() {
-        return follow_owners(snapshot, object);
+        return follow_owners(snapshot, object, context.now);
     }
     if has(object, ORPHAN) {
         return orphan(snapshot, object);
@@ -124,9 +127,38 @@ enum Owner {
     Absent,
     /// It is being deleted and waits for its dependents.
     Waiting,
+    /// Nobody can say: its kind is not served, or an object of the cluster names one of a namespace.
+    Unknown,
+}
+
+/// Whether objects of the kind that a reference names live in namespaces; `None` when it is not
+/// served.
+fn is_namespaced(snapshot: &Snapshot, reference: &OwnerReference) -> Option<bool> {
+    static BUILTIN: LazyLock<HashMap<(String, String), bool>> = LazyLock::new(|| {
+        let kinds = Kinds::builtin();
+        let row = |kind: &Arc<Kind>| {
+            ((kind.group.to_string(), kind.kind.to_string()), kind.is_namespaced())
+        };
+        kinds.iter().map(row).collect()
+    });
+    let named = (group(&reference.api_version).to_owned(), reference.kind.clone());
+    if let Some(is_namespaced) = BUILTIN.get(&named) {
+        return Some(*is_namespaced);
+    }
+    let mut definitions = snapshot.list(CUSTOM_RESOURCE_DEFINITIONS, None);
+    let found = definitions.find(|definition| {
+        definition.str_at("/spec/group") == Some(named.0.as_str())
+            && definition.str_at("/spec/names/kind") == Some(named.1.as_str())
+    })?;
+    Some(found.str_at("/spec/scope") != Some("Cluster"))
 }
 
 fn look_up(snapshot: &Snapshot, dependent: &Object, reference: &OwnerReference) -> Owner {
+    match is_namespaced(snapshot, reference) {
+        None => return Owner::Unknown,
+        Some(true) if dependent.metadata().namespace.is_empty() => return Owner::Unknown,
+        Some(_) => {}
+    }
     let Some(owner) = snapshot.by_uid(&reference.uid) else { return Owner::Absent };
     let namespace = &owner.metadata().namespace;
     let in_reach = namespace.is_empty() || *namespace == dependent.metadata().namespace;
@@ -136,18 +168,27 @@ fn look_up(snapshot: &Snapshot, dependent: &Object, reference: &OwnerReference) 
     if is_waiting(owner) { Owner::Waiting } else { Owner::Solid }
 }
 
+fn group(version: &str) -> &str {
+    version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
 /// The version may be another.
 fn is_of_kind(owner: &Object, reference: &OwnerReference) -> bool {
-    let group = |version: &str| version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
     owner.value()["kind"] == *reference.kind
         && group(owner.str_at("/apiVersion").unwrap_or_default()) == group(&reference.api_version)
 }
 
-fn follow_owners(snapshot: &Snapshot, object: &Arc<Object>) -> Plan {
+/// An object goes when it has owners and none is left; while one of them is of a kind that nobody
+/// knows, nothing happens to it.
+fn follow_owners(snapshot: &Snapshot, object: &Arc<Object>, now: Timestamp) -> Plan {
     let (mut solid, mut waiting, mut lost) = (0, 0, Vec::new());
     let mut plan = Plan::default();
     for reference in &object.metadata().owner_references {
         match look_up(snapshot, object, reference) {
+            Owner::Unknown => {
+                plan.look_again_at(time::after(now, UNKNOWN_SECONDS));
+                return plan;
+            }
             Owner::Solid => solid += 1,
             Owner::Waiting => {
                 waiting += 1;
@@ -301,6 +342,36 @@ mod tests {
         let owners: Vec<_> =
             shared.metadata().owner_references.iter().map(|owner| owner.name.as_str()).collect();
         assert_eq!(owners, ["b"]);
+    }
+
+    #[test]
+    fn what_an_owner_of_an_unknown_kind_has_stays_until_the_kind_is_known() {
+        let mut world = World::new();
+        let mut dependent = map("dependent", &[]);
+        dependent["metadata"]["ownerReferences"] = json!([
+            {"apiVersion": "example.com/v1", "kind": "Boat", "name": "a", "uid": "gone"}]);
+        world.create(dependent);
+        world.settle(CONTROLLER);
+        assert_eq!(world.names("configmaps"), ["dependent"]);
+        world.create(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "boats.example.com"},
+            "spec": {"group": "example.com", "scope": "Namespaced",
+                "names": {"kind": "Boat", "plural": "boats"}},
+        }));
+        world.pass(UNKNOWN_SECONDS, CONTROLLER);
+        assert_eq!(world.names("configmaps"), [""; 0]);
+    }
+
+    #[test]
+    fn an_object_of_the_cluster_has_no_owner_in_a_namespace() {
+        let mut world = World::new();
+        let owner = world.create(map("owner", &[]));
+        world.create(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": "role", "ownerReferences": [json::controller_reference(&owner)]}}));
+        world.delete("configmaps", "owner", None);
+        world.settle(CONTROLLER);
+        assert_eq!(world.names("clusterroles.rbac.authorization.k8s.io"), ["role"]);
     }
 
     #[test]

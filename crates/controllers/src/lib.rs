@@ -31,6 +31,7 @@ mod scheduler;
 mod statefulset;
 mod table;
 mod taints;
+mod token_secrets;
 pub mod volumes;
 mod why;
 mod workload;

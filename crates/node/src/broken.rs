@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::Object;
 use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS;
+use coracle_api::{Object, pods};
 use coracle_controllers::VOLUME_FAILED;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Pod, Volume};
@@ -63,10 +63,8 @@ fn place(context: &Context, snapshot: &Snapshot, pod: &Pod, volume: &Volume) -> 
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         return source.size_limit.as_ref().map(|_| context.places.empty_dir(uid, &volume.name));
     }
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let claim = claims::name(pod, volume)?;
-    match claims::source(snapshot, namespace, &claim) {
-        Ok(Source::Ours(name, _)) => Some(context.places.persistent(&name)),
+    match claims::source(snapshot, pod, volume) {
+        Ok(Some(Source::Ours(name, _))) => Some(context.places.persistent(&name)),
         _ => None,
     }
 }
@@ -92,8 +90,7 @@ async fn end_containers(
              again on a repaired volume",
             volume.name, container.name
         );
-        let claim = claims::name(pod, volume);
-        let claim = claim.and_then(|name| {
+        let claim = pods::claim_name(pod, volume).and_then(|name| {
             snapshot.find(PERSISTENT_VOLUME_CLAIMS, &object.metadata().namespace, &name)
         });
         for about in [Some(object), claim].into_iter().flatten() {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::kinds::custom::names::terms as defined_names;
-use crate::pods::AnyPod;
+use crate::pods::{self, AnyPod};
 use crate::resources::{
     CONFIG_MAPS, CONTROLLER_REVISIONS, CUSTOM_RESOURCE_DEFINITIONS, JOBS, PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES, PODS, REPLICA_SETS, SECRETS, SERVICE_ACCOUNTS, SERVICES,
@@ -346,7 +346,7 @@ pub fn claim_name(pod: &str, volume: &Value) -> Option<String> {
         return Some(claim.to_owned());
     }
     let own = volume.get("ephemeral").filter(|source| !source.is_null());
-    own.and(volume["name"].as_str()).map(|name| format!("{pod}-{name}"))
+    own.and(volume["name"].as_str()).map(|name| pods::ephemeral_claim(pod, name))
 }
 
 /// The term of the object `name` of `resource` that a pod refers to.

@@ -2,15 +2,43 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, Volume};
 use serde_json::Value;
 
 use super::conditions;
-use crate::Object;
+use crate::{Key, Object};
 
 /// Whether a pod in this `status.phase` has ended for good.
 pub fn is_final(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
+}
+
+/// The name of the claim that the pod `pod` has for its own (`ephemeral`) volume `volume`.
+pub fn ephemeral_claim(pod: &str, volume: &str) -> String {
+    format!("{pod}-{volume}")
+}
+
+/// The name of the claim that a volume of the pod stands for, if it stands for one.
+pub fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
+    if let Some(source) = &volume.persistent_volume_claim {
+        return Some(source.claim_name.clone());
+    }
+    volume.ephemeral.as_ref()?;
+    Some(ephemeral_claim(pod.metadata.name.as_deref().unwrap_or_default(), &volume.name))
+}
+
+/// Why the pod may not use `claim` for a volume of its own, in upstream's words: it was made for
+/// another, or by hand.
+pub fn foreign_claim(pod: &Pod, claim: &Object) -> Option<String> {
+    let owner = claim.metadata().controller().map(|owner| owner.uid.as_str());
+    if owner.is_some() && owner == pod.metadata.uid.as_deref() {
+        return None;
+    }
+    let Key { namespace, name, .. } = claim.key();
+    let pod = pod.metadata.name.as_deref().unwrap_or_default();
+    Some(format!(
+        "PVC {namespace}/{name} was not created for pod {namespace}/{pod} (pod is not owner)"
+    ))
 }
 
 /// A pod, in whichever form it is held.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::resources::{NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
-use coracle_api::{Index, Object};
+use coracle_api::{Index, Object, pods};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{NodeSelector, PersistentVolume, Pod, Volume};
 use serde_json::json;
@@ -49,10 +49,14 @@ impl Volumes {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let spec = pod.spec.as_ref();
         for volume in spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten() {
-            let Some(name) = claim_name(pod, volume) else { continue };
+            let Some(name) = pods::claim_name(pod, volume) else { continue };
             let claim = snapshot
                 .find(PERSISTENT_VOLUME_CLAIMS, namespace, &name)
-                .ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
+                .ok_or_else(|| missing(volume, &name))?;
+            let foreign = volume.ephemeral.as_ref().and_then(|_| pods::foreign_claim(pod, claim));
+            if let Some(why) = foreign {
+                return Err(why);
+            }
             if claim.metadata().is_deleting() {
                 return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
             }
@@ -170,11 +174,11 @@ fn reach(volume: &Object) -> Option<NodeSelector> {
     volume.spec.as_ref()?.node_affinity.as_ref()?.required.clone()
 }
 
-/// The claim that a volume of the pod stands for.
-fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
-    if let Some(source) = &volume.persistent_volume_claim {
-        return Some(source.claim_name.clone());
+fn missing(volume: &Volume, claim: &str) -> String {
+    match volume.ephemeral {
+        Some(_) => format!(
+            "waiting for ephemeral volume controller to create the persistentvolumeclaim {claim:?}"
+        ),
+        None => format!("persistentvolumeclaim {claim:?} not found"),
     }
-    volume.ephemeral.as_ref()?;
-    Some(format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name))
 }

@@ -12,6 +12,7 @@
 
 mod binder;
 mod claim;
+mod ephemeral;
 mod expand;
 mod local;
 mod matching;
@@ -36,6 +37,7 @@ use crate::json;
 use crate::plan::Write;
 
 pub(crate) use self::binder::CONTROLLER as BINDER;
+pub(crate) use self::ephemeral::CONTROLLER as EPHEMERAL;
 pub(crate) use self::expand::CONTROLLER as EXPANDER;
 pub use self::expand::{RESIZE_PENDING, grown, waits_for_resize};
 pub use self::local::local_name;

@@ -1,7 +1,9 @@
 //! Which volume a claim leads to: pure.
 
+use std::sync::Arc;
+
 use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES};
-use coracle_api::{Object, Quantity};
+use coracle_api::{Object, Quantity, pods};
 use coracle_controllers::volumes::local_name;
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{
@@ -19,26 +21,31 @@ pub(crate) enum Source {
     Host(HostPathVolumeSource),
 }
 
-/// The claim that a pod's volume is.
-pub(crate) fn name(pod: &Pod, volume: &Volume) -> Option<String> {
-    let own = volume.persistent_volume_claim.as_ref().map(|source| source.claim_name.clone());
-    own.or_else(|| {
-        // One of the pod's own has the pod's name in front.
-        let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-        volume.ephemeral.as_ref().map(|_| format!("{pod_name}-{}", volume.name))
-    })
-}
-
-/// What the claim `name` is bound to.
+/// What the claim of the pod's volume is bound to; `None` when the volume is no claim.
 ///
 /// # Errors
-/// When it is bound to nothing, or to what this node cannot mount.
+/// When it is bound to nothing, to what this node cannot mount, or is a volume of the pod's own by
+/// its name alone.
 pub(crate) fn source(
     snapshot: &Snapshot,
-    namespace: &str,
+    pod: &Pod,
+    volume: &Volume,
+) -> Result<Option<Source>, VolumeError> {
+    let Some(name) = pods::claim_name(pod, volume) else { return Ok(None) };
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let claim = snapshot.find(PERSISTENT_VOLUME_CLAIMS, namespace, &name);
+    let foreign = claim.filter(|_| volume.ephemeral.is_some());
+    if let Some(why) = foreign.and_then(|claim| pods::foreign_claim(pod, claim)) {
+        return Err(VolumeError::Missing(why));
+    }
+    of_claim(snapshot, claim, &name).map(Some)
+}
+
+fn of_claim(
+    snapshot: &Snapshot,
+    claim: Option<&Arc<Object>>,
     name: &str,
 ) -> Result<Source, VolumeError> {
-    let claim = snapshot.find(PERSISTENT_VOLUME_CLAIMS, namespace, name);
     let claim = claim.and_then(|object| object.view::<PersistentVolumeClaim>().ok());
     let claim = claim.ok_or_else(|| {
         VolumeError::Missing(format!("persistentvolumeclaim \"{name}\" not found"))

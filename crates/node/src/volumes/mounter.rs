@@ -96,10 +96,10 @@ impl Mounter<'_> {
         if let Some(source) = &volume.host_path {
             return Ok(Mounted { path: host_path::check(source)?, readonly: false });
         }
-        if let Some(claim) = claims::name(pod, volume) {
-            let source = volume.persistent_volume_claim.as_ref();
-            let readonly = source.is_some_and(|source| source.read_only == Some(true));
-            return self.claimed(pod, volume, &claim, readonly);
+        if let Some(source) = claims::source(self.snapshot, pod, volume)? {
+            let claim = volume.persistent_volume_claim.as_ref();
+            let readonly = claim.is_some_and(|claim| claim.read_only == Some(true));
+            return self.claimed(pod, volume, source, readonly);
         }
         self.files(pod, volume)?.ok_or_else(|| {
             let why = format!("volume {} is of a type that is not supported", volume.name);
@@ -145,11 +145,10 @@ impl Mounter<'_> {
         &self,
         pod: &Pod,
         volume: &Volume,
-        claim: &str,
+        source: Source,
         readonly: bool,
     ) -> Result<Mounted, VolumeError> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let (name, bytes) = match claims::source(self.snapshot, namespace, claim)? {
+        let (name, bytes) = match source {
             Source::Ours(name, bytes) => (name, bytes),
             Source::Host(source) => {
                 let path = host_path::check(&source)?;

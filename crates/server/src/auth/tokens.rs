@@ -1,10 +1,11 @@
 //! Service account tokens: JSON web tokens, signed with ES256 by a key of the cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use coracle_api::resources::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
 use coracle_api::{Object, Status, Timestamp};
 use coracle_store::Snapshot;
@@ -24,6 +25,9 @@ use crate::pipeline::write::calls::{Call, Given};
 
 /// Who issues the tokens, and whom they are meant for when nobody says.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// Who issues the tokens of Secrets; they are for the API alone.
+pub const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 
 /// The key, and what is signed with it.
 pub struct Tokens {
@@ -121,6 +125,15 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<(User, Vec<String>), TokenError> {
         let claims = self.claims(token).ok_or(TokenError::Invalid)?;
+        if claims["iss"] == LEGACY_ISSUER {
+            let fitting: Vec<String> =
+                audiences.iter().filter(|wanted| *wanted == ISSUER).cloned().collect();
+            if fitting.is_empty() {
+                return Err(TokenError::Audience);
+            }
+            let user = secret_user(snapshot, &claims, token).ok_or(TokenError::Invalidated)?;
+            return Ok((user, fitting));
+        }
         if claims["iss"] != ISSUER {
             return Err(TokenError::Invalid);
         }
@@ -156,6 +169,33 @@ impl Outside for Tokens {
     }
 }
 
+/// The user of a Secret's token, while the Secret and the account are there: the token must be the
+/// one that the Secret holds.
+fn secret_user(snapshot: &Snapshot, claims: &Value, token: &str) -> Option<User> {
+    let claim = |name: &str| claims[format!("kubernetes.io/serviceaccount/{name}")].as_str();
+    let (namespace, name) = (claim("namespace")?, claim("service-account.name")?);
+    let account = snapshot.find(SERVICE_ACCOUNTS, namespace, name)?;
+    let secret = snapshot.find(SECRETS, namespace, claim("secret.name")?)?;
+    let is_whole = account.metadata().uid == claim("service-account.uid")?
+        && !secret.metadata().is_deleting()
+        && secret.str_at("/data/token") == Some(STANDARD.encode(token).as_str());
+    is_whole.then(|| user_of(namespace, name, &account.metadata().uid, BTreeMap::new()))
+}
+
+fn user_of(namespace: &str, name: &str, uid: &str, extra: BTreeMap<String, Vec<String>>) -> User {
+    User {
+        name: format!("system:serviceaccount:{namespace}:{name}"),
+        uid: uid.to_owned(),
+        groups: vec![
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{namespace}"),
+            AUTHENTICATED.into(),
+        ],
+        extra,
+        is_engine: false,
+    }
+}
+
 /// The user that `claims` name, while everything they name is there.
 fn bound_user(snapshot: &Snapshot, claims: &Value) -> Option<User> {
     let bound = &claims["kubernetes.io"];
@@ -171,8 +211,8 @@ fn bound_user(snapshot: &Snapshot, claims: &Value) -> Option<User> {
     if there(SERVICE_ACCOUNTS, namespace, &bound["serviceaccount"]) != Some(true) {
         return None;
     }
-    let mut extra = std::collections::BTreeMap::new();
-    let note = |extra: &mut std::collections::BTreeMap<_, _>, key: &str, value: String| {
+    let mut extra = BTreeMap::new();
+    let note = |extra: &mut BTreeMap<_, _>, key: &str, value: String| {
         extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
     };
     note(&mut extra, "credential-id", format!("JTI={}", text(claims, "/jti")));
@@ -190,16 +230,6 @@ fn bound_user(snapshot: &Snapshot, claims: &Value) -> Option<User> {
             note(&mut extra, &format!("{claim}-uid"), text(&bound[claim], "/uid").to_owned());
         }
     }
-    let name = text(bound, "/serviceaccount/name");
-    Some(User {
-        name: format!("system:serviceaccount:{namespace}:{name}"),
-        uid: text(bound, "/serviceaccount/uid").to_owned(),
-        groups: vec![
-            "system:serviceaccounts".into(),
-            format!("system:serviceaccounts:{namespace}"),
-            AUTHENTICATED.into(),
-        ],
-        extra,
-        is_engine: false,
-    })
+    let account = |field: &str| text(&bound["serviceaccount"], field);
+    Some(user_of(namespace, account("/name"), account("/uid"), extra))
 }

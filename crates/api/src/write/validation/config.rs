@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::cursor::{Errors, Field};
 use super::parts::immutable;
-use crate::{FieldError, names};
+use crate::{FieldError, names, token_secrets};
 
 /// Bytes that the data of one object may have together.
 const DATA_MAX: usize = 1024 * 1024;
@@ -91,9 +91,9 @@ fn by_type(errors: &mut Errors, secret: &Field<'_>, data: &Field<'_>) {
         }
     };
     match secret.child("type").text() {
-        "kubernetes.io/service-account-token" => {
+        token_secrets::TYPE => {
             let annotations = secret.descend(&["metadata", "annotations"]);
-            let name = annotations.key("kubernetes.io/service-account.name");
+            let name = annotations.key(token_secrets::ACCOUNT_NAME);
             if name.is_empty() {
                 errors.required(&name, "");
             }

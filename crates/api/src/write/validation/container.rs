@@ -361,6 +361,9 @@ pub(super) fn resources(errors: &mut Errors, resources: &Field<'_>) {
     for (name, limit) in limits.members() {
         amount(errors, name, &limit);
     }
+    let named = || limits.members().chain(requests.members()).map(|(name, _)| name);
+    let has_pages = named().any(|name| name.starts_with("hugepages-"));
+    let has_others = named().any(|name| ["cpu", "memory"].contains(&name));
     for (name, request) in requests.members() {
         amount(errors, name, &request);
         let limit = limits.key(name);
@@ -378,6 +381,9 @@ pub(super) fn resources(errors: &mut Errors, resources: &Field<'_>) {
             errors.invalid_as(&requests, &wanted.to_string().into(), &detail);
         }
     }
+    if has_pages && !has_others {
+        errors.forbidden(resources, "HugePages require cpu or memory");
+    }
 }
 
 fn is_native(name: &str) -> bool {
@@ -388,6 +394,28 @@ fn is_overcommittable(name: &str) -> bool {
     is_native(name) && !name.starts_with("hugepages-")
 }
 
+/// Whether a quota can bound a resource of this name that no container can ask for.
+fn is_of_quotas(name: &str) -> bool {
+    const COUNTED: [&str; 11] = [
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+        "requests.storage",
+        "storage",
+    ];
+    let (_, bound) = name.split_once('.').unwrap_or_default();
+    COUNTED.contains(&name)
+        || ((name.starts_with("requests.") || name.starts_with("limits."))
+            && (["cpu", "memory", "ephemeral-storage"].contains(&bound)
+                || bound.starts_with("hugepages-")))
+}
+
 fn amount(errors: &mut Errors, name: &str, field: &Field<'_>) {
     let shown = Value::from(name);
     for sentence in names::qualified_name(name) {
@@ -395,6 +423,10 @@ fn amount(errors: &mut Errors, name: &str, field: &Field<'_>) {
     }
     let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name);
     if !name.contains('/') && !standard && !name.starts_with("hugepages-") {
+        if !is_of_quotas(name) {
+            let sentence = "must be a standard resource type or fully qualified";
+            errors.invalid_as(field, &shown, sentence);
+        }
         errors.invalid_as(field, &shown, "must be a standard resource for containers");
     } else if !is_native(name) && name.starts_with("requests.") {
         errors.invalid_as(field, &shown, "doesn't follow extended resource name standard");

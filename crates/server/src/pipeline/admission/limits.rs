@@ -1,9 +1,12 @@
 //! LimitRanger: what containers, pods and claims of a namespace get when they do not say, and what
 //! they may ask for.
 
+use std::collections::BTreeSet;
+
+use coracle_api::pod_resources::{self, Amounts, amounts, requests};
 use coracle_api::resources::{LIMIT_RANGES, PERSISTENT_VOLUME_CLAIMS, PODS};
 use coracle_api::{Quantity, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::pipeline::admission::pods::each_container;
 use crate::pipeline::admission::{Attributes, Operation};
@@ -50,100 +53,105 @@ fn map_at_value<'a>(value: &'a mut Value, field: &str) -> &'a mut Value {
     &mut value[field]
 }
 
-/// Refuses what goes beyond the limits of the namespace.
+/// Refuses what goes beyond the limits of the namespace; each sentence is said once.
 pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
-    let created = attributes.operation == Operation::Create;
-    let grown = attributes.is(Operation::Update, PERSISTENT_VOLUME_CLAIMS);
     let mut errors = Vec::new();
     if attributes.is(Operation::Create, PODS) {
         for limit in limits(attributes, "Container") {
             for list in ["initContainers", "containers"] {
                 for container in value["spec"][list].as_array().into_iter().flatten() {
-                    errors.extend(beyond(&limit, &container["resources"]));
+                    let part = |part: &str| amounts(&container["resources"][part]).collect();
+                    errors.extend(beyond(&limit, &part("requests"), &part("limits")));
                 }
             }
         }
+        let (requests, most) = (requests(&value["spec"]), pod_resources::limits(&value["spec"]));
         for limit in limits(attributes, "Pod") {
-            errors.extend(beyond(&limit, &total(value)));
+            errors.extend(beyond(&limit, &requests, &most));
         }
     }
-    if grown || (created && attributes.request.kind.is(PERSISTENT_VOLUME_CLAIMS)) {
+    let operations = [Operation::Create, Operation::Update];
+    if operations.into_iter().any(|it| attributes.is(it, PERSISTENT_VOLUME_CLAIMS)) {
+        let requests = amounts(&value["spec"]["resources"]["requests"]).collect();
         for limit in limits(attributes, "PersistentVolumeClaim") {
-            let requests = &value["spec"]["resources"]["requests"];
-            errors.extend(beyond(&limit, &json!({"requests": requests, "limits": requests})));
+            errors.extend(requests_beyond(&limit, &requests));
         }
     }
-    if errors.is_empty() {
-        return Ok(());
-    }
+    let mut said = BTreeSet::new();
+    errors.retain(|error| said.insert(error.clone()));
     let why = match errors.as_slice() {
+        [] => return Ok(()),
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     };
     Err(attributes.forbidden(text(value, "/metadata/name"), why))
 }
 
-fn quantity(value: &Value) -> Option<Quantity> {
-    Quantity::from_json(value).ok()
+/// The bounds of one kind in a limit, in the order of their resources.
+fn bounds<'a>(limit: &'a Value, bound: &str) -> impl Iterator<Item = (&'a str, Quantity, String)> {
+    let all = limit[bound].as_object().into_iter().flatten();
+    all.filter_map(|(name, amount)| {
+        Some((name.as_str(), Quantity::from_json(amount).ok()?, shown(amount)))
+    })
 }
 
-/// What the containers of a pod ask for together.
-fn total(pod: &Value) -> Value {
-    let mut total = json!({"requests": {}, "limits": {}});
-    for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
-        for part in ["requests", "limits"] {
-            for (name, amount) in container["resources"][part].as_object().into_iter().flatten() {
-                let sum = match (quantity(amount), quantity(&total[part][name])) {
-                    (Some(more), Some(sum)) => sum.plus(more).to_string().into(),
-                    _ => amount.clone(),
-                };
-                total[part][name] = sum;
+/// The sentences for what of a container or pod is outside of `limit`. As upstream's `LimitRanger`.
+fn beyond(limit: &Value, requests: &Amounts, limits: &Amounts) -> Vec<String> {
+    let ty = text(limit, "/type");
+    let mut errors = Vec::new();
+    for (name, min, text) in bounds(limit, "min") {
+        let what = format!("minimum {name} usage per {ty} is {text}");
+        match (requests.get(name), limits.get(name)) {
+            (None, _) => errors.push(format!("{what}.  No request is specified")),
+            (Some(asked), _) if *asked < min => {
+                errors.push(format!("{what}, but request is {asked}"));
             }
+            (_, Some(most)) if *most < min => errors.push(format!("{what}, but limit is {most}")),
+            _ => {}
         }
     }
-    total
-}
-
-/// The sentences for what of `resources` is outside of `limit`.
-fn beyond(limit: &Value, resources: &Value) -> Vec<String> {
-    let ty = text(limit, "/type");
-    let bounds = |bound: &str| limit[bound].as_object().cloned().unwrap_or_default();
-    let mut errors = Vec::new();
-    for (name, min) in bounds("min") {
-        let what = format!("minimum {name} usage per {ty} is {}", shown(&min));
-        match (quantity(&resources["requests"][&name]), quantity(&min)) {
-            (None, _) => errors.push(format!("{what}.  No request is specified")),
-            (Some(asked), Some(min)) if asked < min => {
+    for (name, max, text) in bounds(limit, "max") {
+        let what = format!("maximum {name} usage per {ty} is {text}");
+        match (requests.get(name), limits.get(name)) {
+            (_, None) => errors.push(format!("{what}.  No limit is specified")),
+            (_, Some(most)) if *most > max => errors.push(format!("{what}, but limit is {most}")),
+            (Some(asked), _) if *asked > max => {
                 errors.push(format!("{what}, but request is {asked}"));
             }
             _ => {}
         }
     }
-    for (name, max) in bounds("max") {
-        let what = format!("maximum {name} usage per {ty} is {}", shown(&max));
-        match (quantity(&resources["limits"][&name]), quantity(&max)) {
-            (None, _) => errors.push(format!("{what}.  No limit is specified")),
-            (Some(asked), Some(max)) if asked > max => {
-                errors.push(format!("{what}, but limit is {asked}"));
-            }
-            _ => {}
-        }
-    }
-    for (name, ratio) in bounds("maxLimitRequestRatio") {
-        let of = |part: &str| quantity(&resources[part][&name]).map(Quantity::milli_value);
-        let (Some(request), Some(most), Some(ratio)) =
-            (of("requests"), of("limits"), quantity(&ratio))
-        else {
-            continue;
-        };
-        if request > 0 && most as f64 / request as f64 > ratio.milli_value() as f64 / 1000.0 {
-            let found = most as f64 / request as f64;
-            errors.push(format!(
-                "{name} max limit to request ratio per {ty} is {ratio}, but provided ratio is {found:.6}"
-            ));
+    for (name, ratio, text) in bounds(limit, "maxLimitRequestRatio") {
+        let what = format!("{name} max limit to request ratio per {ty} is {text}");
+        let of = |amounts: &Amounts| amounts.get(name).map_or(0, |amount| amount.milli_value());
+        let (request, most) = (of(requests) as f64, of(limits) as f64);
+        if request == 0.0 {
+            errors.push(format!("{what}, but no request is specified or request is 0"));
+        } else if most == 0.0 {
+            errors.push(format!("{what}, but no limit is specified or limit is 0"));
+        } else if most / request > ratio.milli_value() as f64 / 1000.0 {
+            errors.push(format!("{what}, but provided ratio is {:.6}", most / request));
         }
     }
     errors
+}
+
+/// The sentences for what a claim asks for outside of `limit`.
+fn requests_beyond(limit: &Value, requests: &Amounts) -> Vec<String> {
+    let ty = text(limit, "/type");
+    let bound =
+        |which: &'static str, word: &'static str, is_beyond: fn(&Quantity, &Quantity) -> bool| {
+            bounds(limit, which).filter_map(move |(name, bound, text)| {
+                let what = format!("{word} {name} usage per {ty} is {text}");
+                match requests.get(name) {
+                    None => Some(format!("{what}.  No request is specified")),
+                    Some(asked) => {
+                        is_beyond(asked, &bound).then(|| format!("{what}, but request is {asked}"))
+                    }
+                }
+            })
+        };
+    bound("min", "minimum", PartialOrd::lt).chain(bound("max", "maximum", PartialOrd::gt)).collect()
 }
 
 fn shown(value: &Value) -> String {
@@ -152,19 +160,57 @@ fn shown(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn told(limit: &Value, asked: &Value, most: &Value) -> Vec<String> {
+        beyond(limit, &amounts(asked).collect(), &amounts(most).collect())
+    }
 
     #[test]
     fn what_is_outside_of_a_limit_is_named() {
         let limit = json!({"type": "Container", "min": {"cpu": "50m"}, "max": {"cpu": "1"}});
-        let ask = |request: &str, limit: &str| json!({"requests": {"cpu": request}, "limits": {"cpu": limit}});
-        assert!(beyond(&limit, &ask("100m", "1")).is_empty());
+        let cpu = |amount: &str| json!({"cpu": amount});
+        assert!(told(&limit, &cpu("100m"), &cpu("1")).is_empty());
         assert_eq!(
-            beyond(&limit, &ask("10m", "2")),
+            told(&limit, &cpu("10m"), &cpu("2")),
             [
                 "minimum cpu usage per Container is 50m, but request is 10m",
                 "maximum cpu usage per Container is 1, but limit is 2",
             ]
+        );
+        assert_eq!(
+            told(&limit, &json!({}), &json!({})),
+            [
+                "minimum cpu usage per Container is 50m.  No request is specified",
+                "maximum cpu usage per Container is 1.  No limit is specified",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_ratio_needs_both_its_sides() {
+        let limit = json!({"type": "Pod", "maxLimitRequestRatio": {"memory": "2"}});
+        let memory = |amount: &str| json!({"memory": amount});
+        let what = "memory max limit to request ratio per Pod is 2, but";
+        for (asked, most, why) in [
+            (json!({}), memory("1Gi"), "no request is specified or request is 0"),
+            (memory("1Gi"), json!({}), "no limit is specified or limit is 0"),
+            (memory("1Gi"), memory("3Gi"), "provided ratio is 3.000000"),
+        ] {
+            assert_eq!(told(&limit, &asked, &most), [format!("{what} {why}")]);
+        }
+        assert!(told(&limit, &memory("1Gi"), &memory("2Gi")).is_empty());
+    }
+
+    #[test]
+    fn a_claim_is_told_what_it_requests() {
+        let limit = json!({"type": "PersistentVolumeClaim", "max": {"storage": "10Gi"}});
+        let asked = amounts(&json!({"storage": "20Gi"})).collect();
+        assert_eq!(
+            requests_beyond(&limit, &asked),
+            ["maximum storage usage per PersistentVolumeClaim is 10Gi, but request is 20Gi"]
         );
     }
 }

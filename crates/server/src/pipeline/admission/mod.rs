@@ -14,6 +14,7 @@ mod runtime_classes;
 mod service_accounts;
 mod services;
 mod storage;
+mod token_secrets;
 mod unmet;
 
 use coracle_api::{Key, Object, Status};
@@ -108,6 +109,12 @@ const MUTATING: &[Mutate] = &[
     certificates::settle,
 ];
 
+/// As [`Mutate`], where the outside must be asked.
+type Ask = fn(&mut Attributes<'_>, &mut Value, &mut WriteEnv<'_>) -> Result<(), Stop>;
+
+/// After the others, which need not be asked twice then.
+const ASKING: &[Ask] = &[token_secrets::sign];
+
 /// What is chosen so that nobody else has it, once nobody changes the object any more.
 const ALLOCATING: &[Mutate] = &[services::allocate];
 
@@ -135,7 +142,8 @@ pub fn mutate(
     value: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<(), Stop> {
-    Ok(MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?)
+    MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?;
+    ASKING.iter().try_for_each(|plugin| plugin(attributes, value, env))
 }
 
 /// Gives the object what it alone is to have.

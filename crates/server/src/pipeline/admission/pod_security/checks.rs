@@ -47,7 +47,8 @@ const RESTRICTED_VOLUMES: &[&str] = &[
     "secret",
 ];
 
-/// A check that has a stricter form at `Restricted` is replaced by that.
+/// Those of the lower level come first. A check that has a stricter form at `Restricted` is replaced
+/// by that.
 const CHECKS: &[(Level, Option<Level>, Check)] = &[
     (Level::Restricted, None, privilege_escalation),
     (Level::Baseline, None, app_armor),
@@ -73,7 +74,9 @@ const CHECKS: &[(Level, Option<Level>, Check)] = &[
 pub fn violations(pod: &Pod<'_>, level: Level) -> Vec<Broken> {
     let holds =
         |from: Level, until: Option<Level>| from <= level && until.is_none_or(|it| level < it);
-    let checks = CHECKS.iter().filter(|(from, until, _)| holds(*from, *until));
+    let of = |at: Level| CHECKS.iter().filter(move |(from, _, _)| *from == at);
+    let checks = of(Level::Baseline).chain(of(Level::Restricted));
+    let checks = checks.filter(|(from, until, _)| holds(*from, *until));
     checks.filter_map(|(_, _, check)| check(pod)).collect()
 }
 
