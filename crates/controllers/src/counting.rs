@@ -92,12 +92,17 @@ fn set(set: usize) -> Vec<Object> {
 }
 
 fn cluster(pods: usize) -> Snapshot {
-    let mut all = vec![
+    let node = |name: &str| {
         object(json!({
-            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {},
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}, "spec": {},
             "status": {"allocatable": {"cpu": "99", "pods": "20000"},
                        "conditions": [{"type": "Ready", "status": "True"}]},
-        })),
+        }))
+    };
+    let mut all = vec![
+        node("node-1"),
+        node("node-2"),
         object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})),
         object(json!({
             "apiVersion": "v1", "kind": "ResourceQuota",
@@ -140,7 +145,23 @@ fn visits(before: &Snapshot, new: Option<Value>) -> BTreeMap<&'static str, usize
 #[test]
 fn a_pod_costs_as_much_among_ten_thousand_as_among_a_hundred() {
     let (few, many) = (cluster(100), cluster(10_000));
-    for event in [Some(pod(3, 4, Some("node-1"), "False")), Some(pod(3, 4, None, "False")), None] {
+    let mut fussy = pod(3, 4, None, "False");
+    let near = json!({"labelSelector": {"matchLabels": {"app": "s3"}},
+                      "topologyKey": "kubernetes.io/hostname"});
+    fussy["spec"]["affinity"] = json!({"podAntiAffinity": {
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": near}]}});
+    // It finds no place, and nobody who would go for it.
+    let mut huge = pod(3, 4, None, "False");
+    huge["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("98950m");
+    huge["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": "node-1"});
+    let events = [
+        Some(pod(3, 4, Some("node-1"), "False")),
+        Some(pod(3, 4, None, "False")),
+        Some(fussy),
+        Some(huge),
+        None,
+    ];
+    for event in events {
         assert_eq!(visits(&few, event.clone()), visits(&many, event));
     }
 }

@@ -326,6 +326,7 @@ impl World {
                 next["spec"]["nodeName"] = body["target"]["name"].clone();
                 let scheduled = json!({"type": "PodScheduled", "status": "True"});
                 next["status"]["conditions"] = json!([scheduled]);
+                crate::json::set(&mut next, &["status", "nominatedNodeName"], Value::Null);
                 self.replace(next);
             }
             Write::Delete { key, uid, resource_version, options } => {

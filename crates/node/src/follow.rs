@@ -9,7 +9,6 @@ use std::sync::Arc;
 use coracle_api::index::{self, HostPort};
 use coracle_api::pods::AnyPod;
 use coracle_api::resources::{NODES, PODS};
-use coracle_api::sums::Group;
 use coracle_api::{Index, Object};
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
@@ -68,8 +67,7 @@ impl Context {
                 && !self.board.is_rejected(uid)
                 && !other.has_ended()
         };
-        let here =
-            snapshot.sum(&Group::Node(name.clone())).get(PODS).map_or(0, |pods| pods.value());
+        let here = snapshot.on_node(name).get(PODS).map_or(0, |pods| pods.value());
         let may_be_full = usize::try_from(here).is_ok_and(|here| here > self.config.max_pods);
         let others = || self.pods(snapshot).filter(is_active);
         let has_port = |port: &HostPort| {

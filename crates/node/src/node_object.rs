@@ -133,8 +133,8 @@ impl Context {
                 {"type": "InternalIP", "address": self.link.node_ip.to_string()},
                 {"type": "Hostname", "address": self.config.name},
             ],
-            "capacity": self.resources(reserve::memory_of_machine()),
-            "allocatable": self.resources(self.allocatable.memory),
+            "capacity": with_foreign(self.resources(reserve::memory_of_machine()), old),
+            "allocatable": with_foreign(self.resources(self.allocatable.memory), old),
             "conditions": self.conditions(&old["conditions"], now),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "images": self.shown_images(),
@@ -200,7 +200,7 @@ impl Context {
             .collect()
     }
 
-    /// Makes the Node what it is now.
+    /// Makes the Node what it is now, but for what others wrote.
     async fn write_node(&self) -> Result<(), Status> {
         let snapshot = self.client.api.snapshot();
         let object = match snapshot.find(NODES, "", &self.config.name) {
@@ -241,6 +241,16 @@ impl Context {
         });
         self.client.create(LEASES, lease).await.map(drop)
     }
+}
+
+/// The node's own resources, and those that others have written into its capacity: what they say
+/// there is, is there to be asked for.
+fn with_foreign(own: Value, old: &Value) -> Value {
+    let Value::Object(mut all) = own else { return own };
+    for (name, amount) in old["capacity"].as_object().into_iter().flatten() {
+        all.entry(name.clone()).or_insert_with(|| amount.clone());
+    }
+    Value::Object(all)
 }
 
 fn seconds(time: Timestamp) -> String {

@@ -7,11 +7,10 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use coracle_api::computed::Look;
-use coracle_api::pod_resources::Amounts;
+use coracle_api::pod_resources::{self, Amounts};
 use coracle_api::quota::Bounds;
 use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
 use coracle_api::selector::{Operator, Requirement};
-use coracle_api::sums::Group;
 use coracle_api::{Index, Key, Object, Selector, index};
 
 use crate::state::{Facts, Place, State, Stored, is_in};
@@ -251,9 +250,18 @@ impl Snapshot {
         found
     }
 
-    /// What the objects of `group` add up to.
-    pub fn sum(&self, group: &Group) -> Amounts {
-        self.state.summed.of(group)
+    /// What the pods of `node` that have not ended add up to.
+    pub fn on_node(&self, node: &str) -> Amounts {
+        let mut all = Amounts::new();
+        for (_, amounts) in self.state.summed.by_priority(node, None) {
+            pod_resources::add(&mut all, amounts);
+        }
+        all
+    }
+
+    /// What those pods of `node` add up to whose priority is below `priority`, by priority.
+    pub fn on_node_below(&self, node: &str, priority: i32) -> Vec<(i32, Amounts)> {
+        self.state.summed.by_priority(node, Some(priority))
     }
 
     /// The pods that are made from the object `name` of `resource`: of a ConfigMap, a Secret, a

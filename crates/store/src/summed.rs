@@ -59,8 +59,24 @@ impl Summed {
     }
 
     /// What the objects of `group` add up to.
-    pub(crate) fn of(&self, group: &Group) -> Amounts {
+    fn of(&self, group: &Group) -> Amounts {
         self.groups.get(group).map(|totals| merged(totals)).unwrap_or_default()
+    }
+
+    /// What the pods of `node` whose priority is below `priority` (`None`: all of them) add up to, by
+    /// priority.
+    pub(crate) fn by_priority(&self, node: &str, priority: Option<i32>) -> Vec<(i32, Amounts)> {
+        let group = |priority| Group::Node { name: node.to_owned(), priority };
+        let end = match priority {
+            Some(priority) => Bound::Excluded(group(priority)),
+            None => Bound::Included(group(i32::MAX)),
+        };
+        let all = self.groups.range((Bound::Included(group(i32::MIN)), end));
+        let ranked = all.filter_map(|(group, totals)| match group {
+            Group::Node { priority, .. } => Some((*priority, merged(totals))),
+            Group::Use { .. } => None,
+        });
+        ranked.collect()
     }
 
     /// What is taken now of each resource that `bounds` of a quota in `namespace` bound.

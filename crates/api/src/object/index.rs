@@ -43,6 +43,13 @@ pub enum Index {
     /// One label that a pod demands not to have around: as [`Index::Demand`], of what its required
     /// anti-affinity selects.
     PodAvoids,
+    /// One label that a pod would like, or would rather not like, to have around: as
+    /// [`Index::PodAvoids`], of what its affinity and its preferences select.
+    PodPrefers,
+    /// Node and priority of a pod that is on a node and has not ended: [`rank`].
+    PodRank,
+    /// The node that is kept free for a pod that waits: `status.nominatedNodeName`.
+    PodNominated,
     /// The claim that one of a pod's volumes stands for, of the pod's namespace.
     PodClaim,
     /// A ConfigMap, Secret or ServiceAccount of its namespace that a pod is made from: [`reference`].
@@ -110,6 +117,9 @@ pub const INDEXES: &[Row] = &[
     row(Index::PodNode, &[PODS], Terms::OfWhole(pod_node)),
     row(Index::PodHostPort, &[PODS], Terms::OfWhole(pod_host_ports)),
     row(Index::PodAvoids, &[PODS], Terms::OfWhole(pod_avoids)),
+    row(Index::PodPrefers, &[PODS], Terms::OfWhole(pod_prefers)),
+    row(Index::PodRank, &[PODS], Terms::OfWhole(pod_rank)),
+    row(Index::PodNominated, &[PODS], Terms::OfWhole(pod_nominated)),
     row(Index::PodClaim, &[PODS], Terms::OfWhole(pod_claims)),
     row(Index::PodRefers, &[PODS], Terms::OfWhole(pod_refers)),
     row(Index::VolumeClaim, &[PERSISTENT_VOLUMES], Terms::OfWhole(volume_claim)),
@@ -329,9 +339,41 @@ fn pod_avoids(_: &Object, pod: &Value) -> Vec<String> {
     if !pod.is_placed() {
         return Vec::new();
     }
-    let selectors =
-        items(pod, required).filter_map(|term| Selector::from_json(term.get("labelSelector")).ok());
-    selectors.flat_map(|selector| demanded(&selector)).collect()
+    items(pod, required).flat_map(demanded_by).collect()
+}
+
+/// What a term of a pod's affinity demands.
+fn demanded_by(term: &Value) -> Vec<String> {
+    Selector::from_json(term.get("labelSelector")).map_or_else(|_| Vec::new(), |it| demanded(&it))
+}
+
+fn pod_prefers(_: &Object, pod: &Value) -> Vec<String> {
+    let affinity = &pod["spec"]["affinity"];
+    if affinity.is_null() || !pod.is_placed() {
+        return Vec::new();
+    }
+    let preferred = "/preferredDuringSchedulingIgnoredDuringExecution";
+    let (with, without) = (&affinity["podAffinity"], &affinity["podAntiAffinity"]);
+    let weighed = items(with, preferred).chain(items(without, preferred));
+    let required = items(with, "/requiredDuringSchedulingIgnoredDuringExecution");
+    let terms = required.chain(weighed.map(|one| &one["podAffinityTerm"]));
+    terms.flat_map(demanded_by).collect()
+}
+
+/// The term of the pods of one priority on a node.
+pub fn rank(node: &str, priority: i32) -> String {
+    format!("{node}/{priority}")
+}
+
+fn pod_rank(_: &Object, pod: &Value) -> Vec<String> {
+    let node = pod.node_name().filter(|_| pod.is_placed());
+    node.map(|node| rank(node, pod.priority())).into_iter().collect()
+}
+
+fn pod_nominated(_: &Object, pod: &Value) -> Vec<String> {
+    let node = text(pod, "/status/nominatedNodeName");
+    let waits = pod.node_name().is_none() && !pod.has_ended();
+    if waits && !node.is_empty() { vec![node.to_owned()] } else { Vec::new() }
 }
 
 fn pod_claims(object: &Object, pod: &Value) -> Vec<String> {

@@ -33,6 +33,27 @@ pub fn limits(spec: &Value) -> Amounts {
     sum
 }
 
+/// Thousandths of `cpu`, and bytes of `memory`, that are assumed of a container that asks for none
+/// when nodes are compared, so that pods that ask for nothing do not pile up on one. As upstream's.
+const ASSUMED: [(&str, i64); 2] = [("cpu", 100), ("memory", 200 << 20)];
+
+/// What is assumed of those containers of a pod with this `spec` that ask for nothing, beside what
+/// is asked for: thousandths of `cpu`, bytes of `memory`.
+pub fn assumed(spec: &Value) -> BTreeMap<&'static str, i64> {
+    let stays = |init: &&Value| init["restartPolicy"] == "Always";
+    let asks = |asking: &Value, name: &str| !asking["resources"]["requests"][name].is_null();
+    let silent = |name: &str| {
+        let init = each(spec, "initContainers").filter(stays);
+        let all = each(spec, "containers").chain(init);
+        if asks(spec, name) { 0 } else { all.filter(|one| !asks(one, name)).count() }
+    };
+    let assumed = |(name, amount): (&'static str, i64)| {
+        let times = i64::try_from(silent(name)).unwrap_or(i64::MAX);
+        (name, amount.saturating_mul(times))
+    };
+    ASSUMED.into_iter().map(assumed).collect()
+}
+
 fn together(spec: &Value, part: &str) -> Amounts {
     let of = |container: &Value| -> Amounts { amounts(&container["resources"][part]).collect() };
     let mut running = Amounts::new();
@@ -96,6 +117,15 @@ mod tests {
         let spec = |init: &str| json!({"initContainers": [sidecar, cpu(init)], "containers": [cpu("100m"), cpu("100m")]});
         assert_eq!(shown(&requests(&spec("100m"))), ["cpu=250m"]);
         assert_eq!(shown(&requests(&spec("400m"))), ["cpu=450m"]);
+    }
+
+    #[test]
+    fn something_is_assumed_of_containers_that_ask_for_nothing() {
+        let asks = json!({"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}});
+        let spec = json!({"containers": [cpu("1"), asks, {}], "initContainers": [{}]});
+        assert_eq!(assumed(&spec), BTreeMap::from([("cpu", 100), ("memory", 400 << 20)]));
+        let spec = json!({"containers": [{}], "resources": {"requests": {"cpu": "1"}}});
+        assert_eq!(assumed(&spec), BTreeMap::from([("cpu", 0), ("memory", 200 << 20)]));
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub trait AnyPod {
     /// Whether the condition Ready holds.
     fn is_ready(&self) -> bool;
 
+    /// `spec.priority`; 0 when nothing is said.
+    fn priority(&self) -> i32;
+
     /// Whether its containers have ended for good.
     fn has_ended(&self) -> bool {
         is_final(self.phase())
@@ -75,6 +78,10 @@ impl AnyPod for Pod {
     fn is_ready(&self) -> bool {
         condition(self, "Ready").is_some_and(|ready| ready.status == "True")
     }
+
+    fn priority(&self) -> i32 {
+        self.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0)
+    }
 }
 
 impl AnyPod for Value {
@@ -88,6 +95,11 @@ impl AnyPod for Value {
 
     fn is_ready(&self) -> bool {
         conditions::is_true(self, "Ready")
+    }
+
+    fn priority(&self) -> i32 {
+        let said = self["spec"]["priority"].as_i64();
+        said.and_then(|said| i32::try_from(said).ok()).unwrap_or(0)
     }
 }
 
@@ -103,6 +115,10 @@ impl AnyPod for Object {
     fn is_ready(&self) -> bool {
         self.value().is_ready()
     }
+
+    fn priority(&self) -> i32 {
+        self.value().priority()
+    }
 }
 
 impl<T: AnyPod> AnyPod for Arc<T> {
@@ -116,6 +132,10 @@ impl<T: AnyPod> AnyPod for Arc<T> {
 
     fn is_ready(&self) -> bool {
         T::is_ready(self)
+    }
+
+    fn priority(&self) -> i32 {
+        T::priority(self)
     }
 }
 

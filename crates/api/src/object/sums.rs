@@ -12,9 +12,14 @@ use crate::{Object, Quantity};
 /// Over which objects is added up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// The pods that have a node and have not ended: `pods`, thousandths of `cpu`, whole units of
-    /// everything else that they ask for.
-    Node(String),
+    /// The pods of one priority that have a node and have not ended: `pods`, thousandths of `cpu`,
+    /// whole units of everything else that they ask for; and what is assumed of them ([`ASSUMED`]).
+    Node {
+        /// The node.
+        name: String,
+        /// `spec.priority`
+        priority: i32,
+    },
     /// What objects of one resource in one namespace take of quotas; pods apart by what scopes
     /// tell them by.
     Use {
@@ -26,6 +31,10 @@ pub enum Group {
         scopes: Scopes,
     },
 }
+
+/// Under which names the sums of a node have what is assumed of containers that ask for nothing:
+/// resource, name. Thousandths of `cpu`, bytes of `memory`.
+pub const ASSUMED: [(&str, &str); 2] = [("cpu", "assumed/cpu"), ("memory", "assumed/memory")];
 
 /// What `object` adds to each of its groups.
 pub fn adds(object: &Object) -> Vec<(Group, Amounts)> {
@@ -46,7 +55,14 @@ pub fn adds(object: &Object) -> Vec<(Group, Amounts)> {
         if resource == PODS
             && let Some(node) = value.node_name().filter(|_| value.is_placed())
         {
-            adds.push((Group::Node(node.to_owned()), on_node(value)));
+            let group = Group::Node { name: node.to_owned(), priority: value.priority() };
+            let mut amounts = on_node(value);
+            let assumed = pod_resources::assumed(&value["spec"]);
+            amounts.extend(ASSUMED.iter().filter_map(|(resource, name)| {
+                let amount = assumed.get(*resource).filter(|amount| **amount > 0)?;
+                Some(((*name).to_owned(), Quantity::from_count(*amount)))
+            }));
+            adds.push((group, amounts));
         }
     });
     adds

@@ -1,19 +1,18 @@
 //! The nodes, and what runs on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coracle_api::conditions;
 use coracle_api::pods::AnyPod;
 use coracle_api::resources::{NODES, PODS};
-use coracle_api::sums::Group;
-use coracle_api::{Index, Object, index};
+use coracle_api::{Index, Key, Object, index};
 use coracle_store::{Expect, Snapshot, Write};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::request::{Amounts, Request, amounts, numbers};
-use super::selectors::{Labels, tolerates};
+use super::request::{Amounts, amounts, numbers};
+use super::selectors::Labels;
 use crate::json;
 
 /// A node, and what is taken of it.
@@ -53,28 +52,10 @@ impl Place {
         self.node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
     }
 
-    /// How good the node is for the pod, of those that can take it: without taints that would
-    /// rather not have it, with few of its like, with much room.
-    pub fn score(&self, pod: &Pod, request: &Request, alike: usize) -> (i64, i64, i64) {
-        let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref());
-        let unwanted = self.taints.iter().filter(|taint| {
-            taint.effect == "PreferNoSchedule" && !tolerates(tolerations.unwrap_or_default(), taint)
-        });
-        let room = ["cpu", "memory"].iter().map(|name| self.room(name, request)).sum();
-        (-count(unwanted.count()), -count(alike), room)
+    /// The taints that keep pods away.
+    pub fn repelling(&self) -> impl Iterator<Item = &Taint> {
+        self.taints.iter().filter(|taint| matches!(&*taint.effect, "NoSchedule" | "NoExecute"))
     }
-
-    /// Thousandths of a resource that would be left free.
-    fn room(&self, name: &str, request: &Request) -> i64 {
-        let of = |amounts: &Amounts| amounts.get(name).copied().unwrap_or(0);
-        let all = of(&self.allocatable).max(1);
-        let free = all.saturating_sub(of(&self.used)).saturating_sub(of(&request.amounts));
-        i64::try_from(i128::from(free) * 1000 / i128::from(all)).unwrap_or(0)
-    }
-}
-
-fn count(n: usize) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// Whether the node's condition Ready holds.
@@ -89,10 +70,10 @@ pub(super) fn taint(key: &str, effect: &str) -> Taint {
 
 /// What the pods on a node ask for together.
 fn used(snapshot: &Snapshot, node: &str) -> Amounts {
-    numbers(&snapshot.sum(&Group::Node(node.to_owned())))
+    numbers(&snapshot.on_node(node))
 }
 
-/// All nodes, and the state in which every pod that was placed is on its node.
+/// All nodes, and the state as it will be: with every pod that was placed on its node.
 pub(super) struct Nodes {
     places: BTreeMap<String, Place>,
     snapshot: Snapshot,
@@ -112,14 +93,23 @@ impl Nodes {
 
     /// The pod will be on the node.
     pub fn add(&mut self, node: &str, pod: &Object) {
-        let value = json::with(pod, &["spec", "nodeName"], json!(node));
-        let placed = Object::with_resource(PODS, value).ok();
-        let write = placed.map(|placed| Write::put(placed, Expect::Any));
-        if let Some(Ok(next)) = write.map(|write| self.snapshot.with(&[write])) {
-            self.snapshot = next;
-        }
+        self.will_be(pod, json::with(pod, &["spec", "nodeName"], json!(node)));
         if let Some(place) = self.places.get_mut(node) {
             place.used = used(&self.snapshot, node);
+        }
+    }
+
+    /// The node will be kept free for the pod; for `None`, none will.
+    pub fn keep_free(&mut self, node: Option<&str>, pod: &Object) {
+        self.will_be(pod, json::with(pod, &["status", "nominatedNodeName"], json!(node)));
+    }
+
+    /// The object will have this value.
+    pub fn will_be(&mut self, object: &Object, value: Value) {
+        let next = Object::with_resource(Arc::clone(&object.key().resource), value).ok();
+        let write = next.map(|next| Write::put(next, Expect::Any));
+        if let Some(Ok(next)) = write.map(|write| self.snapshot.with(&[write])) {
+            self.snapshot = next;
         }
     }
 
@@ -139,23 +129,28 @@ impl Nodes {
         self.places.is_empty()
     }
 
-    /// How many pods of each node have the controller of `pod`.
-    pub fn alike(&self, pod: &Object) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        let Some(owner) = pod.metadata().controller() else { return counts };
-        for other in self.snapshot.dependents(&owner.uid).filter(|it| *it.key().resource == *PODS) {
-            if let Some(node) = running_on(other) {
-                *counts.entry(node).or_default() += 1;
-            }
-        }
-        counts
+    /// The waiting pods that the node is kept free for.
+    pub fn nominated(&self, node: &str) -> Vec<Arc<Object>> {
+        self.snapshot.indexed(Index::PodNominated, node, PODS, None).cloned().collect()
     }
 
-    /// Whether a pod on the node has one of the ports.
-    pub fn has_port(&self, node: &str, wanted: &index::HostPort) -> bool {
+    /// What the pods on the node ask for whose priority is below `priority`, by priority.
+    pub fn below(&self, node: &str, priority: i32) -> Vec<(i32, Amounts)> {
+        let all = self.snapshot.on_node_below(node, priority);
+        all.iter().map(|(priority, amounts)| (*priority, numbers(amounts))).collect()
+    }
+
+    /// The pods of one priority on the node.
+    pub fn of_rank(&self, node: &str, priority: i32) -> impl Iterator<Item = &Arc<Object>> {
+        self.snapshot.indexed(Index::PodRank, &index::rank(node, priority), PODS, None)
+    }
+
+    /// Whether a pod on the node that is not `gone` has one of the ports.
+    pub fn has_port(&self, node: &str, wanted: &index::HostPort, gone: &BTreeSet<Key>) -> bool {
         let term = index::host_port(node, wanted);
-        let mut holders = self.snapshot.indexed(Index::PodHostPort, &term, PODS, None);
-        holders.any(|pod| index::host_ports(pod.value()).any(|has| has.clashes(wanted)))
+        let holders = self.snapshot.indexed(Index::PodHostPort, &term, PODS, None);
+        let mut staying = holders.filter(|pod| !gone.contains(pod.key()));
+        staying.any(|pod| index::host_ports(pod.value()).any(|has| has.clashes(wanted)))
     }
 }
 

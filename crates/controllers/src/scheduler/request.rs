@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::pod_resources::Amounts as Quantities;
+use coracle_api::pod_resources::{self, Amounts as Quantities};
 use coracle_api::{Object, Quantity, index, sums};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
@@ -15,15 +15,18 @@ pub(super) type Amounts = BTreeMap<String, i64>;
 pub(super) struct Request {
     /// With `pods`, of which it is one.
     pub amounts: Amounts,
+    /// What is assumed of `cpu` and `memory` beside that.
+    pub assumed: BTreeMap<&'static str, i64>,
     pub ports: Vec<index::HostPort>,
 }
 
 impl Request {
     /// The request of a pod, made once a version.
     pub fn of(pod: &Object) -> Arc<Self> {
-        pod.memo(|| {
-            let amounts = numbers(&sums::on_node(pod.value()));
-            Self { amounts, ports: index::host_ports(pod.value()).collect() }
+        pod.memo(|| Self {
+            amounts: numbers(&sums::on_node(pod.value())),
+            assumed: pod_resources::assumed(&pod.value()["spec"]),
+            ports: index::host_ports(pod.value()).collect(),
         })
     }
 }

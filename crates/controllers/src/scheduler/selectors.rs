@@ -1,6 +1,6 @@
 //! Which nodes a pod or a volume may be on, and which taints a pod bears.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
     NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration,
@@ -19,13 +19,29 @@ pub(crate) fn allows_node(pod: &Pod, labels: &Labels, name: &str) -> bool {
     selected && required.is_none_or(|selector| matches_node(selector, labels, name))
 }
 
+/// The only nodes that can be meant, when each term of the required node affinity names some; `None`
+/// when all can be.
+pub(super) fn named_nodes(pod: &Pod) -> Option<BTreeSet<String>> {
+    let required = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
+    let terms =
+        &required.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
+    let mut all = BTreeSet::new();
+    for term in terms {
+        let fields = term.match_fields.iter().flatten();
+        let names = fields.filter(|rule| rule.key == "metadata.name" && rule.operator == "In");
+        let named = names.map(|rule| rule.values.iter().flatten().cloned().collect());
+        all.extend(named.reduce(|a: BTreeSet<String>, b| &a & &b)?);
+    }
+    Some(all)
+}
+
 /// Whether one of the selector's terms holds for the node.
 pub(super) fn matches_node(selector: &NodeSelector, labels: &Labels, name: &str) -> bool {
     selector.node_selector_terms.iter().any(|term| holds(term, labels, name))
 }
 
 /// A term holds when all of it does; one that says nothing holds for no node.
-fn holds(term: &NodeSelectorTerm, labels: &Labels, name: &str) -> bool {
+pub(super) fn holds(term: &NodeSelectorTerm, labels: &Labels, name: &str) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
     let label =

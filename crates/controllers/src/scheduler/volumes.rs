@@ -1,9 +1,10 @@
 //! What a pod's claims say about its node.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_api::resources::{NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
-use coracle_api::{Index, Object, pods};
+use coracle_api::{Index, Key, Object, pods};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{NodeSelector, PersistentVolume, Pod, Volume};
 use serde_json::json;
@@ -95,14 +96,24 @@ impl Volumes {
         Ok(())
     }
 
-    /// Why the pod's volumes cannot be had on the node.
-    pub fn why_not(&self, place: &Place, nodes: &Nodes) -> Option<&'static str> {
-        if self.single.iter().any(|(namespace, name)| is_used(nodes.snapshot(), namespace, name)) {
-            return Some(
-                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod \
-                 access mode",
-            );
+    /// Why the pod's volumes cannot be had on the node, and whether it would help if pods went.
+    /// `gone` are those that would.
+    pub fn why_not(
+        &self,
+        place: &Place,
+        nodes: &Nodes,
+        gone: &BTreeSet<Key>,
+    ) -> Option<(&'static str, bool)> {
+        let is_used = |(namespace, name): &(String, String)| is_used(nodes, namespace, name, gone);
+        if self.single.iter().any(is_used) {
+            let why = "node has pod using PersistentVolumeClaim with the same name and \
+                       ReadWriteOncePod access mode";
+            return Some((why, true));
         }
+        self.out_of_reach(place).map(|why| (why, false))
+    }
+
+    fn out_of_reach(&self, place: &Place) -> Option<&'static str> {
         let reachable = |reach: &NodeSelector| is_reachable(reach, place);
         if self.bound.iter().any(Option::is_none) {
             return Some(
@@ -154,10 +165,10 @@ impl Volumes {
     }
 }
 
-/// Whether a pod on any node has the claim.
-fn is_used(snapshot: &Snapshot, namespace: &str, name: &str) -> bool {
-    let mut users = snapshot.indexed(Index::PodClaim, name, PODS, Some(namespace));
-    users.any(|pod| running_on(pod).is_some())
+/// Whether a pod on any node, and none that would go, has the claim.
+fn is_used(nodes: &Nodes, namespace: &str, name: &str, gone: &BTreeSet<Key>) -> bool {
+    let mut users = nodes.snapshot().indexed(Index::PodClaim, name, PODS, Some(namespace));
+    users.any(|pod| running_on(pod).is_some() && !gone.contains(pod.key()))
 }
 
 fn is_reachable(reach: &NodeSelector, place: &Place) -> bool {

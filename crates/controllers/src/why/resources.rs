@@ -7,7 +7,9 @@ use crate::scheduler::figures;
 
 /// The figures behind each `Insufficient NAME` of a scheduler's message.
 pub(super) fn behind(snapshot: &Snapshot, pod: &Pod, message: &str) -> Option<String> {
-    let names = message.split("Insufficient ").skip(1);
+    // What others could do by going is said behind that.
+    let (before, _) = message.split_once(" preemption:").unwrap_or((message, ""));
+    let names = before.split("Insufficient ").skip(1);
     let names =
         names.filter_map(|rest| rest.split([',', '.', ' ']).next().filter(|n| !n.is_empty()));
     let said: Vec<String> = names.map(|name| figures(snapshot, pod, name)).collect();

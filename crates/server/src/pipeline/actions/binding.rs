@@ -32,6 +32,8 @@ pub(crate) fn prepare(
         map_at(&mut value["metadata"], "annotations").insert(key.clone(), annotation.clone());
     }
     set_condition(&mut value, "PodScheduled", json!({"status": "True"}), &rfc3339(env.now));
+    // The node that was kept free for it is this one, or is free for others again.
+    map_at(&mut value, "status").remove("nominatedNodeName");
     let object = Object::new(&request.kind, value).map_err(Status::internal)?;
     let mut prepared = Prepared::answered(success());
     prepared.writes = vec![Write::put(object, Expect::Revision(pod.revision()))];

@@ -1,8 +1,8 @@
-//! Small things that a cluster decides for an object: tolerations, priority, ingress class.
+//! Small things that a cluster decides for an object: taints, tolerations, priority, ingress class.
 
 use std::sync::Arc;
 
-use coracle_api::resources::{INGRESS_CLASSES, INGRESSES, PODS, PRIORITY_CLASSES};
+use coracle_api::resources::{INGRESS_CLASSES, INGRESSES, NODES, PODS, PRIORITY_CLASSES};
 use coracle_api::validation::SYSTEM_PRIORITY_CLASSES;
 use coracle_api::{Object, Status};
 use serde_json::{Value, json};
@@ -13,6 +13,25 @@ use crate::pipeline::write::WriteEnv;
 
 /// How long pods stay on a node that has gone silent.
 const TOLERATION_SECONDS: i64 = 300;
+
+/// TaintNodesByCondition: nothing is placed on a new node before it is known to be Ready.
+pub(super) fn not_ready(
+    attributes: &mut Attributes<'_>,
+    node: &mut Value,
+    _: &mut WriteEnv<'_>,
+) -> Result<(), Status> {
+    if !attributes.is(Operation::Create, NODES) {
+        return Ok(());
+    }
+    let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+    let mut all = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    let is_same = |one: &Value| one["key"] == taint["key"] && one["effect"] == taint["effect"];
+    if !all.iter().any(is_same) {
+        all.push(taint);
+        map_at(node, "spec").insert("taints".into(), all.into());
+    }
+    Ok(())
+}
 
 /// DefaultTolerationSeconds. An update that replaces the list gets them again, or it would seem to
 /// take away what was there.

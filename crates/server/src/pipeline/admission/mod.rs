@@ -99,6 +99,7 @@ const MUTATING: &[Mutate] = &[
     definitions::exists,
     service_accounts::mutate,
     limits::default,
+    defaults::not_ready,
     defaults::tolerations,
     defaults::priority,
     storage::default_class,

@@ -1,5 +1,10 @@
 //! Where pods go, and what is said when they go nowhere.
 
+mod preemption;
+mod properties;
+mod scores;
+mod spread;
+
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -56,6 +61,12 @@ impl World {
     }
 }
 
+/// What is added when no node can be had by others' going, and when nobody is there to go.
+const NOT_HELPFUL: &str =
+    "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+const NO_VICTIMS: &str =
+    "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+
 /// What a lone node says to a pod.
 fn said(node: Value, spec: Value) -> String {
     let world = world(&[node], &[pod("web", spec)]);
@@ -92,7 +103,9 @@ fn each_obstacle_is_told_in_upstreams_words() {
         ),
     ];
     for (node, spec, reason) in cases {
-        assert_eq!(said(node, spec), format!("0/1 nodes are available: 1 {reason}."));
+        let preemption = if reason == "Too many pods" { NO_VICTIMS } else { NOT_HELPFUL };
+        let message = format!("0/1 nodes are available: 1 {reason}. {preemption}");
+        assert_eq!(said(node, spec), message);
     }
 }
 
@@ -104,7 +117,8 @@ fn reasons_are_counted_over_nodes() {
     let world = world(&[node("node-1"), small], &[pod("web", asks("4"))]);
     assert_eq!(
         world.told("web"),
-        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable."
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. preemption: \
+         0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     );
 }
 
@@ -165,10 +179,8 @@ fn a_toleration_bears_a_taint() {
 fn a_host_port_is_had_once() {
     let port = json!({"containers": [{"name": "web", "ports": [{"hostPort": 80}]}]});
     let world = world(&[node("node-1")], &[pod("a", port.clone()), pod("b", port)]);
-    assert_eq!(
-        world.told("b"),
-        "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
-    );
+    let why = "node(s) didn't have free ports for the requested pod ports";
+    assert_eq!(world.told("b"), format!("0/1 nodes are available: 1 {why}. {NO_VICTIMS}"));
 }
 
 #[test]
@@ -184,7 +196,8 @@ fn pods_that_avoid_each_other_spread_and_then_wait() {
     assert_ne!(world.place("a"), world.place("b"));
     assert_eq!(
         world.told("c"),
-        "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules."
+        "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 \
+         nodes are available: 2 No preemption victims found for incoming pod."
     );
 }
 
@@ -219,7 +232,8 @@ fn spreading_holds_when_it_must() {
     assert_eq!(
         world.told("b"),
         "0/2 nodes are available: 1 node(s) didn't match pod topology spread constraints, \
-         1 node(s) were unschedulable."
+         1 node(s) were unschedulable. preemption: 0/2 nodes are available: 1 No preemption \
+         victims found for incoming pod, 1 Preemption is not helpful for scheduling."
     );
 }
 
@@ -227,7 +241,8 @@ fn spreading_holds_when_it_must() {
 fn a_missing_claim_is_told_before_any_node_is_asked() {
     let volume = json!({"name": "www", "persistentVolumeClaim": {"claimName": "www-web"}});
     let why = said(node("node-1"), json!({"volumes": [volume]}));
-    assert_eq!(why, "0/1 nodes are available: persistentvolumeclaim \"www-web\" not found.");
+    let missing = "persistentvolumeclaim \"www-web\" not found";
+    assert_eq!(why, format!("0/1 nodes are available: {missing}. {NOT_HELPFUL}"));
 }
 
 #[test]
@@ -266,11 +281,9 @@ fn a_claim_for_one_pod_alone_is_given_to_no_second_one() {
         ["a", "b", "c", "d"].map(|pod| world.place(pod).is_some()),
         [true, false, true, true]
     );
-    assert_eq!(
-        world.told("b"),
-        "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name \
-         and ReadWriteOncePod access mode."
-    );
+    let why = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod \
+               access mode";
+    assert_eq!(world.told("b"), format!("0/1 nodes are available: 1 {why}. {NO_VICTIMS}"));
     world.stopped("a");
     world.settle(CONTROLLER);
     assert!(world.place("b").is_some());
