@@ -120,11 +120,13 @@ impl Context {
         shown.collect()
     }
 
-    /// Whether images came or went since the Node was written.
-    fn has_other_images(&self) -> bool {
+    /// Whether images came or went since the Node was written, or others wrote of its resources.
+    fn has_news(&self) -> bool {
         let snapshot = self.client.api.snapshot();
-        let node = snapshot.find(NODES, "", &self.config.name);
-        node.is_some_and(|node| node.value()["status"]["images"] != self.shown_images())
+        let Some(node) = snapshot.find(NODES, "", &self.config.name) else { return false };
+        let status = &node.value()["status"];
+        let resources = with_foreign(self.resources(self.allocatable.memory), status);
+        status["allocatable"] != resources || status["images"] != self.shown_images()
     }
 
     fn status(&self, old: &Value, now: Timestamp) -> Value {
@@ -261,7 +263,7 @@ fn seconds(time: Timestamp) -> String {
 pub(crate) async fn run(context: Arc<Context>, told: watch::Sender<bool>) {
     let mut beats = 0u32;
     loop {
-        if beats.is_multiple_of(STATUS_EVERY) || context.has_other_images() {
+        if beats.is_multiple_of(STATUS_EVERY) || context.has_news() {
             match context.write_node().await {
                 Ok(()) => drop(told.send_replace(true)),
                 // A controller was faster.
@@ -278,5 +280,21 @@ pub(crate) async fn run(context: Arc<Context>, told: watch::Sender<bool>) {
         }
         beats = beats.wrapping_add(1);
         tokio::time::sleep(RENEW).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_there_is_stays_and_the_nodes_own_is_its_own() {
+        let old = json!({
+            "capacity": {"cpu": "64", "example.com/dongle": "2"},
+            "allocatable": {"example.com/gone": "1"},
+        });
+        let all = with_foreign(json!({"cpu": "2"}), &old);
+        assert_eq!(all, json!({"cpu": "2", "example.com/dongle": "2"}));
+        assert_eq!(with_foreign(json!({"cpu": "2"}), &Value::Null), json!({"cpu": "2"}));
     }
 }
