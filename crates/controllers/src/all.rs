@@ -32,6 +32,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::namespaces::CONTROLLER,
     crate::definitions::CONTROLLER,
     crate::disruption::CONTROLLER,
+    crate::disruption::STALE,
     crate::nodes::NODE_LIFECYCLE,
     crate::nodes::POD_GC,
     crate::taints::CONTROLLER,

@@ -7,8 +7,8 @@ use coracle_api::conditions;
 use coracle_api::int_or_string::IntOrString;
 use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::{
-    DEPLOYMENTS, POD_DISRUPTION_BUDGETS as BUDGETS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
-    STATEFUL_SETS,
+    CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS, DEPLOYMENTS, POD_DISRUPTION_BUDGETS as BUDGETS,
+    PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS,
 };
 use coracle_api::{Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
 
 use crate::plan::{Note, Plan, Write};
+use crate::pod_conditions::{self, DISRUPTION_TARGET};
 use crate::table::{Controller, itself, selecting};
 use crate::{Context, json};
 
@@ -32,8 +33,10 @@ pub(crate) const CONTROLLER: Controller = Controller {
     watches: &[
         (BUDGETS, itself),
         (PODS, budgets_of_pod),
-        (STATEFUL_SETS, budgets_of_namespace),
-        (REPLICA_SETS, budgets_of_namespace),
+        (STATEFUL_SETS, when_scaled),
+        (REPLICA_SETS, when_scaled),
+        (DEPLOYMENTS, when_scaled),
+        (REPLICATION_CONTROLLERS, when_scaled),
     ],
     decide,
 };
@@ -42,7 +45,11 @@ fn budgets_of_pod(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     selecting(event, snapshot, BUDGETS)
 }
 
-fn budgets_of_namespace(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+fn when_scaled(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    let scale = |object: &Arc<Object>| object.value()["spec"]["replicas"].clone();
+    if event.old.as_ref().map(scale) == event.new.as_ref().map(scale) {
+        return Vec::new();
+    }
     let budgets = snapshot.list(BUDGETS, Some(&event.key.namespace));
     budgets.map(|budget| budget.key().clone()).collect()
 }
@@ -145,13 +152,29 @@ fn scale(
     for (object, _) in covered {
         let name = &object.metadata().name;
         let Some(controller) = object.metadata().controller() else { continue };
-        let scaled = top(snapshot, &controller.uid)
-            .filter(|owner| SCALES.iter().any(|resource| *owner.key().resource == **resource));
-        let owner = scaled.ok_or_else(|| format!("found no controllers for pod \"{name}\""))?;
-        let replicas = owner.value()["spec"]["replicas"].as_i64().unwrap_or(1);
+        let owner = top(snapshot, &controller.uid)
+            .ok_or_else(|| format!("found no controllers for pod \"{name}\""))?;
+        let replicas = replicas(snapshot, owner)?;
         scales.insert(owner.metadata().uid.clone(), i32::try_from(replicas).unwrap_or(i32::MAX));
     }
     Ok(scales.values().sum())
+}
+
+/// How many pods a controller wants: of a kind that has a scale, also of one that somebody defined.
+fn replicas(snapshot: &Snapshot, owner: &Object) -> Result<i64, String> {
+    let resource = &*owner.key().resource;
+    if SCALES.contains(&resource) {
+        return Ok(owner.value()["spec"]["replicas"].as_i64().unwrap_or(1));
+    }
+    let path = snapshot.find(DEFINITIONS, "", resource).and_then(|definition| {
+        let (_, version) = owner.str_at("/apiVersion")?.split_once('/')?;
+        let versions = definition.value()["spec"]["versions"].as_array()?;
+        let served = versions.iter().find(|one| one["name"] == version)?;
+        Some(served["subresources"]["scale"]["specReplicasPath"].as_str()?.to_owned())
+    });
+    let path =
+        path.ok_or_else(|| format!("{resource} does not implement the scale subresource"))?;
+    Ok(owner.value().pointer(&path.replace('.', "/")).and_then(Value::as_i64).unwrap_or(0))
 }
 
 /// The controller, or the controller of a ReplicaSet.
@@ -234,6 +257,43 @@ fn condition(budget: &Object, status: &str, reason: &str, message: &str, now: Ti
     conditions::dated(conditions::all(budget.value()), new, &crate::rfc3339(now))
 }
 
+/// The row of the table for pods that were to go and did not.
+pub(crate) const STALE: Controller = Controller {
+    name: "stale-disruption-controller",
+    serial: false,
+    watches: &[(PODS, when_it_is_to_go)],
+    decide: decide_pod,
+};
+
+/// The condition of a pod that was to go, for another reason than its node's, and is not going.
+fn target(pod: &Object) -> Option<&Value> {
+    let condition = conditions::find(pod.value(), DISRUPTION_TARGET)?;
+    let is_target = condition["status"] == "True" && condition["reason"] != "TerminationByKubelet";
+    (is_target && !pod.metadata().is_deleting()).then_some(condition)
+}
+
+fn when_it_is_to_go(event: &Event, _: &Snapshot) -> Vec<Key> {
+    let is_target = event.new.as_ref().is_some_and(|pod| target(pod).is_some());
+    if is_target { vec![event.key.clone()] } else { Vec::new() }
+}
+
+/// A pod that has not gone after two minutes is not going.
+fn decide_pod(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(pod) = snapshot.get(key) else { return plan };
+    let Some(condition) = target(pod) else { return plan };
+    let since = condition["lastTransitionTime"].as_str().and_then(|time| time.parse().ok());
+    let due = since.and_then(|since: Timestamp| since.checked_add(EVICTION_REMEMBERED).ok());
+    match due.filter(|due| *due > context.now) {
+        Some(due) => plan.look_again_at(due),
+        None => {
+            let over = json!({"type": DISRUPTION_TARGET, "status": "False"});
+            plan.write(Write::status(pod_conditions::with(pod, over, context.now)));
+        }
+    }
+    plan
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,5 +365,75 @@ mod tests {
             assert_eq!(status["expectedPods"], expected, "{spec}");
             assert_eq!(status["currentHealthy"], 2, "{spec}");
         }
+    }
+
+    #[test]
+    fn the_scale_of_any_kind_is_counted_and_a_job_has_none() {
+        let owned = |world: &mut World, owner: Value| {
+            let owner = world.create(owner);
+            world.create(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {
+                    "name": "p", "namespace": "default", "labels": {"app": "web"},
+                    "ownerReferences": [json::controller_reference(&owner)],
+                },
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+            }));
+            world.create(json!({
+                "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+                "metadata": {"name": "web", "namespace": "default"},
+                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+            }));
+            world.settle(CONTROLLER);
+            world.get(BUDGETS, "web").value()["status"].clone()
+        };
+        let metadata = json!({"name": "x", "namespace": "default"});
+        let mut world = World::new();
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata});
+        let status = owned(&mut world, job);
+        let condition = &status["conditions"][0];
+        assert_eq!(condition["reason"], "SyncFailed");
+        assert_eq!(condition["message"], "jobs.batch does not implement the scale subresource");
+        assert_eq!(status["disruptionsAllowed"], 0);
+
+        let mut world = World::new();
+        let scale = json!({"scale": {"specReplicasPath": ".spec.size"}});
+        world.create(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "clusters.example.com"},
+            "spec": {"versions": [{"name": "v1", "subresources": scale}]},
+        }));
+        let cluster = json!({
+            "apiVersion": "example.com/v1", "kind": "Cluster", "metadata": metadata,
+            "spec": {"size": 3},
+        });
+        let status = owned(&mut world, cluster);
+        assert_eq!((&status["expectedPods"], &status["desiredHealthy"]), (&json!(3), &json!(2)));
+    }
+
+    #[test]
+    fn a_pod_that_was_to_go_and_stays_is_no_target_after_two_minutes() {
+        const STALE: &[&str] = &["stale-disruption-controller"];
+        let mut world = World::new();
+        let target = |reason: &str| {
+            json!([{"type": DISRUPTION_TARGET, "status": "True", "reason": reason,
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+        };
+        for (name, reason) in [("a", "EvictionByEvictionAPI"), ("b", "TerminationByKubelet")] {
+            world.create(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": name, "namespace": "default"}, "spec": {"nodeName": "n"},
+                "status": {"phase": "Running", "conditions": target(reason)},
+            }));
+        }
+        let status = |world: &World, name: &str| {
+            conditions::status(world.get(PODS, name).value(), DISRUPTION_TARGET).map(str::to_owned)
+        };
+        world.settle(STALE);
+        world.pass(119, STALE);
+        assert_eq!(status(&world, "a").as_deref(), Some("True"));
+        world.pass(1, STALE);
+        assert_eq!(status(&world, "a").as_deref(), Some("False"));
+        assert_eq!(status(&world, "b").as_deref(), Some("True"));
     }
 }

@@ -24,6 +24,7 @@ mod namespaced;
 mod namespaces;
 mod nodes;
 pub mod plan;
+mod pod_conditions;
 mod quota;
 mod replicaset;
 mod roles;

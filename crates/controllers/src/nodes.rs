@@ -11,7 +11,8 @@ use coracle_store::{Event, Snapshot};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::plan::{Because, DeleteOptions, Note, Plan, Write};
+use crate::plan::{Because, DeleteOptions, Note, Plan, Step, Write};
+use crate::pod_conditions::disrupt;
 use crate::table::{Controller, itself};
 use crate::{Context, json};
 
@@ -152,7 +153,8 @@ fn decide_pod(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
                 let now = Some(0);
                 let options =
                     DeleteOptions { grace_period_seconds: now, ..DeleteOptions::default() };
-                plan.write(Write::delete_with(pod, options));
+                let why = ("DeletionByPodGC", "PodGC: node no longer exists");
+                plan.step(Step::together(disrupt(pod, why, options, context.now)));
             }
         },
     }

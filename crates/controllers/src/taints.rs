@@ -14,7 +14,8 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 
 use crate::Context;
-use crate::plan::{Note, Plan, Write};
+use crate::plan::{DeleteOptions, Note, Plan, Step};
+use crate::pod_conditions::disrupt;
 use crate::scheduler::tolerates;
 use crate::table::{Controller, itself};
 
@@ -48,7 +49,9 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
         Some(_) => {
             let message = format!("Marking for deletion Pod {}/{}", key.namespace, key.name);
             plan.notes.push(Note::normal(object, "TaintManagerEviction", message));
-            plan.write(Write::delete(object));
+            let why = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint");
+            let options = DeleteOptions::default();
+            plan.step(Step::together(disrupt(object, why, options, context.now)));
         }
         None => {}
     }
@@ -125,6 +128,12 @@ mod tests {
         assert_eq!(staying(&world), ["for-ever", "long", "none", "short"]);
         taint(&mut world, json!([{"key": "k", "value": "v", "effect": "NoExecute"}]));
         assert_eq!(staying(&world), ["for-ever", "long", "short"]);
+        let gone = world.get("pods", "none");
+        let target = &gone.value()["status"]["conditions"][1];
+        assert_eq!(
+            (&target["type"], &target["reason"]),
+            (&json!("DisruptionTarget"), &json!("DeletionByTaintManager"))
+        );
         assert_eq!(world.notes, ["TaintManagerEviction Marking for deletion Pod default/none"]);
         world.pass(4, BOTH);
         assert_eq!(staying(&world), ["for-ever", "long", "short"]);

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use coracle_api::index::{self, HostPort};
+use coracle_api::pod_resources::{self, Amounts};
 use coracle_api::pods::AnyPod;
 use coracle_api::resources::{NODES, PODS};
-use coracle_api::{Index, Object};
+use coracle_api::{Index, Object, sums};
 use coracle_runtime::{EventReceiver, RuntimeEvent, Sandbox};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::context::Context;
 use crate::hands::{self, FirstLook, Start};
-use crate::planner::{EventType, NodeRoom, Note, Rejection, admit};
+use crate::planner::{EventType, NodeRoom, Note, Rejection, admit, lacks};
 use crate::referred::Referred;
 use crate::tasks::blocking;
 use crate::volumes::mounter::unmount_all;
@@ -67,7 +68,8 @@ impl Context {
                 && !self.board.is_rejected(uid)
                 && !other.has_ended()
         };
-        let here = snapshot.on_node(name).get(PODS).map_or(0, |pods| pods.value());
+        let all = snapshot.on_node(name);
+        let here = all.get(PODS).map_or(0, |pods| pods.value());
         let may_be_full = usize::try_from(here).is_ok_and(|here| here > self.config.max_pods);
         let others = || self.pods(snapshot).filter(is_active);
         let has_port = |port: &HostPort| {
@@ -77,12 +79,26 @@ impl Context {
             holders.any(|other| index::host_ports(other.value()).any(|it| it.clashes(port)))
         };
         let node = snapshot.find(NODES, "", name);
+        let there = node.map(|node| &node.value()["status"]["allocatable"]);
+        let there: Amounts = there.into_iter().flat_map(pod_resources::amounts).collect();
+        let wanted = sums::on_node(object.value());
+        // They are added up anew only where it may matter: the sums are of all that have the node.
+        let lacks = match lacks(&all, &Amounts::new(), &there).is_empty() {
+            true => Vec::new(),
+            false => {
+                let mut used = Amounts::new();
+                let each = others().filter(|other| other.key() != object.key());
+                each.for_each(|it| pod_resources::add(&mut used, sums::on_node(it.value())));
+                lacks(&wanted, &used, &there)
+            }
+        };
         let room = NodeRoom {
             labels: node.map(|node| node.metadata().labels.clone()).unwrap_or_default(),
             pods: self.config.max_pods,
             // They are counted only where it may matter.
             others: if may_be_full { others().count() } else { 0 },
             ports_taken: index::host_ports(object.value()).any(|port| has_port(&port)),
+            lacks,
         };
         admit(pod, &room)
     }
@@ -205,6 +221,9 @@ fn reason_word(reason: &str) -> &'static str {
         "NodePorts" => "NodePorts",
         "NodeAffinity" => "NodeAffinity",
         "OutOfpods" => "OutOfpods",
+        "OutOfcpu" => "OutOfcpu",
+        "OutOfmemory" => "OutOfmemory",
+        "OutOfephemeral-storage" => "OutOfephemeral-storage",
         "SysctlForbidden" => "SysctlForbidden",
         _ => "UnexpectedAdmissionError",
     }

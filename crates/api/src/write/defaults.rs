@@ -4,6 +4,7 @@
 
 mod core;
 pub mod initial;
+mod label_keys;
 mod pod;
 mod policy;
 mod schema;

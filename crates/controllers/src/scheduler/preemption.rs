@@ -13,6 +13,7 @@ use super::budgets;
 use super::filters::{self, Objection};
 use super::nodes::{Nodes, Place};
 use super::scene::Scene;
+use crate::pod_conditions::DISRUPTION_TARGET;
 
 /// What the condition of a pod says that makes room for another.
 pub(super) const REASON: &str = "PreemptionByScheduler";
@@ -79,7 +80,7 @@ fn waits_for_victims(nodes: &Nodes, ask: &Ask<'_>, objections: &Objections<'_>) 
         return false;
     }
     let makes_room = |pod: &Arc<Object>| {
-        let condition = conditions::find(pod.value(), "DisruptionTarget");
+        let condition = conditions::find(pod.value(), DISRUPTION_TARGET);
         let is_victim =
             condition.is_some_and(|it| it["status"] == "True" && it["reason"] == REASON);
         pod.metadata().is_deleting() && is_victim

@@ -20,7 +20,8 @@ use super::scores::best;
 use super::shape::Shape;
 use super::volumes::Volumes;
 use crate::json;
-use crate::plan::{Note, Plan, Step, Write};
+use crate::plan::{DeleteOptions, Note, Plan, Step, Write};
+use crate::pod_conditions;
 
 /// What is decided so far.
 pub(super) struct Round<'a> {
@@ -145,17 +146,7 @@ impl<'a> Round<'a> {
             json::with(pod, &["metadata", "deletionTimestamp"], json!(crate::rfc3339(self.now)));
         self.nodes.will_be(pod, going);
         let message = "default-scheduler: preempting to accommodate a higher priority pod";
-        let condition = json!({
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": REASON,
-            "message": message,
-        });
-        let marked = Write::status(with_condition(pod, condition, self.now));
-        let mut delete = Write::delete(pod);
-        // It is the version that the first write makes.
-        delete.forget_version();
-        vec![marked, delete]
+        pod_conditions::disrupt(pod, (REASON, message), DeleteOptions::default(), self.now)
     }
 
     /// Says in the pod's status and in an event why it waits, once per reason.
@@ -188,7 +179,7 @@ impl<'a> Round<'a> {
             "reason": "Unschedulable",
             "message": refusal.message,
         });
-        let mut value = with_condition(pod, condition, self.now);
+        let mut value = pod_conditions::with(pod, condition, self.now);
         json::set(&mut value, &["status", "nominatedNodeName"], node);
         let told = Note::warning(pod, "FailedScheduling", refusal.message.clone());
         (Some(Write::status(value)), is_news.then_some(told))
@@ -197,15 +188,6 @@ impl<'a> Round<'a> {
 
 fn is_nominated(pod: &Object) -> bool {
     pod.str_at("/status/nominatedNodeName").is_some_and(|node| !node.is_empty())
-}
-
-fn with_condition(pod: &Object, mut condition: Value, now: Timestamp) -> Value {
-    let mut all = conditions::all(pod.value()).to_vec();
-    if let Some(generation) = pod.metadata().generation {
-        condition["observedGeneration"] = json!(generation);
-    }
-    conditions::set(&mut all, condition, &crate::rfc3339(now));
-    json::with(pod, &["status", "conditions"], Value::Array(all))
 }
 
 fn before_nodes(nodes: &Nodes, pod: &Pod, why: &str) -> Refusal {

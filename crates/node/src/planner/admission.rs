@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::sysctls;
+use coracle_api::pod_resources::Amounts;
+use coracle_api::resources::PODS;
+use coracle_api::{Quantity, sysctls};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::observed::Rejection;
@@ -20,7 +22,46 @@ pub struct NodeRoom {
     pub others: usize,
     /// Whether one of them has a port of the node that the pod asks for.
     pub ports_taken: bool,
+    /// What the pod asks for of which there is not enough beside them.
+    pub lacks: Vec<Lack>,
 }
+
+/// A resource of which there is not enough: thousandths of `cpu`, whole units of everything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// Its name.
+    pub resource: String,
+    /// What the pod asks for.
+    pub requested: i64,
+    /// What others have.
+    pub used: i64,
+    /// What there is.
+    pub capacity: i64,
+}
+
+/// What `wanted` lacks beside `used` of `all`, in upstream's order. Resources that the node does not
+/// know are nobody's, and not missed.
+pub fn lacks(wanted: &Amounts, used: &Amounts, all: &Amounts) -> Vec<Lack> {
+    let number = |name: &str, amount: Option<&Quantity>| {
+        let amount = amount.copied().unwrap_or(Quantity::ZERO);
+        if name == "cpu" { amount.milli_value() } else { amount.value() }
+    };
+    let lack = |(name, amount): (&String, &Quantity)| {
+        let requested = number(name, Some(amount));
+        let capacity = number(name, Some(all.get(name)?));
+        let used = number(name, used.get(name));
+        let is_short = requested > 0 && used.saturating_add(requested) > capacity;
+        is_short.then(|| Lack { resource: name.clone(), requested, used, capacity })
+    };
+    let counted = wanted.iter().filter(|(name, _)| *name != PODS);
+    let mut lacks: Vec<Lack> = counted.filter_map(lack).collect();
+    let place = |lack: &Lack| FIRST.iter().position(|name| *name == lack.resource);
+    lacks.sort_by_key(|lack| place(lack).unwrap_or(FIRST.len()));
+    lacks
+}
+
+/// The resources that are told first.
+const FIRST: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 /// Whether the node can run `pod` beside those that it has accepted already.
 ///
@@ -37,6 +78,13 @@ pub fn admit(pod: &Pod, node: &NodeRoom) -> Result<(), Rejection> {
             "Node didn't have enough resource: pods, requested: 1, used: {count}, capacity: {pods}"
         );
         return Err(Rejection { reason: "OutOfpods".to_owned(), message });
+    }
+    if let Some(Lack { resource, requested, used, capacity }) = node.lacks.first() {
+        let message = format!(
+            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, \
+             capacity: {capacity}"
+        );
+        return Err(Rejection { reason: format!("OutOf{resource}"), message });
     }
     let wanted = spec::spec(pod).node_selector.iter().flatten();
     if wanted.into_iter().any(|(key, value)| node.labels.get(key) != Some(value)) {

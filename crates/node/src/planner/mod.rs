@@ -17,7 +17,7 @@ mod restart;
 mod spec;
 mod status;
 
-pub use admission::{NodeRoom, admit};
+pub use admission::{NodeRoom, admit, lacks};
 pub use events::{EventType, Note};
 pub use observed::{
     ContainerSeen, Exit, ImageFailure, ImageSeen, Instance, Observed, Rejection, Retry, Sandbox,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ensure;
+use super::{ensure, label_keys};
 use crate::Quantity;
 use crate::validation::JOB_LABELS;
 
@@ -16,6 +16,7 @@ fn set_status(object: &mut Value, status: Value) {
 
 /// A Pod waits, and its resources decide how it is treated when memory is short.
 pub fn pod(pod: &mut Value) {
+    label_keys::apply(pod);
     let class = quality_of_service(pod);
     let gates = pod.pointer("/spec/schedulingGates").and_then(Value::as_array);
     let gated = gates.is_some_and(|gates| !gates.is_empty());

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{World, pod, start_of_time};
-use crate::planner::{NodeRoom, Observed, Rejection, admit, plan, status};
+use crate::planner::{NodeRoom, Observed, Rejection, admit, lacks, plan, status};
 
 fn one() -> World {
     World::new(json!({"containers": [{"name": "web", "image": "i"}]}))
@@ -531,6 +531,27 @@ fn nodes_take_no_more_pods_than_they_can() {
     let node = NodeRoom { pods: 1, others: 1, ..NodeRoom::default() };
     let Err(Rejection { reason, .. }) = admit(&mine, &node) else { panic!("admitted") };
     assert_eq!(reason, "OutOfpods");
+}
+
+#[test]
+fn nodes_take_no_more_than_they_have() {
+    let amounts = |all: serde_json::Value| coracle_api::pod_resources::amounts(&all).collect();
+    let there = amounts(json!({"cpu": "2", "memory": "1Gi", "pods": "110", "example.com/a": "1"}));
+    let used = amounts(json!({"cpu": "1500m", "pods": "200"}));
+    let lacking = |wanted: serde_json::Value| {
+        let lacks = lacks(&amounts(wanted), &used, &there).into_iter();
+        let mine = pod(json!({"containers": []}));
+        let node = NodeRoom { pods: 110, lacks: lacks.collect(), ..NodeRoom::default() };
+        admit(&mine, &node).map_err(|rejection| (rejection.reason, rejection.message))
+    };
+    assert_eq!(lacking(json!({"cpu": "500m", "memory": "1Gi", "pods": "1"})), Ok(()));
+    let message = "Node didn't have enough resource: cpu, requested: 1000, used: 1500, \
+                   capacity: 2000";
+    let wanted = json!({"example.com/a": "2", "cpu": "1"});
+    assert_eq!(lacking(wanted), Err(("OutOfcpu".to_owned(), message.to_owned())));
+    let (reason, _) = lacking(json!({"example.com/a": "2"})).unwrap_err();
+    assert_eq!(reason, "OutOfexample.com/a");
+    assert_eq!(lacking(json!({"example.com/unknown": "2"})), Ok(()));
 }
 
 #[test]

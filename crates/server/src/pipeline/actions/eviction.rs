@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coracle_api::pods::AnyPod;
 use coracle_api::resources::POD_DISRUPTION_BUDGETS;
-use coracle_api::{Cause, Object, Status};
+use coracle_api::{Cause, Object, Status, conditions};
 use coracle_store::{Expect, Snapshot, Write};
 
 use crate::pipeline::actions::success;
@@ -15,7 +15,7 @@ use crate::pipeline::verbs::deletion::DeleteOptions;
 use crate::pipeline::verbs::{delete, existing, map_at};
 use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How many pods a budget may remember as being evicted.
 const DISRUPTED_MAX: usize = 2000;
@@ -40,13 +40,32 @@ pub(crate) fn prepare(
     let mut prepared = Prepared::answered(success());
     prepared.writes = if unguarded(pod) { Vec::new() } else { budget(snapshot, pod, env)? };
     let deletion = Request { subresource: None, body: Body::Empty, ..request.clone() };
-    let deleted = delete::one(snapshot, &deletion, &options, pod, env)?;
+    let deleted = delete::one(snapshot, &deletion, &options, &marked(pod, env)?, env)?;
     prepared.writes.extend(deleted.writes);
     prepared.requires.extend(deleted.requires);
     if options.dry_run {
         prepared.writes.clear();
     }
     Ok(prepared)
+}
+
+/// The pod, which says why it goes.
+fn marked(pod: &Arc<Object>, env: &WriteEnv<'_>) -> Result<Arc<Object>, Status> {
+    let mut condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    });
+    if let Some(generation) = pod.metadata().generation {
+        condition["observedGeneration"] = generation.into();
+    }
+    let mut value = pod.value().clone();
+    let mut all = conditions::all(&value).to_vec();
+    conditions::set(&mut all, condition, &rfc3339(env.now));
+    map_at(&mut value, "status").insert("conditions".into(), all.into());
+    let marked = Object::with_resource(Arc::clone(&pod.key().resource), value);
+    marked.map(Arc::new).map_err(Status::internal)
 }
 
 /// Pods that count for no budget: over, not started, or going already.
@@ -69,8 +88,9 @@ fn budget(snapshot: &Snapshot, pod: &Object, env: &WriteEnv<'_>) -> Result<Vec<W
     };
     let ready = pod.is_ready();
     let policy = budget.str_at("/spec/unhealthyPodEvictionPolicy");
-    let healthy_enough = budget.value()["status"]["currentHealthy"].as_i64().unwrap_or(0)
-        >= budget.value()["status"]["desiredHealthy"].as_i64().unwrap_or(0);
+    let count = |field: &str| budget.value()["status"][field].as_i64().unwrap_or(0);
+    let desired = count("desiredHealthy");
+    let healthy_enough = desired > 0 && count("currentHealthy") >= desired;
     if !ready && (policy == Some("AlwaysAllow") || healthy_enough) {
         return Ok(Vec::new());
     }
