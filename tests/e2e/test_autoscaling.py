@@ -74,3 +74,65 @@ def test_viewers_may_see_what_pods_use(cluster, namespace):
         assert answer.strip() == "yes"
     refused = cluster.kubectl("auth", "can-i", "list", "nodes.metrics.k8s.io", account, check=False)
     assert refused.strip() == "no"
+
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - name: main
+          image: busybox:1.36
+          command: [sh, -c, "while true; do true; done"]
+          resources: {requests: {cpu: 20m}, limits: {cpu: 100m}}
+"""
+
+
+def test_a_busy_deployment_grows_and_its_autoscaler_says_why(cluster, namespace):
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=DEPLOYMENT)
+    cluster.kubectl("autoscale", "-n", namespace, "deployment/web",
+                    "--cpu=50%", "--min=1", "--max=3")
+
+    def replicas():
+        return cluster.get("-n", namespace, "deployment/web")["spec"]["replicas"]
+
+    eventually(lambda: replicas() == 3, "it grows to the most that it may have", timeout=120)
+    cluster.kubectl("rollout", "status", "-n", namespace, "deployment/web")
+    autoscaler = eventually(lambda: cluster.get("-n", namespace, "hpa/web"), "it is there")
+    conditions = {one["type"]: one for one in autoscaler["status"]["conditions"]}
+    assert conditions["ScalingActive"]["reason"] == "ValidMetricFound", conditions
+    assert autoscaler["status"]["desiredReplicas"] == 3, autoscaler
+    described = cluster.kubectl("describe", "-n", namespace, "hpa/web")
+    assert "New size: 3; reason: cpu resource utilization (percentage of request) above target" in described
+    table = cluster.kubectl("get", "-n", namespace, "hpa/web").splitlines()[1]
+    assert re.search(r"cpu: \d+%/50%", table), table
+    # A smaller bound is kept at the next look, without a word about metrics.
+    cluster.kubectl("patch", "-n", namespace, "hpa/web", "-p", '{"spec": {"maxReplicas": 2}}')
+    eventually(lambda: replicas() == 2, "no more than it may have now")
+    events = cluster.kubectl("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].message}")
+    assert "Current number of replicas above Spec.MaxReplicas" in events
+
+
+def test_an_autoscaler_without_its_metrics_says_which_it_lacks(cluster, namespace):
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=DEPLOYMENT)
+    made = cluster.kubectl_process("apply", "-n", namespace, "-f", "-", input="""
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  maxReplicas: 3
+  metrics:
+    - type: Pods
+      pods: {metric: {name: rps}, target: {type: AverageValue, averageValue: "10"}}
+""")
+    assert "Warning" not in made.stderr, made.stderr
+    cluster.kubectl("wait", "-n", namespace, "hpa/web", "--for=condition=ScalingActive=false")
+    described = cluster.kubectl("describe", "-n", namespace, "hpa/web")
+    assert "FailedGetPodsMetric" in described and "no custom metrics API" in described, described

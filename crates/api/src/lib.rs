@@ -34,7 +34,7 @@ pub use object::{
     index::{self, Index},
     key::{self, Key, RESOURCE_SEPARATOR},
     metadata::{self, Metadata, OwnerReference},
-    options, pod_resources, pods, revision,
+    options, pod_resources, pods, revision, scale,
     selector::{self, Selector},
     selectors, semantic, sums, token_secrets, usage,
     usage::Usage,

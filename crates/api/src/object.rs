@@ -10,6 +10,7 @@ pub mod options;
 pub mod pod_resources;
 pub mod pods;
 pub mod revision;
+pub mod scale;
 pub mod selector;
 mod selector_text;
 pub mod selectors;

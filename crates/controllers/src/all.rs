@@ -13,6 +13,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::job::FINALIZERS,
     crate::job::TTL,
     crate::cronjob::CONTROLLER,
+    crate::autoscaler::CONTROLLER,
     crate::scheduler::CONTROLLER,
     crate::volumes::BINDER,
     crate::volumes::PROVISIONER,

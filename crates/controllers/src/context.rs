@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use coracle_api::{Quantity, Timestamp};
+use coracle_api::{Given, Quantity, Status, Timestamp};
 use ipnet::Ipv4Net;
+
+use crate::memory::Memory;
 
 /// What the engine was configured with, as far as decisions need it. Never changes while it runs.
 #[derive(Clone, Debug)]
@@ -64,4 +66,15 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// The cluster's configuration.
     pub config: &'a Config,
+    /// What the outside said, when the last plan asked.
+    pub given: Option<&'a Result<Given, Status>>,
+    /// What the last plan remembered.
+    pub memory: Option<&'a Memory>,
+}
+
+impl<'a> Context<'a> {
+    /// Nothing was asked, and nothing is remembered.
+    pub fn new(now: Timestamp, config: &'a Config) -> Self {
+        Self { now, config, given: None, memory: None }
+    }
 }

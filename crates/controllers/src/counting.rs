@@ -125,7 +125,7 @@ fn visits(before: &Snapshot, new: Option<Value>) -> BTreeMap<&'static str, usize
     let last = new.clone().or(old.clone()).unwrap();
     let event = Event { revision: after.revision(), key, old, new, last: Arc::clone(&last) };
     let config = config();
-    let context = Context { now: "2026-01-01T00:00:00Z".parse().unwrap(), config: &config };
+    let context = Context::new("2026-01-01T00:00:00Z".parse().unwrap(), &config);
     let mut counts = BTreeMap::new();
     for row in CONTROLLERS {
         let (snapshot, visits) = after.counted();

@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod all;
+mod autoscaler;
 mod bootstrap;
 mod context;
 mod cronjob;
@@ -20,6 +21,7 @@ mod garbage;
 mod job;
 mod json;
 mod load_balancer;
+mod memory;
 mod namespaced;
 mod namespaces;
 mod nodes;
@@ -42,6 +44,7 @@ use coracle_api::Timestamp;
 pub use all::CONTROLLERS;
 pub use bootstrap::bootstrap;
 pub use context::{Config, Context};
+pub use memory::{Memory, Stamped};
 pub use plan::{
     Because, DeleteOptions, EventType, Instead, Note, Plan, Propagation, Refusal, Step, Write,
 };

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Subresource, Timestamp};
+use coracle_api::{Call, Key, Object, Subresource, Timestamp};
 use serde_json::Value;
+
+use crate::memory::Memory;
 
 /// The outcome of a decision: steps that the driver carries out in their order.
 ///
@@ -23,6 +25,11 @@ pub struct Plan {
     pub look_again: Option<Timestamp>,
     /// Why nothing more happens.
     pub because: Option<Because>,
+    /// What only the outside can say. Then nothing else is carried out: the decision is asked for
+    /// again, with the answer in its context.
+    pub asks: Option<Call>,
+    /// What is remembered once the plan was carried out, or refused; `None` leaves what is.
+    pub remembers: Option<Memory>,
 }
 
 impl Plan {
@@ -190,6 +197,15 @@ pub enum Write {
     Update(Value),
     /// As `Update`, through a subresource: `status`, `finalize`.
     UpdateSubresource(Subresource, Value),
+    /// As `UpdateSubresource`, of what has another kind than its object: a `Scale`.
+    UpdateSubresourceOf {
+        /// The object.
+        key: Key,
+        /// `scale`
+        subresource: Subresource,
+        /// What is sent, with the `resourceVersion` that the decision saw.
+        body: Value,
+    },
     /// What a subresource of an object takes: a `Binding` for `binding`.
     CreateSubresource {
         /// The object.
@@ -221,7 +237,9 @@ impl Write {
     /// Writes whatever version of the object is there.
     pub fn forget_version(&mut self) {
         match self {
-            Self::Update(value) | Self::UpdateSubresource(_, value) => {
+            Self::Update(value)
+            | Self::UpdateSubresource(_, value)
+            | Self::UpdateSubresourceOf { body: value, .. } => {
                 if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
                     metadata.remove("resourceVersion");
                 }
@@ -259,7 +277,8 @@ impl fmt::Display for Write {
             Self::UpdateSubresource(part, value) => {
                 write!(f, "{} of {} {}", part.as_str(), kind(value), name(value))
             }
-            Self::CreateSubresource { key, subresource, .. } => {
+            Self::CreateSubresource { key, subresource, .. }
+            | Self::UpdateSubresourceOf { key, subresource, .. } => {
                 write!(f, "{} of {key}", subresource.as_str())
             }
             Self::Delete { key, .. } => write!(f, "delete {key}"),

@@ -1,13 +1,13 @@
 //! A world for tests: the real store, a server reduced to what decisions rely on, and a node that
 //! does what a test tells it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use coracle_api::{Key, Object, Subresource, Timestamp};
+use coracle_api::{Call, Given, Key, Object, Status, Subresource, Timestamp, Usage};
 use coracle_store::{Event, Expect, Store, Transaction, Watch};
 use jiff::ToSpan;
 use redb::backends::InMemoryBackend;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::CONTROLLERS;
 use crate::plan::{Propagation, Step, Write};
 use crate::table::{ANY, Controller};
-use crate::{Config, Context, Note, Plan};
+use crate::{Config, Context, Memory, Note, Plan};
 
 pub(crate) struct World {
     pub store: Store,
@@ -30,6 +30,11 @@ pub(crate) struct World {
     pub refuses: Option<(String, String)>,
     /// The last plan's reason.
     pub because: Option<String>,
+    /// What containers use.
+    pub usage: Usage,
+    /// How often the outside was asked.
+    pub asked: usize,
+    memories: BTreeMap<(&'static str, Key), Memory>,
     watch: Watch,
     queue: BTreeSet<(usize, Key)>,
     timers: BTreeSet<(Timestamp, usize, Key)>,
@@ -84,6 +89,9 @@ impl World {
             creations_left: None,
             refuses: None,
             because: None,
+            usage: Usage::default(),
+            asked: 0,
+            memories: BTreeMap::new(),
             queue: BTreeSet::new(),
             timers: BTreeSet::new(),
             uids: 0,
@@ -240,8 +248,19 @@ impl World {
     /// One decision, carried out.
     pub fn decide(&mut self, controller: &Controller, key: &Key) -> Plan {
         let snapshot = self.store.snapshot();
-        let context = Context { now: self.now, config: &self.config };
-        let plan = (controller.decide)(&snapshot, key, &context);
+        let place = (controller.name, key.clone());
+        let memory = self.memories.get(&place).cloned();
+        let context = Context { memory: memory.as_ref(), ..Context::new(self.now, &self.config) };
+        let mut plan = (controller.decide)(&snapshot, key, &context);
+        if let Some(call) = plan.asks.take() {
+            self.asked += 1;
+            let given = answer(&self.usage, &call);
+            plan = (controller.decide)(&snapshot, key, &Context { given: Some(&given), ..context });
+            assert!(plan.asks.is_none(), "{key} asks again: {:?}", plan.asks);
+        }
+        if let Some(memory) = plan.remembers.take() {
+            self.memories.insert(place, memory);
+        }
         self.because = plan.because.as_ref().map(|because| because.sentence.clone());
         self.carry_out(&plan);
         plan
@@ -271,6 +290,7 @@ impl World {
         let (name, error) = self.refuses.as_ref()?;
         let is_refused = |write: &Write| match write {
             Write::Create(value) => value["metadata"]["name"] == *name.as_str(),
+            Write::UpdateSubresourceOf { key, .. } => *key.name == *name.as_str(),
             _ => false,
         };
         let at = step.writes.iter().position(is_refused)?;
@@ -318,6 +338,16 @@ impl World {
                     Subresource::Finalize => next["spec"] = value["spec"].clone(),
                     other => panic!("no subresource {other}"),
                 }
+                self.update(next);
+            }
+            Write::UpdateSubresourceOf { key, subresource, body } => {
+                assert_eq!(*subresource, Subresource::Scale);
+                let mut next = self.store.snapshot().get(key).unwrap().value().clone();
+                assert_eq!(
+                    next["metadata"]["resourceVersion"],
+                    body["metadata"]["resourceVersion"]
+                );
+                next["spec"]["replicas"] = body["spec"]["replicas"].clone();
                 self.update(next);
             }
             Write::CreateSubresource { key, subresource, body } => {
@@ -372,6 +402,14 @@ impl World {
                 }
             }
         }
+    }
+}
+
+/// What the outside says.
+fn answer(usage: &Usage, call: &Call) -> Result<Given, Status> {
+    match call {
+        Call::Measure => Ok(Given::Usage(Arc::new(usage.clone()))),
+        Call::Sign { .. } => panic!("no decision signs tokens"),
     }
 }
 

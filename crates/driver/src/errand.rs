@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::{Key, Object, Status};
+use coracle_api::{Given, Key, Object, Status};
 use coracle_controllers::{Note, Plan, Refusal, Step, Write};
 use coracle_server::Api;
 use coracle_store::Expect;
@@ -22,6 +22,8 @@ pub enum Outcome {
     Refused(Status),
     /// Our own code panicked, with this message.
     Panicked(String),
+    /// What the outside said to the plan's question: ask again with it.
+    Answered(Result<Given, Status>),
 }
 
 /// A plan, how far it has come, and what is to be told of that.
@@ -65,9 +67,9 @@ impl Errand {
         self
     }
 
-    /// Whether there is nothing to carry out.
-    pub fn writes_nothing(&self) -> bool {
-        self.plan.writes_nothing()
+    /// Whether there is nothing to carry out, and nothing to ask.
+    pub fn is_idle(&self) -> bool {
+        self.plan.writes_nothing() && self.plan.asks.is_none()
     }
 
     /// What the next turn writes.
@@ -108,6 +110,9 @@ impl Errand {
 
     /// The next transaction of the controller `name`; what became of the plan, once that is known.
     pub async fn turn(&mut self, api: &Api, name: &str) -> Option<Outcome> {
+        if let Some(call) = self.plan.asks.take() {
+            return Some(Outcome::Answered(api.ask(&call).await));
+        }
         if !self.singly && self.plan.steps.len() > 1 {
             return self.all_at_once(api, name).await;
         }
@@ -205,6 +210,8 @@ fn written_name(write: &Write) -> &str {
         Write::Create(value) | Write::Update(value) | Write::UpdateSubresource(_, value) => {
             value["metadata"]["name"].as_str().unwrap_or_default()
         }
-        Write::CreateSubresource { key, .. } | Write::Delete { key, .. } => &key.name,
+        Write::CreateSubresource { key, .. }
+        | Write::UpdateSubresourceOf { key, .. }
+        | Write::Delete { key, .. } => &key.name,
     }
 }

@@ -54,6 +54,10 @@ fn request(kinds: &Kinds, name: &str, write: &Write) -> Result<Request, UnknownK
             let kind = kind_of(kinds, value)?;
             Ok(of_value(user, Verb::Update, kind, Some(*subresource), value))
         }
+        Write::UpdateSubresourceOf { key, subresource, body } => {
+            let body = Body::Object(body.clone());
+            at(kinds, user, Verb::Update, key, Some(*subresource), body)
+        }
         Write::CreateSubresource { key, subresource, body } => {
             let body = Body::Object(body.clone());
             at(kinds, user, Verb::Create, key, Some(*subresource), body)

@@ -36,7 +36,7 @@ async fn decide_forever(mut looped: Loop, api: &Api) {
         while let Some(job) = looped.take(now) {
             let snapshot = api.snapshot();
             match looped.decide(&job, &snapshot, now) {
-                Ok(errand) if errand.writes_nothing() => {
+                Ok(errand) if errand.is_idle() => {
                     looped.finish(errand, Outcome::Done, &snapshot, now);
                 }
                 Ok(errand) => running.push(under_way(api, looped.name(&job), errand)),

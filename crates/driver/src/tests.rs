@@ -1,5 +1,6 @@
 //! The loop over the real API and store, as the simulation runs it.
 
+mod autoscaling;
 mod definitions;
 
 use std::future::Future;

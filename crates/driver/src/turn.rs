@@ -1,10 +1,11 @@
 //! The loop, one turn at a time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_api::resources::EVENTS;
-use coracle_api::{Key, Status, Timestamp};
-use coracle_controllers::{ANY, Because, Config, Context, Controller, Note};
+use coracle_api::{Given, Key, Status, Timestamp};
+use coracle_controllers::{ANY, Because, Config, Context, Controller, Memory, Note};
 use coracle_server::Api;
 use coracle_store::{Event, Snapshot, Watch};
 
@@ -28,6 +29,10 @@ pub struct Loop {
     reasons: Reasons,
     events: EventRecorder,
     watch: Option<Watch>,
+    /// Answers that a question is asked again with.
+    given: HashMap<Job, Result<Given, Status>>,
+    /// What decisions remember of objects, by controller.
+    memories: HashMap<Key, HashMap<usize, Memory>>,
     /// What the first of our own mistakes said.
     panicked: Option<String>,
 }
@@ -36,15 +41,9 @@ impl Loop {
     /// A loop over these controllers that has seen nothing yet.
     pub fn new(rows: &'static [Controller], config: Config, events: EventRecorder) -> Self {
         let queue = Queue::new(rows.iter().map(|row| if row.serial { 1 } else { LANES }));
-        Self {
-            rows,
-            config,
-            queue,
-            reasons: Reasons::default(),
-            events,
-            watch: None,
-            panicked: None,
-        }
+        let (reasons, given, memories) = Default::default();
+        let (watch, panicked) = (None, None);
+        Self { rows, config, queue, reasons, events, watch, given, memories, panicked }
     }
 
     /// The reasons of all decisions.
@@ -83,6 +82,7 @@ impl Loop {
             }
         }
         let snapshot = api.snapshot();
+        self.memories.retain(|key, _| snapshot.get(key).is_some());
         self.watch = api.store().watch(snapshot.revision()).ok();
         for object in snapshot.objects() {
             let last = Arc::clone(object);
@@ -100,6 +100,7 @@ impl Loop {
     fn observe(&mut self, event: &Event, snapshot: &Snapshot, now: Timestamp) {
         if event.new.is_none() {
             self.reasons.forget(&event.key, now);
+            self.memories.remove(&event.key);
         }
         for (controller, row) in self.rows.iter().enumerate() {
             let concerns = row
@@ -140,7 +141,12 @@ impl Loop {
     /// # Errors
     /// What the decision said as it panicked.
     pub fn decide(&self, job: &Job, snapshot: &Snapshot, now: Timestamp) -> Result<Errand, String> {
-        let context = Context { now, config: &self.config };
+        let memories = self.memories.get(&job.key);
+        let context = Context {
+            given: self.given.get(job),
+            memory: memories.and_then(|memories| memories.get(&job.controller)),
+            ..Context::new(now, &self.config)
+        };
         let decide = self.rows[job.controller].decide;
         let plan = panics::caught(|| decide(snapshot, &job.key, &context))?;
         Ok(Errand::new(job.clone(), plan.bounded(WRITES_MAX, now)))
@@ -162,8 +168,13 @@ impl Loop {
         let did = errand.did();
         let Errand { job, plan, notes, .. } = errand;
         self.queue.finished(&job);
+        self.given.remove(&job);
         let name = self.name(&job);
         let told = if matches!(outcome, Outcome::Outrun) { Vec::new() } else { plan.notes };
+        let is_over = matches!(outcome, Outcome::Done | Outcome::Refused(_));
+        if let Some(memory) = plan.remembers.filter(|_| is_over) {
+            self.memories.entry(job.key.clone()).or_default().insert(job.controller, memory);
+        }
         for note in notes.into_iter().chain(told) {
             self.events.record(EventSource::component(name), note, now);
         }
@@ -176,6 +187,10 @@ impl Loop {
                 plan.because
             }
             Outcome::Outrun => return self.queue.push_failed(job, now),
+            Outcome::Answered(given) => {
+                self.given.insert(job.clone(), given);
+                return self.queue.push(job);
+            }
             Outcome::Refused(status) => {
                 if is_in_vain(&status) {
                     self.queue.succeeded(&job);
@@ -243,6 +258,7 @@ pub async fn bootstrap(api: &Api, config: &Config) -> Result<(), Status> {
         Outcome::Outrun => Err(Status::internal("the cluster changed while it was begun")),
         Outcome::Refused(status) => Err(status),
         Outcome::Panicked(message) => Err(Status::internal(message)),
+        Outcome::Answered(_) => Err(Status::internal("what a cluster begins with asks nothing")),
     }
 }
 

@@ -82,7 +82,7 @@ impl Engine {
             let name = self.looped.name(&job);
             let errand = self.looped.decide(&job, &snapshot, now);
             let errand = errand.map_err(|why| format!("{name} on {} panicked: {why}", job.key))?;
-            if errand.writes_nothing() {
+            if errand.is_idle() {
                 self.looped.finish(errand, Outcome::Done, &snapshot, now);
                 continue;
             }
@@ -119,6 +119,7 @@ impl Engine {
             Some(Outcome::Outrun) => "outrun".to_owned(),
             Some(Outcome::Refused(status)) => format!("refused: {status}"),
             Some(Outcome::Panicked(why)) => format!("panicked: {why}"),
+            Some(Outcome::Answered(_)) => "answered".to_owned(),
         };
         match outcome {
             None => self.errands.insert(index, errand),
@@ -159,7 +160,8 @@ fn described(write: &Write) -> String {
         Write::Create(value) => format!("create {}", name(value)),
         Write::Update(value) => format!("update {}", name(value)),
         Write::UpdateSubresource(subresource, value) => format!("{subresource} of {}", name(value)),
-        Write::CreateSubresource { key, subresource, .. } => format!("{subresource} of {key}"),
+        Write::CreateSubresource { key, subresource, .. }
+        | Write::UpdateSubresourceOf { key, subresource, .. } => format!("{subresource} of {key}"),
         Write::Delete { key, .. } => format!("delete {key}"),
     }
 }

@@ -129,6 +129,16 @@ fn subresources(given: &Value) -> Vec<SubresourceRow> {
         .collect()
 }
 
+/// Where objects of `definition` have their number of replicas; `None` when they have no scale.
+#[must_use]
+pub fn scale_paths(definition: &Value) -> Option<ScalePaths> {
+    let mut versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+    versions.find_map(|version| {
+        let given = &version["subresources"]["scale"];
+        (version["served"] == true && given.is_object()).then(|| scale(given))
+    })
+}
+
 /// `.spec.x.replicas` as `/spec/x/replicas`.
 fn scale(given: &Value) -> ScalePaths {
     let path = |field: &str| text(given, field).replace('.', "/");

@@ -7,7 +7,6 @@ use crate::Kind;
 
 /// Kinds that are stored and served, and that nothing acts on: group, kind, what does not happen.
 const KINDS: &[(&str, &str, &str)] = &[
-    ("autoscaling", "HorizontalPodAutoscaler", "nothing is scaled"),
     ("networking.k8s.io", "Ingress", "no requests are routed; use a Service"),
     ("networking.k8s.io", "NetworkPolicy", "all traffic is allowed"),
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "no request is changed"),

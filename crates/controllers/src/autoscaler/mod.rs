@@ -1,0 +1,306 @@
+//! HorizontalPodAutoscalers: how many replicas their targets should have.
+//!
+//! Every fifteen seconds each one looks at its target and at what the pods use, which is asked for
+//! then. What came out lately is remembered; a new engine begins with the size that the target has.
+
+mod floats;
+mod limits;
+mod metrics;
+mod status;
+mod target;
+mod usage;
+
+use std::sync::Arc;
+
+use coracle_api::resources::{HORIZONTAL_POD_AUTOSCALERS as AUTOSCALERS, PODS};
+use coracle_api::{Call, Given, Key, Object, Selector, Subresource, Timestamp, Usage, time};
+use coracle_store::Snapshot;
+use k8s_openapi::api::autoscaling::v2::{
+    HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec as Spec,
+};
+
+use self::limits::Wanted;
+use self::metrics::Looked;
+use self::status::Draft;
+use self::target::Target;
+use crate::memory::{Memory, Stamped};
+use crate::plan::{EventType, Instead, Note, Plan, Refusal, Step, Write};
+use crate::table::{Controller, itself};
+use crate::workload::conditions::Condition;
+use crate::workload::replica::Replica;
+use crate::{Because, Context};
+
+/// Seconds between two looks at one target.
+const PERIOD: i64 = 15;
+const ACTIVE: &str = "ScalingActive";
+
+/// The row of the table.
+pub(crate) const CONTROLLER: Controller = Controller {
+    name: "horizontal-pod-autoscaler",
+    serial: false,
+    watches: &[(AUTOSCALERS, itself)],
+    decide,
+};
+
+/// What should happen to the target of the autoscaler at `key` now.
+fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let found = snapshot.get(key).filter(|object| !object.metadata().is_deleting());
+    let Some(object) = found else { return Plan::default() };
+    let next = time::after(context.now, PERIOD);
+    let due = context.memory.map_or(next, |memory| memory.due);
+    if due > context.now {
+        let remembers = context.memory.is_none().then(|| Memory::begun(next));
+        return Plan { look_again: Some(due), remembers, ..Plan::default() };
+    }
+    // Validation has seen to it that it has the shape of one.
+    let Ok(view) = object.view::<HorizontalPodAutoscaler>() else { return Plan::default() };
+    let mut memory = context.memory.cloned().unwrap_or_else(|| Memory::begun(next));
+    memory.due = next;
+    let mut look = Look { snapshot, object, spec: &view.spec, now: context.now, memory };
+    let usage = match context.given {
+        Some(Ok(Given::Usage(usage))) => Some(Arc::clone(usage)),
+        // Nothing was measured: the pods' metrics are missing, as it says.
+        Some(_) => Some(Arc::default()),
+        None => None,
+    };
+    let Some(mut plan) = look.plan(usage.as_deref()) else {
+        return Plan { asks: Some(Call::Measure), ..Plan::default() };
+    };
+    plan.look_again_at(next);
+    plan.remembers = Some(look.memory);
+    plan
+}
+
+/// One look at one target.
+struct Look<'a> {
+    snapshot: &'a Snapshot,
+    object: &'a Arc<Object>,
+    spec: &'a Spec,
+    now: Timestamp,
+    memory: Memory,
+}
+
+/// What is to become of a target that is there.
+struct Verdict {
+    replicas: i64,
+    /// Why it is another number.
+    reason: String,
+    rescale: bool,
+}
+
+impl Look<'_> {
+    /// `None` when it must be known first what the pods use.
+    fn plan(&mut self, usage: Option<&Usage>) -> Option<Plan> {
+        let mut draft = Draft::of(self.object, self.now);
+        let namespace = &self.object.metadata().namespace;
+        let found = Target::find(self.snapshot, namespace, &self.spec.scale_target_ref);
+        let target = match found {
+            Ok(target) => target,
+            Err(why) => {
+                let said = "the HPA controller was unable to get the target's current scale";
+                draft.put(&Condition::new(
+                    "AbleToScale",
+                    "False",
+                    "FailedGetScale",
+                    format!("{said}: {why}"),
+                ));
+                draft.say(EventType::Warning, "FailedGetScale", why.clone());
+                return Some(draft.finish(Because::only(format!("{said}: {why}"))));
+            }
+        };
+        let said = "the HPA controller was able to get the target's current scale";
+        draft.put(&Condition::new("AbleToScale", "True", "SucceededGetScale", said));
+        let current = target.replicas();
+        if self.memory.recommendations.is_empty() {
+            self.memory.recommendations.push(Stamped { at: self.now, number: current });
+        }
+        let least = i64::from(self.spec.min_replicas.unwrap_or(1));
+        let most = i64::from(self.spec.max_replicas);
+        let at_once = |replicas, reason: &str| {
+            Ok(Verdict { replicas, reason: reason.to_owned(), rescale: true })
+        };
+        let verdict = if current == 0 && least != 0 {
+            let why = "scaling is disabled since the replica count of the target is zero";
+            draft.put(&Condition::new(ACTIVE, "False", "ScalingDisabled", why));
+            Ok(Verdict { replicas: 0, reason: String::new(), rescale: false })
+        } else if current > most {
+            at_once(most, "Current number of replicas above Spec.MaxReplicas")
+        } else if current < least {
+            at_once(least, "Current number of replicas below Spec.MinReplicas")
+        } else {
+            self.by_metrics(&target, &mut draft, usage)?
+        };
+        draft.current(current);
+        Some(match verdict {
+            Err(why) => draft.finish(Because::only(why)),
+            Ok(verdict) if verdict.rescale => self.rescale(&target, draft, &verdict),
+            Ok(_) => {
+                draft.desired(current);
+                draft.rest()
+            }
+        })
+    }
+
+    /// What the metrics come to; `None` when it must be known first what the pods use.
+    fn by_metrics(
+        &mut self,
+        target: &Target,
+        draft: &mut Draft<'_>,
+        usage: Option<&Usage>,
+    ) -> Option<Result<Verdict, String>> {
+        let specs = self.spec.metrics.as_deref().unwrap_or_default();
+        let pods = match self.pods(target) {
+            Ok(pods) => pods,
+            Err((reason, event, why)) => {
+                draft.put(&Condition::new(ACTIVE, "False", reason, why.clone()));
+                draft.say(EventType::Warning, event, why.clone());
+                draft.say(EventType::Warning, "FailedComputeMetricsReplicas", why.clone());
+                return Some(Err(why));
+            }
+        };
+        let is_measured = |spec: &k8s_openapi::api::autoscaling::v2::MetricSpec| {
+            spec.resource.is_some() || spec.container_resource.is_some()
+        };
+        let nothing = Usage::default();
+        let usage = match usage {
+            Some(usage) => usage,
+            None if specs.iter().any(is_measured) => return None,
+            None => &nothing,
+        };
+        let current = target.replicas();
+        let looked = Looked {
+            namespace: &self.object.metadata().namespace,
+            behavior: self.spec.behavior.as_ref(),
+            pods: &pods,
+            usage,
+            current,
+            now: self.now,
+        };
+        let outcome = looked.all(specs);
+        draft.put(&outcome.condition);
+        outcome.said.into_iter().for_each(|(ty, reason, why)| draft.say(ty, reason, why));
+        draft.metrics(outcome.shown);
+        let (proposed, name) = match outcome.proposal {
+            Ok(proposal) => proposal,
+            Err(why) => return Some(Err(why)),
+        };
+        let wanted = Wanted {
+            current,
+            proposed,
+            least: i64::from(self.spec.min_replicas.unwrap_or(1)),
+            most: i64::from(self.spec.max_replicas),
+            behavior: self.spec.behavior.as_ref(),
+            now: self.now,
+        };
+        let (replicas, conditions) = wanted.limited(&mut self.memory);
+        conditions.iter().for_each(|condition| draft.put(condition));
+        let reason = match proposed > current {
+            true => format!("{name} above target"),
+            false => "All metrics below target".to_owned(),
+        };
+        Some(Ok(Verdict { replicas, reason, rescale: replicas != current }))
+    }
+
+    /// The pods that the target selects; or the reason of the condition, that of the event, and why
+    /// they are not known.
+    fn pods(&self, target: &Target) -> Result<Vec<Replica>, (&'static str, &'static str, String)> {
+        let selector = match target.selector() {
+            Ok(Some(selector)) => selector,
+            Ok(None) => {
+                let why = "the HPA target's scale is missing a selector";
+                return Err(("InvalidSelector", "SelectorRequired", why.to_owned()));
+            }
+            Err(error) => {
+                let why = format!(
+                    "couldn't convert selector into a corresponding internal selector object: {error}"
+                );
+                return Err(("InvalidSelector", "InvalidSelector", why));
+            }
+        };
+        let namespace = &self.object.metadata().namespace;
+        let selected = self.snapshot.selected(PODS, Some(namespace), &selector);
+        let pods: Vec<_> = selected.into_iter().filter_map(Replica::read).collect();
+        let rivals = self.rivals(&pods);
+        if rivals.is_empty() {
+            return Ok(pods);
+        }
+        let names: Vec<String> =
+            rivals.iter().map(|name| format!("{{{name} {namespace}}}")).collect();
+        let why = format!(
+            "pods by selector {selector} are controlled by multiple HPAs: [{}]",
+            names.join(" ")
+        );
+        Err(("AmbiguousSelector", "AmbiguousSelector", why))
+    }
+
+    /// This autoscaler and those beside it that would scale the same pods, by name; nobody when
+    /// there is no other.
+    fn rivals(&self, pods: &[Replica]) -> Vec<String> {
+        let namespace = &self.object.metadata().namespace;
+        let selects =
+            |other: &Selector| pods.iter().any(|pod| other.matches(&pod.object.metadata().labels));
+        let scales_them = |other: &&Arc<Object>| {
+            let view = other.view::<HorizontalPodAutoscaler>().ok();
+            let target = view.and_then(|view| {
+                Target::find(self.snapshot, namespace, &view.spec.scale_target_ref).ok()
+            });
+            let selector = target.and_then(|target| target.selector().ok().flatten());
+            selector.is_some_and(|selector| selects(&selector))
+        };
+        let others = self.snapshot.list(AUTOSCALERS, Some(namespace));
+        let others = others.filter(|other| other.key() != self.object.key());
+        let mut names: Vec<String> =
+            others.filter(scales_them).map(|other| other.metadata().name.clone()).collect();
+        if !names.is_empty() {
+            names.push(self.object.metadata().name.clone());
+            names.sort_unstable();
+        }
+        names
+    }
+
+    /// Gives the target another size. If that is refused, the status says so.
+    fn rescale(&mut self, target: &Target, mut draft: Draft<'_>, verdict: &Verdict) -> Plan {
+        let Verdict { replicas, reason, .. } = verdict;
+        let (current, replicas) = (target.replicas(), *replicas);
+        let failed = {
+            let mut failed = draft.clone();
+            let said = "the HPA controller was unable to update the target scale: ";
+            failed.put(&Condition::new("AbleToScale", "False", "FailedUpdateScale", said));
+            failed.write()
+        };
+        let said = format!("the HPA controller was able to update the target scale to {replicas}");
+        draft.put(&Condition::new("AbleToScale", "True", "SucceededRescale", said));
+        draft.desired(replicas);
+        draft.rescaled();
+        limits::remember_change(
+            &mut self.memory,
+            self.spec.behavior.as_ref(),
+            (current, replicas),
+            self.now,
+        );
+        let size = format!("New size: {replicas}; reason: {reason}");
+        let scale = Write::UpdateSubresourceOf {
+            key: target.object.key().clone(),
+            subresource: Subresource::Scale,
+            body: target.with_replicas(replicas),
+        };
+        let refused = Note::warning(self.object, "FailedRescale", format!("{size}; error: "));
+        let mut step = Step::of(scale);
+        step.refusals.push(Refusal { write: 0, note: refused });
+        let step = step.say(Note::normal(self.object, "SuccessfulRescale", size));
+        let mut plan = draft.rest();
+        let at = draft.place("AbleToScale");
+        let told = Step {
+            instead: Some(Instead {
+                write: failed,
+                message_at: Some(format!("/status/conditions/{at}/message")),
+            }),
+            ..plan.steps.pop().unwrap_or_default()
+        };
+        plan.steps = vec![step, told];
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests;
