@@ -14,6 +14,22 @@ pub enum Call {
         /// What it says: JSON.
         claims: String,
     },
+    /// A certificate, signed with the key of the cluster.
+    Certify {
+        /// What asks for it: PEM, in base64.
+        request: String,
+        /// What it may be used for: `client auth`.
+        usages: Vec<String>,
+        /// From when, in seconds since 1970.
+        not_before: i64,
+        /// Until when, or until the authority's own end.
+        not_after: i64,
+    },
+    /// Whether somebody may do something.
+    Review {
+        /// What a SubjectAccessReview asks, its `spec` in JSON; each is a question.
+        questions: Vec<String>,
+    },
     /// What containers and nodes use now.
     Measure,
 }
@@ -23,6 +39,10 @@ pub enum Call {
 pub enum Given {
     /// A JSON web token.
     Token(String),
+    /// A certificate in PEM.
+    Certificate(String),
+    /// For each question whether it is allowed.
+    Allowed(Vec<bool>),
     /// What is used.
     Usage(Arc<Usage>),
 }

@@ -42,7 +42,7 @@ pub use object::{
 pub use schema::{custom_validation, openapi, presence, protobuf, structural};
 pub use status::{Cause, Status};
 pub use text::{
-    addresses, cron, int_or_string, names,
+    addresses, certificates, cron, der, int_or_string, names,
     quantity::{self, Quantity},
     sysctls,
 };

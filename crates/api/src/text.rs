@@ -1,7 +1,9 @@
 //! What the strings in an object mean: names, quantities, addresses, numbers that may be names.
 
 pub mod addresses;
+pub mod certificates;
 pub mod cron;
+pub mod der;
 pub mod int_or_string;
 pub mod names;
 pub mod quantity;

@@ -9,6 +9,7 @@
 mod all;
 mod autoscaler;
 mod bootstrap;
+mod certificates;
 mod context;
 mod cronjob;
 mod daemonset;

@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub because: Option<String>,
     /// What containers use.
     pub usage: Usage,
+    /// Words of questions about rights that are answered with yes.
+    pub allowed: Vec<&'static str>,
+    /// Whether the authority signs.
+    pub signs: Result<(), Status>,
     /// How often the outside was asked.
     pub asked: usize,
     memories: BTreeMap<(&'static str, Key), Memory>,
@@ -90,6 +94,8 @@ impl World {
             refuses: None,
             because: None,
             usage: Usage::default(),
+            allowed: Vec::new(),
+            signs: Ok(()),
             asked: 0,
             memories: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -254,7 +260,7 @@ impl World {
         let mut plan = (controller.decide)(&snapshot, key, &context);
         if let Some(call) = plan.asks.take() {
             self.asked += 1;
-            let given = answer(&self.usage, &call);
+            let given = answer(self, &call);
             plan = (controller.decide)(&snapshot, key, &Context { given: Some(&given), ..context });
             assert!(plan.asks.is_none(), "{key} asks again: {:?}", plan.asks);
         }
@@ -335,6 +341,10 @@ impl World {
                         let annotations = value["metadata"]["annotations"].clone();
                         crate::json::set(&mut next, &["metadata", "annotations"], annotations);
                     }
+                    Subresource::Approval => {
+                        let decided = value["status"]["conditions"].clone();
+                        crate::json::set(&mut next, &["status", "conditions"], decided);
+                    }
                     Subresource::Finalize => next["spec"] = value["spec"].clone(),
                     other => panic!("no subresource {other}"),
                 }
@@ -406,9 +416,18 @@ impl World {
 }
 
 /// What the outside says.
-fn answer(usage: &Usage, call: &Call) -> Result<Given, Status> {
+fn answer(world: &World, call: &Call) -> Result<Given, Status> {
+    let World { usage, allowed, signs, .. } = world;
     match call {
         Call::Measure => Ok(Given::Usage(Arc::new(usage.clone()))),
+        Call::Review { questions } => {
+            let is_allowed = |question: &String| allowed.iter().any(|it| question.contains(it));
+            Ok(Given::Allowed(questions.iter().map(is_allowed).collect()))
+        }
+        Call::Certify { not_before, not_after, .. } => match signs {
+            Ok(()) => Ok(Given::Certificate(format!("{not_before} {not_after}"))),
+            Err(status) => Err(status.clone()),
+        },
         Call::Sign { .. } => panic!("no decision signs tokens"),
     }
 }

@@ -252,7 +252,7 @@ impl Engine {
         drop(turn);
         let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
         let tokens = Arc::new(pki.tokens()?);
-        let outside = Arc::new(Machine::new(Arc::clone(&tokens)));
+        let outside = Arc::new(Machine::new(Arc::clone(&tokens), Arc::clone(&pki)));
         api.set_outside(Arc::clone(&outside) as Arc<dyn Outside>);
         api.set_tokens(Arc::clone(&tokens));
         let decisions = decision_config(&paths, &config, &link, &pki);

@@ -6,18 +6,20 @@ use async_trait::async_trait;
 use coracle_api::Status;
 use coracle_node::Node;
 use coracle_server::auth::tokens::Tokens;
-use coracle_server::{Call, Given, Outside};
+use coracle_server::pki::Refused;
+use coracle_server::{Call, Given, Outside, Pki};
 
 /// Answers what pure functions ask.
 pub(crate) struct Machine {
     tokens: Arc<Tokens>,
+    pki: Arc<Pki>,
     node: OnceLock<Arc<Node>>,
 }
 
 impl Machine {
     /// Who has the keys, and no node yet.
-    pub fn new(tokens: Arc<Tokens>) -> Self {
-        Self { tokens, node: OnceLock::new() }
+    pub fn new(tokens: Arc<Tokens>, pki: Arc<Pki>) -> Self {
+        Self { tokens, pki, node: OnceLock::new() }
     }
 
     /// Who runs the containers.
@@ -30,7 +32,14 @@ impl Machine {
 impl Outside for Machine {
     async fn answer(&self, call: &Call) -> Result<Given, Status> {
         match call {
-            Call::Sign { .. } => self.tokens.answer(call).await,
+            Call::Sign { .. } | Call::Review { .. } => self.tokens.answer(call).await,
+            Call::Certify { request, usages, not_before, not_after } => {
+                let signed = self.pki.certify(request, usages, *not_before, *not_after);
+                signed.map(Given::Certificate).map_err(|error| match error {
+                    Refused::Request(why) => Status::bad_request(why),
+                    Refused::Failed(error) => Status::internal(error),
+                })
+            }
             Call::Measure => match self.node.get() {
                 Some(node) => Ok(Given::Usage(node.usage().await)),
                 // Nothing runs yet.

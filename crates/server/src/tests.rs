@@ -127,8 +127,13 @@ fn stateful_set(name: &str) -> Value {
     }})
 }
 
-/// A request for a certificate, as far as its form goes.
-const REQUEST_IN_PEM: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KQUE9PQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
+/// A certificate request in PEM, in base64.
+fn certificate_request() -> String {
+    use base64::Engine as _;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(request.pem().unwrap())
+}
 
 #[test]
 fn an_object_is_created_read_changed_and_deleted() {

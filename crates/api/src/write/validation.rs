@@ -43,7 +43,10 @@ pub use admission_policy::{
     mutating_binding, mutating_policy, validating_binding, validating_policy,
 };
 pub use autoscaling::{autoscaler, autoscaler_status, autoscaler_v1};
-pub use certificate::{certificate_signing_request, certificate_signing_request_status};
+pub use certificate::{
+    certificate_signing_request, certificate_signing_request_create,
+    certificate_signing_request_status,
+};
 pub use cluster::{api_service, limit_range, node, node_update, resource_quota};
 pub use config::{config_map, config_map_update, secret, secret_update};
 pub use csi::{

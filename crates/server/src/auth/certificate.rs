@@ -2,105 +2,26 @@
 //!
 //! TLS has checked the certificate against our own CA before this reads its subject.
 
+use coracle_api::certificates::{Certificate, CertificateRequest, Client};
+
 use crate::auth::AUTHENTICATED;
 use crate::pipeline::request::User;
-
-/// `id-at-commonName` and `id-at-organizationName`.
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
-
-const SEQUENCE: u8 = 0x30;
-const OBJECT_ID: u8 = 0x06;
-const VERSION: u8 = 0xa0;
 
 /// The user of a DER-encoded certificate; `None` when its subject has no common name.
 #[must_use]
 pub fn user(der: &[u8]) -> Option<User> {
-    let mut user = User::default();
-    for (oid, value) in subject(der)? {
-        let text = std::str::from_utf8(value).ok()?.to_owned();
-        match oid {
-            COMMON_NAME => user.name = text,
-            ORGANIZATION => user.groups.push(text),
-            _ => {}
-        }
-    }
+    let client = Client::of(&Certificate::from_der(der)?.subject)?;
+    let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
+    let mut user = User { name: text(client.name?)?, ..User::default() };
+    user.groups = client.groups.into_iter().map(text).collect::<Option<_>>()?;
     user.groups.push(AUTHENTICATED.into());
     (!user.name.is_empty()).then_some(user)
 }
 
-/// The groups that a DER-encoded certificate request (RFC 2986) asks for:
-/// `CertificationRequest { CertificationRequestInfo { version, subject … } … }`.
+/// The groups that a DER-encoded certificate request (RFC 2986) asks for.
 #[must_use]
 pub fn requested_groups(der: &[u8]) -> Option<Vec<String>> {
-    let request = read(der)?.value;
-    let subject = Elements(read(request)?.value).nth(1)?;
-    let all = attributes(&subject)?.into_iter().filter(|(oid, _)| *oid == ORGANIZATION);
-    Some(all.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect())
-}
-
-/// Attribute types and values of the subject:
-/// `Certificate { TBSCertificate { [0] version, serial, algorithm, issuer, validity, subject … } … }`.
-fn subject(der: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
-    let certificate = read(der)?.value;
-    let mut fields = Elements(read(certificate)?.value);
-    let first = fields.next()?;
-    if first.tag == VERSION {
-        fields.next()?;
-    }
-    attributes(&fields.nth(3)?)
-}
-
-fn attributes<'a>(subject: &Element<'a>) -> Option<Vec<(&'a [u8], &'a [u8])>> {
-    if subject.tag != SEQUENCE {
-        return None;
-    }
-    let mut attributes = Vec::new();
-    for set in Elements(subject.value) {
-        for attribute in Elements(set.value) {
-            let mut pair = Elements(attribute.value);
-            let (oid, value) = (pair.next()?, pair.next()?);
-            if oid.tag == OBJECT_ID {
-                attributes.push((oid.value, value.value));
-            }
-        }
-    }
-    Some(attributes)
-}
-
-struct Element<'a> {
-    tag: u8,
-    value: &'a [u8],
-    rest: &'a [u8],
-}
-
-/// One element of DER: tag, length, value.
-fn read(der: &[u8]) -> Option<Element<'_>> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (bytes.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    let (value, rest) = rest.split_at_checked(len)?;
-    Some(Element { tag: *tag, value, rest })
-}
-
-/// The elements of a sequence or set.
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = Element<'a>;
-
-    fn next(&mut self) -> Option<Element<'a>> {
-        let element = read(self.0)?;
-        self.0 = element.rest;
-        Some(element)
-    }
+    CertificateRequest::from_der(der).map(|request| request.organizations)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod authorize;
 pub mod bootstrap;
 pub mod certificate;
 pub(crate) mod impersonate;
+mod issue;
 pub mod pki;
 pub mod rbac;
 pub mod reviews;

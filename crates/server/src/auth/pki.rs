@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::Timestamp;
+use coracle_api::certificates::{self, Certificate, CertificateRequest};
 use jiff::SignedDuration;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, SigningKey as _,
 };
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
@@ -20,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::auth::issue;
 use crate::auth::tokens::{Tokens, UnusableKey};
 
 /// How long the authority is valid.
@@ -100,6 +102,17 @@ pub enum PkiError {
     /// The key of the service accounts is of a wrong kind.
     #[error(transparent)]
     Accounts(#[from] UnusableKey),
+}
+
+/// Why a certificate is not issued.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Because of the request: it will never be.
+    #[error("{0}")]
+    Request(String),
+    /// It could not be signed now.
+    #[error("sign a certificate: {0}")]
+    Failed(String),
 }
 
 impl Pki {
@@ -238,6 +251,40 @@ impl Pki {
         Ok(Tokens::new(self.accounts.serialized_der())?)
     }
 
+    /// A certificate for a request (PEM in base64), from `not_before` to `not_after` in seconds since
+    /// 1970, or to the authority's own end; in PEM.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or that it cannot be signed.
+    pub fn certify(
+        &self,
+        request: &str,
+        usages: &[String],
+        not_before: i64,
+        not_after: i64,
+    ) -> Result<String, Refused> {
+        let unreadable =
+            || Refused::Request("unable to parse csr: it is no PEM of a request".into());
+        let request = CertificateRequest::from_base64(request).ok_or_else(unreadable)?;
+        if !issue::proves_possession(&request) {
+            let why = "the request is not signed with the key that it is about (RFC 2986, section \
+                       4.2), or in a way that is not supported: RSA of 2048 bits or more, ECDSA with \
+                       P-256 or P-384, and Ed25519 are";
+            return Err(Refused::Request(why.into()));
+        }
+        let mut serial = [0; 16];
+        getrandom::fill(&mut serial).map_err(|error| Refused::Failed(error.to_string()))?;
+        let authority = Certificate::from_der(&self.authority_der);
+        let authority = authority.ok_or_else(|| Refused::Failed("no authority".into()))?;
+        let end = authority.not_after().map_or(not_after, |end| not_after.min(end.as_second()));
+        let order = issue::Order { request: &request, usages, not_before, not_after: end, serial };
+        let to_be_signed = issue::to_be_signed(&order, &authority).map_err(Refused::Request)?;
+        let signature = self.authority.key().sign(&to_be_signed);
+        let signature = signature.map_err(|error| Refused::Failed(error.to_string()))?;
+        let certificate = issue::signed(&to_be_signed, &authority, &signature);
+        Ok(certificates::to_pem(&certificate, certificates::CERTIFICATE))
+    }
+
     fn sign(&self, params: CertificateParams) -> Result<(rcgen::Certificate, KeyPair), PkiError> {
         let key = KeyPair::generate().map_err(PkiError::Sign)?;
         let certificate = params.signed_by(&key, &self.authority).map_err(PkiError::Sign)?;
@@ -354,5 +401,127 @@ mod tests {
         assert!(pki.renew(&serving, days(300)).unwrap() && shown() != first);
         assert!(!pki.renew(&serving, days(400)).unwrap());
         assert!(pki.renew(&serving, days(600)).unwrap());
+    }
+
+    /// A request as PEM in base64, by another key than it is about where `forged`.
+    fn request(change: impl FnOnce(&mut CertificateParams), forged: bool) -> String {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "anna");
+        params.distinguished_name.push(DnType::OrganizationName, "staff");
+        change(&mut params);
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let mut der = params.serialize_request(&key).unwrap().der().to_vec();
+        if forged {
+            let last = der.len() - 1;
+            der[last] ^= 1;
+        }
+        let pem = certificates::to_pem(&der, certificates::REQUEST);
+        base64::engine::Engine::encode(&base64::engine::general_purpose::STANDARD, pem)
+    }
+
+    fn usages(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_certificate_says_what_its_request_does_and_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-02-28T12:00:00Z".parse().unwrap();
+        let pki = Pki::open(directory.path(), now).unwrap();
+        let names = |params: &mut CertificateParams| {
+            params.subject_alt_names = vec![
+                SanType::DnsName("web.example".try_into().unwrap()),
+                SanType::IpAddress("10.0.0.1".parse().unwrap()),
+            ];
+        };
+        let (from, to) = (now.as_second() - 300, now.as_second() + 3600);
+        let wanted = usages(&["client auth", "server auth", "digital signature"]);
+        let pem = pki.certify(&request(names, false), &wanted, from, to).unwrap();
+        let der = der_of(&pem, Path::new("")).unwrap();
+        let user = certificate::user(&der).unwrap();
+        assert_eq!((user.name.as_str(), user.is_in("staff")), ("anna", true));
+        let end = certificates::end_of_pem(&pem).unwrap();
+        assert_eq!(end.as_second(), to);
+
+        // The verifiers that the API and its clients use believe it.
+        let mut roots = RootCertStore::empty();
+        roots.add(pki.authority_der.clone()).unwrap();
+        let roots = Arc::new(roots);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let at = |seconds: i64| {
+            let since = std::time::Duration::from_secs(seconds.unsigned_abs());
+            rustls_pki_types::UnixTime::since_unix_epoch(since)
+        };
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+        let clients = clients.build().unwrap();
+        clients.verify_client_cert(&der, &[], at(now.as_second())).unwrap();
+        clients.verify_client_cert(&der, &[], at(to + 1)).unwrap_err();
+        let servers = rustls::client::WebPkiServerVerifier::builder_with_provider(roots, provider);
+        let servers = servers.build().unwrap();
+        for name in ["web.example", "10.0.0.1"] {
+            use rustls::client::danger::ServerCertVerifier as _;
+            let name = name.try_into().unwrap();
+            servers.verify_server_cert(&der, &[], &name, &[], at(now.as_second())).unwrap();
+        }
+        let again = pki.certify(&request(names, false), &wanted, from, to).unwrap();
+        assert_ne!(again, pem, "each has a number of its own");
+    }
+
+    #[test]
+    fn no_certificate_outlives_its_authority_or_is_for_a_key_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-02-28T12:00:00Z".parse().unwrap();
+        let pki = Pki::open(directory.path(), now).unwrap();
+        let usages = usages(&["client auth"]);
+        let pem = pki.certify(&request(|_| (), false), &usages, 0, i64::MAX).unwrap();
+        let authority = Certificate::from_der(&pki.authority_der).unwrap();
+        assert_eq!(certificates::end_of_pem(&pem), authority.not_after());
+        let forged = pki.certify(&request(|_| (), true), &usages, 0, 1).unwrap_err();
+        assert!(matches!(&forged, Refused::Request(why) if why.contains("RFC 2986")), "{forged}");
+        let empty = pki.certify("", &usages, 0, 1).unwrap_err();
+        assert!(matches!(empty, Refused::Request(_)));
+        let cases = ["", "nope", "any"].map(|usage| {
+            pki.certify(&request(|_| (), false), &self::usages(&[usage]), 0, 1).is_ok()
+        });
+        assert_eq!(cases, [false, false, true]);
+    }
+
+    #[test]
+    fn all_groups_of_a_request_are_groups_of_its_certificate() {
+        // As openssl writes two organizations; rcgen writes one.
+        let directory = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-02-28T12:00:00Z".parse().unwrap();
+        let pki = Pki::open(directory.path(), now).unwrap();
+        use coracle_api::der::{OBJECT_ID, SEQUENCE, SET, element};
+        use rcgen::PublicKeyData as _;
+        let name = |id: &[u8], text: &str| {
+            let pair = element(
+                SEQUENCE,
+                &[&element(OBJECT_ID, &[id]), &element(0x0c, &[text.as_bytes()])],
+            );
+            element(SET, &[&pair])
+        };
+        let (common, group) = ([0x55, 0x04, 0x03], [0x55, 0x04, 0x0a]);
+        let subject =
+            element(SEQUENCE, &[&name(&common, "bob"), &name(&group, "dev"), &name(&group, "ops")]);
+        let key = KeyPair::generate().unwrap();
+        let info = element(
+            SEQUENCE,
+            &[&[2, 1, 0], &subject, &key.subject_public_key_info(), &element(0xa0, &[])],
+        );
+        let algorithm =
+            element(SEQUENCE, &[&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]]);
+        let signature = element(3, &[&[0], &key.sign(&info).unwrap()]);
+        let pem = certificates::to_pem(
+            &element(SEQUENCE, &[&info, &algorithm, &signature]),
+            certificates::REQUEST,
+        );
+        let request =
+            base64::engine::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+        let pem = pki.certify(&request, &usages(&["client auth"]), 0, now.as_second()).unwrap();
+        let user = certificate::user(&der_of(&pem, Path::new("")).unwrap()).unwrap();
+        assert_eq!(user.groups, ["dev", "ops", "system:authenticated"]);
     }
 }

@@ -25,6 +25,17 @@ pub(crate) struct Facts<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// Whether a SubjectAccessReview with this `spec`, in JSON, is answered with yes.
+///
+/// # Errors
+/// 400 for what is no question.
+pub(crate) fn allows(snapshot: &Snapshot, spec: &str) -> Result<bool, Status> {
+    let spec: Value =
+        serde_json::from_str(spec).map_err(|error| Status::bad_request(error.to_string()))?;
+    let facts = Facts { snapshot, tokens: None, now: Timestamp::UNIX_EPOCH };
+    Ok(access(&facts, &subject(&spec), &spec)["allowed"] == true)
+}
+
 /// The review in `body`, answered.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! The roles that every cluster has, as upstream's `rbac/bootstrappolicy` has them, as data.
 //!
 //! A rule is one line: verbs, groups (`core` for the core group) and resources, each joined by
-//! commas; or verbs and paths. Rights of upstream's own components are left out where a component
-//! is part of this engine and asks nobody.
+//! commas, with the names of objects after `=`; or verbs and paths. Rights of upstream's own components
+//! are left out where a component is part of this engine and asks nobody.
 
 use serde_json::{Value, json};
 
@@ -24,6 +24,8 @@ const fn role(
 ) -> Row {
     Row { name, into: &[], from: "", rules }
 }
+
+const CERTIFICATES: &str = "certificates.k8s.io";
 
 /// Groups of the rules that are for paths.
 const PATHS: &str = "";
@@ -107,6 +109,30 @@ const CLUSTER_ROLES: &[Row] = &[
             ("create,patch,update", "core,events.k8s.io", "events"),
             (READ, "discovery.k8s.io", "endpointslices"),
         ],
+    ),
+    role(
+        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+        &[("create", CERTIFICATES, "certificatesigningrequests/nodeclient")],
+    ),
+    role(
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        &[("create", CERTIFICATES, "certificatesigningrequests/selfnodeclient")],
+    ),
+    role(
+        "system:certificates.k8s.io:kube-apiserver-client-approver",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/kube-apiserver-client")],
+    ),
+    role(
+        "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/kube-apiserver-client-kubelet")],
+    ),
+    role(
+        "system:certificates.k8s.io:kubelet-serving-approver",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/kubelet-serving")],
+    ),
+    role(
+        "system:certificates.k8s.io:legacy-unknown-approver",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/legacy-unknown")],
     ),
     // What nodes may do is narrower than rules can say, and decided apart; this one is for show.
     role("system:node", &[]),
@@ -295,7 +321,12 @@ fn rule((verbs, groups, targets): &(&str, &str, &str)) -> Value {
     }
     let groups: Vec<String> =
         split(groups).into_iter().map(|g| if g == "core" { String::new() } else { g }).collect();
-    json!({"apiGroups": groups, "resources": split(targets), "verbs": split(verbs)})
+    let (targets, names) = targets.split_once('=').unwrap_or((targets, ""));
+    let mut rule = json!({"apiGroups": groups, "resources": split(targets), "verbs": split(verbs)});
+    if !names.is_empty() {
+        rule["resourceNames"] = split(names).into();
+    }
+    rule
 }
 
 fn binding(name: &str, role: &str, groups: &[&str]) -> Value {

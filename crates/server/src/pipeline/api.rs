@@ -169,6 +169,11 @@ impl Api {
     /// # Errors
     /// Why it does not.
     pub async fn ask(&self, call: &Call) -> Result<Given, Status> {
+        if let Call::Review { questions } = call {
+            let snapshot = self.snapshot();
+            let allowed = questions.iter().map(|question| reviews::allows(&snapshot, question));
+            return allowed.collect::<Result<_, _>>().map(Given::Allowed);
+        }
         match self.inner.outside.get() {
             Some(outside) => outside.answer(call).await,
             None => Err(Status::internal("nobody here answers for the outside")),

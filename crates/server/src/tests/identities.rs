@@ -6,7 +6,7 @@ use super::*;
 fn a_certificate_request_says_who_asks_and_keeps_what_was_decided() {
     let api = Harness::new();
     let csrs = "certificatesigningrequests";
-    let body = json!({"metadata": {"name": "a"}, "spec": {"request": REQUEST_IN_PEM, "username": "root",
+    let body = json!({"metadata": {"name": "a"}, "spec": {"request": certificate_request(), "username": "root",
         "signerName": "example.com/s", "usages": ["client auth"]}});
     let made = api.create(csrs, "", body).unwrap();
     assert_eq!(made["spec"]["username"], "test");
@@ -23,13 +23,20 @@ fn a_certificate_request_says_who_asks_and_keeps_what_was_decided() {
     assert_eq!(write("", Value::Null).unwrap(), made);
     let approved = json!({"type": "Approved", "status": "True"});
     let denied = json!({"type": "Denied", "status": "True"});
-    assert_eq!(write("status", json!([approved])).unwrap()["status"]["conditions"], Value::Null);
+    let by_status = write("status", json!([approved])).unwrap_err();
+    assert!(by_status.message.ends_with("updates may not add a condition of type \"Approved\""));
     let granted = write("approval", json!([approved])).unwrap();
     let since = &granted["status"]["conditions"][0]["lastTransitionTime"];
     assert_eq!(since, "2026-01-01T00:00:00Z");
-    let both = write("approval", json!([approved, denied])).unwrap_err();
+    let other = json!({"type": "Approved", "status": "True", "reason": "another"});
+    let failed = json!({"type": "Failed", "status": "True"});
+    let kept = write("status", json!([failed, other])).unwrap()["status"]["conditions"].clone();
+    assert_eq!((&kept[0]["type"], &kept[1]["reason"]), (&json!("Failed"), &Value::Null));
+    let gone = write("status", json!([failed])).unwrap_err();
+    assert!(gone.message.ends_with("updates may not remove a condition of type \"Approved\""));
+    let both = write("approval", json!([failed, approved, denied])).unwrap_err();
     assert!(both.message.ends_with("mutually exclusive"), "{}", both.message);
-    let none = write("approval", json!([])).unwrap_err();
+    let none = write("approval", json!([failed])).unwrap_err();
     assert!(none.message.ends_with("a condition of type \"Approved\""), "{}", none.message);
 }
 

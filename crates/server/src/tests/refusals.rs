@@ -160,8 +160,11 @@ fn a_signer_s_name_is_a_right_of_its_own() {
         refused
             .ends_with("user not permitted to approve requests with signerName \"example.com/x\"")
     );
-    assert!(update("ann", "approval", approved).is_ok());
-    let refused = update("ann", "status", json!({"certificate": "YQ=="})).unwrap_err();
+    assert!(update("ann", "approval", approved.clone()).is_ok());
+    let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let mut issued = approved;
+    issued["certificate"] = base64::engine::general_purpose::STANDARD.encode(pem).into();
+    let refused = update("ann", "status", issued).unwrap_err();
     assert!(refused.contains("user not permitted to sign requests"), "{refused}");
 }
 

@@ -25,6 +25,7 @@ fn certificate_signing_requests() -> Kind {
         .names(NameRule::PathSegment)
         .select(&[("spec.signerName", "/spec/signerName")])
         .validate(validation::certificate_signing_request)
+        .validate_create(validation::certificate_signing_request_create)
         .validate_status(validation::certificate_signing_request_status)
         .columns(
             const {

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::cursor::{Errors, Field};
+use crate::certificates::{CERTIFICATE, CertificateRequest};
 use crate::{FieldError, names};
 
 /// The shortest life of a certificate that may be asked for.
@@ -34,6 +35,8 @@ const USAGES: [&str; 23] = [
     "signing",
     "timestamping",
 ];
+/// Of requests of a version that is not served any more.
+const LEGACY: &str = "kubernetes.io/legacy-unknown";
 /// Conditions that are given once and stay.
 const LASTING: [&str; 3] = ["Approved", "Denied", "Failed"];
 
@@ -52,6 +55,17 @@ pub fn certificate_signing_request(object: &Value) -> Vec<FieldError> {
     })
 }
 
+/// A new CertificateSigningRequest, besides.
+pub fn certificate_signing_request_create(object: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        let signer = Field::root(object).child("spec").child("signerName");
+        if signer.text() == LEGACY {
+            let why = "the legacy signerName is not allowed via this API version";
+            errors.invalid(&signer, why);
+        }
+    })
+}
+
 /// A request for a certificate in PEM, as base64.
 fn request(errors: &mut Errors, request: &Field<'_>) {
     if request.is_empty() {
@@ -63,6 +77,8 @@ fn request(errors: &mut Errors, request: &Field<'_>) {
     let has = |what: &str| text.contains(&format!("-----{what} CERTIFICATE REQUEST-----"));
     if !has("BEGIN") || !has("END") {
         errors.invalid(request, "PEM block type must be CERTIFICATE REQUEST");
+    } else if CertificateRequest::from_pem(&text).is_none() {
+        errors.invalid(request, "the PEM block holds no certificate request (RFC 2986)");
     }
 }
 
@@ -115,6 +131,7 @@ fn signer(errors: &mut Errors, signer: &Field<'_>) {
 pub fn certificate_signing_request_status(new: &Value, old: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
         let of = |object| Field::root(object).descend(&["status", "conditions"]);
+        let (new_object, old_object) = (new, old);
         let (new, old) = (of(new), of(old));
         let mut seen: Vec<&str> = Vec::new();
         for condition in new.items() {
@@ -137,6 +154,7 @@ pub fn certificate_signing_request_status(new: &Value, old: &Value) -> Vec<Field
                 errors.invalid(&kind, "Approved and Denied conditions are mutually exclusive");
             }
         }
+        certificate(errors, new_object, old_object);
         for kind in LASTING {
             let had = old.items().any(|condition| condition.child("type").text() == kind);
             if had && !seen.contains(&kind) {
@@ -145,4 +163,43 @@ pub fn certificate_signing_request_status(new: &Value, old: &Value) -> Vec<Field
             }
         }
     })
+}
+
+/// What a signer has issued is set once, in PEM.
+fn certificate(errors: &mut Errors, new: &Value, old: &Value) {
+    let of = |object| Field::root(object).descend(&["status", "certificate"]);
+    let (new, old) = (of(new), of(old));
+    if new.text() == old.text() {
+        return;
+    }
+    if !old.is_empty() {
+        let why = "updates may not modify existing certificate content";
+        errors.forbidden(&new, why.to_owned());
+        return;
+    }
+    if let Err(why) = check_certificates(new.text()) {
+        errors.invalid_as(&new, &"<certificate data>".into(), &why);
+    }
+}
+
+/// Whether base64 holds certificates in PEM, and nothing else in it.
+fn check_certificates(base64: &str) -> Result<(), String> {
+    let pem = STANDARD.decode(base64).unwrap_or_default();
+    let pem = String::from_utf8_lossy(&pem);
+    let blocks = pem.split("-----BEGIN ").skip(1);
+    let mut count = 0_usize;
+    for block in blocks {
+        let label = block.split("-----").next().unwrap_or_default();
+        if label != CERTIFICATE {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {label:?}"));
+        }
+        if block.contains(": ") {
+            return Err("no PEM block headers are permitted".to_owned());
+        }
+        count = count.saturating_add(1);
+    }
+    match count {
+        0 => Err("must contain one or more CERTIFICATE PEM blocks".to_owned()),
+        _ => Ok(()),
+    }
 }
