@@ -7,6 +7,8 @@ import pathlib
 import struct
 import subprocess
 
+from cluster import eventually
+
 # ext4 behaves as if its disk had been pulled; what was flushed before is there.
 EXT4_IOC_SHUTDOWN, FLUSH_LOG = 0x8004587D, struct.pack("I", 1)
 
@@ -28,6 +30,8 @@ class Disk:
     def unmount(self):
         for path in reversed(sorted(mounts_below(self.target))):
             subprocess.run(["umount", path], check=True)
+        # A process that is just making a mount namespace has it too, for a moment.
+        eventually(lambda: not loop_devices(self.image), f"nobody has {self.image} mounted any more")
 
     def fill(self):
         with (self.target / "hog").open("wb", buffering=0) as hog:
@@ -55,6 +59,11 @@ class Disk:
             yield
         finally:
             subprocess.run(["fsfreeze", "--unfreeze", self.target], check=True)
+
+
+def loop_devices(image):
+    listed = subprocess.run(["losetup", "--associated", image], capture_output=True, text=True, check=True)
+    return listed.stdout.split()
 
 
 def mounts_below(directory):
