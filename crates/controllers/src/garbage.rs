@@ -5,7 +5,7 @@
 //! the dependents that block it; with `Orphan` its dependents forget it first. The finalizers
 //! `foregroundDeletion` and `orphan`, which the API sets, say which.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS;
@@ -134,7 +134,7 @@ enum Owner {
 /// Whether objects of the kind that a reference names live in namespaces; `None` when it is not
 /// served.
 fn is_namespaced(snapshot: &Snapshot, reference: &OwnerReference) -> Option<bool> {
-    static BUILTIN: LazyLock<HashMap<(String, String), bool>> = LazyLock::new(|| {
+    static BUILTIN: LazyLock<BTreeMap<(String, String), bool>> = LazyLock::new(|| {
         let kinds = Kinds::builtin();
         let row = |kind: &Arc<Kind>| {
             ((kind.group.to_string(), kind.kind.to_string()), kind.is_namespaced())

@@ -75,7 +75,7 @@ fn question(request: &Request<'_>, right: &str) -> String {
         "extra": request.field("/spec/extra"),
         "resourceAttributes": {
             "group": "certificates.k8s.io",
-            "resource": "certificatesigningrequests",
+            "resource": REQUESTS.split('.').next(),
             "subresource": right,
             "verb": "create",
         },

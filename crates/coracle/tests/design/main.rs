@@ -189,6 +189,7 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("api/src/kinds/resources.rs", "is the table of names"),
     ("api/src/print/workloads.rs", "a source of metrics"),
     ("api/src/write/validation/autoscaling.rs", "a source of metrics"),
+    ("api/src/write/validation/container.rs", "a resource that quotas count"),
     ("api/src/write/validation/flow_control.rs", "a field"),
     ("controllers/src/bootstrap.rs", "a field"),
     ("controllers/src/endpoints/slices.rs", "a field"),
