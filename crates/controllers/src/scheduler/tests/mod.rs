@@ -4,6 +4,7 @@ mod preemption;
 mod properties;
 mod scores;
 mod spread;
+mod volumes;
 
 use serde_json::{Value, json};
 
@@ -310,4 +311,55 @@ fn many_pods_are_placed_in_several_plans() {
     world.pass(0, CONTROLLER);
     world.pass(0, CONTROLLER);
     assert!(world.names("pods").iter().all(|name| world.place(name).is_some()));
+}
+
+/// As a DaemonSet's pods do.
+#[test]
+fn a_pod_that_names_its_node_is_told_of_the_others_in_one_word() {
+    let named = |names: &[&[&str]]| {
+        let fields = names
+            .iter()
+            .map(|names| json!({"key": "metadata.name", "operator": "In", "values": names}));
+        let term = json!({"matchFields": fields.collect::<Vec<_>>()});
+        let required = json!({"nodeSelectorTerms": [term]});
+        json!({"affinity": {"nodeAffinity":
+            {"requiredDuringSchedulingIgnoredDuringExecution": required}}})
+    };
+    let nodes = [node("node-1"), node("node-2")];
+    let world = |names: &[&[&str]]| {
+        let mut spec = named(names);
+        spec["containers"] = asks("2")["containers"].clone();
+        let mut there = asks("1");
+        there["nodeName"] = json!("node-1");
+        world(&nodes, &[pod("there", there), pod("new", spec)])
+    };
+    assert_eq!(world(&[&["node-2"]]).place("new").as_deref(), Some("node-2"));
+    assert_eq!(
+        world(&[&["node-1"]]).told("new"),
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) \
+         [NodeAffinity]. preemption: 0/2 nodes are available: 1 No preemption victims found for \
+         incoming pod, 1 Preemption is not helpful for scheduling."
+    );
+    assert_eq!(
+        world(&[&["node-1"], &["node-2"]]).told("new"),
+        "0/2 nodes are available: pod affinity terms conflict. preemption: 0/2 nodes are \
+         available: 2 Preemption is not helpful for scheduling."
+    );
+}
+
+#[test]
+fn many_that_are_alike_are_told_the_same() {
+    let pods: Vec<_> = (0..30).map(|n| pod(&format!("p{n}"), asks("1500m"))).collect();
+    let mut world = world(&[node("node-1")], &pods);
+    let placed =
+        |world: &World| (0..30).filter(|n| world.place(&format!("p{n}")).is_some()).count();
+    assert_eq!(placed(&world), 1);
+    let waiting = world.names("pods").into_iter().find(|name| world.place(name).is_none());
+    let message = format!("0/1 nodes are available: 1 Insufficient cpu. {NO_VICTIMS}");
+    assert_eq!(world.told(&waiting.unwrap()), message);
+    // The next one takes the place of one that is over, and no more than one.
+    let first = world.names("pods").into_iter().find(|name| world.place(name).is_some());
+    world.phase(&first.unwrap(), "Succeeded");
+    world.settle(CONTROLLER);
+    assert_eq!(placed(&world), 2);
 }
