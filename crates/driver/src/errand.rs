@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_api::{Given, Key, Object, Status};
+use coracle_api::{Given, Key, Object, Status, Timestamp};
 use coracle_controllers::{Note, Plan, Refusal, Step, Write};
 use coracle_server::Api;
 use coracle_store::Expect;
@@ -70,6 +70,11 @@ impl Errand {
     /// Whether there is nothing to carry out, and nothing to ask.
     pub fn is_idle(&self) -> bool {
         self.plan.writes_nothing() && self.plan.asks.is_none()
+    }
+
+    /// Whether it writes nothing and is to be decided again at once: for ever, that is.
+    pub fn spins(&self, now: Timestamp) -> bool {
+        self.is_idle() && self.plan.look_again.is_some_and(|at| at <= now)
     }
 
     /// What the next turn writes.

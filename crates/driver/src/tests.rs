@@ -532,6 +532,22 @@ fn a_decision_that_panics_is_put_aside_and_all_others_go_on() {
     assert!(world.looped.next_timer().is_some() && world.looped.panicked().is_some());
 }
 
+/// Asks to be asked again at a time that has come.
+fn spins(_: &Snapshot, _: &Key, context: &coracle_controllers::Context<'_>) -> Plan {
+    Plan { look_again: Some(context.now), ..Plan::default() }
+}
+
+#[test]
+fn a_decision_that_asks_for_a_time_that_has_come_waits_longer_each_time() {
+    let watches: &[(&str, Concerns)] = &[("configmaps", |event, _| vec![event.key.clone()])];
+    let row = Controller { name: "restless-controller", serial: false, watches, decide: spins };
+    let mut world = World::new();
+    let rows = Box::leak([CONTROLLERS, &[row]].concat().into_boxed_slice());
+    world.looped = Loop::new(rows, config(), world.events.clone());
+    world.create("configmaps", "default", json!({"metadata": {"name": "one"}}));
+    assert!(world.looped.next_timer().is_some_and(|at| at > world.api.source().now()));
+}
+
 #[test]
 fn a_parallel_set_over_its_quota_makes_the_pods_that_fit() {
     let mut world = World::new();

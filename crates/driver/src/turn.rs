@@ -165,7 +165,7 @@ impl Loop {
         snapshot: &Snapshot,
         now: Timestamp,
     ) {
-        let did = errand.did();
+        let (did, spins) = (errand.did(), errand.spins(now));
         let Errand { job, plan, notes, .. } = errand;
         self.queue.finished(&job);
         self.given.remove(&job);
@@ -179,6 +179,11 @@ impl Loop {
             self.events.record(EventSource::component(name), note, now);
         }
         let because = match outcome {
+            // A time that has come already, and nothing written: that would go round for ever.
+            Outcome::Done if spins => {
+                self.queue.push_failed(job.clone(), now);
+                plan.because
+            }
             Outcome::Done => {
                 self.queue.succeeded(&job);
                 if let Some(when) = plan.look_again {

@@ -121,7 +121,9 @@ impl Draft<'_> {
         if reason == TIMED_OUT || reason == AVAILABLE || self.deployment.is_paused {
             return None;
         }
-        Some(time::after(self.updated_at()?, deadline.saturating_add(1)))
+        let due = time::after(self.updated_at()?, deadline.saturating_add(1));
+        // One that goes or gets another size says nothing of a deadline that has passed.
+        Some(due).filter(|due| *due > self.now)
     }
 
     /// What sets say of pods that could not be made: the newest first.

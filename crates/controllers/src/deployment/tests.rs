@@ -293,3 +293,33 @@ fn an_old_number_is_rolled_back_to_when_the_annotation_asks() {
     let told = "DeploymentRollback Rolled back deployment \"web\" to revision 1".to_owned();
     assert!(world.notes.contains(&told), "{:?}", world.notes);
 }
+
+#[test]
+fn what_a_set_counted_before_it_shrank_is_not_taken_for_available() {
+    let mut world = world(4, rolling(1, 1));
+    finish(&mut world, &["one"]);
+    let old = world.names(SETS).remove(0);
+    roll_to(&mut world, "two");
+    assert_eq!(sizes(&world, &["one", "two"]), [3, 2]);
+    let is_new = |name: &String| !name.starts_with(&old);
+    let new = world.names("pods").into_iter().find(is_new).unwrap();
+    world.runs(&new, true);
+    // As the set says it in the transaction that deletes a pod.
+    world.edit(SETS, &old, |set| set["status"]["availableReplicas"] = json!(4));
+    let set = world.names(SETS).into_iter().find(|name| *name != old).unwrap();
+    world.edit(SETS, &set, |set| set["status"]["availableReplicas"] = json!(1));
+    world.settle(&["deployment-controller"]);
+    assert_eq!(sizes(&world, &["one", "two"]), [2, 3]);
+}
+
+#[test]
+fn a_deadline_that_passes_while_it_is_deleted_is_not_looked_at_again() {
+    let mut world = world(1, rolling(1, 1));
+    world.edit(DEPLOYMENTS, "web", |it| it["metadata"]["finalizers"] = json!(["a.b/c"]));
+    world.delete(DEPLOYMENTS, "web", None);
+    world.settle(ALL);
+    world.pass(3600, ALL);
+    let key = world.get(DEPLOYMENTS, "web").key().clone();
+    let plan = world.decide(&super::CONTROLLER, &key);
+    assert!(plan.writes_nothing() && plan.look_again.is_none(), "{plan:?}");
+}
