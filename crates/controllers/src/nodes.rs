@@ -5,6 +5,7 @@
 //! machine the data do not come along.
 
 use coracle_api::conditions;
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{LEASES, NODES, PODS};
 use coracle_api::{Index, Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
@@ -136,11 +137,16 @@ fn taint(node: &Object, now: Timestamp) -> Option<Write> {
     (taints != old).then(|| Write::Update(json::with(node, &path, Value::Array(taints))))
 }
 
-/// A pod whose node stays gone cannot be stopped by anybody: it is over.
+/// A pod whose node stays gone cannot be stopped by anybody: it is over. So is one that is deleted
+/// and never had a node. What still waits for its end hears that it has failed.
 fn decide_pod(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
     let Some(pod) = snapshot.get(key) else { return plan };
     let node = pod.str_at("/spec/nodeName").unwrap_or_default();
+    if node.is_empty() && pod.metadata().is_deleting() {
+        plan.write_each(failed(pod));
+        return plan;
+    }
     let is_gone = !node.is_empty() && snapshot.find(NODES, "", node).is_none();
     let since = gone_since(pod);
     match (is_gone, since) {
@@ -154,7 +160,13 @@ fn decide_pod(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
                 let options =
                     DeleteOptions { grace_period_seconds: now, ..DeleteOptions::default() };
                 let why = ("DeletionByPodGC", "PodGC: node no longer exists");
-                plan.step(Step::together(disrupt(pod, why, options, context.now)));
+                let mut writes = disrupt(pod, why, options, context.now);
+                for write in writes.iter_mut().filter(|_| !pod.has_ended()) {
+                    if let Write::UpdateSubresource(_, marked) = write {
+                        json::set(marked, &["status", "phase"], json!("Failed"));
+                    }
+                }
+                plan.step(Step::together(writes));
             }
         },
     }
@@ -163,6 +175,12 @@ fn decide_pod(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
         plan.because = Some(Because::only(why));
     }
     plan
+}
+
+/// The pod as one that has failed, if it has not ended. Upstream's pod garbage collector.
+fn failed(pod: &Object) -> Option<Write> {
+    let failed = || Write::status(json::with(pod, &["status", "phase"], json!("Failed")));
+    (!pod.has_ended()).then(failed)
 }
 
 fn gone_since(pod: &Object) -> Option<Timestamp> {
@@ -262,8 +280,30 @@ mod tests {
                 assert!(gone_since(&world.get("pods", "web")).is_none());
             }
             world.pass(1, POD_GC);
-            let goes = world.find("pods", "web").is_none_or(|pod| pod.metadata().is_deleting());
-            assert_eq!(goes, !comes_back);
+            let pod = world.get("pods", "web");
+            assert_eq!(pod.metadata().is_deleting(), !comes_back);
+            assert_eq!(pod.has_ended(), !comes_back);
+            let told = conditions::find(pod.value(), "DisruptionTarget");
+            assert_eq!(
+                told.map(|it| &it["reason"]),
+                (!comes_back).then_some(&json!("DeletionByPodGC"))
+            );
         }
+    }
+
+    #[test]
+    fn a_pod_that_is_held_and_never_had_a_node_fails_when_it_is_deleted() {
+        let mut world = World::new();
+        world.create(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "web", "namespace": "default",
+                "finalizers": ["batch.kubernetes.io/job-tracking"],
+            },
+            "spec": {"containers": []},
+        }));
+        world.delete("pods", "web", None);
+        world.settle(&["pod-garbage-collector"]);
+        assert_eq!(world.get("pods", "web").value()["status"]["phase"], "Failed");
     }
 }
