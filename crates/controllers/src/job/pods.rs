@@ -13,10 +13,10 @@ use super::policy::{Action, verdict};
 use super::spec::{FINALIZER, INDEX, Job};
 use super::tally::{self, FAILURES, IGNORED, Tally};
 use crate::json;
-use crate::plan::{Note, Plan};
+use crate::plan::{Note, Plan, Step, Write};
 use crate::workload::ranking::{self, Rule};
 use crate::workload::replica::Replica;
-use crate::workload::steps::{BURST, create_pod, release_and_delete};
+use crate::workload::steps::{BURST, create_pod, delete_pod, release_and_delete};
 use crate::workload::template::{self, Names, cut};
 
 /// How much of a job's name the prefix of an indexed pod's keeps, dash and index included.
@@ -31,6 +31,8 @@ pub(super) struct Draft<'a> {
     pub active: Vec<Replica>,
     pub plan: Plan,
     pub end: Option<End>,
+    /// What follows when all is counted.
+    pub deletions: Vec<Step>,
     snapshot: &'a Snapshot,
     names: Names<'a>,
     /// Pods that the plan deletes.
@@ -47,6 +49,7 @@ impl<'a> Draft<'a> {
             names: Names::new(snapshot, &job.owner),
             snapshot,
             end: None,
+            deletions: Vec::new(),
             stopped: BTreeSet::new(),
             job,
             pods,
@@ -69,12 +72,25 @@ impl<'a> Draft<'a> {
     pub fn stop(&mut self, end: &End) {
         let has_failed = end.how == super::Finished::Failed;
         for pod in self.active.clone() {
-            if has_failed && tally::is_held(&pod) {
-                self.tally.failed = self.tally.failed.saturating_add(1);
+            match has_failed && tally::is_held(&pod) {
+                true => self.give_up(&pod),
+                false => self.delete(&pod),
             }
-            self.delete(&pod);
         }
         self.end = Some(end.clone());
+    }
+
+    /// Counts a pod that runs as failed, in the step that lets go of it, and deletes it after that: a
+    /// deletion that is refused makes no count untrue.
+    fn give_up(&mut self, pod: &Replica) {
+        if !self.tally.give_up(pod) {
+            return;
+        }
+        self.stopped.insert(pod.uid().to_owned());
+        self.active.retain(|other| other.uid() != pod.uid());
+        let mut step = delete_pod(&self.job.owner.object, &pod.object);
+        step.writes.iter_mut().for_each(Write::forget_version);
+        self.deletions.push(step);
     }
 
     /// Brings the pods to their number.

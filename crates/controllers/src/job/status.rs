@@ -1,6 +1,8 @@
 //! What the status of a job says, and the end of its plan: counts, conditions, and the finalizers of
 //! the pods that are counted now.
 
+use std::collections::BTreeSet;
+
 use coracle_api::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +13,7 @@ use crate::json;
 use crate::plan::{Because, Note, Plan, Step, Write};
 use crate::rfc3339;
 use crate::workload::conditions::{self, Condition};
+use crate::workload::replica::Replica;
 use crate::workload::status;
 
 const SUSPENDED: &str = "Suspended";
@@ -37,6 +40,7 @@ impl Draft<'_> {
         step.writes.extend(status::write(&self.job.owner.object, status));
         step.notes = std::mem::take(&mut self.plan.notes);
         self.plan.step(step);
+        self.plan.steps.append(&mut self.deletions);
         let due = end::deadline(self.job, started).filter(|_| !self.job.is_suspended);
         if let Some(due) = due.filter(|due| *due > self.now) {
             self.plan.look_again_at(due);
@@ -105,8 +109,10 @@ impl Draft<'_> {
 
     /// Whether no more pods have ended than one decision counts.
     fn has_counted_all(&self) -> bool {
-        let held = self.pods.iter().filter(|pod| super::tally::is_held(pod) && !pod.is_active());
-        held.count() <= self.tally.released.len()
+        let mut held =
+            self.pods.iter().filter(|pod| super::tally::is_held(pod) && !pod.is_active());
+        let released: BTreeSet<&str> = self.tally.released.iter().map(Replica::uid).collect();
+        held.all(|pod| released.contains(pod.uid()))
     }
 
     fn status(

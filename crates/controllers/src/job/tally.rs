@@ -65,6 +65,16 @@ impl Tally {
         tally
     }
 
+    /// Counts a pod that runs as failed; whether one decision may count another one.
+    pub fn give_up(&mut self, pod: &Replica) -> bool {
+        let may = self.released.len() < COUNTED_MAX;
+        if may {
+            self.failed = self.failed.saturating_add(1);
+            self.released.push(pod.clone());
+        }
+        may
+    }
+
     fn count(&mut self, job: &Job, pod: &Replica, pods: &[Replica]) {
         let index = index(job, pod);
         if job.is_indexed && index.is_none() {

@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
 use super::spec::{FINALIZER, INDEX};
+use crate::Context;
+use crate::plan::{Step, Write};
 use crate::world::World;
 
 const ALL: &[&str] = &["job-controller", "job-finalizer-controller"];
@@ -89,6 +91,28 @@ fn stop(world: &mut World) {
 fn held(world: &World) -> usize {
     let pods = world.names("pods").into_iter().map(|name| world.get("pods", &name));
     pods.filter(|pod| pod.metadata().finalizers.iter().any(|it| it == FINALIZER)).count()
+}
+
+#[test]
+fn a_refused_deletion_makes_no_count_untrue() {
+    let mut world = world(json!({"completions": 3, "parallelism": 3, "backoffLimit": 0}));
+    let pods = active(&world);
+    pods.iter().for_each(|pod| world.runs(pod, true));
+    world.settle(ALL);
+    let mut failed = world.get("pods", &pods[0]).value().clone();
+    failed["status"]["phase"] = json!("Failed");
+    world.replace(failed);
+    let (snapshot, now) = (world.store.snapshot(), world.now);
+    let context = Context { now, config: &world.config };
+    let key = world.get(JOBS, "sum").key().clone();
+    let mut plan = (super::CONTROLLER.decide)(&snapshot, &key, &context);
+    let deletes = |step: &Step| step.writes.iter().any(|it| matches!(it, Write::Delete { .. }));
+    plan.steps.retain(|step| !deletes(step));
+    world.carry_out(&plan);
+    world.settle(ALL);
+    stop(&mut world);
+    assert_eq!((&status(&world)["failed"], held(&world)), (&json!(3), 0));
+    assert!(conditions(&world).contains(&"Failed BackoffLimitExceeded".to_owned()));
 }
 
 #[test]
