@@ -1,14 +1,17 @@
 //! Bugs to plant: each must be caught, or the checks are worth nothing. None of them has a switch
 //! in what is tested; they are planted at the seams between its parts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::LazyLock;
 
+use coracle_api::resources::PODS;
 use coracle_api::{Key, Object};
-use coracle_controllers::{CONTROLLERS, Context, Controller, Plan, Write};
+use coracle_controllers::{CONTROLLERS, Context, Controller, Decide, Plan, Step, Write};
 use coracle_runtime::Sandbox;
 use coracle_store::{Expect, Snapshot, Write as StoreWrite};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::cast::Cast;
 
 /// A bug to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +32,18 @@ pub enum Bug {
     DoneTwice,
     /// The StatefulSet controller finds objects by an index that was not updated.
     IndexStale,
+    /// The Deployment controller takes twice as many pods for allowed as there may be.
+    SurgeIgnored,
+    /// The Job controller counts pods first and lets go of them after that: what is killed in
+    /// between counts them again.
+    CountedTwice,
+    /// The CronJob controller keeps in memory what it has started last.
+    StartForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::PreconditionIgnored,
         Self::StepPreconditionDropped,
         Self::OrderIgnored,
@@ -42,27 +52,53 @@ impl Bug {
         Self::SideBySide,
         Self::DoneTwice,
         Self::IndexStale,
+        Self::SurgeIgnored,
+        Self::CountedTwice,
+        Self::StartForgotten,
     ];
+
+    /// What users must work with for it to show.
+    pub(crate) fn cast(self) -> Cast {
+        match self {
+            Self::SurgeIgnored => Cast::Deployments,
+            Self::CountedTwice => Cast::Jobs,
+            Self::StartForgotten => Cast::CronJobs,
+            _ => Cast::StatefulSets,
+        }
+    }
 }
 
 const STATEFUL_SETS: &str = "statefulset-controller";
+const DEPLOYMENTS: &str = "deployment-controller";
+const JOBS: &str = "job-controller";
+const CRON_JOBS: &str = "cronjob-controller";
 
-static WITHOUT_ORDER: LazyLock<Vec<Controller>> = LazyLock::new(|| with(decide_without_order));
-static WITH_STALE_INDEX: LazyLock<Vec<Controller>> = LazyLock::new(|| with(decide_by_stale_index));
+/// A table of controllers.
+type Table = LazyLock<Vec<Controller>>;
+
+static WITHOUT_ORDER: Table = LazyLock::new(|| with(STATEFUL_SETS, decide_without_order));
+static WITH_STALE_INDEX: Table = LazyLock::new(|| with(STATEFUL_SETS, decide_by_stale_index));
+static WITH_SURGE: Table = LazyLock::new(|| with(DEPLOYMENTS, decide_with_surge));
+static COUNTING_FIRST: Table = LazyLock::new(|| with(JOBS, decide_counting_first));
+static FORGETFUL: Table = LazyLock::new(|| with(CRON_JOBS, decide_forgetful));
 
 thread_local! {
     /// The state whose indexes [`decide_by_stale_index`] goes by, and how often it still will.
     static STALE: RefCell<(Snapshot, u32)> = RefCell::default();
+    /// How often the engine was started in this world.
+    static STARTS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Decisions that go by one state of the indexes.
-const STALE_FOR: u32 = 10;
+/// A world begins.
+pub(crate) fn begin() {
+    STARTS.set(0);
+}
 
-/// The table of controllers, with another decision about StatefulSets.
-fn with(decide: fn(&Snapshot, &Key, &Context<'_>) -> Plan) -> Vec<Controller> {
-    let plant = |row: &Controller| match row.name {
-        STATEFUL_SETS => Controller { decide, ..*row },
-        _ => *row,
+/// The table of controllers, with another decision of the one of this name.
+fn with(name: &str, decide: Decide) -> Vec<Controller> {
+    let plant = |row: &Controller| match row.name == name {
+        true => Controller { decide, ..*row },
+        false => *row,
     };
     CONTROLLERS.iter().map(plant).collect()
 }
@@ -70,20 +106,25 @@ fn with(decide: fn(&Snapshot, &Key, &Context<'_>) -> Plan) -> Vec<Controller> {
 /// The table of controllers, with the bug in it if it belongs there.
 pub(crate) fn controllers(bug: Option<Bug>) -> &'static [Controller] {
     STALE.take();
+    STARTS.set(STARTS.get() + 1);
     match bug {
         Some(Bug::OrderIgnored) => &WITHOUT_ORDER,
         Some(Bug::IndexStale) => &WITH_STALE_INDEX,
+        Some(Bug::SurgeIgnored) => &WITH_SURGE,
+        Some(Bug::CountedTwice) => &COUNTING_FIRST,
+        Some(Bug::StartForgotten) => &FORGETFUL,
         _ => CONTROLLERS,
     }
 }
 
-fn right() -> Option<fn(&Snapshot, &Key, &Context<'_>) -> Plan> {
-    CONTROLLERS.iter().find(|row| row.name == STATEFUL_SETS).map(|row| row.decide)
+/// What the controller of this name decides.
+fn rightly(name: &str, snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let row = CONTROLLERS.iter().find(|row| row.name == name);
+    row.map_or_else(Plan::default, |row| (row.decide)(snapshot, key, context))
 }
 
 /// Decides by indexes that are updated only now and then.
 fn decide_by_stale_index(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
-    let Some(decide) = right() else { return Plan::default() };
     let stale = STALE.with_borrow_mut(|(indexes, left)| {
         if *left == 0 {
             (*indexes, *left) = (snapshot.clone(), STALE_FOR);
@@ -91,15 +132,55 @@ fn decide_by_stale_index(snapshot: &Snapshot, key: &Key, context: &Context<'_>) 
         *left -= 1;
         snapshot.with_indexes_of(indexes)
     });
-    decide(&stale, key, context)
+    rightly(STATEFUL_SETS, &stale, key, context)
 }
+
+/// Decisions that go by one state of the indexes.
+const STALE_FOR: u32 = 10;
 
 /// Decides as if the set's policy were `Parallel`.
 fn decide_without_order(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
-    let Some(decide) = right() else { return Plan::default() };
-    let Some(parallel) = parallel(snapshot, key) else { return decide(snapshot, key, context) };
-    let mut plan = decide(&parallel, key, context);
-    // The set that was shown is at no revision that is stored.
+    let parallel = |value: &mut Value| value["spec"]["podManagementPolicy"] = json!("Parallel");
+    decide_on_another(STATEFUL_SETS, parallel, snapshot, key, context)
+}
+
+/// Decides as if the pods might be doubled.
+fn decide_with_surge(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let doubled = |value: &mut Value| {
+        let strategy = &mut value["spec"]["strategy"];
+        if strategy["type"] == "RollingUpdate" {
+            strategy["rollingUpdate"]["maxSurge"] = json!("100%");
+        }
+    };
+    decide_on_another(DEPLOYMENTS, doubled, snapshot, key, context)
+}
+
+/// Decides, since the engine was started again, as if nothing had ever been started.
+fn decide_forgetful(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    if STARTS.get() < 2 {
+        return rightly(CRON_JOBS, snapshot, key, context);
+    }
+    let forgotten = |value: &mut Value| {
+        if let Some(status) = value["status"].as_object_mut() {
+            status.remove("lastScheduleTime");
+        }
+    };
+    decide_on_another(CRON_JOBS, forgotten, snapshot, key, context)
+}
+
+/// Decides as if the object at `key` were another.
+fn decide_on_another(
+    name: &str,
+    change: impl Fn(&mut Value),
+    snapshot: &Snapshot,
+    key: &Key,
+    context: &Context<'_>,
+) -> Plan {
+    let Some(other) = changed(change, snapshot, key) else {
+        return rightly(name, snapshot, key, context);
+    };
+    let mut plan = rightly(name, &other, key, context);
+    // The object that was shown is at no revision that is stored.
     plan.rests_on.retain(|object| object.key() != key);
     for write in plan.steps.iter_mut().flat_map(|step| &mut step.writes) {
         if let Write::UpdateSubresource(..) = write {
@@ -109,11 +190,26 @@ fn decide_without_order(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -
     plan
 }
 
-fn parallel(snapshot: &Snapshot, key: &Key) -> Option<Snapshot> {
+fn changed(change: impl Fn(&mut Value), snapshot: &Snapshot, key: &Key) -> Option<Snapshot> {
     let mut value = snapshot.get(key)?.value().clone();
-    value["spec"]["podManagementPolicy"] = json!("Parallel");
+    change(&mut value);
     let object = Object::with_resource(key.resource.clone(), value).ok()?;
     snapshot.with(&[StoreWrite::put(object, Expect::Any)]).ok()
+}
+
+/// Decides rightly, and writes the counts before the pods are let go.
+fn decide_counting_first(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let mut plan = rightly(JOBS, snapshot, key, context);
+    let is_pod = |write: &Write| match write {
+        Write::Update(value) => value["kind"] == "Pod",
+        Write::Delete { key, .. } => *key.resource == *PODS,
+        _ => false,
+    };
+    let Some(last) = plan.steps.pop() else { return plan };
+    let (pods, counts): (Vec<_>, Vec<_>) = last.writes.iter().cloned().partition(is_pod);
+    plan.step(Step { writes: counts, ..last });
+    plan.step(Step::together(pods));
+    plan
 }
 
 /// The sandboxes that an earlier engine left, as if nothing had been started in them.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::STATEFUL_SETS;
-use coracle_api::{Status, Timestamp};
+use coracle_api::{Key, Status, Timestamp};
 use coracle_controllers::{Config, Write};
 use coracle_driver::{Errand, EventRecorder, Loop, Outcome, bootstrap};
 use coracle_runtime::{Containers, EventReceiver};
@@ -11,6 +10,7 @@ use coracle_server::{Api, Cluster, Kinds};
 use coracle_store::Store;
 
 use crate::bugs::{self, Bug};
+use crate::cast::WORKLOADS;
 use crate::clock::Clock;
 use crate::machine::Machine;
 use crate::node::{self, Node};
@@ -28,6 +28,13 @@ pub(crate) struct Engine {
     /// The revision up to which the loop has seen everything, when it found nothing to ask.
     asked_at: Option<u64>,
     bug: Option<Bug>,
+}
+
+/// A plan that wants something written.
+pub(crate) struct Planned {
+    pub key: Key,
+    /// In words.
+    pub said: String,
 }
 
 impl Engine {
@@ -75,20 +82,23 @@ impl Engine {
     ///
     /// # Errors
     /// What a decision said as it panicked.
-    pub fn decide(&mut self, singly: bool, now: Timestamp) -> Result<Option<String>, String> {
+    pub fn decide(&mut self, singly: bool, now: Timestamp) -> Result<Option<Planned>, String> {
         self.looped.catch_up(&self.api);
         let snapshot = self.api.snapshot();
         while let Some(job) = self.looped.take(now) {
             let name = self.looped.name(&job);
             let errand = self.looped.decide(&job, &snapshot, now);
             let errand = errand.map_err(|why| format!("{name} on {} panicked: {why}", job.key))?;
+            if errand.spins(now) {
+                return Err(format!("{name} decides on {} again and again", job.key));
+            }
             if errand.is_idle() {
                 self.looped.finish(errand, Outcome::Done, &snapshot, now);
                 continue;
             }
             let said = format!("{name} plans for {}", job.key);
             self.errands.push(if singly { errand.singly() } else { errand });
-            return Ok(Some(said));
+            return Ok(Some(Planned { key: job.key, said }));
         }
         self.asked_at = Some(snapshot.revision());
         self.looped.panicked().map_or(Ok(None), |why| Err(format!("a panic: {why}")))
@@ -136,11 +146,11 @@ impl Engine {
         self.looped.next_timer()
     }
 
-    /// What every set waits for.
+    /// What every workload waits for.
     pub fn reasons(&self) -> Vec<String> {
         let (snapshot, reasons) = (self.api.snapshot(), self.looped.reasons());
-        let sets = snapshot.list(STATEFUL_SETS, None);
-        sets.flat_map(|set| reasons.why(&snapshot, set.key()))
+        let all = WORKLOADS.iter().flat_map(|resource| snapshot.list(resource, None));
+        all.flat_map(|object| reasons.why(&snapshot, object.key()))
             .map(|reason| format!("{}: {}", reason.key, reason.sentence))
             .collect()
     }
@@ -158,7 +168,10 @@ fn described(write: &Write) -> String {
     };
     match write {
         Write::Create(value) => format!("create {}", name(value)),
-        Write::Update(value) => format!("update {}", name(value)),
+        Write::Update(value) => match value["spec"]["replicas"].as_i64() {
+            Some(replicas) => format!("update {} of {replicas}", name(value)),
+            None => format!("update {}", name(value)),
+        },
         Write::UpdateSubresource(subresource, value) => format!("{subresource} of {}", name(value)),
         Write::CreateSubresource { key, subresource, .. }
         | Write::UpdateSubresourceOf { key, subresource, .. } => format!("{subresource} of {key}"),

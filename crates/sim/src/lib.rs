@@ -13,6 +13,7 @@
 //! the engine may be killed. What is not: images, volumes' data and what containers do.
 
 mod bugs;
+mod cast;
 mod checks;
 mod client;
 mod clock;
@@ -35,6 +36,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use jiff::SignedDuration;
 
 pub use bugs::Bug;
+pub use cast::Cast;
 use world::World;
 
 /// How a run goes.
@@ -42,15 +44,17 @@ use world::World;
 pub struct Options {
     /// Steps of users and faults, before everything must settle.
     pub steps: u64,
-    /// A bug to plant.
+    /// A bug to plant: in a world whose users work with what it is in.
     pub bug: Option<Bug>,
+    /// What users work with; by chance when absent.
+    pub cast: Option<Cast>,
     /// Whether every line of the history goes to stderr.
     pub loud: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { steps: 1000, bug: None, loud: false }
+        Self { steps: 1000, bug: None, cast: None, loud: false }
     }
 }
 

@@ -34,16 +34,31 @@ pub(crate) enum Behaviour {
     Dies,
     /// There is no such image.
     Missing,
+    /// Does its work and ends.
+    Works,
+    /// Ends soon, without success.
+    Fails,
+    /// Ends soon with [`ODD_CODE`].
+    Odd,
+    /// Works or fails.
+    Flaky,
 }
+
+/// The code with which an `Odd` container ends.
+pub(crate) const ODD_CODE: i32 = 42;
+/// The code with which a container that works ends when it is told to.
+const TERMINATED: i32 = 143;
 
 impl Behaviour {
     /// Those that a roll-out gets over.
     pub const SOUND: [Self; 2] = [Self::Good, Self::Hangs];
     /// Those that somebody must fix.
     pub const BROKEN: [Self; 4] = [Self::Never, Self::Crashes, Self::Dies, Self::Missing];
+    /// Those that end, as jobs' do.
+    pub const TASKS: [Self; 5] = [Self::Works, Self::Works, Self::Fails, Self::Odd, Self::Flaky];
 
     pub fn of(image: &str) -> Self {
-        let all = Self::SOUND.into_iter().chain(Self::BROKEN);
+        let all = Self::SOUND.into_iter().chain(Self::BROKEN).chain(Self::TASKS);
         all.into_iter().find(|it| image.contains(it.word())).unwrap_or(Self::Good)
     }
 
@@ -55,7 +70,16 @@ impl Behaviour {
             Self::Crashes => "crashes",
             Self::Dies => "dies",
             Self::Missing => "missing",
+            Self::Works => "works",
+            Self::Fails => "fails",
+            Self::Odd => "odd",
+            Self::Flaky => "flaky",
         }
+    }
+
+    /// Whether it ends without being told to, as it should.
+    pub fn ends_itself(self) -> bool {
+        Self::TASKS.contains(&self)
     }
 
     pub fn is_broken(self) -> bool {
@@ -197,6 +221,13 @@ impl Runtime {
         let ends = match behaviour {
             Behaviour::Crashes => Some((now + self.random.within(3000), 1)),
             Behaviour::Dies => Some((now + self.random.within(900), 1)),
+            Behaviour::Works => Some((now + self.random.within(6000), 0)),
+            Behaviour::Fails => Some((now + self.random.within(3000), 1)),
+            Behaviour::Odd => Some((now + self.random.within(3000), ODD_CODE)),
+            Behaviour::Flaky => {
+                let fails = self.random.one_in(3);
+                Some((now + self.random.within(4000), i32::from(fails)))
+            }
             _ if self.chaos && self.random.one_in(12) => {
                 Some((now + self.random.within(30_000), 1))
             }
@@ -241,7 +272,8 @@ impl Runtime {
         }
         let end = now + wait;
         if container.ends.is_none_or(|(at, _)| at > end) {
-            container.ends = Some((end, 0));
+            let code = if Behaviour::of(&container.image).ends_itself() { TERMINATED } else { 0 };
+            container.ends = Some((end, code));
         }
     }
 
@@ -343,8 +375,9 @@ impl Runtime {
         for sandbox in self.sandboxes.values_mut() {
             sandbox.mute = false;
             for container in &mut sandbox.containers {
-                let broken = Behaviour::of(&container.image).is_broken();
-                container.ends = container.ends.filter(|(_, code)| broken || *code != 1);
+                let behaviour = Behaviour::of(&container.image);
+                let ends = behaviour.is_broken() || behaviour.ends_itself();
+                container.ends = container.ends.filter(|(_, code)| ends || *code != 1);
             }
         }
     }

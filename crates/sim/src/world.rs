@@ -8,7 +8,8 @@ use coracle_store::{Failure as DiskFailure, FaultyDisk, Store};
 use jiff::SignedDuration;
 
 use crate::Options;
-use crate::bugs::Bug;
+use crate::bugs::{self, Bug};
+use crate::cast::Cast;
 use crate::checks::{Actor, Checks, rest};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -27,6 +28,8 @@ const RESTS_FOR: SignedDuration = SignedDuration::from_secs(45);
 const SETTLING_STEPS_MAX: u64 = 60_000;
 /// Milliseconds by which a node's clock is wrong at most.
 const CLOCKS_DIFFER_MOST: u64 = 20 * 60 * 1000;
+/// Milliseconds that the machine sleeps at most.
+const SLEEPS_MOST: u64 = 3 * 60 * 60 * 1000;
 /// Operations of the disk within which an armed fault strikes.
 const STRIKES_WITHIN: u64 = 12;
 
@@ -67,17 +70,25 @@ pub(crate) struct World {
     nodes: usize,
     /// Whether commits take long.
     slow: bool,
+    /// Whether nothing takes pods away but the controllers: only the engine and the disk fail.
+    gentle: bool,
     pub crashes: u64,
 }
 
 impl World {
     pub fn new(seed: u64, options: &Options) -> Self {
+        bugs::begin();
         let mut random = Random::new(seed);
         let clock = Arc::new(Clock::new(random.number()));
         let disk = FaultyDisk::new(random.number());
         disk.skip_sync(options.bug == Some(Bug::FlushSkipped));
         let now = clock.now();
-        let nodes = 1 + random.index(2);
+        let cast = options.cast.or_else(|| options.bug.map(Bug::cast));
+        let cast = cast.unwrap_or_else(|| Cast::draw(&mut random));
+        let nodes = 1 + random.index(if cast == Cast::DaemonSets { 3 } else { 2 });
+        let gentle = cast == Cast::Deployments && random.one_in(3);
+        let mut runtime = Runtime::new(random.number(), now);
+        runtime.chaos = !gentle;
         Self {
             options: options.clone(),
             clock,
@@ -86,9 +97,9 @@ impl World {
             heals_at: now,
             engine: None,
             starts_at: now,
-            machine: Machine::new(Runtime::new(random.number(), now)),
-            users: Users::new(nodes == 1),
-            checks: Checks::default(),
+            machine: Machine::new(runtime),
+            users: Users::new(cast, nodes == 1, gentle),
+            checks: Checks::new(gentle),
             trace: Trace::new(options.loud),
             refused_until: now,
             chaos: true,
@@ -96,6 +107,7 @@ impl World {
             told_at: 0,
             nodes,
             slow: random.one_in(2),
+            gentle,
             crashes: 0,
             random,
         }
@@ -154,8 +166,11 @@ impl World {
             match wrong {
                 None => return Ok(()),
                 Some(wrong) if self.now() > deadline => return Err(self.stuck(&wrong)),
-                // Something waits for longer than that.
-                Some(_) => since = None,
+                // Something waits for longer than that, or for users.
+                Some(_) => {
+                    since = None;
+                    self.mend()?;
+                }
             }
         }
         let wrong = self.wrong().unwrap_or_else(|| "it never rests".to_owned());
@@ -189,6 +204,10 @@ impl World {
         while self.engine.is_none() {
             self.step()?;
         }
+        self.mend()
+    }
+
+    fn mend(&mut self) -> Result<(), String> {
         if let Some(engine) = &self.engine {
             self.users.mend(&engine.api, &mut self.random);
         }
@@ -278,8 +297,9 @@ impl World {
             Turn::Decide => {
                 let singly = self.random.one_in(2);
                 let Some(engine) = &mut self.engine else { return Ok(()) };
-                if let Some(said) = engine.decide(singly, now)? {
-                    self.say(said);
+                if let Some(planned) = engine.decide(singly, now)? {
+                    self.checks.planned(&planned.key);
+                    self.say(planned.said);
                 }
             }
             Turn::Commit(index) => {
@@ -379,7 +399,10 @@ impl World {
         if self.engine.is_none() {
             return self.step();
         }
-        match self.random.below(14) {
+        if self.gentle {
+            return self.strike_gently();
+        }
+        match self.random.below(15) {
             0 => self.crash(true),
             1 => self.crash(false),
             2 | 3 => self.arm(DiskFailure::PowerLoss),
@@ -391,12 +414,35 @@ impl World {
             }
             7 => self.kill_shim(),
             8 => self.kill_container(),
-            9 => self.silence_shim(),
+            9 => {
+                self.silence_shim();
+                return self.written(&Actor::User);
+            }
             10 => self.remove_image(),
             11 => self.move_clock(),
+            12 => self.sleep(),
             _ => return self.compact(),
         }
         Ok(())
+    }
+
+    /// Some fault that no pod notices.
+    fn strike_gently(&mut self) -> Result<(), String> {
+        match self.random.below(6) {
+            0 | 1 => self.crash(false),
+            2 => self.arm(DiskFailure::Io),
+            3 => self.arm(DiskFailure::Full),
+            _ => return self.compact(),
+        }
+        Ok(())
+    }
+
+    /// The machine sleeps for a while: for everybody much time passes at once.
+    fn sleep(&mut self) {
+        let slept = self.random.within(SLEEPS_MOST);
+        self.clock.advance(slept);
+        self.machine.lock().now = self.clock.now();
+        self.say(format_args!("the machine has slept for {slept:#}"));
     }
 
     fn arm(&mut self, failure: DiskFailure) {
@@ -429,9 +475,16 @@ impl World {
         let mut runtime = self.machine.lock();
         let Some(sandbox) = runtime.sandboxes.get_mut(&uid).filter(|it| it.alive) else { return };
         sandbox.mute = !sandbox.mute;
-        let said = if sandbox.mute { "falls silent" } else { "answers again" };
+        let mute = sandbox.mute;
+        let said = if mute { "falls silent" } else { "answers again" };
         drop(runtime);
         self.say(format_args!("the shim of {uid} {said}"));
+        // A pod that neither answers nor ends is what users force.
+        if let Some(engine) = self.engine.iter().find(|_| mute && self.users.are_forceful())
+            && self.random.one_in(2)
+        {
+            self.users.force(&engine.api, &uid);
+        }
     }
 
     /// Somebody removes an image.

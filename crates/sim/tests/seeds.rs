@@ -6,8 +6,7 @@ use coracle_sim::{Bug, Failure, Options, run};
 
 /// Seeds that must hold here.
 const SEEDS: u64 = 16;
-/// Within so many seeds, each planted bug must be caught: most show in the first twenty, the rarest
-/// in one of a hundred.
+/// Within so many seeds, each planted bug must be caught: most show in the first twenty.
 const CAUGHT_WITHIN: u64 = 200;
 
 #[test]
@@ -48,6 +47,25 @@ fn an_ignored_precondition_is_caught() {
     let what = caught(Bug::PreconditionIgnored).what;
     let wrong = ["was created", "was deleted", "was replaced", "deletes", "stuck"];
     assert!(wrong.iter().any(|it| what.contains(it)), "{what}");
+}
+
+#[test]
+fn a_surge_that_is_ignored_is_caught() {
+    let what = caught(Bug::SurgeIgnored).what;
+    assert!(what.contains("and may have"), "{what}");
+}
+
+#[test]
+fn a_job_that_counts_twice_after_a_kill_is_caught() {
+    let what = caught(Bug::CountedTwice).what;
+    let wrong = ["succeeded is", "failed is", "done already"];
+    assert!(wrong.iter().any(|it| what.contains(it)), "{what}");
+}
+
+#[test]
+fn a_cron_job_that_starts_twice_after_a_restart_is_caught() {
+    let what = caught(Bug::StartForgotten).what;
+    assert!(what.contains("was started twice"), "{what}");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn a_refused_deletion_makes_no_count_untrue() {
     failed["status"]["phase"] = json!("Failed");
     world.replace(failed);
     let (snapshot, now) = (world.store.snapshot(), world.now);
-    let context = Context { now, config: &world.config };
+    let context = Context::new(now, &world.config);
     let key = world.get(JOBS, "sum").key().clone();
     let mut plan = (super::CONTROLLER.decide)(&snapshot, &key, &context);
     let deletes = |step: &Step| step.writes.iter().any(|it| matches!(it, Write::Delete { .. }));

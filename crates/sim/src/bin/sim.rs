@@ -1,17 +1,19 @@
-//! Runs seeds: `sim --seeds 0..2000 [--steps N] [--bug NAME] [--loud]`. Fails when one of them
-//! does, and says how to run it again.
+//! Runs seeds: `sim --seeds 0..2000 [--steps N] [--bug NAME] [--cast NAME] [--loud]`. Fails when one
+//! of them does, and says how to run it again.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use coracle_sim::{Bug, Options, run};
+use coracle_sim::{Bug, Cast, Options, run};
+
+const USAGE: &str = "sim --seeds FROM..TO [--steps N] [--bug NAME] [--cast NAME] [--loud]";
 
 fn main() -> ExitCode {
     let (seeds, options) = match arguments() {
         Ok(arguments) => arguments,
         Err(wrong) => {
-            eprintln!("{wrong}\nusage: sim --seeds FROM..TO [--steps N] [--bug NAME] [--loud]");
+            eprintln!("{wrong}\nusage: {USAGE}");
             return ExitCode::from(2);
         }
     };
@@ -68,6 +70,10 @@ fn arguments() -> Result<(std::ops::Range<u64>, Options), String> {
             "--bug" => {
                 let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == value);
                 options.bug = Some(bug.ok_or_else(|| format!("there is no bug {value}"))?);
+            }
+            "--cast" => {
+                let cast = Cast::ALL.into_iter().find(|cast| format!("{cast:?}") == value);
+                options.cast = Some(cast.ok_or_else(|| format!("there is no cast {value}"))?);
             }
             _ => return Err(format!("{argument} is not known")),
         }

@@ -2,11 +2,18 @@
 //! it, and at who did it; none of them trusts what another part of the engine says of itself.
 
 mod claims;
+mod cron;
+mod daemons;
 mod durability;
 mod identity;
+mod jobs;
 mod order;
+mod owned;
 mod ready;
+mod replicas;
 pub(crate) mod rest;
+mod rollout;
+mod stands;
 mod watches;
 
 use std::sync::Arc;
@@ -54,11 +61,26 @@ pub(crate) struct Checks {
     watches: watches::Watches,
     order: order::Order,
     claims: claims::Claims,
+    rollout: rollout::Rollout,
+    jobs: jobs::Jobs,
+    cron: cron::Cron,
+    /// How many pods their owner lost since it last decided, by no doing of its own.
+    losses: owned::Losses,
     /// Writes of others than events.
     pub writes: u64,
 }
 
 impl Checks {
+    /// All checks; `gentle` when nothing takes pods away but the controllers.
+    pub fn new(gentle: bool) -> Self {
+        Self { rollout: rollout::Rollout::new(gentle), ..Self::default() }
+    }
+
+    /// A controller decided on an object: it knows all that was written until then.
+    pub fn planned(&mut self, key: &Key) {
+        self.losses.remove(key);
+    }
+
     /// After every step that may have written.
     pub fn after(&mut self, actor: &Actor, store: &Store, runtime: &Runtime) -> Result<(), String> {
         let now = store.snapshot();
@@ -100,6 +122,13 @@ impl Checks {
         ready::check(changes, runtime)?;
         self.order.check(actor, &self.shown, changes)?;
         self.claims.check(actor, &self.shown, changes, runtime)?;
+        let then = (&now, runtime.now);
+        owned::note_losses(&mut self.losses, actor, &self.shown, changes);
+        replicas::check(actor, &self.shown, changes, (&now, &self.losses))?;
+        self.rollout.check(actor, &self.shown, changes, then)?;
+        daemons::check(actor, &self.shown, changes, (then, &self.losses))?;
+        self.jobs.check(actor, &self.shown, changes, &now)?;
+        self.cron.check(actor, &self.shown, changes, then)?;
         self.shown = now;
         Ok(())
     }

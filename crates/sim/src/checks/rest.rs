@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use coracle_api::Object;
-use coracle_api::resources::{
-    CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STATEFUL_SETS,
-};
+use coracle_api::pods::AnyPod;
+use coracle_api::resources::{CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
 use super::claims::claims_of;
+use super::jobs::{is_held, waits_for_successor};
 use super::order::is_ready;
+use super::stands;
 use crate::pod::SETTINGS;
 use crate::runtime::{Runtime, Sandbox, mentions_broken_image};
 
@@ -33,9 +34,7 @@ pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String
             }
         }
     }
-    for set in snapshot.list(STATEFUL_SETS, None) {
-        stands(snapshot, set)?;
-    }
+    stands::check(snapshot)?;
     for pod in snapshot.list(PODS, None) {
         runs(snapshot, pod, runtime)?;
     }
@@ -62,47 +61,12 @@ pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String
 /// A claim that somebody deleted stays for as long as somebody uses it.
 fn waits_for_users(snapshot: &Snapshot, object: &Object) -> bool {
     let key = object.key();
+    if *key.resource == *PODS && waits_for_successor(snapshot, object) {
+        return true;
+    }
     let uses = |pod: &Arc<Object>| claims_of(pod).any(|claim| *claim == *key.name);
     *key.resource == *PERSISTENT_VOLUME_CLAIMS
         && snapshot.list(PODS, Some(&key.namespace)).any(uses)
-}
-
-/// A set has its pods, at its revisions, and says so.
-fn stands(snapshot: &Snapshot, set: &Arc<Object>) -> Result<(), String> {
-    let key = set.key();
-    let (spec, status) = (&set.value()["spec"], &set.value()["status"]);
-    let replicas = spec["replicas"].as_i64().unwrap_or(1);
-    let start = spec["ordinals"]["start"].as_i64().unwrap_or(0);
-    let says = |field: &str| status[field].as_i64().unwrap_or(0);
-    if status["observedGeneration"].as_i64() != set.metadata().generation {
-        return Err(format!("{key}: the status is of an older generation"));
-    }
-    for field in ["replicas", "readyReplicas", "availableReplicas"] {
-        if says(field) != replicas {
-            return Err(format!("{key}: {field} is {} instead of {replicas}", says(field)));
-        }
-    }
-    let own = snapshot.dependents(&set.metadata().uid).filter(|it| *it.key().resource == *PODS);
-    if own.count() as i64 != replicas {
-        return Err(format!("{key} has too many pods"));
-    }
-    let strategy = &spec["updateStrategy"];
-    let partition = strategy["rollingUpdate"]["partition"].as_i64().unwrap_or(0);
-    let rolls = strategy["type"] != "OnDelete";
-    for ordinal in start..start + replicas {
-        let name = format!("{}-{ordinal}", set.metadata().name);
-        let pod = snapshot.find(PODS, &set.metadata().namespace, &name);
-        let pod = pod.ok_or_else(|| format!("{key}: there is no {name}"))?;
-        let revision = pod.metadata().labels.get("controller-revision-hash");
-        let is_new = revision.map(String::as_str) == status["updateRevision"].as_str();
-        if rolls && ordinal - start >= partition && !is_new {
-            return Err(format!("{key}: {name} is not updated"));
-        }
-    }
-    if rolls && partition == 0 && status["currentRevision"] != status["updateRevision"] {
-        return Err(format!("{key}: the roll-out does not end"));
-    }
-    Ok(())
 }
 
 /// A pod runs on claims that are bound.
@@ -121,6 +85,17 @@ fn runs(snapshot: &Snapshot, pod: &Arc<Object>, runtime: &Runtime) -> Result<(),
     // What was left by a set that was deleted without its pods may be broken for ever.
     if pod.metadata().controller().is_none() && mentions_broken_image(pod.bytes()) {
         return Ok(());
+    }
+    // Nor does a task end that fails for ever, once its job is gone without it.
+    let is_task = pod.value()["spec"]["restartPolicy"] == "OnFailure";
+    if pod.metadata().controller().is_none() && is_task {
+        return Ok(());
+    }
+    if pod.has_ended() && pod.value()["spec"]["restartPolicy"] != "Always" {
+        return match is_held(pod) && !waits_for_successor(snapshot, pod) {
+            true => Err(format!("{key} has ended and was not counted")),
+            false => Ok(()),
+        };
     }
     if !is_ready(pod) {
         return Err(format!("{key} is not ready: {}", shown(&pod.value()["status"])));
