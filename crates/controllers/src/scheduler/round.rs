@@ -61,9 +61,9 @@ impl<'a> Round<'a> {
         if self.written.contains(object.key()) {
             return;
         }
-        let shape = Shape::of(object, pod);
-        let known = shape.as_ref().and_then(|shape| self.refused.get(shape));
-        if let Some(refusal) = known.cloned() {
+        let like = |refused: &BTreeMap<_, Refusal>| refused.get(&Shape::of(object, pod)?).cloned();
+        let known = if self.refused.is_empty() { None } else { like(&self.refused) };
+        if let Some(refusal) = known {
             return self.refuse(object, &refusal);
         }
         if self.nodes.is_empty() {
@@ -78,7 +78,7 @@ impl<'a> Round<'a> {
             Found::Victims(candidate, refusal) => self.preempt(object, &candidate, &refusal),
             Found::Nothing(refusal) => {
                 self.refuse(object, &refusal);
-                self.refused.extend(shape.map(|shape| (shape, refusal)));
+                self.refused.extend(Shape::of(object, pod).map(|shape| (shape, refusal)));
             }
         }
     }
