@@ -59,6 +59,11 @@ impl<'a> Draft<'a> {
         self.sets.iter().fold(0, |sum, set| sum.saturating_add(set.counted(field)))
     }
 
+    /// Whether the plan changes a set.
+    pub fn changes_sets(&self) -> bool {
+        self.sets.iter().any(|set| !set.is_unchanged())
+    }
+
     /// Gives a set another size; whether it had another.
     pub fn resize(&mut self, index: usize, size: i64) -> bool {
         let deployment = self.deployment;

@@ -67,7 +67,11 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
         if deployment.is_paused {
             draft.clean_up();
         }
-        return draft.plain();
+        // With `Recreate` nothing is spread over two old sets: the roll-out itself goes on, or it
+        // would wait for ever (a stock cluster does).
+        if deployment.is_paused || draft.changes_sets() {
+            return draft.plain();
+        }
     }
     match deployment.strategy {
         Strategy::Rolling { .. } => draft.roll(),

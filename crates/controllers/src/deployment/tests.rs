@@ -64,6 +64,24 @@ fn annotation(world: &World, image_of: &str, key: &str) -> Option<String> {
     sets.next().unwrap().metadata().annotations.get(key).cloned()
 }
 
+#[test]
+fn a_roll_out_that_becomes_recreate_and_is_resized_goes_on() {
+    let mut world = world(2, rolling(1, 0));
+    nodes_work(&mut world, &["one"]);
+    roll_to(&mut world, "two");
+    assert_eq!(sizes(&world, &["one", "two"]), [2, 1]);
+    world.edit(DEPLOYMENTS, "web", |it| {
+        it["spec"]["strategy"] = json!({"type": "Recreate"});
+        it["spec"]["replicas"] = json!(1);
+        it["spec"]["template"]["spec"]["containers"][0]["image"] = json!("three");
+    });
+    world.settle(ALL);
+    assert_eq!(sizes(&world, &["one", "two"]), [0, 0]);
+    nodes_work(&mut world, &[]);
+    world.settle(ALL);
+    assert_eq!(sizes(&world, &["three"]), [1]);
+}
+
 /// All pods of these images that are not there yet run; those being deleted have stopped.
 fn nodes_work(world: &mut World, images: &[&str]) {
     for name in world.names("pods") {

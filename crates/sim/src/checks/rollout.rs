@@ -100,7 +100,11 @@ impl Rollout {
         let owners: BTreeSet<String> =
             sets.filter_map(|set| Some(set.metadata().controller()?.uid.clone())).collect();
         for deployment in owners.iter().filter_map(|uid| before.by_uid(uid)) {
-            let had = sum_of_sets(before, deployment, size);
+            // Sets that it has just adopted had their sizes before.
+            let stood =
+                |set: &Object| before.by_uid(&set.metadata().uid).map_or(0, |set| size(set));
+            let had =
+                sum_of_sets(before, deployment, size).max(sum_of_sets(after, deployment, stood));
             let has = sum_of_sets(after, deployment, size);
             let most = most(deployment);
             if has > had && has > most {
