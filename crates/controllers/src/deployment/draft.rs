@@ -106,11 +106,14 @@ impl<'a> Draft<'a> {
         (from != to).then(|| Note::normal(object, "ScalingReplicaSet", message))
     }
 
-    /// What all steps rest on.
+    /// What all steps rest on: where a set grows, on the sizes of all others too.
     pub fn plan(&self) -> Plan {
         let mut plan = Plan::of(self.step());
         plan.steps.retain(|step| !step.writes.is_empty());
         plan.rests_on = vec![Arc::clone(self.deployment.object())];
+        if self.sets.iter().any(|set| set.size() > set.stored_size()) {
+            plan.rests_on.extend(self.sets.iter().filter_map(|set| set.stored.clone()));
+        }
         plan.because = self.waits_for();
         plan
     }

@@ -101,7 +101,8 @@ fn delete(
         return;
     }
     let mut ranked = active.to_vec();
-    let rule = Rule::Spread { crowds: crowds(snapshot, set), now: context.now };
+    let min_ready_seconds = set.spec_number("minReadySeconds").unwrap_or(0);
+    let rule = Rule::Spread { crowds: crowds(snapshot, set), min_ready_seconds, now: context.now };
     ranking::sort(&mut ranked, &rule);
     for pod in ranked.iter().take(surplus) {
         plan.step(delete_pod(&set.object, &pod.object));

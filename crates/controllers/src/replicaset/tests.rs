@@ -99,6 +99,21 @@ fn a_pod_that_is_not_ready_goes_before_one_that_is() {
 }
 
 #[test]
+fn a_pod_that_is_not_available_yet_goes_before_one_that_is() {
+    let mut world = world(2);
+    world.edit("replicasets.apps", "web", |set| set["spec"]["minReadySeconds"] = json!(10));
+    let [first, second] = <[String; 2]>::try_from(world.names("pods")).unwrap();
+    world.runs(&first, true);
+    world.pass(3, ALL);
+    world.runs(&second, true);
+    // Ages of one order of magnitude: without this their UIDs would decide, for the first.
+    world.pass(9, ALL);
+    scale(&mut world, 1);
+    assert_eq!(world.names("pods").len(), 2);
+    assert!(world.get("pods", &second).metadata().is_deleting());
+}
+
+#[test]
 fn orphans_are_adopted_and_pods_that_no_longer_fit_let_go() {
     let mut world = World::new();
     world.create(json!({

@@ -11,12 +11,16 @@ use super::replica::Replica;
 /// What users write how much they would miss a pod with: an `i32`, 0 when absent or unreadable.
 pub(crate) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// How pods compare; the first goes first. Upstream's `ActivePodsWithRanks` and `ActivePods`.
+/// How pods compare; the first goes first. Upstream's `ActivePodsWithRanks` and `ActivePods`, and
+/// before any cost, what has been ready for too short a time to be available: whoever shrinks a set
+/// by what is not available counts on that.
 pub(crate) enum Rule {
     /// Ages count by their order of magnitude, costs and crowded nodes count too.
     Spread {
         /// Pods of the same application on each node.
         crowds: BTreeMap<String, usize>,
+        /// `spec.minReadySeconds`
+        min_ready_seconds: i64,
         /// The time of the decision.
         now: Timestamp,
     },
@@ -30,7 +34,11 @@ pub(crate) fn sort(pods: &mut [Replica], rule: &Rule) {
 }
 
 fn compare(a: &Replica, b: &Replica, rule: &Rule) -> Ordering {
-    let first = |pod: &Replica| (pod.node().is_some(), phase(pod), pod.is_ready());
+    let available = |pod: &Replica| match rule {
+        Rule::Spread { min_ready_seconds, now, .. } => pod.is_available(*min_ready_seconds, *now),
+        Rule::Plain => true,
+    };
+    let first = |pod: &Replica| (pod.node().is_some(), phase(pod), pod.is_ready(), available(pod));
     first(a)
         .cmp(&first(b))
         .then_with(|| spread(a, rule).cmp(&spread(b, rule)))
