@@ -49,7 +49,7 @@ test-apps: tools schema ## app_python, both pages in a browser, both charts with
 	scripts/private-host $(PYTHON) -m pytest -q apps/app_python tests/apps tests/bench
 
 test-e2e: build tools charts
-	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs procps docker-registry
+	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs procps openssl docker-registry
 	@scripts/test-images
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
