@@ -7,8 +7,8 @@ use coracle_api::conditions;
 use coracle_api::int_or_string::IntOrString;
 use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::{
-    CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS, DEPLOYMENTS, POD_DISRUPTION_BUDGETS as BUDGETS,
-    PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS,
+    DEPLOYMENTS, POD_DISRUPTION_BUDGETS as BUDGETS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
 };
 use coracle_api::{Key, Object, Timestamp};
 use coracle_store::{Event, Snapshot};
@@ -18,13 +18,12 @@ use serde_json::{Map, Value, json};
 
 use crate::plan::{Note, Plan, Write};
 use crate::pod_conditions::{self, DISRUPTION_TARGET};
+use crate::served::Served;
 use crate::table::{Controller, itself, selecting};
 use crate::{Context, json};
 
 /// How long an eviction is remembered whose pod has not gone.
 const EVICTION_REMEMBERED: SignedDuration = SignedDuration::from_mins(2);
-/// Controllers that know how many pods there should be.
-const SCALES: [&str; 4] = [STATEFUL_SETS, REPLICA_SETS, DEPLOYMENTS, REPLICATION_CONTROLLERS];
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
@@ -160,21 +159,14 @@ fn scale(
     Ok(scales.values().sum())
 }
 
-/// How many pods a controller wants: of a kind that has a scale, also of one that somebody defined.
+/// How many pods a controller wants, of whatever kind that has a scale.
 fn replicas(snapshot: &Snapshot, owner: &Object) -> Result<i64, String> {
-    let resource = &*owner.key().resource;
-    if SCALES.contains(&resource) {
-        return Ok(owner.value()["spec"]["replicas"].as_i64().unwrap_or(1));
-    }
-    let path = snapshot.find(DEFINITIONS, "", resource).and_then(|definition| {
-        let (_, version) = owner.str_at("/apiVersion")?.split_once('/')?;
-        let versions = definition.value()["spec"]["versions"].as_array()?;
-        let served = versions.iter().find(|one| one["name"] == version)?;
-        Some(served["subresources"]["scale"]["specReplicasPath"].as_str()?.to_owned())
-    });
-    let path =
-        path.ok_or_else(|| format!("{resource} does not implement the scale subresource"))?;
-    Ok(owner.value().pointer(&path.replace('.', "/")).and_then(Value::as_i64).unwrap_or(0))
+    let (version, kind) = (owner.str_at("/apiVersion"), owner.str_at("/kind"));
+    let served = Served::find(snapshot, version.unwrap_or_default(), kind.unwrap_or_default());
+    let paths = served.and_then(|kind| kind.scale_paths()).ok_or_else(|| {
+        format!("{} does not implement the scale subresource", owner.key().resource)
+    })?;
+    Ok(owner.value().pointer(&paths.replicas).and_then(Value::as_i64).unwrap_or(0))
 }
 
 /// The controller, or the controller of a ReplicaSet.
@@ -401,7 +393,8 @@ mod tests {
         world.create(json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": "clusters.example.com"},
-            "spec": {"versions": [{"name": "v1", "subresources": scale}]},
+            "spec": {"group": "example.com", "names": {"kind": "Cluster"},
+                "versions": [{"name": "v1", "served": true, "subresources": scale}]},
         }));
         let cluster = json!({
             "apiVersion": "example.com/v1", "kind": "Cluster", "metadata": metadata,

@@ -5,15 +5,16 @@
 //! the dependents that block it; with `Orphan` its dependents forget it first. The finalizers
 //! `foregroundDeletion` and `orphan`, which the API sets, say which.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS;
-use coracle_api::{Key, Kind, Kinds, Object, OwnerReference, Timestamp, time};
+use coracle_api::kinds::split_api_version;
+use coracle_api::{Key, Object, OwnerReference, Timestamp, time};
 use coracle_store::{Event, Snapshot};
 use serde_json::Value;
 
 use crate::plan::{Because, DeleteOptions, Note, Plan, Propagation, Step, Write};
+use crate::served::Served;
 use crate::table::{ANY, Controller};
 use crate::{Context, json};
 
@@ -131,33 +132,11 @@ enum Owner {
     Unknown,
 }
 
-/// Whether objects of the kind that a reference names live in namespaces; `None` when it is not
-/// served.
-fn is_namespaced(snapshot: &Snapshot, reference: &OwnerReference) -> Option<bool> {
-    static BUILTIN: LazyLock<BTreeMap<(String, String), bool>> = LazyLock::new(|| {
-        let kinds = Kinds::builtin();
-        let row = |kind: &Arc<Kind>| {
-            ((kind.group.to_string(), kind.kind.to_string()), kind.is_namespaced())
-        };
-        kinds.iter().map(row).collect()
-    });
-    let named = (group(&reference.api_version).to_owned(), reference.kind.clone());
-    if let Some(is_namespaced) = BUILTIN.get(&named) {
-        return Some(*is_namespaced);
-    }
-    let mut definitions = snapshot.list(CUSTOM_RESOURCE_DEFINITIONS, None);
-    let found = definitions.find(|definition| {
-        definition.str_at("/spec/group") == Some(named.0.as_str())
-            && definition.str_at("/spec/names/kind") == Some(named.1.as_str())
-    })?;
-    Some(found.str_at("/spec/scope") != Some("Cluster"))
-}
-
 fn look_up(snapshot: &Snapshot, dependent: &Object, reference: &OwnerReference) -> Owner {
-    match is_namespaced(snapshot, reference) {
-        None => return Owner::Unknown,
-        Some(true) if dependent.metadata().namespace.is_empty() => return Owner::Unknown,
-        Some(_) => {}
+    let served = Served::find(snapshot, &reference.api_version, &reference.kind);
+    let in_cluster = dependent.metadata().namespace.is_empty();
+    if served.is_none_or(|kind| in_cluster && kind.is_namespaced()) {
+        return Owner::Unknown;
     }
     let Some(owner) = snapshot.by_uid(&reference.uid) else { return Owner::Absent };
     let namespace = &owner.metadata().namespace;
@@ -168,14 +147,11 @@ fn look_up(snapshot: &Snapshot, dependent: &Object, reference: &OwnerReference) 
     if is_waiting(owner) { Owner::Waiting } else { Owner::Solid }
 }
 
-fn group(version: &str) -> &str {
-    version.rsplit_once('/').map_or("", |(group, _)| group)
-}
-
 /// The version may be another.
 fn is_of_kind(owner: &Object, reference: &OwnerReference) -> bool {
+    let version = owner.str_at("/apiVersion").unwrap_or_default();
     owner.value()["kind"] == *reference.kind
-        && group(owner.str_at("/apiVersion").unwrap_or_default()) == group(&reference.api_version)
+        && split_api_version(version).0 == split_api_version(&reference.api_version).0
 }
 
 /// An object goes when it has owners and none is left; while one of them is of a kind that nobody

@@ -32,6 +32,7 @@ mod quota;
 mod replicaset;
 mod roles;
 mod scheduler;
+mod served;
 mod statefulset;
 mod table;
 mod taints;

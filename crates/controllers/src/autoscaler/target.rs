@@ -1,31 +1,20 @@
 //! What an autoscaler scales: anything with a scale, built in or custom.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use coracle_api::kinds::{Kinds, custom, split_api_version};
-use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS;
-use coracle_api::{Kind, Object, ScalePaths, Selector, Subresource, scale};
+use coracle_api::kinds::split_api_version;
+use coracle_api::{Object, Selector, scale};
 use coracle_store::Snapshot;
 use k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference;
 use serde_json::Value;
 
-/// The rows that are compiled in, of kinds in namespaces.
-static BUILTIN: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| {
-    let kinds = Kinds::builtin();
-    kinds.iter().filter(|kind| kind.is_namespaced() && kind.is_stored()).cloned().collect()
-});
+use crate::served::Served;
 
 /// The scale of an object.
 pub(super) struct Target {
     pub object: Arc<Object>,
     /// The body of its `/scale`.
     pub scale: Value,
-}
-
-/// Where the objects of a kind are, and what `/scale` shows of them.
-struct Place {
-    resource: String,
-    paths: Option<ScalePaths>,
 }
 
 impl Target {
@@ -38,12 +27,13 @@ impl Target {
         namespace: &str,
         reference: &CrossVersionObjectReference,
     ) -> Result<Self, String> {
-        let place = place(snapshot, reference)?;
+        let kind = kind(snapshot, reference)?;
         let name = &reference.name;
         let unserved = || "the server could not find the requested resource".to_owned();
-        let paths = place.paths.ok_or_else(unserved)?;
-        let object = snapshot.find(&place.resource, namespace, name);
-        let object = object.ok_or_else(|| format!("{} \"{name}\" not found", place.resource))?;
+        let paths = kind.scale_paths().ok_or_else(unserved)?;
+        let resource = kind.resource();
+        let object = snapshot.find(&resource, namespace, name);
+        let object = object.ok_or_else(|| format!("{resource} \"{name}\" not found"))?;
         Ok(Self { object: Arc::clone(object), scale: scale::of(&paths, object) })
     }
 
@@ -68,25 +58,12 @@ impl Target {
     }
 }
 
-fn place(snapshot: &Snapshot, reference: &CrossVersionObjectReference) -> Result<Place, String> {
+fn kind(snapshot: &Snapshot, reference: &CrossVersionObjectReference) -> Result<Served, String> {
     let api_version = reference.api_version.as_deref().unwrap_or_default();
     if api_version.matches('/').count() > 1 {
         return Err(format!("unexpected GroupVersion string: {api_version}"));
     }
     let (group, kind) = (split_api_version(api_version).0, &*reference.kind);
-    if let Some(row) = BUILTIN.iter().find(|row| row.group == group && row.kind == kind) {
-        let has_scale = row.subresource(Subresource::Scale).is_some();
-        let paths = has_scale.then(|| row.scale.clone());
-        return Ok(Place { resource: row.storage_resource(), paths });
-    }
-    let definitions = snapshot.list(CUSTOM_RESOURCE_DEFINITIONS, None);
-    let mut found = definitions.filter(|definition| {
-        let spec = &definition.value()["spec"];
-        spec["group"] == group && spec["names"]["kind"] == kind
-    });
-    let Some(definition) = found.next() else {
-        return Err(format!("no matches for kind {kind:?} in group {group:?}"));
-    };
-    let paths = custom::scale_paths(definition.value());
-    Ok(Place { resource: definition.metadata().name.clone(), paths })
+    Served::find(snapshot, api_version, kind)
+        .ok_or_else(|| format!("no matches for kind {kind:?} in group {group:?}"))
 }

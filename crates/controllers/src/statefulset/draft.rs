@@ -139,30 +139,32 @@ impl Draft<'_> {
         is_outdated && !would_stay && !member.is_terminating()
     }
 
-    /// What the set's author asked for, by [`options::REPLACE_UNHEALTHY`].
-    pub fn replace_unhealthy(&mut self, member: &Member) {
+    /// Deletes a pod out of its turn, and tells why.
+    fn replace_ailing(&mut self, member: &Member, reason: &'static str, why: &str) {
         let (pod, set) = (member.name(), &self.set.name);
-        let message = format!(
-            "delete Pod {pod} in StatefulSet {set}: it is not available at the outdated revision \
-             {}, and {} is set",
-            member.revision(),
-            options::REPLACE_UNHEALTHY
-        );
-        self.plan.notes.push(Note::warning(self.set.object(), "ReplacedUnhealthy", message));
+        let message = format!("delete Pod {pod} in StatefulSet {set}: {why}");
+        self.plan.notes.push(Note::warning(self.set.object(), reason, message));
         self.delete_to_replace(member);
         self.status.forget(member);
     }
 
     fn replace_never_ready(&mut self, member: &Member) {
-        let (pod, set) = (member.name(), &self.set.name);
-        let message = format!(
-            "delete Pod {pod} in StatefulSet {set}: it was never ready at the outdated revision \
-             {}; a stock cluster would wait until somebody deletes it",
+        let why = format!(
+            "it was never ready at the outdated revision {}; a stock cluster would wait until \
+             somebody deletes it",
             member.revision()
         );
-        self.plan.notes.push(Note::warning(self.set.object(), "ReplacedNeverReady", message));
-        self.delete_to_replace(member);
-        self.status.forget(member);
+        self.replace_ailing(member, "ReplacedNeverReady", &why);
+    }
+
+    /// What the set's author asked for, by [`options::REPLACE_UNHEALTHY`].
+    pub fn replace_unhealthy(&mut self, member: &Member) {
+        let why = format!(
+            "it is not available at the outdated revision {}, and {} is set",
+            member.revision(),
+            options::REPLACE_UNHEALTHY
+        );
+        self.replace_ailing(member, "ReplacedUnhealthy", &why);
     }
 
     /// A pod that does not exist: its claims, then itself.

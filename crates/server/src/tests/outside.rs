@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use coracle_api::resources::{CONFIG_MAPS, SERVICES};
+use coracle_api::resources::{CONFIG_MAPS, SECRETS, SERVICES};
+use coracle_api::token_secrets;
 use coracle_store::Snapshot;
 
 use super::*;
@@ -140,6 +141,27 @@ fn an_address_is_chosen_anew_when_another_was_faster() {
     assert_eq!(again["metadata"], first["metadata"]);
     assert_ne!(again["spec"]["clusterIP"], first["spec"]["clusterIP"]);
     assert_ne!(again["spec"]["ports"][0]["nodePort"], first["spec"]["ports"][0]["nodePort"]);
+}
+
+/// The token of a Secret names the Secret: a name that is generated is there when it is signed.
+#[test]
+fn a_secret_with_a_generated_name_gets_a_token_that_names_it() {
+    let api = Harness::new();
+    let account = api.create("serviceaccounts", "default", json!({"metadata": {"name": "bot"}}));
+    let uid = account.unwrap()["metadata"]["uid"].clone();
+    let asked = slow(&api, Ok(Given::Token("signed".into())), || ());
+    let annotations = json!({token_secrets::ACCOUNT_NAME: "bot", token_secrets::ACCOUNT_UID: uid});
+    let secret = json!({"type": token_secrets::TYPE,
+        "metadata": {"generateName": "bot-", "annotations": annotations}});
+    let mut request = api.request(Verb::Create, SECRETS, "default", "");
+    request.body = Body::Object(secret);
+    let made = object(api.call(request).unwrap());
+    let asked = asked.lock().unwrap();
+    let [Call::Sign { claims }] = asked.as_slice() else { panic!("{asked:?}") };
+    let claims: Value = serde_json::from_str(claims).unwrap();
+    let named = &claims["kubernetes.io/serviceaccount/secret.name"];
+    assert_eq!(*named, made["metadata"]["name"]);
+    assert!(named.as_str().is_some_and(|name| name.starts_with("bot-")), "{named}");
 }
 
 /// Two pods in two namespaces, of which one runs and was measured; and a node.

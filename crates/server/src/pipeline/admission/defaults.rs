@@ -40,8 +40,7 @@ pub(super) fn tolerations(
     pod: &mut Value,
     _: &mut WriteEnv<'_>,
 ) -> Result<(), Status> {
-    let writes = [Operation::Create, Operation::Update];
-    if !writes.into_iter().any(|operation| attributes.is(operation, PODS)) {
+    if !attributes.puts(PODS) {
         return Ok(());
     }
     let mut all = pod["spec"]["tolerations"].as_array().cloned().unwrap_or_default();

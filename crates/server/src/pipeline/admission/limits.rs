@@ -70,8 +70,7 @@ pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<()
             errors.extend(beyond(&limit, &requests, &most));
         }
     }
-    let operations = [Operation::Create, Operation::Update];
-    if operations.into_iter().any(|it| attributes.is(it, PERSISTENT_VOLUME_CLAIMS)) {
+    if attributes.puts(PERSISTENT_VOLUME_CLAIMS) {
         let requests = amounts(&value["spec"]["resources"]["requests"]).collect();
         for limit in limits(attributes, "PersistentVolumeClaim") {
             errors.extend(requests_beyond(&limit, &requests));

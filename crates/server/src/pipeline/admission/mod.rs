@@ -82,6 +82,11 @@ impl<'a> Attributes<'a> {
             && self.request.kind.is(resource)
     }
 
+    /// Whether the write makes or changes a whole object of `resource`.
+    pub fn puts(&self, resource: &str) -> bool {
+        self.is(Operation::Create, resource) || self.is(Operation::Update, resource)
+    }
+
     /// 403 for this write. `name` is that of the object in hand, which the URL may not say.
     pub fn forbidden(&self, name: &str, why: impl std::fmt::Display) -> Status {
         Status::forbidden(&self.request.kind, name, why)
@@ -113,7 +118,7 @@ const MUTATING: &[Mutate] = &[
 /// As [`Mutate`], where the outside must be asked.
 type Ask = fn(&mut Attributes<'_>, &mut Value, &mut WriteEnv<'_>) -> Result<(), Stop>;
 
-/// After the others, which need not be asked twice then.
+/// What speaks of the object by its name, which is known by then.
 const ASKING: &[Ask] = &[token_secrets::sign];
 
 /// What is chosen so that nobody else has it, once nobody changes the object any more.
@@ -143,8 +148,7 @@ pub fn mutate(
     value: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<(), Stop> {
-    MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?;
-    ASKING.iter().try_for_each(|plugin| plugin(attributes, value, env))
+    Ok(MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?)
 }
 
 /// Gives the object what it alone is to have.
@@ -156,7 +160,8 @@ pub fn allocate(
     value: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<(), Stop> {
-    Ok(ALLOCATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?)
+    ALLOCATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?;
+    ASKING.iter().try_for_each(|plugin| plugin(attributes, value, env))
 }
 
 /// Lets every validating plugin see the write.

@@ -7,7 +7,7 @@ use coracle_api::{Status, token_secrets};
 use serde_json::{Value, json};
 
 use crate::auth::tokens::LEGACY_ISSUER;
-use crate::pipeline::admission::{Attributes, Operation};
+use crate::pipeline::admission::Attributes;
 use crate::pipeline::verbs::{map_at, text};
 use crate::pipeline::write::WriteEnv;
 use crate::pipeline::write::calls::{Call, Given, Stop};
@@ -18,8 +18,7 @@ pub(super) fn sign(
     secret: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<(), Stop> {
-    let writes = [Operation::Create, Operation::Update];
-    if !writes.into_iter().any(|operation| attributes.is(operation, SECRETS)) {
+    if !attributes.puts(SECRETS) {
         return Ok(());
     }
     let Some((name, uid)) = token_secrets::account(secret) else { return Ok(()) };
