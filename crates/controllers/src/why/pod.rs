@@ -90,9 +90,9 @@ fn unscheduled(snapshot: &Snapshot, pod: &Pod, message: &str) -> Because {
 fn unbound_claim(snapshot: &Snapshot, pod: &Pod) -> Option<Key> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let volumes = pod.spec.as_ref()?.volumes.as_ref()?;
-    let claims = volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
-    let found = |name| snapshot.find(PERSISTENT_VOLUME_CLAIMS, namespace, name);
-    let mut claims = claims.filter_map(|claim| found(claim.claim_name.as_str()));
+    let names = volumes.iter().filter_map(|volume| pods::claim_name(pod, volume));
+    let mut claims =
+        names.filter_map(|name| snapshot.find(PERSISTENT_VOLUME_CLAIMS, namespace, &name));
     let unbound = claims.find(|claim| claim.str_at("/status/phase") != Some("Bound"))?;
     Some(unbound.key().clone())
 }
@@ -277,6 +277,16 @@ mod tests {
                 "message": "0/1 nodes are available: 1 Insufficient cpu.",
             }]},
         });
+        // A volume of the pod's own is a claim too.
+        let mut with_own = pod.clone();
+        with_own["spec"]["volumes"] = json!([{"name": "own", "ephemeral": {}}]);
+        world.create(json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "web-0-own", "namespace": "default"}, "spec": {},
+        }));
+        let with_own = Object::with_resource("pods", with_own).unwrap();
+        let because = status_reason(&world.store.snapshot(), &with_own).unwrap();
+        assert_eq!(&*because.whom.unwrap().name, "web-0-own");
         let pod = Object::with_resource("pods", pod).unwrap();
         let because = status_reason(&world.store.snapshot(), &pod).unwrap();
         assert_eq!(
