@@ -113,6 +113,21 @@ fn a_pod_that_is_not_available_yet_goes_before_one_that_is() {
     assert!(world.get("pods", &second).metadata().is_deleting());
 }
 
+/// Some of about the same age, some of exactly the same: an order that is none made the sort panic.
+#[test]
+fn sixty_pods_that_became_ready_within_seconds_can_all_go() {
+    let mut world = world(60);
+    for pods in world.names("pods").chunks(9) {
+        pods.iter().for_each(|pod| world.runs(pod, true));
+        world.pass(1, ALL);
+    }
+    world.pass(600, ALL);
+    scale(&mut world, 0);
+    let pods = world.names("pods");
+    assert!(pods.iter().all(|pod| world.get("pods", pod).metadata().is_deleting()));
+    assert_eq!(status(&world)["replicas"], 0);
+}
+
 #[test]
 fn orphans_are_adopted_and_pods_that_no_longer_fit_let_go() {
     let mut world = World::new();

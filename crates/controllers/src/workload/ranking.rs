@@ -1,6 +1,6 @@
 //! Which pods go first when there are too many.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use coracle_api::{Timestamp, pods};
@@ -30,25 +30,46 @@ pub(crate) enum Rule {
 
 /// `pods` in the order in which they go.
 pub(crate) fn sort(pods: &mut [Replica], rule: &Rule) {
-    pods.sort_by(|a, b| compare(a, b, rule));
+    pods.sort_by_cached_key(|pod| rank(pod, rule));
 }
 
-fn compare(a: &Replica, b: &Replica, rule: &Rule) -> Ordering {
-    let available = |pod: &Replica| match rule {
-        Rule::Spread { min_ready_seconds, now, .. } => pod.is_available(*min_ready_seconds, *now),
-        Rule::Plain => true,
+/// What pods compare by, in this order: one value a pod, so that the order is total whatever their
+/// times are. (Of pods that are about as old, upstream's comparison looks at identities when their
+/// times differ and at restarts when they do not, which is no order: here restarts count for both.)
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    has_node: bool,
+    phase: u8,
+    is_ready: bool,
+    is_available: bool,
+    spread: (i32, Reverse<usize>),
+    ready: Option<i128>,
+    restarts: Reverse<(i32, i32)>,
+    made: Option<i128>,
+    /// Where only the order of magnitude of ages counts: the same of all else.
+    uid: Option<String>,
+    name: String,
+}
+
+fn rank(pod: &Replica, rule: &Rule) -> Rank {
+    let (is_available, uid) = match rule {
+        Rule::Spread { min_ready_seconds, now, .. } => {
+            (pod.is_available(*min_ready_seconds, *now), Some(pod.uid().to_owned()))
+        }
+        Rule::Plain => (true, None),
     };
-    let first = |pod: &Replica| (pod.node().is_some(), phase(pod), pod.is_ready(), available(pod));
-    first(a)
-        .cmp(&first(b))
-        .then_with(|| spread(a, rule).cmp(&spread(b, rule)))
-        .then_with(|| by_ready_time(a, b, rule))
-        .then_with(|| restarts(b).cmp(&restarts(a)))
-        .then_with(|| {
-            let made = |pod: &Replica| pod.object.metadata().creation_timestamp;
-            younger(made(a), made(b), (a, b), rule)
-        })
-        .then_with(|| a.name().cmp(b.name()))
+    Rank {
+        has_node: pod.node().is_some(),
+        phase: phase(pod),
+        is_ready: pod.is_ready(),
+        is_available,
+        spread: spread(pod, rule),
+        ready: age(ready_since(pod), rule),
+        restarts: Reverse(restarts(pod)),
+        made: age(pod.object.metadata().creation_timestamp, rule),
+        uid,
+        name: pod.name().to_owned(),
+    }
 }
 
 fn phase(pod: &Replica) -> u8 {
@@ -66,38 +87,23 @@ fn spread(pod: &Replica, rule: &Rule) -> (i32, Reverse<usize>) {
     (cost, Reverse(crowd))
 }
 
-fn by_ready_time(a: &Replica, b: &Replica, rule: &Rule) -> Ordering {
-    if !(a.is_ready() && b.is_ready()) {
-        return Ordering::Equal;
-    }
-    let since = |pod: &Replica| {
-        let ready = pods::condition(&pod.pod, "Ready");
-        ready.and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0)
-    };
-    younger(since(a), since(b), (a, b), rule)
+/// Since when it is ready, if it is.
+fn ready_since(pod: &Replica) -> Option<Timestamp> {
+    let ready = pods::condition(&pod.pod, "Ready").filter(|_| pod.is_ready());
+    ready.and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0)
 }
 
-/// What is younger goes first; what has no time before all.
-fn younger(
-    a: Option<Timestamp>,
-    b: Option<Timestamp>,
-    (pod, other): (&Replica, &Replica),
-    rule: &Rule,
-) -> Ordering {
-    let (Some(a), Some(b)) = (a, b) else { return a.cmp(&b) };
-    match rule {
-        _ if a == b => Ordering::Equal,
-        Rule::Plain => b.cmp(&a),
+/// What is younger goes first, what has no time before all: an age in nanoseconds, or its logarithm
+/// where pods of about the same age are the same (-1: in the future).
+fn age(since: Option<Timestamp>, rule: &Rule) -> Option<i128> {
+    let since = since?;
+    Some(match rule {
+        Rule::Plain => since.as_nanosecond().saturating_neg(),
         Rule::Spread { now, .. } => {
-            magnitude(a, *now).cmp(&magnitude(b, *now)).then_with(|| pod.uid().cmp(other.uid()))
+            let age = u128::try_from(now.duration_since(since).as_nanos());
+            age.ok().and_then(u128::checked_ilog2).map_or(-1, i128::from)
         }
-    }
-}
-
-/// The logarithm of an age, so that pods of about the same age are the same.
-fn magnitude(time: Timestamp, now: Timestamp) -> Option<u32> {
-    let age = now.duration_since(time).as_nanos();
-    u128::try_from(age).ok().and_then(u128::checked_ilog2)
+    })
 }
 
 /// The most restarts of one of its containers, and of one of its sidecars.
