@@ -46,6 +46,8 @@ def test_an_approved_request_is_a_client_with_its_groups(cluster, namespace, tmp
     private, certificate = ask(cluster, tmp_path, "anna", "/CN=anna/O=dev/O=ops")
     table = cluster.kubectl("get", "csr", "anna")
     assert "kubernetes.io/kube-apiserver-client" in table and "60m" in table and "Pending" in table
+    why = cluster.coracle("why", "csr", "anna").stdout
+    assert "it waits for approval: `kubectl certificate approve anna`" in why, why
     cluster.kubectl("certificate", "approve", "anna")
     issued(cluster, "anna", certificate)
     assert "Approved,Issued" in cluster.kubectl("get", "csr", "anna")

@@ -124,6 +124,8 @@ def test_a_set_beyond_its_quota_says_what_failed(cluster, namespace):
                        .get("conditions", []) if one["type"] == "ReplicaFailure"]
     eventually(failure, "ReplicaFailure")
     assert "exceeded quota: few" in failure()[0]["message"]
+    why = lambda: cluster.coracle("why", "deploy/web", "-n", namespace).stdout
+    eventually(lambda: "exceeded quota: few" in why(), "why names the quota")
     kubectl("delete", "quota", "few")
     kubectl("rollout", "status", "deploy/web", "--timeout=90s")
 

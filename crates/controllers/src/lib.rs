@@ -51,7 +51,7 @@ pub use plan::{
     Because, DeleteOptions, EventType, Instead, Note, Plan, Propagation, Refusal, Step, Write,
 };
 pub use table::{ANY, Concerns, Controller, Decide};
-pub use why::{VOLUME_FAILED, status_reason};
+pub use why::{VOLUME_FAILED, is_told_by_its_controller, outlook, shortfall, status_reason};
 
 #[cfg(test)]
 mod counting;

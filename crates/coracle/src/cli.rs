@@ -49,8 +49,9 @@ enum Command {
     /// Say what an object is waiting for, since when, because of whom; of everything that is not
     /// well when none is named
     Why {
-        /// What to explain, as kubectl writes it: sts/web, pod web-0, statefulset.apps/web
-        #[arg(value_name = "KIND/NAME", num_args = 0..=2)]
+        /// What to explain, as kubectl writes it: sts/web, pod web-0, statefulset.apps/web; all
+        /// that is not well of a kind: jobs; a release of Helm: release my-app
+        #[arg(value_name = "KIND/NAME")]
         object: Vec<String>,
         /// Namespace of the object [default: default; all when no object is named]
         #[arg(long, short)]
@@ -223,37 +224,65 @@ fn why(
     history: bool,
     output: Option<Output>,
 ) -> Result<(), CommandError> {
-    let question = match object {
-        [] => Ask::WhyAll { namespace },
-        words => {
-            let (resource, name) = kind_and_name(words)?;
-            let namespace = namespace.unwrap_or_else(|| "default".into());
-            match history {
-                true => Ask::History { resource, namespace, name },
-                false => Ask::Why { resource, namespace, name },
-            }
-        }
-    };
-    let answer = control::ask(paths.data_dir(), &question, |_| ())?;
-    print(&match (output, question) {
-        (Some(Output::Json), _) => format!("{answer:#}\n"),
-        (None, Ask::WhyAll { .. }) => show::why_all(&answer),
-        (None, Ask::History { .. }) => show::history(&answer),
-        (None, _) => show::why(&answer),
-    });
+    for question in questions(object, namespace, history)? {
+        let answer = control::ask(paths.data_dir(), &question, |_| ())?;
+        print(&match (output, question) {
+            (Some(Output::Json), _) => format!("{answer:#}\n"),
+            (None, Ask::WhyAll { .. }) => show::why_all(&answer),
+            (None, Ask::WhyRelease { .. }) => show::why_release(&answer),
+            (None, Ask::History { .. }) => show::history(&answer),
+            (None, _) => show::why(&answer),
+        });
+    }
     Ok(())
 }
 
-/// `sts/web` or `sts web`.
-fn kind_and_name(words: &[String]) -> Result<(String, String), CommandError> {
-    let named = match words {
-        [word] => word.split_once('/'),
-        [kind, name] => Some((kind.as_str(), name.as_str())),
-        _ => None,
+/// What `coracle why` asks, a question for each object.
+fn questions(
+    words: &[String],
+    namespace: Option<String>,
+    history: bool,
+) -> Result<Vec<Ask>, CommandError> {
+    let unnamed = |resource| vec![Ask::WhyAll { resource, namespace: namespace.clone() }];
+    let objects = match words {
+        [] => return Ok(unnamed(None)),
+        [kind] if is_release(kind) => {
+            return Ok(vec![Ask::WhyRelease { namespace, name: None }]);
+        }
+        [kind] if !kind.contains('/') && !kind.is_empty() && !history => {
+            return Ok(unnamed(Some(kind.clone())));
+        }
+        words => kinds_and_names(words)?,
     };
-    let whole = named.filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
-    let (kind, name) = whole.ok_or_else(|| CommandError::NotAnObject(words.join(" ")))?;
-    Ok((kind.to_owned(), name.to_owned()))
+    let namespace = namespace.unwrap_or_else(|| "default".into());
+    let question = |(resource, name): (String, String)| match history {
+        true => Ask::History { resource, namespace: namespace.clone(), name },
+        false if is_release(&resource) => {
+            Ask::WhyRelease { namespace: Some(namespace.clone()), name: Some(name) }
+        }
+        false => Ask::Why { resource, namespace: namespace.clone(), name },
+    };
+    Ok(objects.into_iter().map(question).collect())
+}
+
+/// Whether a release of Helm is meant, which is no kind of the API.
+fn is_release(kind: &str) -> bool {
+    ["release", "releases"].contains(&kind.to_lowercase().as_str())
+}
+
+/// `sts/web` or `sts web`, and more than one: `sts/web job/init`, `sts web db`.
+fn kinds_and_names(words: &[String]) -> Result<Vec<(String, String)>, CommandError> {
+    let wrong = || CommandError::NotAnObject(words.join(" "));
+    let pairs: Option<Vec<(&str, &str)>> = match words {
+        [kind, names @ ..] if !kind.contains('/') && !names.is_empty() => {
+            Some(names.iter().map(|name| (kind.as_str(), name.as_str())).collect())
+        }
+        words => words.iter().map(|word| word.split_once('/')).collect(),
+    };
+    let is_whole =
+        |(kind, name): &(&str, &str)| !kind.is_empty() && !name.is_empty() && !name.contains('/');
+    let pairs = pairs.filter(|pairs| pairs.iter().all(is_whole)).ok_or_else(wrong)?;
+    Ok(pairs.into_iter().map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect())
 }
 
 fn image_command(paths: &Paths, image: Image) -> Result<(), CommandError> {
@@ -292,6 +321,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn objects_are_named_as_for_kubectl() {
+        let named = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            kinds_and_names(&words).ok()
+        };
+        let pair = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+        let both = Some(vec![pair("sts", "web"), pair("sts", "db")]);
+        assert_eq!(named(&["sts", "web", "db"]), both);
+        assert_eq!(named(&["sts/web", "sts/db"]), both);
+        for wrong in [&["sts"][..], &["sts/"], &["/web"], &["sts", ""], &["sts", "job/a"]] {
+            assert_eq!(named(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

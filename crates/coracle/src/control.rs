@@ -40,8 +40,17 @@ pub enum Ask {
         /// Name of the object, which may be gone.
         name: String,
     },
+    /// What a release of Helm is waiting for.
+    WhyRelease {
+        /// Namespace to look in; in all, when none is named.
+        namespace: Option<String>,
+        /// Name of the release; all that are not well, when none is named.
+        name: Option<String>,
+    },
     /// What everything waits for that is not where it should be.
     WhyAll {
+        /// Of this kind (`sts`, `pods`…); of all, when none is named.
+        resource: Option<String>,
         /// In this namespace; in all, when none is named.
         namespace: Option<String>,
     },
@@ -80,6 +89,7 @@ impl Ask {
             | Self::Why { .. }
             | Self::History { .. }
             | Self::WhyAll { .. }
+            | Self::WhyRelease { .. }
             | Self::ImageList => Some(Duration::from_secs(30)),
             // Many files may have to go, on a busy disk.
             Self::SecretsRotate | Self::ImageRemove { .. } => Some(Duration::from_secs(300)),

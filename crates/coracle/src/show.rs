@@ -65,6 +65,22 @@ pub fn why_all(answer: &Value) -> String {
     }
 }
 
+/// `coracle why release`: chain after chain, what several of them begin with told once.
+pub fn why_release(answer: &Value) -> String {
+    let mut text = String::new();
+    let mut head = String::new();
+    for chain in answer.as_array().into_iter().flatten() {
+        let told = why(chain);
+        let (first, rest) = told.split_once('\n').unwrap_or((&told, ""));
+        if first != head {
+            push(&mut text, format_args!("{first}\n"));
+            first.clone_into(&mut head);
+        }
+        text += rest;
+    }
+    if text.is_empty() { "no release waits\n".into() } else { text }
+}
+
 /// `coracle image ls`.
 pub fn images(answer: &Value) -> String {
     let mut rows = vec![["IMAGE".to_string(), "ID".to_string(), "SIZE".to_string()]];
@@ -150,6 +166,22 @@ mod tests {
             why(&answer),
             "statefulset web: web-1 is not ready (for 12s)\n  pod web-1: image redis:9 cannot be pulled\n"
         );
+    }
+
+    #[test]
+    fn a_release_is_told_once_above_what_it_waits_for() {
+        let link = |object: &str, because: &str| json!({"object": object, "because": because});
+        let head = link("release app", "revision 1 is pending-install");
+        let answer = json!([
+            [head, link("deployment web", "0 of 1"), link("pod web-1", "no image")],
+            [head, link("service web", "no address")],
+        ]);
+        assert_eq!(
+            why_release(&answer),
+            "release app: revision 1 is pending-install\n  deployment web: 0 of 1\n    pod web-1: \
+             no image\n  service web: no address\n"
+        );
+        assert_eq!(why_release(&json!([])), "no release waits\n");
     }
 
     #[test]

@@ -71,6 +71,14 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     plan
 }
 
+/// What the autoscaler in `object` scales, when that is there.
+pub(crate) fn target(snapshot: &Snapshot, object: &Object) -> Option<Key> {
+    let view = object.view::<HorizontalPodAutoscaler>().ok()?;
+    let namespace = &object.metadata().namespace;
+    let target = Target::find(snapshot, namespace, &view.spec.scale_target_ref).ok()?;
+    Some(target.object.key().clone())
+}
+
 /// One look at one target.
 struct Look<'a> {
     snapshot: &'a Snapshot,

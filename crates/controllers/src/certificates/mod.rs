@@ -11,6 +11,7 @@ mod sign;
 
 pub(crate) use self::approve::APPROVER;
 pub(crate) use self::clean::CLEANER;
+pub(crate) use self::rules::is_own_signer;
 pub(crate) use self::sign::SIGNER;
 
 #[cfg(test)]

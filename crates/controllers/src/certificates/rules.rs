@@ -18,6 +18,11 @@ const ENCIPHERMENT: &str = "key encipherment";
 const CLIENT_AUTH: &str = "client auth";
 const SERVER_AUTH: &str = "server auth";
 
+/// Whether `signer` is one of the cluster's own.
+pub(crate) fn is_own_signer(signer: &str) -> bool {
+    [CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY].contains(&signer)
+}
+
 /// Whether `signer` is one of the cluster's own, and then what it holds against a request.
 pub(super) fn check(
     signer: &str,

@@ -19,7 +19,7 @@ use coracle_store::{Event, Snapshot};
 
 use self::active::Active;
 use self::cron_job::CronJob;
-use crate::plan::Step;
+use crate::plan::{Because, Step};
 use crate::table::{Controller, itself};
 use crate::workload::wake;
 use crate::{Context, Plan};
@@ -39,7 +39,9 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     history::shorten(&mut plan, snapshot, &cron_job);
     let mut active = Active::of(snapshot, &cron_job);
     let mut step = Step { notes: std::mem::take(&mut active.notes), ..Step::default() };
-    if cron_job.owner.may_create(snapshot) && !cron_job.is_suspended {
+    if cron_job.is_suspended {
+        plan.because = Some(Because::only("it is suspended: `spec.suspend` is true"));
+    } else if cron_job.owner.may_create(snapshot) {
         start::start(&mut plan, &mut step, snapshot, &cron_job, &mut active, context.now);
     }
     step.writes.extend(active.write(&cron_job));

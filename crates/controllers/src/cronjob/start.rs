@@ -59,6 +59,7 @@ fn schedule(plan: &mut Plan, cron_job: &CronJob) -> Option<(Schedule, TimeZone)>
     let name = spec["timeZone"].as_str();
     let Some(zone) = cron::zone(name) else {
         let message = format!("invalid timeZone: {:?}", name.unwrap_or_default());
+        plan.because = Some(Because::only(message.clone()));
         plan.notes.push(Note::warning(object, "UnknownTimeZone", message));
         return None;
     };
@@ -67,6 +68,7 @@ fn schedule(plan: &mut Plan, cron_job: &CronJob) -> Option<(Schedule, TimeZone)>
         Ok(schedule) => Some((schedule, zone)),
         Err(why) => {
             let message = format!("unparseable schedule: {text:?} : {why}");
+            plan.because = Some(Because::only(message.clone()));
             plan.notes.push(Note::warning(object, "UnparseableSchedule", message));
             None
         }

@@ -169,9 +169,23 @@ impl<'a> Draft<'a> {
 
     fn waits_for(&self) -> Option<Because> {
         let on = |place: &Place| self.members.get(&place.name).and_then(|pods| pods.first());
-        let wanted = self.places.iter().filter(|place| place.should_run);
-        let pod = wanted.filter_map(on).find(|pod| !self.is_available(pod))?;
-        let key = Key::new(PODS, self.set.owner.namespace(), pod.name());
-        Some(Because::of(key, format!("{} is not ready", pod.name())))
+        let wanted: Vec<_> = self.places.iter().filter(|place| place.should_run).collect();
+        let pods: Vec<_> = wanted.iter().filter_map(|place| on(place)).collect();
+        let say = |pod: &Replica, state: &str| {
+            let key = Key::new(PODS, self.set.owner.namespace(), pod.name());
+            Because::of(key, format!("{} {state}", pod.name()))
+        };
+        if let Some(pod) = pods.iter().find(|pod| !pod.is_ready()) {
+            return Some(say(pod, "is not ready"));
+        }
+        if let Some(pod) = pods.iter().find(|pod| !self.is_available(pod)) {
+            let seconds = self.set.min_ready_seconds;
+            return Some(say(pod, &format!("is ready, and has to be for {seconds} s")));
+        }
+        if let Some(place) = wanted.iter().find(|place| on(place).is_none()) {
+            return Some(Because::only(format!("node {} has no pod yet", place.name)));
+        }
+        let old = pods.iter().find(|pod| self.set.rolls && !self.is_updated(pod))?;
+        Some(say(old, "is of an older template, and still to be replaced"))
     }
 }

@@ -125,7 +125,9 @@ impl<'a> Draft<'a> {
         }
         let waiting = |set: &&Set| set.counted("availableReplicas") < set.size();
         let newest = self.newest.and_then(|index| self.sets.get(index)).filter(waiting);
-        let set = newest.or_else(|| self.sets.iter().find(waiting))?;
+        let Some(set) = newest.or_else(|| self.sets.iter().find(waiting)) else {
+            return self.waits_for_old();
+        };
         let (ready, size) = (set.counted("availableReplicas"), set.size());
         let sentence = format!("{ready} of {size} pods of {} are available", set.name());
         Some(match &set.stored {

@@ -25,7 +25,7 @@ use coracle_api::resources::{JOBS, PODS};
 use coracle_store::{Event, Snapshot};
 
 pub(crate) use self::finalizers::FINALIZERS;
-pub(crate) use self::spec::{Finished, finished};
+pub(crate) use self::spec::{Finished, MANAGER, finished};
 pub(crate) use self::ttl::TTL;
 
 use self::pods::Draft;

@@ -31,6 +31,8 @@ pub(super) struct Draft<'a> {
     pub active: Vec<Replica>,
     pub plan: Plan,
     pub end: Option<End>,
+    /// When the next pod is made after failures.
+    pub tries_at: Option<Timestamp>,
     /// What follows when all is counted.
     pub deletions: Vec<Step>,
     snapshot: &'a Snapshot,
@@ -49,6 +51,7 @@ impl<'a> Draft<'a> {
             names: Names::new(snapshot, &job.owner),
             snapshot,
             end: None,
+            tries_at: None,
             deletions: Vec::new(),
             stopped: BTreeSet::new(),
             job,
@@ -219,6 +222,7 @@ impl<'a> Draft<'a> {
     /// Whether it is too early; then the plan looks again at that time.
     fn waits_until(&mut self, at: Option<Timestamp>) -> bool {
         let Some(at) = at.filter(|at| *at > self.now) else { return false };
+        self.tries_at = Some(self.tries_at.map_or(at, |earlier| earlier.min(at)));
         self.plan.look_again_at(at);
         true
     }

@@ -14,7 +14,7 @@ pub(super) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 /// The index of a pod, as an annotation and as a label.
 pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// Whom a job is left to.
-const MANAGER: &str = "kubernetes.io/job-controller";
+pub(crate) const MANAGER: &str = "kubernetes.io/job-controller";
 
 /// How a job came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,9 +53,27 @@ impl Draft<'_> {
         if self.job.is_suspended {
             return Some(Because::only("it is suspended: `spec.suspend` is true"));
         }
-        let pod = self.active.first()?;
-        let sentence = format!("{} has not ended", pod.name());
-        Some(Because::of(pod.object.key().clone(), sentence))
+        let say = |pod: &Replica, state: &str| {
+            Because::of(pod.object.key().clone(), format!("{} {state}", pod.name()))
+        };
+        let stuck = self.active.iter().find(|pod| !pod.is_ready());
+        if let Some(pod) = stuck.or_else(|| self.active.first()) {
+            return Some(say(pod, "has not ended"));
+        }
+        if let Some(pod) = self.pods.iter().find(|pod| pod.is_ending()) {
+            return Some(say(pod, "was told to stop, and has not ended"));
+        }
+        if self.end.is_some() {
+            return None;
+        }
+        if let Some(at) = self.tries_at {
+            let last = self.pods.iter().filter(|pod| pod.phase() == "Failed");
+            let last = last.max_by_key(|pod| super::tally::ended_at(pod))?;
+            let state = format!("has failed: the next pod is made at {}", rfc3339(at));
+            return Some(say(last, &state));
+        }
+        (self.job.parallelism == 0)
+            .then(|| Because::only("it may run no pods: `spec.parallelism` is 0"))
     }
 
     /// When the job began to run: again from now when it is resumed, not at all while it is

@@ -20,7 +20,7 @@ use crate::plan::{Because, Instead, Step};
 use crate::table::{Controller, itself};
 use crate::workload::owner::Owner;
 use crate::workload::ranking::{self, Rule};
-use crate::workload::replica::{Replica, next_available};
+use crate::workload::replica::{Replica, next_available, next_waiting};
 use crate::workload::steps::{BURST, create_pod, delete_pod};
 use crate::workload::{ownership, template, wake};
 use crate::{Context, Plan};
@@ -74,7 +74,10 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
         instead: Some(instead),
         ..Step::default()
     });
-    plan.because = waits_for(&active, wanted, &set);
+    plan.because = waits_for(&active, wanted, &set).or_else(|| {
+        let seconds = counts.min_ready_seconds;
+        next_waiting(&active, seconds, context.now)
+    });
     plan.look_again = next_available(&active, counts.min_ready_seconds, context.now);
     plan
 }

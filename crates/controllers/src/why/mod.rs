@@ -1,12 +1,22 @@
 //! What an object itself says it waits for: its deletion's finalizers, or what its status tells.
 
+mod guard;
 mod image;
+mod outlook;
 mod pod;
 mod resources;
+mod shortfall;
+mod workload;
 
-use coracle_api::Object;
-use coracle_api::resources::{PERSISTENT_VOLUME_CLAIMS, PODS};
+use coracle_api::resources::{
+    CERTIFICATE_SIGNING_REQUESTS, CRON_JOBS, DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, JOBS,
+    PERSISTENT_VOLUME_CLAIMS, POD_DISRUPTION_BUDGETS, PODS,
+};
+use coracle_api::{Object, conditions};
 use coracle_store::Snapshot;
+
+pub use self::outlook::outlook;
+pub use self::shortfall::shortfall;
 
 use crate::plan::Because;
 
@@ -19,9 +29,40 @@ pub fn status_reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
     let of_kind = match &*object.key().resource {
         PODS => pod::reason(snapshot, object),
         PERSISTENT_VOLUME_CLAIMS => claim(object),
+        DEPLOYMENTS => workload::deployment(object),
+        JOBS => workload::job(snapshot, object),
+        CRON_JOBS => workload::cron_job(snapshot, object),
+        HORIZONTAL_POD_AUTOSCALERS => workload::autoscaler(snapshot, object),
+        POD_DISRUPTION_BUDGETS => guard::budget(snapshot, object),
+        CERTIFICATE_SIGNING_REQUESTS => guard::request(object),
         _ => None,
     };
     of_kind.or_else(|| deletion(object))
+}
+
+/// Whether `object` has come to an end of which its controller tells, if it matters: of a pod that
+/// another has taken the place of, and of an old job of a CronJob, nobody has to hear.
+pub fn is_told_by_its_controller(object: &Object) -> bool {
+    let has_failed = match &*object.key().resource {
+        PODS => object.str_at("/status/phase") == Some("Failed"),
+        JOBS => conditions::status(object.value(), "Failed") == Some("True"),
+        _ => false,
+    };
+    has_failed && object.metadata().controller().is_some()
+}
+
+/// A condition in one sentence: `Progressing is False (ProgressDeadlineExceeded): …`.
+fn told(condition: &serde_json::Value) -> String {
+    let text = |field: &str| condition[field].as_str().unwrap_or_default();
+    let reason = match text("reason") {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    };
+    let message = match text("message") {
+        "" => String::new(),
+        message => format!(": {message}"),
+    };
+    format!("{} is {}{reason}{message}", text("type"), text("status"))
 }
 
 /// Who holds up the end of an object that is being deleted.

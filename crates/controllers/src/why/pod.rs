@@ -9,10 +9,14 @@ use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerS
 use super::{VOLUME_FAILED, image, resources};
 
 use crate::plan::Because;
+use crate::scheduler;
 
 /// The reason that the status of a pod gives for its not being ready; `None` when it is.
 pub(super) fn reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
     let pod = object.view::<Pod>().ok()?;
+    if pod.phase() == "Failed" && !pods::is_terminating(&pod) {
+        return Some(failure(&pod));
+    }
     let mut because = of_status(snapshot, &pod)?;
     // Whoever makes a container says in an event, and not in the status, what it waits for; so
     // does whoever asks a running one whether it is ready.
@@ -31,6 +35,25 @@ pub(super) fn reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
     }
     Some(because)
 }
+
+/// How a pod failed: in its own words, or by the first of its containers that did.
+fn failure(pod: &Pod) -> Because {
+    let status = pod.status.as_ref();
+    let told = status.into_iter().flat_map(|status| [&status.reason, &status.message]).flatten();
+    let told = told.map(String::as_str).collect::<Vec<_>>().join(": ");
+    let container = containers(pod).find_map(|(_, status, is_init)| {
+        let ended = status.state.as_ref()?.terminated.as_ref()?;
+        if ended.exit_code == 0 { None } else { container_reason(status, is_init) }
+    });
+    let how: Vec<_> = container.into_iter().chain(Some(told).filter(|it| !it.is_empty())).collect();
+    Because::only(match how.as_slice() {
+        [] => FAILED.to_owned(),
+        how => format!("{FAILED}: {}", how.join("; ")),
+    })
+}
+
+/// What is said of a pod that has failed.
+const FAILED: &str = "it has failed";
 
 /// What the status says of a container whose volumes, network or predecessors are not ready.
 const MAKING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
@@ -72,15 +95,34 @@ fn of_status(snapshot: &Snapshot, pod: &Pod) -> Option<Because> {
         let advice = is_image_trouble(status).then(|| image::advice(snapshot, pod, container));
         Some(advice.flatten().map_or(said.clone(), |advice| format!("{said} ({advice})")))
     });
-    let sentence = stuck.or_else(|| gate(pod)).or_else(|| {
-        let node = pod.node_name()?;
-        Some(format!("node {node} has not reported on it yet"))
-    });
-    sentence.map(Because::only)
+    let sentence = stuck.or_else(|| gate(pod)).unwrap_or_else(|| unseen(pod));
+    Some(Because::only(sentence))
+}
+
+/// Who has not done anything with the pod yet.
+fn unseen(pod: &Pod) -> String {
+    if let Some(node) = pod.node_name() {
+        return format!("node {node} has not reported on it yet");
+    }
+    let scheduler = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+    match scheduler.filter(|name| *name != scheduler::CONTROLLER.name) {
+        Some(name) => {
+            format!("it waits for the scheduler {name:?}, which this cluster does not run")
+        }
+        None => "no node has been chosen for it yet".to_owned(),
+    }
 }
 
 /// Why no node is found, with figures, and the claim that is in the way.
 fn unscheduled(snapshot: &Snapshot, pod: &Pod, message: &str) -> Because {
+    let gates = pod.spec.iter().flat_map(|spec| spec.scheduling_gates.iter().flatten());
+    let gates: Vec<&str> = gates.map(|gate| gate.name.as_str()).collect();
+    if !gates.is_empty() {
+        let names = gates.join(", ");
+        return Because::only(format!(
+            "it is not scheduled before its scheduling gates are taken away: {names}"
+        ));
+    }
     let figures = resources::behind(snapshot, pod, message);
     let sentence = figures.map_or(message.to_owned(), |figures| format!("{message} ({figures})"));
     Because { sentence, whom: unbound_claim(snapshot, pod) }

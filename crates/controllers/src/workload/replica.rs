@@ -8,6 +8,8 @@ use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::owner::Owner;
+use crate::plan::Because;
+
 /// A pod with its typed view.
 #[derive(Clone)]
 pub(crate) struct Replica {
@@ -110,6 +112,19 @@ pub(crate) fn available_at(pod: &Pod, min_ready_seconds: i64) -> Option<Timestam
     let since = ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     // Past the end of time the pod never becomes available.
     Some(time::after(since, min_ready_seconds))
+}
+
+/// What the first of `pods` waits for that is ready, and not for long enough.
+pub(crate) fn next_waiting(
+    pods: &[Replica],
+    min_ready_seconds: i64,
+    now: Timestamp,
+) -> Option<Because> {
+    let waits = |pod: &&Replica| pod.is_ready() && !pod.is_available(min_ready_seconds, now);
+    let pod = pods.iter().find(waits)?;
+    let name = pod.name();
+    let sentence = format!("{name} is ready, and has to be for {min_ready_seconds} s");
+    Some(Because::of(pod.object.key().clone(), sentence))
 }
 
 /// When the next of `pods` has been ready for long enough.
