@@ -1,4 +1,4 @@
-//! Carrying a probe out: a command, an HTTP request, a connection.
+//! Carrying a probe out: a command, an HTTP request, a connection, a call.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,12 +12,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::dial::{self, Dial};
+use crate::grpc;
 use crate::planner::Outcome;
 
 /// As much of a command's output as an event shows.
 const OUTPUT_BYTES_MAX: u64 = 10 << 10;
 /// As much of an answer as is read.
 const BODY_BYTES_MAX: usize = 10 << 10;
+
+/// Who asks.
+pub(crate) const PROBES_AGENT: &str = "kube-probe/1.37";
+pub(crate) const HOOKS_AGENT: &str = "kube-lifecycle/1.37";
 
 /// What is probed.
 pub(crate) struct Target {
@@ -47,6 +52,12 @@ pub(crate) async fn run(runtime: &dyn Containers, target: &Target, probe: &Probe
             Ok(_) => Outcome::Success,
             Err(why) => Outcome::Failure(why),
         };
+    }
+    if let Some(check) = &probe.grpc {
+        let port = IntOrString::Int(check.port);
+        let Some(address) = address(target, None, &port) else { return no_port(&port) };
+        let service = check.service.as_deref().unwrap_or_default();
+        return grpc::check(&target.dial, address, service, limit).await;
     }
     Outcome::Unknown("missing probe handler".to_owned())
 }
@@ -105,7 +116,7 @@ async fn command(
     }
 }
 
-async fn text(stream: Option<Box<dyn AsyncRead + Send + Unpin>>) -> String {
+pub(crate) async fn text(stream: Option<Box<dyn AsyncRead + Send + Unpin>>) -> String {
     let Some(mut stream) = stream else { return String::new() };
     let mut bytes = Vec::new();
     // What came before an error is shown; the exit code decides.
@@ -116,27 +127,56 @@ async fn text(stream: Option<Box<dyn AsyncRead + Send + Unpin>>) -> String {
 }
 
 async fn http(target: &Target, get: &HTTPGetAction, limit: Duration) -> Outcome {
-    let Some(address) = address(target, get.host.as_deref(), &get.port) else {
+    if address(target, get.host.as_deref(), &get.port).is_none() {
         return no_port(&get.port);
-    };
-    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
-    let path = get.path.as_deref().unwrap_or("/");
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let url = format!("{scheme}://{address}{path}");
+    }
     let late = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
-    let exchange = async {
-        let stream = dial::tcp_by(&target.dial, address, limit).await?;
-        match scheme.as_str() {
-            "https" => request(dial::tls(address, stream).await?, address, &path, get).await,
-            _ => request(stream, address, &path, get).await,
-        }
-    };
-    match timeout(limit, exchange).await {
+    match timeout(limit, http_get(target, get, PROBES_AGENT, limit)).await {
         Ok(Ok(200..=399)) => Outcome::Success,
         Ok(Ok(code)) => Outcome::Failure(format!("HTTP probe failed with statuscode: {code}")),
-        Ok(Err(why)) => Outcome::Failure(format!("Get {url:?}: {why}")),
-        Err(_) => Outcome::Failure(format!("Get {url:?}: {late}")),
+        Ok(Err(why)) => Outcome::Failure(why),
+        Err(_) => Outcome::Failure(format!("Get {:?}: {late}", url(target, get))),
     }
+}
+
+fn url(target: &Target, get: &HTTPGetAction) -> String {
+    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
+    let address = address(target, get.host.as_deref(), &get.port);
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    format!("{scheme}://{address}{}", path(get))
+}
+
+fn path(get: &HTTPGetAction) -> String {
+    let path = get.path.as_deref().unwrap_or("/");
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// The status code of the answer to a request by `agent`; a connection is waited for for as long as
+/// `limit`, an answer for ever.
+///
+/// # Errors
+/// A sentence as Go's client says it.
+pub(crate) async fn http_get(
+    target: &Target,
+    get: &HTTPGetAction,
+    agent: &str,
+    limit: Duration,
+) -> Result<u16, String> {
+    let Some(address) = address(target, get.host.as_deref(), &get.port) else {
+        return Err(match no_port(&get.port) {
+            Outcome::Unknown(why) | Outcome::Failure(why) => why,
+            Outcome::Success => String::new(),
+        });
+    };
+    let (path, is_tls) = (path(get), get.scheme.as_deref() == Some("HTTPS"));
+    let exchange = async {
+        let stream = dial::tcp_by(&target.dial, address, limit).await?;
+        if is_tls {
+            return request(dial::tls(address, stream).await?, address, &path, get, agent).await;
+        }
+        request(stream, address, &path, get, agent).await
+    };
+    exchange.await.map_err(|why| format!("Get {:?}: {why}", url(target, get)))
 }
 
 async fn request(
@@ -144,6 +184,7 @@ async fn request(
     address: SocketAddr,
     path: &str,
     get: &HTTPGetAction,
+    agent: &str,
 ) -> Result<u16, String> {
     let text = |error: &dyn std::error::Error| error.to_string();
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
@@ -155,7 +196,7 @@ async fn request(
     };
     for (name, value) in [
         ("Host", address.to_string()),
-        ("User-Agent", "kube-probe/1.37".to_owned()),
+        ("User-Agent", agent.to_owned()),
         ("Accept", "*/*".to_owned()),
         ("Connection", "close".to_owned()),
     ] {

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use coracle_api::Object;
 use coracle_api::resources::{PODS, STATEFUL_SETS};
-use coracle_runtime::{ContainerState, Containers, RuntimeError, RuntimeEvent, Sandbox};
+use coracle_runtime::{
+    Container as Running, ContainerState, Containers, RuntimeError, RuntimeEvent, Sandbox,
+};
 use coracle_store::Snapshot;
 use futures_util::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::context::Context;
 use crate::error::NodeError;
 use crate::images::ImageStore;
-use crate::planner::grace_seconds;
-use crate::pods;
+use crate::planner::{HookKind, Role, all_containers, find_container, full_name, grace_seconds};
+use crate::probe::Target;
+use crate::worker::Kept;
+use crate::{dial, hook};
 
 const SIGTERM: i32 = 15;
 
@@ -38,6 +42,9 @@ struct Doomed {
 /// No pod of a machine that goes down is waited for longer, whatever grace it asks for: a year's is as
 /// good, and no clock is beyond it.
 const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What is left to a container after its signal at least, whatever hooks and others took.
+const GRACE_MIN: Duration = Duration::from_secs(2);
 
 /// Ends all pods and removes everything of them but their persistent volumes' content.
 ///
@@ -99,26 +106,82 @@ impl Doomed {
         })
     }
 
-    /// Signals its containers and waits until they have ended, at most its grace.
+    /// Ends its containers as its worker would: hooks first, then the signals, a sidecar's after
+    /// all that it may serve; all within its grace.
     async fn stop(&self, context: &Context) {
         let mut events = context.runtime.events();
-        let mut running = self.signal(&*context.runtime, &context.images).await;
         let now = tokio::time::Instant::now();
         let deadline = now.checked_add(self.grace()).unwrap_or(now);
-        while !running.is_empty() {
-            match tokio::time::timeout_at(deadline, events.recv()).await {
-                Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {
-                    running.remove(&container.id);
-                }
-                Ok(Some(RuntimeEvent::SandboxLost { pod_uid })) => {
-                    if pod_uid == self.sandbox.pod_uid {
-                        return;
+        if self.grace() > Duration::ZERO {
+            drop(tokio::time::timeout_at(deadline, self.hooks(context)).await);
+        }
+        for names in self.turns() {
+            let mut running = self.signal(&*context.runtime, &context.images, &names).await;
+            let granted = tokio::time::Instant::now().checked_add(GRACE_MIN).unwrap_or(now);
+            while !running.is_empty() {
+                match tokio::time::timeout_at(deadline.max(granted), events.recv()).await {
+                    Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {
+                        running.remove(&container.id);
                     }
+                    Ok(Some(RuntimeEvent::SandboxLost { pod_uid })) => {
+                        if pod_uid == self.sandbox.pod_uid {
+                            return;
+                        }
+                    }
+                    // Whatever still runs is killed with its sandbox.
+                    Ok(None) => return,
+                    Err(_) => break,
                 }
-                // Whatever still runs is killed with its sandbox.
-                Ok(None) | Err(_) => return,
             }
         }
+    }
+
+    /// The names of its containers, in the order in which they end.
+    fn turns(&self) -> Vec<Vec<String>> {
+        let name = |it: &Container| it.name.clone();
+        let (mut together, mut sidecars) = (Vec::new(), Vec::new());
+        let known: Vec<_> = self.pod.iter().flat_map(|pod| all_containers(pod)).collect();
+        for (role, container) in &known {
+            match role {
+                Role::Sidecar => sidecars.push(vec![name(container)]),
+                _ => together.push(name(container)),
+            }
+        }
+        let is_known = |it: &&Running| known.iter().any(|(_, spec)| spec.name == it.name);
+        let strangers = self.sandbox.containers.iter().filter(|it| !is_known(it));
+        together.extend(strangers.map(|it| it.name.clone()));
+        sidecars.push(together);
+        sidecars.reverse();
+        sidecars
+    }
+
+    /// Runs the `preStop` hooks of all its containers.
+    async fn hooks(&self, context: &Context) {
+        let hooks = self.running().filter_map(|running| {
+            let pod = self.pod.as_ref()?;
+            let (_, container) = find_container(pod, &running.name)?;
+            let handler = HookKind::PreStop.of(container)?;
+            let target = Target {
+                pod_uid: self.sandbox.pod_uid.clone(),
+                container_id: running.id.clone(),
+                pod_ip: Kept::ip(&self.sandbox),
+                container: container.clone(),
+                dial: dial::from_node(&context.kernel),
+            };
+            Some(async move {
+                let (runtime, name, ended) =
+                    (&*context.runtime, full_name(pod), std::future::pending());
+                if let Err(error) = hook::run(runtime, &target, &name, handler, ended).await {
+                    tracing::warn!(%error, "a hook failed");
+                }
+            })
+        });
+        join_all(hooks).await;
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Running> {
+        let all = self.sandbox.containers.iter();
+        all.filter(|container| matches!(container.state, ContainerState::Running { .. }))
     }
 
     fn grace(&self) -> Duration {
@@ -127,17 +190,17 @@ impl Doomed {
         Duration::from_secs(seconds.try_into().unwrap_or_default()).min(GRACE_MAX)
     }
 
-    /// Tells every running container to end; their IDs.
-    async fn signal(&self, runtime: &dyn Containers, images: &ImageStore) -> BTreeSet<String> {
-        let running = self
-            .sandbox
-            .containers
-            .iter()
-            .filter(|container| matches!(container.state, ContainerState::Running { .. }));
+    /// Tells those of `names` that run to end; their IDs.
+    async fn signal(
+        &self,
+        runtime: &dyn Containers,
+        images: &ImageStore,
+        names: &[String],
+    ) -> BTreeSet<String> {
+        let running = self.running().filter(|container| names.contains(&container.name));
         let told = running.map(|container| async move {
-            let spec = self.pod.iter().flat_map(|pod| pods::containers(pod));
-            let spec = spec.into_iter().find(|spec| spec.name == container.name);
-            let signal = spec.map_or(SIGTERM, |spec| stop_signal(spec, images));
+            let spec = self.pod.as_ref().and_then(|pod| find_container(pod, &container.name));
+            let signal = spec.map_or(SIGTERM, |(_, spec)| stop_signal(spec, images));
             match runtime.signal(&self.sandbox.pod_uid, &container.id, signal).await {
                 Ok(()) => Some(container.id.clone()),
                 Err(error) => {
@@ -151,10 +214,7 @@ impl Doomed {
 }
 
 /// What tells a container to end: its own choice, its image's, or SIGTERM.
-pub(crate) fn stop_signal(
-    container: &k8s_openapi::api::core::v1::Container,
-    images: &ImageStore,
-) -> i32 {
+pub(crate) fn stop_signal(container: &Container, images: &ImageStore) -> i32 {
     let own = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone());
     let of_image = || {
         let image = images.find(container.image.as_deref().unwrap_or_default()).ok().flatten();

@@ -12,7 +12,7 @@ use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::{EventType, Note as ControlNote};
 use coracle_driver::EventSource;
 use coracle_node::hands::machine;
-use coracle_node::planner::{self, Note, Outcome, ProbeKind};
+use coracle_node::planner::{self, HookKind, Note, Outcome, ProbeKind};
 use coracle_node::worker::{
     Effect, End, Kept, Message, Moment, MountFailure, Operation, Signal, Start, StartFailure, Turn,
     Worker, WriteFailure,
@@ -39,6 +39,7 @@ const HEARD_WITHIN: u64 = 100;
 enum Beside {
     Pull { container: String, attempt: u32, image: String },
     Probe { container: String, kind: ProbeKind, id: String },
+    Hook { container: String, kind: HookKind, id: String },
 }
 
 /// A pod's worker and what is under way for it.
@@ -146,6 +147,15 @@ impl Pod {
                 }
                 Message::Pulled { container, attempt, result }
             }
+            Beside::Hook { container, kind, id } => {
+                let mut runtime = hands.machine.lock();
+                let fails = runtime.chaos && runtime.random.one_in(8);
+                let result = match runtime.runs(uid, &id) && !fails {
+                    true => Ok(()),
+                    false => Err("Exec lifecycle hook failed".to_owned()),
+                };
+                Message::Hooked { container, kind, id, result }
+            }
             Beside::Probe { container, kind, id } => {
                 let mut runtime = hands.machine.lock();
                 let mute = runtime.sandboxes.get(uid).is_some_and(|sandbox| sandbox.mute);
@@ -173,6 +183,15 @@ impl Pod {
             Effect::Probe { container, kind, id, .. } => {
                 let at = hands.now + hands.random.within(300);
                 self.beside.push((at, Beside::Probe { container, kind, id }));
+            }
+            Effect::Hook { container, kind, id, .. } => {
+                let said = format!("{} runs {kind:?} of {container}", self.name());
+                hands.said.push(said);
+                // Some before the end take longer than any grace.
+                let hangs = kind == HookKind::PreStop && hands.random.one_in(6);
+                let most = if hangs { 60_000 } else { 1500 };
+                let at = hands.now + hands.random.within(most);
+                self.beside.push((at, Beside::Hook { container, kind, id }));
             }
             Effect::Note(object, note) => note_down(object, &note, hands),
             Effect::Lived(template) => hands.templates.lived(template),
@@ -237,9 +256,8 @@ impl Pod {
     }
 
     fn start(&self, start: &Start, hands: &mut Hands<'_>) -> Result<Container, StartFailure> {
-        let containers = start.pod.spec.iter().flat_map(|spec| &spec.containers);
-        let container = containers.into_iter().find(|it| it.name == start.container);
-        let image = container.and_then(|it| it.image.clone()).unwrap_or_default();
+        let container = planner::find_container(&start.pod, &start.container);
+        let image = container.and_then(|(_, it)| it.image.clone()).unwrap_or_default();
         let (uid, handle) = (&self.worker.id().uid, hands.machine.clone());
         if !handle.lock().images.contains(&image) {
             let (reason, message) = ("CreateContainerError", format!("image {image} not found"));

@@ -282,6 +282,10 @@ impl Runtime {
         containers.iter_mut().find(|it| it.state.id == id && it.is_running())
     }
 
+    pub fn runs(&mut self, uid: &str, id: &str) -> bool {
+        self.running(uid, id).is_some()
+    }
+
     pub fn is_ready(&mut self, uid: &str, id: &str) -> bool {
         let now = self.now;
         self.running(uid, id).and_then(|it| it.ready_at).is_some_and(|at| at <= now)
@@ -356,7 +360,8 @@ impl Runtime {
     /// Whether the pod's newest container lived for a second, as far as the engine can know: one
     /// whose shim is silent may have ended before.
     pub fn seems_to_live(&self, uid: &str) -> bool {
-        let newest = self.sandboxes.get(uid).and_then(|sandbox| sandbox.containers.last());
+        let sandbox = self.sandboxes.get(uid);
+        let newest = sandbox.and_then(|it| it.containers.iter().rfind(|it| it.state.name == "app"));
         newest.is_some_and(|it| later(it.began, 1) <= it.told.unwrap_or(self.now))
     }
 

@@ -32,12 +32,6 @@ const UNLIMITED: &str = "quotas count it, and nothing stops the container from w
 /// Fields of a pod's specification: pointer with `*` for every item of a list, the value that is
 /// meant when not any, and what does not happen.
 const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
-    ("/containers/*/lifecycle/postStart", None, "the hook is not run"),
-    ("/containers/*/lifecycle/preStop", None, "the hook is not run"),
-    ("/containers/*/livenessProbe/grpc", None, "the probe is not made"),
-    ("/containers/*/readinessProbe/grpc", None, "the probe is not made"),
-    ("/containers/*/startupProbe/grpc", None, "the probe is not made"),
-    ("/initContainers/*/restartPolicy", Some("Always"), "it runs as an ordinary init container"),
     ("/containers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
     ("/initContainers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
     ("/resources/limits/ephemeral-storage", None, UNLIMITED),
@@ -134,19 +128,20 @@ mod tests {
     #[test]
     fn fields_are_found_where_they_stand() {
         let spec = json!({
-            "initContainers": [{"restartPolicy": "Never"}, {"restartPolicy": "Always"}],
+            "initContainers": [{}, {"resources": {"limits": {"ephemeral-storage": "1Gi"}}}],
             "containers": [
                 {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}},
                 {"lifecycle": {"preStop": {}}, "livenessProbe": {"httpGet": {}}},
             ],
+            "volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "image": {}}],
         });
         let paths: Vec<String> = of_pod(&spec, "spec").into_iter().map(|(path, _)| path).collect();
         assert_eq!(
             paths,
             [
-                "spec.containers[1].lifecycle.preStop",
-                "spec.initContainers[1].restartPolicy",
                 "spec.containers[0].resources.limits.ephemeral-storage",
+                "spec.initContainers[1].resources.limits.ephemeral-storage",
+                "spec.volumes[1].image",
             ]
         );
     }

@@ -209,12 +209,12 @@ mod tests {
 
     #[test]
     fn what_nothing_acts_on_says_so() {
-        let hook = json!({"spec": {"template": {"spec": {
-            "containers": [{"lifecycle": {"preStop": {"exec": {}}}}]}}}});
+        let image = json!({"spec": {"template": {"spec": {
+            "containers": [{}], "volumes": [{"name": "v", "image": {}}]}}}});
         assert_eq!(
-            warned("apps/v1", "StatefulSet", &hook),
+            warned("apps/v1", "StatefulSet", &image),
             [
-                "spec.template.spec.containers[0].lifecycle.preStop: coracle does not act on this yet: the hook is not run"
+                "spec.template.spec.volumes[0].image: coracle does not act on this yet: the volume is not made"
             ]
         );
         assert_eq!(
@@ -223,6 +223,6 @@ mod tests {
         );
         let kinds = Kinds::builtin();
         let sets = kinds.of_object("apps/v1", "StatefulSet").unwrap();
-        assert_eq!(of(sets, &hook, &hook), [""; 0], "an unchanged template is not told again");
+        assert_eq!(of(sets, &image, &image), [""; 0], "an unchanged template is not told again");
     }
 }

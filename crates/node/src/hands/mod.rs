@@ -7,6 +7,7 @@
 
 mod images;
 pub mod machine;
+mod probing;
 mod sandbox;
 mod start;
 mod tokens;
@@ -31,7 +32,6 @@ use crate::pods::PodId;
 use crate::tasks::blocking;
 use crate::volumes::mounter::MountedVolumes;
 use crate::worker::{Effect, End, Found, Message, Moment, Operation, Worker, WriteFailure};
-use crate::{dial, probe};
 
 /// Held until a pod that was there before the node shows what runs of it now.
 pub(crate) type FirstLook = mpsc::Sender<Infallible>;
@@ -207,22 +207,8 @@ impl Hands {
         match effect {
             Effect::Begin(operation) => self.begin(operation),
             Effect::Pull { container, attempt, image } => self.pull(container, attempt, image),
-            Effect::Probe { container, kind, id, ip } => {
-                let Some((_, spec)) = find_container(&self.pod, &container) else { return };
-                let Some(probe) = kind.of(spec).cloned() else { return };
-                let target = probe::Target {
-                    pod_uid: self.id.uid.clone(),
-                    container_id: id.clone(),
-                    pod_ip: ip,
-                    container: spec.clone(),
-                    dial: dial::from_node(&context.kernel),
-                };
-                let (runtime, outbox) = (context.runtime.clone(), self.outbox.clone());
-                context.tasks.spawn(async move {
-                    let outcome = probe::run(&*runtime, &target, &probe).await;
-                    outbox.send(Message::Probed { container, kind, id, outcome });
-                });
-            }
+            Effect::Probe { container, kind, id, ip } => self.probe(container, kind, id, ip),
+            Effect::Hook { container, kind, id, ip } => self.hook(container, kind, id, ip),
             Effect::Note(object, note) => context.client.record(&object, note),
             Effect::Lived(template) => context.templates().lived(template),
             Effect::Failed(template) => context.templates().failed(&template),

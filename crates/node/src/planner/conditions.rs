@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::{Observed, after};
-use super::spec;
+use super::spec::{self, Role};
 
 struct Finding {
     status: bool,
@@ -41,9 +41,9 @@ pub(crate) fn conditions(
     };
     let ours = [
         ("PodReadyToStartContainers", sandbox),
-        ("Initialized", initialized(phase, init, app)),
-        ("Ready", ready(pod, old, phase, app)),
-        ("ContainersReady", containers_ready(phase, app)),
+        ("Initialized", initialized(pod, phase, init, app)),
+        ("Ready", ready(pod, old, phase, init, app)),
+        ("ContainersReady", containers_ready(pod, phase, init, app)),
         ("PodScheduled", Finding::yes("")),
     ];
     let mut all: Vec<PodCondition> = Vec::with_capacity(old.len().max(ours.len()));
@@ -93,7 +93,24 @@ fn turned_back(pod: &Pod, now: Timestamp) -> Time {
     spec::api_time(now.max(earliest))
 }
 
-fn initialized(phase: &str, init: &[ContainerStatus], app: &[ContainerStatus]) -> Finding {
+/// Whether all init containers have ended well, and the sidecars among them have started.
+pub(super) fn has_initialized(pod: &Pod, init: &[ContainerStatus]) -> bool {
+    init.iter().all(|status| is_behind(pod, status))
+}
+
+fn is_behind(pod: &Pod, status: &ContainerStatus) -> bool {
+    match spec::find_container(pod, &status.name) {
+        Some((Role::Sidecar, _)) => status.started == Some(true),
+        _ => status.ready,
+    }
+}
+
+fn initialized(
+    pod: &Pod,
+    phase: &str,
+    init: &[ContainerStatus],
+    app: &[ContainerStatus],
+) -> Finding {
     if phase == "Succeeded" {
         return Finding::yes("PodCompleted");
     }
@@ -102,7 +119,7 @@ fn initialized(phase: &str, init: &[ContainerStatus], app: &[ContainerStatus]) -
         state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     };
     // Init containers are not asked again once an app container has started.
-    let unfinished = names(init.iter().filter(|status| !status.ready));
+    let unfinished = names(init.iter().filter(|status| !is_behind(pod, status)));
     if unfinished.is_empty() || app.iter().any(ran) {
         return Finding::yes("");
     }
@@ -112,21 +129,37 @@ fn initialized(phase: &str, init: &[ContainerStatus], app: &[ContainerStatus]) -
     )
 }
 
-fn containers_ready(phase: &str, app: &[ContainerStatus]) -> Finding {
+fn containers_ready(
+    pod: &Pod,
+    phase: &str,
+    init: &[ContainerStatus],
+    app: &[ContainerStatus],
+) -> Finding {
     match phase {
         "Succeeded" => return Finding::no("PodCompleted", String::new()),
         "Failed" => return Finding::no("PodFailed", String::new()),
         _ => {}
     }
-    let unready = names(app.iter().filter(|status| !status.ready));
+    let is_unready = |name: &str| {
+        let mut all = init.iter().chain(app);
+        all.any(|status| status.name == name && !status.ready)
+    };
+    let serving = spec::serving_containers(pod).map(|(_, container)| container.name.as_str());
+    let unready = serving.filter(|name| is_unready(name)).collect::<Vec<_>>().join(" ");
     if unready.is_empty() {
         return Finding::yes("");
     }
     Finding::no("ContainersNotReady", format!("containers with unready status: [{unready}]"))
 }
 
-fn ready(pod: &Pod, old: &[PodCondition], phase: &str, app: &[ContainerStatus]) -> Finding {
-    let containers = containers_ready(phase, app);
+fn ready(
+    pod: &Pod,
+    old: &[PodCondition],
+    phase: &str,
+    init: &[ContainerStatus],
+    app: &[ContainerStatus],
+) -> Finding {
+    let containers = containers_ready(pod, phase, init, app);
     if !containers.status {
         return containers;
     }

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::observed::{ContainerSeen, Instance, Observed};
-use super::restart::next_start;
+use super::restart::{fate, next_start};
 use super::spec::{Role, api_time};
-use super::{probes, spec};
+use super::{hooks, probes, spec};
 
 /// Scheme of the ids in `containerID`.
 const ID_SCHEME: &str = "coracle://";
@@ -50,10 +50,14 @@ fn status_of(
         Some(_) => current.and_then(terminated).or(state.previous.as_ref().and_then(terminated)),
         None => state.previous.as_ref().and_then(terminated),
     };
-    let started = running && probes::is_started(container, seen);
-    let first = role.goes_first();
-    let finished = first && current.is_some_and(|it| it.exit.as_ref().is_some_and(|e| e.code == 0));
-    let ready = if first { finished } else { running && probes::is_ready(container, seen, now) };
+    let finished = || current.is_some_and(|it| it.exit.as_ref().is_some_and(|e| e.code == 0));
+    let (started, ready) = match role {
+        Role::Init => (running, finished()),
+        _ => (
+            running && probes::is_started(container, seen),
+            running && probes::is_ready(container, seen, now),
+        ),
+    };
     ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
@@ -61,7 +65,7 @@ fn status_of(
         container_id: current.map(|instance| format!("{ID_SCHEME}{}", instance.id)),
         restart_count: current.map_or(0, |it| i32::try_from(it.attempt).unwrap_or(i32::MAX)),
         ready,
-        started: Some(if first { running } else { started }),
+        started: Some(started),
         state: Some(waiting.unwrap_or_else(|| present_state(pod, current))),
         last_state: Some(ContainerState { terminated: last, ..ContainerState::default() }),
         resources: container.resources.clone(),
@@ -107,7 +111,14 @@ fn waiting(
     now: Timestamp,
 ) -> Option<ContainerState> {
     let current = state.current.as_ref();
-    if current.is_some_and(Instance::is_running) || is_ending(pod, seen) {
+    if let Some(instance) = current.filter(|it| it.is_running()) {
+        // As upstream, which looks at it again when its hook has ended.
+        return (!hooks::is_up(container, instance)).then(|| match hooks::failure(instance) {
+            Some(why) => wait("PostStartHookError", why.to_owned()),
+            None => wait(initial_reason(pod), String::new()),
+        });
+    }
+    if is_ending(pod, seen) || (role == Role::Sidecar && fate(pod, seen).is_some()) {
         return None;
     }
     let due = next_start(pod, container, role, seen)?.0;

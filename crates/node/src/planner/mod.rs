@@ -9,6 +9,8 @@ mod admission;
 mod conditions;
 mod container_status;
 mod events;
+mod hooked;
+mod hooks;
 mod observed;
 mod plan;
 mod probed;
@@ -16,20 +18,25 @@ mod probes;
 mod restart;
 mod spec;
 mod status;
+mod step;
+mod stopping;
 
 pub use admission::{NodeRoom, admit, lacks};
 pub use events::{EventType, Note};
+pub use hooked::{HookKind, HookSeen};
 pub use observed::{
     ContainerSeen, Exit, ImageFailure, ImageSeen, Instance, Observed, Rejection, Retry, Sandbox,
-    StartFailure, Stopping,
+    StartFailure, StopStage, Stopping,
 };
-pub use plan::{Step, plan};
+pub use plan::plan;
 pub use probed::{Outcome, ProbeKind, ProbeSeen};
-pub(crate) use spec::grace_seconds;
 pub use spec::{
-    PullDecision, PullPolicy, RestartPolicy, Role, find_container, pull_decision, pull_policy,
+    PullDecision, PullPolicy, RestartPolicy, Role, all_containers, find_container, pull_decision,
+    pull_policy,
 };
+pub(crate) use spec::{full_name, grace_seconds};
 pub use status::status;
+pub use step::Step;
 
 #[cfg(test)]
 mod tests;

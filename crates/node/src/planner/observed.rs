@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
+use super::hooked::HookSeen;
 use super::probed::{ProbeKind, ProbeSeen};
 use super::spec;
 
@@ -124,6 +125,8 @@ pub struct Instance {
     /// Another one of its template has lived long enough: without a readiness probe it is Ready at
     /// once.
     pub trusted: bool,
+    /// Its `postStart` hook, once that has begun.
+    pub post_start: Option<HookSeen>,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
     /// That it was told to end.
@@ -150,8 +153,21 @@ pub struct Exit {
 pub struct Stopping {
     /// When SIGKILL follows.
     pub deadline: Timestamp,
+    /// How far it is.
+    pub stage: StopStage,
+}
+
+/// How far the end of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopStage {
+    /// Its `preStop` hook is under way.
+    Hook,
+    /// It waits for others to end.
+    Turn,
+    /// The stop signal was sent.
+    Signalled,
     /// SIGKILL was sent.
-    pub killed: bool,
+    Killed,
 }
 
 /// A start that failed before there was a process.
@@ -198,7 +214,7 @@ impl Instance {
 
     /// When it is given up on: it was killed, and nobody has heard of its end.
     pub(crate) fn survives_until(&self) -> Option<Timestamp> {
-        let killed = self.stopping.as_ref().filter(|stopping| stopping.killed)?;
+        let killed = self.stopping.as_ref().filter(|it| it.stage == StopStage::Killed)?;
         Some(after(killed.deadline, DEATH_SECONDS))
     }
 
@@ -367,14 +383,14 @@ impl Observed {
     /// The stop signal was sent to the current instance; SIGKILL follows at `deadline`.
     pub fn stopping(&mut self, container: &str, deadline: Timestamp) {
         if let Some(instance) = &mut self.container(container).current {
-            instance.stopping = Some(Stopping { deadline, killed: false });
+            instance.stopping = Some(Stopping { deadline, stage: StopStage::Signalled });
         }
     }
 
     /// SIGKILL was sent to the current instance.
     pub fn killed(&mut self, container: &str, now: Timestamp) {
         if let Some(instance) = &mut self.container(container).current {
-            instance.stopping = Some(Stopping { deadline: now, killed: true });
+            instance.stopping = Some(Stopping { deadline: now, stage: StopStage::Killed });
         }
     }
 
@@ -415,20 +431,24 @@ impl Observed {
     }
 
     /// What the status says of containers that the runtime still runs: a container that was ready
-    /// stays so until a probe says otherwise.
+    /// stays so until a probe says otherwise, and one that is shown as running has had its hook.
     pub fn remember_readiness(&mut self, pod: &Pod) {
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        for status in statuses.into_iter().flatten() {
+        let Some(status) = &pod.status else { return };
+        let lists = [&status.init_container_statuses, &status.container_statuses];
+        for status in lists.into_iter().flatten().flatten() {
             let Some(seen) = self.containers.get_mut(&status.name) else { continue };
-            let Some(current) = seen.current.as_ref().filter(|current| current.is_running()) else {
+            let Some(current) = seen.current.as_mut().filter(|it| it.is_running()) else {
                 continue;
             };
             let same = status.container_id.as_deref().is_some_and(|id| id.ends_with(&current.id));
-            let container = spec::containers(pod).iter().find(|c| c.name == status.name);
-            let (true, Some(container)) = (same, container) else { continue };
-            if container.readiness_probe.is_none()
-                && let Some(current) = &mut seen.current
-            {
+            let (true, Some((_, container))) = (same, spec::find_container(pod, &status.name))
+            else {
+                continue;
+            };
+            if status.state.as_ref().is_some_and(|state| state.running.is_some()) {
+                current.post_start = Some(HookSeen::Done);
+            }
+            if container.readiness_probe.is_none() {
                 current.trusted = status.ready;
             }
             if container.startup_probe.is_some() && status.started == Some(true) {
@@ -525,6 +545,7 @@ fn recovered(
         started_at,
         judged_from: started_at,
         trusted: false,
+        post_start: None,
         exit: Some(exit),
         stopping: None,
     }

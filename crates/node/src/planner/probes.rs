@@ -4,9 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Probe};
 
 use super::events::Note;
+use super::hooks;
 use super::observed::{Instance, Observed, after};
 use super::probed::{Outcome, ProbeKind};
 use super::spec::{self, Role};
+use super::step::Step;
 
 fn period(probe: &Probe) -> SignedDuration {
     SignedDuration::from_secs(i64::from(probe.period_seconds.unwrap_or(10).max(1)))
@@ -67,9 +69,37 @@ pub(crate) fn due(
     Some(soon.min(first_period))
 }
 
-/// `started`: running, and the startup probe (if any) has passed.
+/// What of `kinds` is due now, or when it will be.
+pub(crate) fn ask(
+    container: &Container,
+    kinds: &[ProbeKind],
+    seen: &Observed,
+    instance: &Instance,
+    now: Timestamp,
+    steps: &mut Vec<Step>,
+) {
+    for kind in kinds {
+        match due(container, *kind, seen, instance) {
+            Some(due) if due <= now => {
+                steps.push(Step::Probe { container: container.name.clone(), kind: *kind });
+            }
+            Some(due) => steps.push(Step::LookAgain(due)),
+            None => {}
+        }
+    }
+}
+
+/// `started`, of one that runs: its `postStart` hook has ended and its startup probe has passed, as
+/// far as it has them.
 pub(crate) fn is_started(container: &Container, seen: &Observed) -> bool {
     passed(container, ProbeKind::Startup, seen).unwrap_or(container.startup_probe.is_none())
+        && seen.current(&container.name).is_some_and(|it| hooks::is_up(container, it))
+}
+
+/// `started`, of one that may not run: of a sidecar the next init container waits for that.
+pub(crate) fn has_started(container: &Container, seen: &Observed) -> bool {
+    let runs = seen.current_here(&container.name).is_some_and(Instance::is_running);
+    runs && is_started(container, seen)
 }
 
 /// `ready`: started, and the readiness probe passes. Without one the container has lived for a
@@ -115,6 +145,7 @@ impl Observed {
     pub fn probe_finished(
         &mut self,
         container: &Container,
+        role: Role,
         kind: ProbeKind,
         id: &str,
         outcome: &Outcome,
@@ -154,7 +185,7 @@ impl Observed {
                 format!("{} probe errored and resulted in unknown state: {error}", kind.title())
             }
         };
-        Some(Note::warning("Unhealthy", message).of(&container.name, Role::App))
+        Some(Note::warning("Unhealthy", message).of(&container.name, role))
     }
 }
 

@@ -41,6 +41,27 @@ pub(crate) fn next_start(
     spec::restarts(policy, exit.code).then(|| instance.next_start(exit))
 }
 
+/// `Succeeded` or `Failed` once all has ended for good but what only serves others; a pod whose
+/// sidecars alone are left asks for nothing more.
+pub(crate) fn fate(pod: &Pod, seen: &Observed) -> Option<&'static str> {
+    let end = |container: &Container, role: Role| {
+        let exit = seen.current(&container.name)?.exit.as_ref()?;
+        next_start(pod, container, role, seen).is_none().then_some(exit.code)
+    };
+    let failed = |container: &Container| {
+        let role = spec::init_role(container);
+        role == Role::Init && end(container, role).is_some_and(|code| code != 0)
+    };
+    let apps = spec::containers(pod);
+    let have_run = apps.iter().any(|app| seen.current_here(&app.name).is_some());
+    if !have_run && spec::init_containers(pod).iter().any(failed) {
+        return Some("Failed");
+    }
+    let codes: Option<Vec<i32>> = apps.iter().map(|app| end(app, Role::App)).collect();
+    let all_did_well = codes?.iter().all(|code| *code == 0);
+    Some(if all_did_well { "Succeeded" } else { "Failed" })
+}
+
 /// `restartCount` of the next instance.
 pub(crate) fn next_attempt(name: &str, seen: &Observed) -> u32 {
     seen.current(name).map_or(0, |instance| instance.attempt + 1)

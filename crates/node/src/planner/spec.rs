@@ -21,8 +21,8 @@ pub enum RestartPolicy {
 pub enum Role {
     /// Runs to its end before the app containers begin.
     Init,
-    /// An init container with `restartPolicy: Always`. Nothing acts on that yet: it is run as
-    /// [`Role::Init`].
+    /// An init container with `restartPolicy: Always`: begins in its turn, then runs beside all
+    /// that follow, and ends after them.
     Sidecar,
     /// What the pod is there for.
     App,
@@ -41,10 +41,16 @@ impl Role {
         }
     }
 
-    /// Whether the pod's app containers wait for its end.
+    /// Whether the pod's app containers wait for it: for its end, or until it has started.
     #[must_use]
     pub fn goes_first(self) -> bool {
         matches!(self, Self::Init | Self::Sidecar)
+    }
+
+    /// Whether it counts for whether the pod is Ready.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Sidecar | Self::App)
     }
 }
 
@@ -99,6 +105,11 @@ pub fn all_containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
     init.chain(containers(pod).iter().map(|container| (Role::App, container)))
 }
 
+/// Those by which the pod is Ready: sidecars, then app containers.
+pub(crate) fn serving_containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
+    all_containers(pod).filter(|(role, _)| role.serves())
+}
+
 /// The role of an init container.
 pub(crate) fn init_role(container: &Container) -> Role {
     match container.restart_policy.as_deref() {
@@ -122,10 +133,11 @@ pub(crate) fn restart_policy(pod: &Pod) -> RestartPolicy {
 }
 
 /// The policy of a container; an init container runs to its end whatever the pod's policy, and
-/// is started again when it fails unless the pod's policy is `Never`.
+/// is started again when it fails unless the pod's policy is `Never`. A sidecar always is.
 pub(crate) fn container_policy(pod: &Pod, role: Role) -> RestartPolicy {
     match restart_policy(pod) {
-        RestartPolicy::Always if role.goes_first() => RestartPolicy::OnFailure,
+        _ if role == Role::Sidecar => RestartPolicy::Always,
+        RestartPolicy::Always if role == Role::Init => RestartPolicy::OnFailure,
         policy => policy,
     }
 }

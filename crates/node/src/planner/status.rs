@@ -3,11 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 
-use super::conditions::conditions;
+use super::conditions::{conditions, has_initialized};
 use super::container_status::{app_statuses, init_statuses};
 use super::observed::{Instance, Observed, Rejection};
-use super::restart::{is_replaced, next_start};
-use super::spec::{self, RestartPolicy, Role};
+use super::restart::{fate, next_start};
+use super::spec::{self, Role};
 use coracle_api::pods;
 
 /// Reason and message of the end by `activeDeadlineSeconds`.
@@ -31,6 +31,7 @@ pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
     let init = init_statuses(pod, seen, now);
     let app = app_statuses(pod, seen, now);
     let phase = phase(pod, seen, &init, &app, now);
+    let phase = shown(pod, seen, phase);
     status.conditions = Some(conditions(pod, seen, phase, &init, &app, now));
     status.phase = Some(phase.to_owned());
     if outlived_deadline(pod, seen, now) && phase == "Failed" {
@@ -99,33 +100,7 @@ pub(crate) fn phase_of(pod: &Pod, seen: &Observed, now: Timestamp) -> &'static s
     }
 }
 
-#[derive(Default)]
-struct Count {
-    waiting: usize,
-    running: usize,
-    succeeded: usize,
-    failed: usize,
-}
-
-impl Count {
-    /// A container that waits for its next start counts by how it ended the last time.
-    fn of(statuses: &[ContainerStatus]) -> Self {
-        let mut count = Self::default();
-        for status in statuses {
-            let state = status.state.as_ref();
-            let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-            let ended = state.and_then(|state| state.terminated.as_ref());
-            match ended.or(last.filter(|_| state.is_some_and(|state| state.waiting.is_some()))) {
-                _ if state.is_some_and(|state| state.running.is_some()) => count.running += 1,
-                Some(end) if end.exit_code == 0 => count.succeeded += 1,
-                Some(_) => count.failed += 1,
-                None => count.waiting += 1,
-            }
-        }
-        count
-    }
-}
-
+/// What the containers make of the phase, also while those still run that are only to end.
 fn phase(
     pod: &Pod,
     seen: &Observed,
@@ -133,39 +108,45 @@ fn phase(
     app: &[ContainerStatus],
     now: Timestamp,
 ) -> &'static str {
-    let policy = spec::restart_policy(pod);
-    let (inits, apps) = (Count::of(init), Count::of(app));
-    let late = outlived_deadline(pod, seen, now);
-    if late && inits.running + apps.running == 0 {
+    let at_rest = seen.running().next().is_none();
+    if at_rest && outlived_deadline(pod, seen, now) {
         // However its containers took the signal that they were sent for it.
         return "Failed";
     }
-    let ending = pod.metadata.deletion_timestamp.is_some();
-    if ending && inits.running + apps.running == 0 && was_torn_down(seen) {
-        return match apps.succeeded {
-            succeeded if succeeded == app.len() && apps.waiting == 0 => "Succeeded",
-            _ => "Failed",
-        };
+    if pod.metadata.deletion_timestamp.is_some() && at_rest && was_torn_down(seen) {
+        let succeeded = app.iter().all(|status| end(status) == Some(0));
+        return if succeeded { "Succeeded" } else { "Failed" };
     }
-    let initialized = init.iter().all(|status| status.ready) || app_ran(seen, app);
-    if !initialized {
-        return match policy {
-            RestartPolicy::Never if inits.failed > 0 => "Failed",
-            _ => "Pending",
-        };
+    if let Some(fate) = fate(pod, seen) {
+        return fate;
     }
-    if apps.waiting > 0 {
-        return "Pending";
+    let is_initialized = has_initialized(pod, init) || app_ran(seen, app);
+    if !is_initialized || app.iter().any(has_never_run) { "Pending" } else { "Running" }
+}
+
+/// A terminal phase is not shown while anything runs.
+fn shown(pod: &Pod, seen: &Observed, phase: &'static str) -> &'static str {
+    let runs = seen.running().next().is_some();
+    let before = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    match before {
+        _ if !runs || !pods::is_final(phase) => phase,
+        Some("Running") => "Running",
+        _ => "Pending",
     }
-    let replaced = spec::containers(pod).iter().any(|container| is_replaced(container, seen));
-    if apps.running > 0 || policy == RestartPolicy::Always || replaced {
-        return "Running";
-    }
-    match policy {
-        _ if apps.failed == 0 => "Succeeded",
-        RestartPolicy::Never => "Failed",
-        _ => "Running",
-    }
+}
+
+/// The code with which a container has ended, if it does not run; one that waits for its next start
+/// counts by how it ended the last time.
+fn end(status: &ContainerStatus) -> Option<i32> {
+    let state = status.state.as_ref()?;
+    let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let ended = state.terminated.as_ref().or(last.filter(|_| state.waiting.is_some()));
+    ended.map(|end| end.exit_code)
+}
+
+fn has_never_run(status: &ContainerStatus) -> bool {
+    let runs = status.state.as_ref().is_some_and(|state| state.running.is_some());
+    !runs && end(status).is_none()
 }
 
 /// Nothing runs and nothing will: the sandbox was removed, or there never was one.

@@ -100,6 +100,7 @@ pub(super) fn instance(container: &Container, sandbox: u32, now: Timestamp) -> I
         started_at,
         judged_from: now,
         trusted: false,
+        post_start: None,
         exit: None,
         stopping: None,
     }

@@ -10,7 +10,7 @@ use coracle_runtime::{Container, RuntimeEvent, Sandbox};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
-use crate::planner::{Note, Outcome, ProbeKind};
+use crate::planner::{HookKind, Note, Outcome, ProbeKind};
 use crate::templates::Template;
 
 /// What happens to a pod.
@@ -47,6 +47,17 @@ pub enum Message {
         /// What it found.
         outcome: Outcome,
     },
+    /// A hook ended.
+    Hooked {
+        /// Of this container.
+        container: String,
+        /// Which.
+        kind: HookKind,
+        /// The runtime's id of the instance.
+        id: String,
+        /// Why it failed, in upstream's words.
+        result: Result<(), String>,
+    },
     /// The operation that was under way has ended.
     Ended(End),
 }
@@ -71,6 +82,17 @@ pub enum Effect {
         container: String,
         /// Which probe.
         kind: ProbeKind,
+        /// The runtime's id of the instance.
+        id: String,
+        /// The pod's address.
+        ip: Option<Ipv4Addr>,
+    },
+    /// Run a container's hook; ends as [`Message::Hooked`].
+    Hook {
+        /// Which container.
+        container: String,
+        /// Which hook.
+        kind: HookKind,
         /// The runtime's id of the instance.
         id: String,
         /// The pod's address.

@@ -282,6 +282,11 @@ impl Worker {
             Message::Probed { container, kind, id, outcome } => {
                 self.probed(&container, kind, &id, &outcome, turn);
             }
+            Message::Hooked { container, kind, id, result } => {
+                let role = self.role(&container);
+                let note = self.seen.hook_finished(&container, role, kind, &id, result);
+                note.into_iter().for_each(|note| self.note(note, turn));
+            }
             Message::Ended(end) => {
                 self.ended(end, now, turn);
                 for (event, words) in std::mem::take(&mut self.early) {
@@ -367,8 +372,8 @@ impl Worker {
 
     fn probed(&mut self, name: &str, kind: ProbeKind, id: &str, it: &Outcome, turn: &mut Turn) {
         let pod = Arc::clone(&self.pod);
-        let Some((_, container)) = find_container(&pod, name) else { return };
-        if let Some(note) = self.seen.probe_finished(container, kind, id, it) {
+        let Some((role, container)) = find_container(&pod, name) else { return };
+        if let Some(note) = self.seen.probe_finished(container, role, kind, id, it) {
             self.note(note, turn);
         }
     }
@@ -379,7 +384,7 @@ impl Worker {
         let mut running = BTreeSet::new();
         for (name, _, instance) in self.seen.running() {
             let waits_for_none = |(role, it): (Role, &k8s_openapi::api::core::v1::Container)| {
-                role == Role::App && it.readiness_probe.is_none()
+                role.serves() && it.readiness_probe.is_none()
             };
             if !find_container(&pod, name).is_some_and(waits_for_none) {
                 continue;
@@ -413,6 +418,14 @@ impl Worker {
                 Step::LookAgain(at) => turn.wake_at(at),
                 Step::Note(note) => self.note_once(note, turn),
                 Step::Probe { container, kind } => self.probe(&container, kind, now, turn),
+                Step::RunHook { container, id, kind, deadline } => {
+                    self.seen.hook_started(&container, kind, deadline);
+                    let ip = self.ip();
+                    turn.effects.push(Effect::Hook { container, kind, id, ip });
+                }
+                Step::AwaitTurn { container, deadline } => {
+                    self.seen.awaits_turn(&container, deadline);
+                }
                 Step::DeletePod { .. } => over = true,
                 step if self.under_way.is_none() => match self.machine_again {
                     Some(at) if at > now => turn.wake_at(at),
@@ -489,9 +502,12 @@ impl Worker {
             }
             Step::RemoveSandbox => (UnderWay::RemoveSandbox, Operation::RemoveSandbox),
             Step::UnmountVolumes => (UnderWay::Unmount, Operation::Unmount),
-            Step::Probe { .. } | Step::DeletePod { .. } | Step::Note(_) | Step::LookAgain(_) => {
-                return;
-            }
+            Step::Probe { .. }
+            | Step::RunHook { .. }
+            | Step::AwaitTurn { .. }
+            | Step::DeletePod { .. }
+            | Step::Note(_)
+            | Step::LookAgain(_) => return,
         };
         self.begin(under_way, operation, turn);
     }
@@ -524,8 +540,16 @@ impl Worker {
         let instance = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
         let Some(id) = instance.map(|instance| instance.id.clone()) else { return };
         self.seen.probe_started(name, kind, now);
-        let ip = self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
+        let ip = self.ip();
         turn.effects.push(Effect::Probe { container: name.to_owned(), kind, id, ip });
+    }
+
+    fn ip(&self) -> Option<Ipv4Addr> {
+        self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip)
+    }
+
+    fn role(&self, container: &str) -> Role {
+        find_container(&self.pod, container).map_or(Role::App, |(role, _)| role)
     }
 
     fn image(&self, container: &str) -> String {
@@ -544,8 +568,7 @@ impl Worker {
     }
 
     fn note_of(&self, container: &str, note: Note, turn: &mut Turn) {
-        let role = find_container(&self.pod, container).map_or(Role::App, |(role, _)| role);
-        self.note(note.of(container, role), turn);
+        self.note(note.of(container, self.role(container)), turn);
     }
 
     /// Writes an event unless the planner has said the same of the same attempt before.

@@ -34,19 +34,42 @@ fn container(image: &str) -> Value {
 
 /// A template of pods that run for ever, with the label that selects them.
 pub(super) fn template(name: &str, image: &str, random: &mut Random) -> Value {
-    json!({
+    let mut template = json!({
         "metadata": {"labels": {"app": name}},
         "spec": {
             "containers": [container(image)],
             "volumes": [{"name": "settings", "configMap": {"name": SETTINGS, "optional": true}}],
             "terminationGracePeriodSeconds": *random.pick(&[1, 5, 30]),
         },
-    })
+    });
+    let hook = json!({"exec": {"command": ["hook"]}});
+    for kind in ["postStart", "preStop"] {
+        if random.one_in(4) {
+            template["spec"]["containers"][0]["lifecycle"][kind] = hook.clone();
+        }
+    }
+    if random.one_in(3) {
+        let image = if random.one_in(2) { "app:good-2" } else { "app:hangs-2" };
+        let mut one = sidecar(image);
+        if random.one_in(2) {
+            one["lifecycle"]["preStop"] = hook;
+        }
+        template["spec"]["initContainers"] = json!([one]);
+    }
+    template
+}
+
+fn sidecar(image: &str) -> Value {
+    json!({"name": "proxy", "image": image, "restartPolicy": "Always"})
 }
 
 /// A template of pods that end.
 pub(super) fn task(image: &str, restart_policy: &str, random: &mut Random) -> Value {
     let mut template = template("task", image, random);
     template["spec"]["restartPolicy"] = json!(restart_policy);
+    // One that ends again and again holds no task up.
+    if random.one_in(4) {
+        template["spec"]["initContainers"] = json!([sidecar("app:flaky-2")]);
+    }
     template
 }

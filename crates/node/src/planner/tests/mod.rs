@@ -1,6 +1,8 @@
 //! Pods played through in a world whose containers do as they are told.
 
+mod hooks;
 mod life;
 mod probing;
 mod properties;
+mod sidecars;
 mod world;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::world::World;
-use crate::planner::{Outcome, ProbeKind};
+use crate::planner::{HookKind, Outcome, ProbeKind};
 
 /// Something that happens to a pod.
 #[derive(Clone, Debug)]
@@ -17,20 +17,24 @@ enum Act {
     Delete(i64),
     Gone,
     RestartEngine,
+    Hook(usize, HookKind, i64, bool),
 }
 
-const NAMES: [&str; 3] = ["init", "web", "side"];
+const NAMES: [&str; 4] = ["init", "web", "side", "proxy"];
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => (0i64..60).prop_map(Act::Pass),
-        3 => (0usize..3, prop_oneof![Just(0), Just(1)]).prop_map(|(who, code)| Act::Exit(who, code)),
+        3 => (0usize..4, prop_oneof![Just(0), Just(1)]).prop_map(|(who, code)| Act::Exit(who, code)),
         1 => Just(Act::LoseSandbox),
-        1 => (0usize..3, any::<bool>()).prop_map(|(who, ok)| Act::Image(who, ok)),
+        1 => (0usize..4, any::<bool>()).prop_map(|(who, ok)| Act::Image(who, ok)),
         1 => any::<bool>().prop_map(Act::Live),
         1 => (0i64..40).prop_map(Act::Delete),
         1 => Just(Act::Gone),
         1 => Just(Act::RestartEngine),
+        2 => (1usize..4, prop_oneof![Just(HookKind::PostStart), Just(HookKind::PreStop)],
+              0i64..50, any::<bool>())
+            .prop_map(|(who, kind, seconds, well)| Act::Hook(who, kind, seconds, well)),
     ];
     prop::collection::vec(act, 1..25)
 }
@@ -57,14 +61,9 @@ fn play(world: &mut World, act: &Act) {
         }
         Act::Delete(grace) => world.delete(*grace),
         Act::Gone => world.seen.gone = true,
-        Act::RestartEngine => {
-            for seen in world.seen.containers.values_mut() {
-                seen.probes.clear();
-                seen.image.pulling = false;
-            }
-            let pod = world.pod.clone();
-            world.seen.recover(&pod, world.now);
-            world.seen.remember_readiness(&pod);
+        Act::RestartEngine => world.restart_engine(),
+        Act::Hook(who, kind, seconds, well) => {
+            world.hooks.insert((NAMES[*who].into(), *kind), (*seconds, *well));
         }
     }
 }
@@ -81,11 +80,17 @@ proptest! {
     ) {
         let mut world = World::new(json!({
             "restartPolicy": policy,
-            "initContainers": [{"name": "init", "image": "i"}],
+            "initContainers": [
+                {"name": "proxy", "image": "i", "restartPolicy": "Always",
+                 "lifecycle": {"preStop": {"exec": {}}},
+                 "startupProbe": {"exec": {}, "periodSeconds": 1}},
+                {"name": "init", "image": "i"},
+            ],
             "containers": [
                 {"name": "web", "image": "i",
                  "livenessProbe": {"exec": {}, "periodSeconds": 2, "failureThreshold": 2}},
-                {"name": "side", "image": "i"},
+                {"name": "side", "image": "i",
+                 "lifecycle": {"postStart": {"exec": {}}, "preStop": {"exec": {}}}},
             ],
         }));
         world.ends.insert("init".into(), (1, 0));
@@ -104,6 +109,7 @@ proptest! {
         // Once nothing more happens, the pod gets where it should be and stays there.
         world.probes.clear();
         world.image_errors.clear();
+        world.hooks.clear();
         world.run(1000);
         let deleted = world.pod.metadata.deletion_timestamp.is_some();
         if deleted || world.seen.gone {

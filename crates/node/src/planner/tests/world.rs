@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use serde_json::{Value, json};
 
-use crate::planner::{Exit, Instance, Observed, Outcome, ProbeKind, Step, plan, status};
+use crate::planner::{
+    Exit, HookKind, Instance, Observed, Outcome, ProbeKind, Step, find_container, plan, status,
+};
 
 pub(super) struct World {
     pub pod: Pod,
@@ -24,6 +26,10 @@ pub(super) struct World {
     pub mute: bool,
     /// Its containers' templates have proved themselves.
     pub trusted: bool,
+    /// Seconds that a container's hook takes, and whether it ends well; else it does so at once.
+    pub hooks: BTreeMap<(String, HookKind), (i64, bool)>,
+    /// When those that are under way end, and of which instance they are.
+    under_way: Vec<(Timestamp, String, HookKind, String)>,
     /// Outcome of every probe.
     pub probes: BTreeMap<ProbeKind, Outcome>,
     /// Reasons why an image is not there.
@@ -58,6 +64,8 @@ impl World {
             stop_code: 143,
             mute: false,
             trusted: false,
+            hooks: BTreeMap::new(),
+            under_way: Vec::new(),
             probes: BTreeMap::new(),
             image_errors: BTreeMap::new(),
             deleted: false,
@@ -87,6 +95,7 @@ impl World {
     pub fn settle(&mut self) -> Option<Timestamp> {
         for _ in 0..1000 {
             self.end_containers();
+            self.end_hooks();
             let steps = plan(&self.pod, &self.seen, self.now);
             self.pod.status = Some(status(&self.pod, &self.seen, self.now));
             let mut wake: Option<Timestamp> = None;
@@ -111,7 +120,35 @@ impl World {
             let (seconds, _) = self.ends.get(name)?;
             Some(instance.started_at + SignedDuration::from_secs(*seconds))
         });
-        ends.min()
+        ends.chain(self.under_way.iter().map(|(at, ..)| *at)).min()
+    }
+
+    fn end_hooks(&mut self) {
+        let now = self.now;
+        for (_, name, kind, id) in self.under_way.extract_if(.., |(at, ..)| *at <= now) {
+            let well = self.hooks.get(&(name.clone(), kind)).is_none_or(|(_, well)| *well);
+            self.done.push(format!("{kind:?} of {name} {}", if well { "done" } else { "failed" }));
+            let result = if well { Ok(()) } else { Err("oh".to_owned()) };
+            let role = find_container(&self.pod, &name).unwrap().0;
+            if let Some(note) = self.seen.hook_finished(&name, role, kind, &id, result) {
+                self.done.push(format!("event {} {}", note.reason, note.message));
+            }
+        }
+    }
+
+    /// The engine is killed, and another one looks at what is there.
+    pub fn restart_engine(&mut self) {
+        self.under_way.clear();
+        for seen in self.seen.containers.values_mut() {
+            seen.probes.clear();
+            seen.image.pulling = false;
+            for instance in seen.current.iter_mut().filter(|it| it.is_running()) {
+                (instance.stopping, instance.post_start) = (None, None);
+            }
+        }
+        let pod = self.pod.clone();
+        self.seen.recover(&pod, self.now);
+        self.seen.remember_readiness(&pod);
     }
 
     fn end_containers(&mut self) {
@@ -179,6 +216,17 @@ impl World {
                 self.start(&container, attempt, backoff_seconds);
             }
             Step::Probe { container, kind } => self.probe(&container, kind),
+            Step::RunHook { container, id, kind, deadline } => {
+                self.done.push(format!("{kind:?} of {container}"));
+                self.seen.hook_started(&container, kind, deadline);
+                let took = self.hooks.get(&(container.clone(), kind)).map_or(0, |(took, _)| *took);
+                let at = self.now + SignedDuration::from_secs(took);
+                self.under_way.push((at, container, kind, id));
+            }
+            Step::AwaitTurn { container, deadline } => {
+                self.done.push(format!("{container} waits"));
+                self.seen.awaits_turn(&container, deadline);
+            }
             Step::StopContainer { container, id, deadline } => {
                 self.done.push(format!("stop {container}"));
                 self.seen.stopping(&container, deadline);
@@ -211,7 +259,7 @@ impl World {
         let before = self.seen.containers.get(name).and_then(|seen| seen.current.as_ref());
         assert!(before.is_none_or(|it| !it.is_running()), "{name} runs twice");
         self.done.push(format!("start {name} {attempt}"));
-        let image = crate::planner::find_container(&self.pod, name).unwrap().1.image.clone();
+        let image = find_container(&self.pod, name).unwrap().1.image.clone();
         let instance = Instance {
             id: format!("{name}-{attempt}-{}", self.now),
             attempt,
@@ -222,6 +270,7 @@ impl World {
             started_at: self.now,
             judged_from: self.now,
             trusted: self.trusted,
+            post_start: None,
             exit: None,
             stopping: None,
         };
@@ -231,10 +280,10 @@ impl World {
     fn probe(&mut self, name: &str, kind: ProbeKind) {
         self.seen.probe_started(name, kind, self.now);
         let outcome = self.probes.get(&kind).cloned().unwrap_or(Outcome::Success);
-        let containers = &self.pod.spec.as_ref().unwrap().containers;
-        let container = containers.iter().find(|it| it.name == name).unwrap().clone();
+        let (role, container) = find_container(&self.pod, name).unwrap();
+        let container = container.clone();
         let id = self.seen.containers[name].current.as_ref().unwrap().id.clone();
-        if let Some(note) = self.seen.probe_finished(&container, kind, &id, &outcome) {
+        if let Some(note) = self.seen.probe_finished(&container, role, kind, &id, &outcome) {
             self.done.push(format!("event {} {}", note.reason, note.message));
         }
     }
