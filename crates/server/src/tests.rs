@@ -366,6 +366,41 @@ fn what_a_json_patch_says_beside_its_operations_is_told() {
 }
 
 #[test]
+fn odd_fields_are_told_as_upstreams_readers_come_upon_them() {
+    let api = Harness::new();
+    let send = |verb: Verb, content: Content, text: &str, strictness: FieldValidation| {
+        let mut request = api.request(verb, "configmaps", "default", "");
+        request.name = if verb == Verb::Patch { "a".into() } else { String::new() };
+        request.options.field_validation = strictness;
+        request.options.field_manager = "test".into();
+        api.call(Request {
+            body: Body::Encoded(content, text.as_bytes().to_vec().into()),
+            ..request
+        })
+    };
+    let strictly = |verb, content, text: &str| {
+        send(verb, content, text, FieldValidation::Strict).unwrap_err().message
+    };
+    let json =
+        r#"{"spec": 1, "data": {"b": "1", "b": "2"}, "aspect": 1, "metadata": {"name": "a"}}"#;
+    let message = strictly(Verb::Create, Content::Json, json);
+    let odd = "unknown field \"spec\", duplicate field \"data.b\", unknown field \"aspect\"";
+    assert!(message.ends_with(&format!("strict decoding error: {odd}")), "{message}");
+    let yaml = "\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  b: v\n  b: w\n";
+    let twice = "line 7: key \"b\" already set in map";
+    let unmarshal = format!("yaml: unmarshal errors:\n  {twice}");
+    let message = strictly(Verb::Create, Content::Yaml, &format!("{yaml}more: 1\n"));
+    let said = format!("strict decoding error: {unmarshal}, unknown field \"more\"");
+    assert!(message.ends_with(&said), "{message}");
+    assert_eq!(
+        strictly(Verb::Patch, Content::ApplyPatch, yaml),
+        format!("error strict decoding YAML: error converting YAML to JSON: {unmarshal}")
+    );
+    let applied = send(Verb::Patch, Content::ApplyPatch, yaml, FieldValidation::Warn).unwrap();
+    assert_eq!(applied.warnings, [twice]);
+}
+
+#[test]
 fn a_binding_binds_the_pod_of_its_name() {
     let api = Harness::new();
     let pod =

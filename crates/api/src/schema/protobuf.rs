@@ -1,13 +1,13 @@
 //! Objects in protobuf, as typed clients send them: decoded into the JSON that all else works on.
 //!
 //! One table of field numbers (`protobuf/fields.txt`, facts of upstream's `generated.proto`) serves
-//! every message. A field that the table lacks is an error: nothing a client sends is lost
-//! silently.
+//! every message. A field that the table lacks is dropped, as upstream drops it: clients older than
+//! 1.24 write the field of `clusterName` into every object. One that says something is told of.
 
 mod scalars;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -18,6 +18,8 @@ use wire::{Field, Payload, Reader};
 const MAGIC: &[u8] = b"k8s\0";
 /// Messages may nest so deep.
 const DEPTH_MAX: usize = 100;
+/// Of how many dropped fields is told.
+const DROPPED_MAX: usize = 100;
 
 /// Why a body cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,14 +37,6 @@ pub enum ProtobufError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// The message has a field that this server does not know.
-    #[error("proto: {message}: unknown field number {number}: send this object as JSON instead")]
-    UnknownField {
-        /// Where.
-        message: String,
-        /// Which.
-        number: u32,
-    },
     /// The kind has no protobuf form here.
     #[error("no protobuf form of {kind} in {api_version} is known: send it as JSON instead")]
     UnknownKind {
@@ -53,21 +47,23 @@ pub enum ProtobufError {
     },
 }
 
-/// Decode a body: the JSON of the object, with `apiVersion` and `kind`.
+/// Decode a body: the JSON of the object, with `apiVersion` and `kind`; and which fields were dropped
+/// that said something, as warnings: `unknown field number 99 of core.v1.PodSpec`.
 ///
 /// # Errors
-/// When the body is malformed or holds what this server does not know.
-pub fn decode(bytes: &[u8]) -> Result<Value, ProtobufError> {
+/// When the body is malformed or of a kind that this server does not know.
+pub fn decode(bytes: &[u8]) -> Result<(Value, Vec<String>), ProtobufError> {
     let envelope = bytes.strip_prefix(MAGIC).ok_or(ProtobufError::NotProtobuf)?;
     let (api_version, kind, raw) = unwrap_envelope(envelope)?;
     let message = message_of(&api_version, &kind);
     if !table().contains_key(message.as_str()) {
         return Err(ProtobufError::UnknownKind { api_version, kind });
     }
-    let mut object = decode_message(&message, raw, 0)?;
+    let mut decoder = Decoder::default();
+    let mut object = decoder.message(&message, raw, 0)?;
     object.insert("apiVersion".into(), api_version.into());
     object.insert("kind".into(), kind.into());
-    Ok(Value::Object(object))
+    Ok((Value::Object(object), decoder.dropped.into_iter().collect()))
 }
 
 /// `runtime.Unknown`: type, raw bytes, encoding and content type.
@@ -141,106 +137,128 @@ fn row(word: &'static str) -> Option<(u32, Row)> {
     Some((number.parse().ok()?, Row { name, shape, element }))
 }
 
-fn decode_message(
-    message: &str,
-    bytes: &[u8],
-    depth: usize,
-) -> Result<Map<String, Value>, ProtobufError> {
-    if depth > DEPTH_MAX {
-        return Err(malformed(message, "nested too deep"));
-    }
-    let mut object = Map::new();
-    let rows = table().get(message);
-    for field in Reader::new(message, bytes) {
-        let Field { number, payload } = field?;
-        let row = rows
-            .and_then(|rows| rows.get(&number))
-            .ok_or_else(|| ProtobufError::UnknownField { message: message.into(), number })?;
-        put(&mut object, message, row, payload, depth)?;
-    }
-    Ok(object)
+/// Reads messages, and remembers which fields it dropped.
+#[derive(Default)]
+struct Decoder {
+    dropped: BTreeSet<String>,
 }
 
-fn put(
-    object: &mut Map<String, Value>,
-    message: &str,
-    row: &Row,
-    payload: Payload<'_>,
-    depth: usize,
-) -> Result<(), ProtobufError> {
-    match row.shape {
-        Shape::One => {
-            let value = element(message, row.element, payload, depth)?;
-            if !scalars::means_unset(row.name, &value) {
-                object.insert(row.name.into(), value);
+impl Decoder {
+    fn message(
+        &mut self,
+        message: &str,
+        bytes: &[u8],
+        depth: usize,
+    ) -> Result<Map<String, Value>, ProtobufError> {
+        if depth > DEPTH_MAX {
+            return Err(malformed(message, "nested too deep"));
+        }
+        let mut object = Map::new();
+        let rows = table().get(message);
+        for field in Reader::new(message, bytes) {
+            let Field { number, payload } = field?;
+            match rows.and_then(|rows| rows.get(&number)) {
+                Some(row) => self.put(&mut object, message, row, payload, depth)?,
+                None => self.drop(message, number, payload),
             }
         }
-        Shape::Embedded => {
-            object.extend(decode_message(row.element, payload.bytes(message)?, depth + 1)?);
-        }
-        Shape::List => {
-            let list = object.entry(row.name).or_insert_with(|| Value::Array(Vec::new()));
-            let items = match payload {
-                // A list of numbers may be packed.
-                Payload::Bytes(bytes) if row.element == "i" => wire::packed(message, bytes)?,
-                payload => vec![element(message, row.element, payload, depth)?],
-            };
-            if let Value::Array(list) = list {
-                list.extend(items);
-            }
-        }
-        Shape::Map => {
-            let (key, value) = map_entry(message, row.element, payload.bytes(message)?, depth)?;
-            let map = object.entry(row.name).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(map) = map {
-                map.insert(key, value);
-            }
+        Ok(object)
+    }
+
+    /// An old client's field that no longer is says nothing, as a rule.
+    fn drop(&mut self, message: &str, number: u32, payload: Payload<'_>) {
+        let is_said = !matches!(payload, Payload::Bytes(b"") | Payload::Varint(0));
+        if is_said && self.dropped.len() < DROPPED_MAX {
+            self.dropped.insert(format!("unknown field number {number} of {message}"));
         }
     }
-    Ok(())
-}
 
-fn map_entry(
-    message: &str,
-    kind: &str,
-    bytes: &[u8],
-    depth: usize,
-) -> Result<(String, Value), ProtobufError> {
-    let (mut key, mut value) = (String::new(), None);
-    for field in Reader::new(message, bytes) {
-        match field? {
-            Field { number: 1, payload } => key = payload.text(message)?,
-            Field { number: 2, payload } => value = Some(element(message, kind, payload, depth)?),
-            Field { number, .. } => {
-                return Err(ProtobufError::UnknownField { message: message.into(), number });
+    fn put(
+        &mut self,
+        object: &mut Map<String, Value>,
+        message: &str,
+        row: &Row,
+        payload: Payload<'_>,
+        depth: usize,
+    ) -> Result<(), ProtobufError> {
+        match row.shape {
+            Shape::One => {
+                let value = self.element(message, row.element, payload, depth)?;
+                if !scalars::means_unset(row.name, &value) {
+                    object.insert(row.name.into(), value);
+                }
+            }
+            Shape::Embedded => {
+                object.extend(self.message(row.element, payload.bytes(message)?, depth + 1)?);
+            }
+            Shape::List => {
+                let list = object.entry(row.name).or_insert_with(|| Value::Array(Vec::new()));
+                let items = match payload {
+                    // A list of numbers may be packed.
+                    Payload::Bytes(bytes) if row.element == "i" => wire::packed(message, bytes)?,
+                    payload => vec![self.element(message, row.element, payload, depth)?],
+                };
+                if let Value::Array(list) = list {
+                    list.extend(items);
+                }
+            }
+            Shape::Map => {
+                let (key, value) =
+                    self.map_entry(message, row.element, payload.bytes(message)?, depth)?;
+                let map = object.entry(row.name).or_insert_with(|| Value::Object(Map::new()));
+                if let Value::Object(map) = map {
+                    map.insert(key, value);
+                }
             }
         }
+        Ok(())
     }
-    // An absent value is the empty one of its type.
-    let empty = if matches!(kind, "s" | "B") { Value::from("") } else { Value::Object(Map::new()) };
-    Ok((key, value.unwrap_or(empty)))
-}
 
-fn element(
-    message: &str,
-    kind: &str,
-    payload: Payload<'_>,
-    depth: usize,
-) -> Result<Value, ProtobufError> {
-    Ok(match kind {
-        "s" => Value::from(payload.text(message)?),
-        "b" => Value::from(payload.integer(message)? != 0),
-        "i" => Value::from(payload.integer(message)?),
-        "d" => Value::from(payload.double(message)?),
-        "B" => scalars::base64(payload.bytes(message)?),
-        kind => {
-            let bytes = payload.bytes(message)?;
-            match scalars::special(kind, bytes)? {
-                Some(value) => value,
-                None => either(kind, decode_message(kind, bytes, depth + 1)?),
+    fn map_entry(
+        &mut self,
+        message: &str,
+        kind: &str,
+        bytes: &[u8],
+        depth: usize,
+    ) -> Result<(String, Value), ProtobufError> {
+        let (mut key, mut value) = (String::new(), None);
+        for field in Reader::new(message, bytes) {
+            match field? {
+                Field { number: 1, payload } => key = payload.text(message)?,
+                Field { number: 2, payload } => {
+                    value = Some(self.element(message, kind, payload, depth)?)
+                }
+                Field { .. } => {}
             }
         }
-    })
+        // An absent value is the empty one of its type.
+        let empty =
+            if matches!(kind, "s" | "B") { Value::from("") } else { Value::Object(Map::new()) };
+        Ok((key, value.unwrap_or(empty)))
+    }
+
+    fn element(
+        &mut self,
+        message: &str,
+        kind: &str,
+        payload: Payload<'_>,
+        depth: usize,
+    ) -> Result<Value, ProtobufError> {
+        Ok(match kind {
+            "s" => Value::from(payload.text(message)?),
+            "b" => Value::from(payload.integer(message)? != 0),
+            "i" => Value::from(payload.integer(message)?),
+            "d" => Value::from(payload.double(message)?),
+            "B" => scalars::base64(payload.bytes(message)?),
+            kind => {
+                let bytes = payload.bytes(message)?;
+                match scalars::special(kind, bytes)? {
+                    Some(value) => value,
+                    None => either(kind, self.message(kind, bytes, depth + 1)?),
+                }
+            }
+        })
+    }
 }
 
 /// Messages around a list, or around one of two alternatives, are that list or alternative in JSON.

@@ -214,10 +214,14 @@ impl<'a> Decoder<'a> {
         let outer = self.owner;
         self.owner = matches!(ty, Type::Ref(_)).then_some(ty).or(outer);
         let names: Vec<String> = members.keys().cloned().collect();
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            names.into_iter().partition(|name| object.field(name).is_some());
-        for name in known {
-            let Some(field) = object.field(&name) else { continue };
+        for name in names {
+            let Some(field) = object.field(&name) else {
+                if !object.preserve_unknown {
+                    members.remove(&name);
+                    self.report(&name);
+                }
+                continue;
+            };
             let Some(value) = members.get_mut(&name) else { continue };
             if !value.is_null() {
                 let step = Step::Field(name.clone());
@@ -225,12 +229,6 @@ impl<'a> Decoder<'a> {
             }
             if is_absent(self.schema, field, value) {
                 members.remove(&name);
-            }
-        }
-        if !object.preserve_unknown {
-            for name in unknown {
-                members.remove(&name);
-                self.report(&name);
             }
         }
         self.owner = outer;
@@ -487,9 +485,9 @@ mod tests {
         assert_eq!(
             unknown,
             [
-                "unknown field \"spec.template.spec.containers[0].baz\"",
+                "unknown field \"foo\"",
                 "unknown field \"spec.bar\"",
-                "unknown field \"foo\""
+                "unknown field \"spec.template.spec.containers[0].baz\""
             ]
         );
         assert_eq!(value["spec"]["template"]["spec"]["containers"][0], json!({"name": "a"}));

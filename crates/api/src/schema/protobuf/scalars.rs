@@ -114,7 +114,7 @@ fn time(message: &str, bytes: &[u8], digits: u8) -> Result<Value, ProtobufError>
         match field? {
             Field { number: 1, payload } => seconds = payload.integer(message)?,
             Field { number: 2, payload } => nanos = payload.integer(message)?,
-            Field { number, .. } => return Err(unknown(message, number)),
+            Field { .. } => {}
         }
     }
     let nanos = i32::try_from(nanos).map_err(|_| malformed(message, "nanos out of range"))?;
@@ -147,7 +147,7 @@ fn int_or_string(message: &str, bytes: &[u8]) -> Result<Value, ProtobufError> {
             Field { number: 1, payload } => is_text = payload.integer(message)? == 1,
             Field { number: 2, payload } => number = payload.integer(message)?,
             Field { number: 3, payload } => text = payload.text(message)?,
-            Field { number, .. } => return Err(unknown(message, number)),
+            Field { .. } => {}
         }
     }
     Ok(if is_text { Value::from(text) } else { Value::from(number) })
@@ -173,14 +173,9 @@ fn first_text(message: &str, bytes: &[u8]) -> Result<String, ProtobufError> {
 fn first<'a>(message: &'a str, bytes: &'a [u8]) -> Result<Option<Payload<'a>>, ProtobufError> {
     let mut found = None;
     for field in Reader::new(message, bytes) {
-        match field? {
-            Field { number: 1, payload } => found = Some(payload),
-            Field { number, .. } => return Err(unknown(message, number)),
+        if let Field { number: 1, payload } = field? {
+            found = Some(payload);
         }
     }
     Ok(found)
-}
-
-fn unknown(message: &str, number: u32) -> ProtobufError {
-    ProtobufError::UnknownField { message: message.into(), number }
 }

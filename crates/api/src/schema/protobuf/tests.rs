@@ -1,6 +1,10 @@
-use super::*;
+use super::{MAGIC, ProtobufError, Value, scalars, table};
 use proptest::prelude::*;
 use serde_json::json;
+
+fn decode(bytes: &[u8]) -> Result<Value, ProtobufError> {
+    super::decode(bytes).map(|(object, _)| object)
+}
 
 /// A field with bytes.
 fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
@@ -64,10 +68,14 @@ fn delete_options_are_the_same_in_every_group() {
 }
 
 #[test]
-fn what_is_unknown_is_refused_and_not_lost() {
-    let error = decode(&body("v1", "ConfigMap", &field(15, b"x"))).unwrap_err();
-    let number = 15;
-    assert_eq!(error, ProtobufError::UnknownField { message: "core.v1.ConfigMap".into(), number });
+fn what_is_unknown_is_dropped_and_told_of_when_it_says_something() {
+    let metadata = field(1, &[field(1, b"c1"), field(15, b"")].concat());
+    let old = super::decode(&body("v1", "ConfigMap", &metadata)).unwrap();
+    assert_eq!(old.0["metadata"], json!({"name": "c1"}));
+    assert_eq!(old.1, [""; 0]);
+    let more = [metadata, field(15, b"x"), field(15, b"y"), vec![0x70, 0]].concat();
+    let newer = super::decode(&body("v1", "ConfigMap", &more)).unwrap();
+    assert_eq!(newer.1, ["unknown field number 15 of core.v1.ConfigMap"]);
     let error = decode(&body("example.com/v1", "Thing", b"")).unwrap_err();
     assert!(error.to_string().contains("Thing"), "{error}");
     assert_eq!(decode(b"{}").unwrap_err(), ProtobufError::NotProtobuf);

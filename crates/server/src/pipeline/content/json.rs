@@ -13,12 +13,13 @@ pub(crate) const TOO_DEEP: &str = "nested deeper than";
 /// The most that a body may hold: a byte for every character of its strings and one for each value.
 /// A text without aliases holds no more than its own length.
 pub(crate) const SIZE_MAX: usize = crate::pipeline::content::BODY_MAX;
-/// What is kept of the paths of keys that stood twice: one of a long path can stand there often.
+/// What is kept of what is said of keys that stood twice: one of a long path can stand there often.
 const DUPLICATES_MAX: usize = 64 << 10;
 
-/// A value and the paths of keys that stood twice (`spec.replicas`); the last one counts.
+/// A value and the keys that stood twice, of which the last one counts.
 pub(crate) struct Parsed {
     pub(crate) value: Value,
+    /// `spec.replicas`; of YAML `line 5: key "replicas" already set in map`.
     pub(crate) duplicates: Vec<String>,
 }
 
@@ -30,26 +31,25 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     Ok(parsed)
 }
 
-/// Paths of keys that stood twice, as long as there are not too many.
+/// What is said of keys that stood twice, as long as it is not too much.
 #[derive(Default)]
 pub(crate) struct Duplicates {
-    paths: Vec<String>,
+    said: Vec<String>,
     size: usize,
 }
 
 impl Duplicates {
-    /// Notes a path; the first is kept however long it is.
-    pub(crate) fn push(&mut self, path: impl FnOnce() -> String) {
+    /// Notes one; the first is kept however long it is.
+    pub(crate) fn push(&mut self, said: impl FnOnce() -> String) {
         if self.size < DUPLICATES_MAX {
-            let path = path();
-            let path = path.strip_prefix('.').unwrap_or(&path);
-            self.size += path.len().max(1);
-            self.paths.push(path.to_owned());
+            let said = said();
+            self.size += said.len().max(1);
+            self.said.push(said);
         }
     }
 
-    pub(crate) fn into_paths(self) -> Vec<String> {
-        self.paths
+    pub(crate) fn into_said(self) -> Vec<String> {
+        self.said
     }
 }
 
@@ -57,7 +57,7 @@ impl Duplicates {
 fn from_deserializer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parsed, D::Error> {
     let seen = Seen { size: Cell::new(0), duplicates: RefCell::default() };
     let value = Reader { path: &Path::Root, depth: 0, seen: &seen }.deserialize(deserializer)?;
-    Ok(Parsed { value, duplicates: seen.duplicates.into_inner().into_paths() })
+    Ok(Parsed { value, duplicates: seen.duplicates.into_inner().into_said() })
 }
 
 /// Where the reader is, written out only when there is something to say.

@@ -1,6 +1,7 @@
 //! From the bytes of a body to an object that is complete, and back to what a client may read.
 
 mod json;
+mod order;
 pub(crate) mod unreadable;
 mod yaml;
 
@@ -29,6 +30,15 @@ pub struct Decoded {
     pub value: Value,
     /// What is odd about it: unknown and duplicate fields.
     pub warnings: Vec<String>,
+    /// Keys that stand twice in its YAML, each with its line.
+    pub lines: Vec<String>,
+}
+
+impl Decoded {
+    /// One that nothing is odd about.
+    pub(crate) fn plain(value: Value) -> Self {
+        Self { value, warnings: Vec::new(), lines: Vec::new() }
+    }
 }
 
 /// Reads a patch of media type `content`.
@@ -80,17 +90,25 @@ enum Unreadable {
 fn read(content: Content, bytes: &[u8]) -> Result<Decoded, Unreadable> {
     let parsed = match content {
         Content::Protobuf => {
-            let value = coracle_api::protobuf::decode(bytes)?;
-            return Ok(Decoded { value, warnings: Vec::new() });
+            let (value, warnings) = coracle_api::protobuf::decode(bytes)?;
+            return Ok(Decoded { warnings, ..Decoded::plain(value) });
         }
-        Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => {
-            yaml::parse(bytes).map_err(Unreadable::Yaml)?
-        }
+        Content::Yaml | Content::ApplyPatch if !starts_as_json(bytes) => return read_yaml(bytes),
         _ => {
             json::parse(bytes).map_err(|error| Unreadable::Json(unreadable::json(bytes, &error)))?
         }
     };
-    Ok(Decoded { value: parsed.value, warnings: duplicates(&parsed.duplicates) })
+    if content == Content::ApplyPatch && !parsed.duplicates.is_empty() {
+        // JSON is YAML, and read as such where it is applied.
+        return read_yaml(bytes);
+    }
+    let warnings = duplicates(&parsed.duplicates);
+    Ok(Decoded { warnings, ..Decoded::plain(parsed.value) })
+}
+
+fn read_yaml(bytes: &[u8]) -> Result<Decoded, Unreadable> {
+    let parsed = yaml::parse(bytes).map_err(Unreadable::Yaml)?;
+    Ok(Decoded { lines: parsed.duplicates, ..Decoded::plain(parsed.value) })
 }
 
 fn starts_as_json(bytes: &[u8]) -> bool {
@@ -168,7 +186,7 @@ pub(crate) fn as_definition(mut value: Value, definition: &str) -> Result<Value,
 pub(crate) fn object(request: &Request) -> Result<Decoded, Status> {
     let decoded = match &request.body {
         Body::Empty => return Err(unreadable::object(&request.kind, b"", NO_OBJECT)),
-        Body::Object(value) => Decoded { value: value.clone(), warnings: Vec::new() },
+        Body::Object(value) => Decoded::plain(value.clone()),
         Body::Encoded(content, bytes) => read(*content, bytes)
             .map_err(|error| match error {
                 Unreadable::Json(why) => {
@@ -182,7 +200,12 @@ pub(crate) fn object(request: &Request) -> Result<Decoded, Status> {
                 None => Ok(decoded),
             })?,
     };
-    checked(request, decoded)
+    let text = match &request.body {
+        Body::Encoded(Content::Json, bytes) if request.kind.types.is_none() => &**bytes,
+        _ => b"",
+    };
+    checked_by(structural::decode, request, decoded, text)
+        .map_err(|unfit| unfit.of_body(&request.kind))
 }
 
 /// Why a value that was read is no object of a kind.
@@ -243,19 +266,21 @@ pub(crate) fn checked(request: &Request, decoded: Decoded) -> Result<Decoded, St
 
 /// As [`checked`], of what a patch made.
 pub(crate) fn patched(request: &Request, decoded: Decoded) -> Result<Decoded, Unfit> {
-    checked_by(structural::decode, request, decoded)
+    checked_by(structural::decode, request, decoded, b"")
 }
 
 /// As [`checked`], of what is applied, which need not be a whole object.
 pub(crate) fn configuration(request: &Request, decoded: Decoded) -> Result<Decoded, Status> {
-    checked_by(structural::decode_configuration, request, decoded)
+    checked_by(structural::decode_configuration, request, decoded, b"")
         .map_err(|unfit| unfit.of_body(&request.kind))
 }
 
+/// `text` is the JSON of which upstream reads a field after the other into a type of its own.
 fn checked_by(
     decode: fn(&Kind, &mut Value) -> Result<Vec<String>, DecodeError>,
     request: &Request,
     mut decoded: Decoded,
+    text: &[u8],
 ) -> Result<Decoded, Unfit> {
     let kind = &*request.kind;
     check_type(kind, &mut decoded.value)?;
@@ -263,16 +288,44 @@ fn checked_by(
         DecodeError::Required(_) => Unfit::Status(error.status(kind)),
         error => Unfit::Fields(error.to_string()),
     })?;
-    decoded.warnings.extend(unknown);
+    decoded.warnings = match text {
+        b"" => [decoded.warnings, unknown].concat(),
+        text => order::of_typed(text, &decoded.warnings, &unknown),
+    };
+    let lines = std::mem::take(&mut decoded.lines);
     match request.options.field_validation {
         FieldValidation::Ignore => decoded.warnings.clear(),
-        FieldValidation::Strict if !decoded.warnings.is_empty() => {
-            let warnings = decoded.warnings.join(", ");
-            return Err(Unfit::Fields(format!("strict decoding error: {warnings}")));
+        FieldValidation::Strict if !(lines.is_empty() && decoded.warnings.is_empty()) => {
+            let yaml = (!lines.is_empty()).then(|| of_yaml(&lines));
+            let said: Vec<String> = yaml.into_iter().chain(decoded.warnings).collect();
+            return Err(Unfit::Fields(format!("strict decoding error: {}", said.join(", "))));
         }
-        _ => {}
+        FieldValidation::Strict | FieldValidation::Warn => {
+            decoded.warnings.splice(0..0, lines);
+        }
     }
     Ok(decoded)
+}
+
+/// Keys that stand twice, as Go's reader of YAML tells of them.
+fn of_yaml(lines: &[String]) -> String {
+    format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))
+}
+
+/// What becomes of keys that stand twice in what is applied, which upstream looks for when all else
+/// is well: warnings.
+///
+/// # Errors
+/// 400 when the client wants that.
+pub(crate) fn twice_applied(request: &Request, lines: Vec<String>) -> Result<Vec<String>, Status> {
+    match request.options.field_validation {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Strict if !lines.is_empty() => Err(Status::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: {}",
+            of_yaml(&lines)
+        ))),
+        FieldValidation::Strict | FieldValidation::Warn => Ok(lines),
+    }
 }
 
 /// `apiVersion` and `kind` are those of the URL; a typed client may leave them out.

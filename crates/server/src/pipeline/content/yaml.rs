@@ -18,7 +18,7 @@ use crate::pipeline::content::json::{Duplicates, Parsed, SIZE_MAX, TOO_DEEP};
 /// The key whose value is merged into its map.
 const MERGE: &str = "<<";
 
-/// Parses one document.
+/// Parses one document; what stands twice is said as Go's reader says it.
 ///
 /// # Errors
 /// In words, as clients of upstream know them.
@@ -26,11 +26,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
     let mut reader = Reader::default();
     for event in Parser::new_from_str(text) {
-        let (event, _) = event.map_err(|error| format!("yaml: {error}"))?;
+        let (event, span) = event.map_err(|error| format!("yaml: {error}"))?;
+        reader.line = span.start.line();
         reader.take(event)?;
     }
     let value = reader.document.unwrap_or_default().value;
-    Ok(Parsed { value, duplicates: reader.duplicates.into_paths() })
+    Ok(Parsed { value, duplicates: reader.duplicates.into_said() })
 }
 
 /// A value, and what it holds.
@@ -46,6 +47,8 @@ struct Sized {
 /// A collection that is being read.
 struct Open {
     anchor: usize,
+    /// Where it begins.
+    line: usize,
     size: usize,
     depth: usize,
     what: Collection,
@@ -69,6 +72,8 @@ struct Reader {
     document: Option<Sized>,
     /// What all documents and anchors hold, so that neither grows beyond a body.
     size: usize,
+    /// Where the event begins that is taken, from 1.
+    line: usize,
     duplicates: Duplicates,
 }
 
@@ -83,7 +88,7 @@ impl Reader {
             Event::Alias(anchor) => {
                 let there = self.anchors.get(&anchor).cloned();
                 let value = there.ok_or("yaml: anchor value contains itself")?;
-                self.put(value, 0)
+                self.put(value, self.line, 0)
             }
             Event::Scalar(text, style, anchor, tag) => self.scalar(text, style, anchor, tag),
             Event::SequenceStart(anchor, _) => self.begin(anchor, Collection::List(Vec::new())),
@@ -99,12 +104,12 @@ impl Reader {
         if self.open.len() >= DEPTH_MAX {
             return Err(too_deep());
         }
-        self.open.push(Open { anchor, size: 1, depth: 0, what });
+        self.open.push(Open { anchor, line: self.line, size: 1, depth: 0, what });
         self.grow(1)
     }
 
     fn end(&mut self) -> Result<(), String> {
-        let Some(Open { anchor, size, depth, what }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { anchor, line, size, depth, what }) = self.open.pop() else { return Ok(()) };
         let value = match what {
             Collection::List(items) => Value::Array(items),
             Collection::Map { mut fields, merged, .. } => {
@@ -114,7 +119,7 @@ impl Reader {
                 Value::Object(fields)
             }
         };
-        self.put(Sized { value, size, depth: depth + 1 }, anchor)
+        self.put(Sized { value, size, depth: depth + 1 }, line, anchor)
     }
 
     fn scalar(
@@ -129,8 +134,9 @@ impl Reader {
             self.open.last_mut()
         {
             // Whatever a key looks like, it is a string here.
+            let size = text.len();
             *key = Some(text.into_owned());
-            return self.settle_key(is_plain);
+            return self.grow(size);
         }
         let size = 1 + text.len();
         let resolves = match &tag {
@@ -139,26 +145,11 @@ impl Reader {
         };
         let value = if resolves { resolved(&text) } else { Value::String(text.into_owned()) };
         self.grow(size)?;
-        self.put(Sized { value, size, depth: 0 }, anchor)
+        self.put(Sized { value, size, depth: 0 }, self.line, anchor)
     }
 
-    /// Counts the key that was read, and notes when it stands there already.
-    fn settle_key(&mut self, is_plain: bool) -> Result<(), String> {
-        let path = || self.open.iter().map(Open::place).collect::<Vec<_>>();
-        let Some(Open { what: Collection::Map { fields, key: Some(key), .. }, .. }) =
-            self.open.last()
-        else {
-            return Ok(());
-        };
-        let size = key.len();
-        if fields.contains_key(key) && !(is_plain && key == MERGE) {
-            self.duplicates.push(|| path().concat());
-        }
-        self.grow(size)
-    }
-
-    /// Gives a value that is complete to what it is in.
-    fn put(&mut self, value: Sized, anchor: usize) -> Result<(), String> {
+    /// Gives a value that is complete, and begins at `line`, to what it is in.
+    fn put(&mut self, value: Sized, line: usize, anchor: usize) -> Result<(), String> {
         if self.open.len() + value.depth > DEPTH_MAX {
             return Err(too_deep());
         }
@@ -179,7 +170,13 @@ impl Reader {
             Collection::List(items) => items.push(value.value),
             Collection::Map { fields, key, merged } => match key.take() {
                 Some(key) if key == MERGE => merged.push(value.value),
-                Some(key) => drop(fields.insert(key, value.value)),
+                Some(key) => {
+                    if fields.contains_key(&key) {
+                        let said = || format!("line {line}: key {key:?} already set in map");
+                        self.duplicates.push(said);
+                    }
+                    fields.insert(key, value.value);
+                }
                 None => return Err("yaml: a key is no scalar".to_owned()),
             },
         }
@@ -190,16 +187,6 @@ impl Reader {
         self.size = self.size.saturating_add(by);
         // Once as it is written, once for its anchors.
         if self.size > 2 * SIZE_MAX { Err(too_large()) } else { Ok(()) }
-    }
-}
-
-impl Open {
-    /// Where the reader is in it, as a part of a path.
-    fn place(&self) -> String {
-        match &self.what {
-            Collection::List(items) => format!("[{}]", items.len()),
-            Collection::Map { key, .. } => format!(".{}", key.as_deref().unwrap_or_default()),
-        }
     }
 }
 
@@ -323,10 +310,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_named() {
-        let parsed = parse(b"spec:\n  list:\n  - {a: 1, a: 2}\n  b: 1\n  b: 2\n").unwrap();
-        assert_eq!(parsed.value["spec"]["b"], 2);
-        assert_eq!(parsed.duplicates, ["spec.list[0].a", "spec.b"]);
+    fn a_key_that_stands_twice_is_told_where_its_second_value_begins() {
+        let text = "spec:\n  list:\n  - {a: 1, a: 2}\n  b: 1\n  b:\n    c: 2\n  <<: {}\n  <<: {}\n";
+        let parsed = parse(text.as_bytes()).unwrap();
+        assert_eq!(parsed.value["spec"]["b"]["c"], 2);
+        let said = ["line 3: key \"a\" already set in map", "line 6: key \"b\" already set in map"];
+        assert_eq!(parsed.duplicates, said);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn new_object(
     is_applied: bool,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
-    let Decoded { value, warnings } = decoded;
+    let Decoded { value, warnings, .. } = decoded;
     let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
     attributes.warnings = warnings;
     let made = made(&mut attributes, value, is_applied, env);

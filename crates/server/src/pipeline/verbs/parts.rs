@@ -18,7 +18,7 @@ pub(crate) fn body(request: &Request, part: Part) -> Result<Decoded, Status> {
                 let kind = text(&value, "/kind");
                 return Err(Status::bad_request(format!("cannot use a {kind:?} as a Scale")));
             }
-            Ok(Decoded { value, warnings: Vec::new() })
+            Ok(Decoded::plain(value))
         }
         _ => content::object(request),
     }

@@ -38,7 +38,7 @@ pub fn prepare(
     let patch = decoded(*content, bytes)?;
     let document = readable(request, part, old);
     let apply = || patched(request, part, *content, &document, &patch.value);
-    let made = Decoded { value: apply()?, warnings: patch.warnings.clone() };
+    let made = Decoded { value: apply()?, ..patch.clone() };
     let fitting = match part {
         Part::Scale => scale(request, made),
         _ => content::patched(request, made),
@@ -136,10 +136,11 @@ fn applied(
     snapshot: &Snapshot,
     request: &Request,
     part: Part,
-    patch: Decoded,
+    mut patch: Decoded,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
     let kind = &*request.kind;
+    let lines = std::mem::take(&mut patch.lines);
     let target = Target { schema: kind.types(), kind, subresource: part.subresource() };
     let decoded = match part {
         Part::Scale => as_parent(request, patch)?,
@@ -160,7 +161,8 @@ fn applied(
     let now = rfc3339(env.now);
     let merged = apply(target, live.as_ref(), &value, &options.field_manager, options.force, &now)
         .map_err(|error| error.status())?;
-    let decoded = Decoded { value: merged, warnings: decoded.warnings };
+    let warnings = [content::twice_applied(request, lines)?, decoded.warnings].concat();
+    let decoded = Decoded { value: merged, warnings, lines: Vec::new() };
     let decoded = content::checked(request, decoded)?;
     match old {
         None => {
