@@ -189,3 +189,81 @@ def test_probes_by_grpc_are_made(cluster, namespace):
     eventually(lambda: told("other", "health rpc"), "it speaks no gRPC")
     restarted = lambda: cluster.get("pod", "closed", "-n", namespace)["status"]["containerStatuses"][0]
     eventually(lambda: restarted()["restartCount"] > 0, "it is restarted")
+
+
+def test_debug_with_ephemeral_containers(cluster, namespace):
+    def kubectl(*arguments, **options):
+        return cluster.kubectl_process("-n", namespace, *arguments, **options)
+
+    create(cluster, namespace,
+           pod_of("web", script("c", "sleep 1234567 & wait"), terminationGracePeriodSeconds=1),
+           pod_of("begins", script("c", FOR_EVER), terminationGracePeriodSeconds=0, initContainers=[
+               script("setup", FOR_EVER)]))
+    ready(cluster, namespace, "web")
+    # Attached, in the target's process namespace.
+    shown = kubectl("debug", "web", "-i", "-q", f"--image={IMAGE}", "--target=c", "-c", "look", "--profile=general",
+                    "--", "sh", "-c", "read line; ps | grep -c '[s]leep 1234567'; echo heard $line; exit 3",
+                    input="polo\n", check=False)
+    assert shown.stdout.splitlines()[-2:] == ["2", "heard polo"], shown.stdout + shown.stderr
+
+    def status(pod, name):
+        found = cluster.get("pod", pod, "-n", namespace)["status"].get("ephemeralContainerStatuses", [])
+        return next((one for one in found if one["name"] == name), None)
+
+    def state(pod, name):
+        one = status(pod, name)
+        return one["state"] if one else {}
+
+    ended = eventually(lambda: state("web", "look").get("terminated"), "it has ended")
+    assert ended["exitCode"] == 3 and status("web", "look")["restartCount"] == 0
+    pod = cluster.get("pod", "web", "-n", namespace)
+    assert pod["metadata"]["generation"] == 2 == pod["status"]["observedGeneration"]
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert "heard polo" in kubectl("logs", "web", "-c", "look").stdout
+    # A second one, which runs, and that one can run commands in; without a target it sees its own.
+    kubectl("debug", "web", f"--image={IMAGE}", "-c", "again", "--", "sh", "-c", FOR_EVER)
+    eventually(lambda: "running" in state("web", "again"), "it runs")
+    assert kubectl("exec", "web", "-c", "again", "--", "sh", "-c", "ps | grep -c '[s]leep 1234567'",
+                   check=False).stdout == "0\n"
+    # While an init container runs, and with a target that does not.
+    kubectl("debug", "begins", f"--image={IMAGE}", "-c", "early", "--", "sh", "-c", FOR_EVER)
+    eventually(lambda: "running" in state("begins", "early"), "it does not wait for init containers")
+    kubectl("debug", "begins", f"--image={IMAGE}", "-c", "blind", "--target=c", "--", "sh", "-c", FOR_EVER)
+    waiting = eventually(lambda: state("begins", "blind").get("waiting"), "there is nothing to look at")
+    eventually(lambda: state("begins", "blind")["waiting"]["reason"] == "CreateContainerConfigError", "why")
+    # What is there stays as it is.
+    for change, told in [
+            ([{"name": "look", "image": "other"}], 'existing ephemeral containers "look" may not be changed'),
+            ([{"name": "bad", "image": "i", "ports": [{"containerPort": 80}]}],
+             "cannot be set for an Ephemeral Container"),
+            ([{"name": "bad", "image": "i", "targetContainerName": "nobody"}], "Not found"),
+            ([{"name": "c", "image": "i"}], "Duplicate value")]:
+        patch = json.dumps({"spec": {"ephemeralContainers": change}})
+        refused = kubectl("patch", "pod", "web", "--subresource=ephemeralcontainers", "-p", patch, check=False)
+        assert told in refused.stderr, refused.stderr
+    refused = kubectl("patch", "pod", "web", "-p", json.dumps(
+        {"spec": {"ephemeralContainers": [{"name": "bad", "image": "i"}]}}), check=False)
+    assert "pod updates may not change fields other than" in refused.stderr
+    # They end with the pod.
+    kubectl("delete", "pod", "web", "begins", "--timeout=60s")
+
+
+def test_debug_with_copies_and_on_the_node(cluster, namespace):
+    def kubectl(*arguments, **options):
+        return cluster.kubectl_process("-n", namespace, *arguments, **options)
+
+    create(cluster, namespace, pod_of("web", script("c", "sleep 7654321 & wait", image="no/such:image"),
+                                      terminationGracePeriodSeconds=0))
+    kubectl("debug", "web", "--copy-to=copy", "--share-processes", f"--set-image=c={IMAGE}",
+            f"--image={IMAGE}", "-c", "look", "--", "sh", "-c", FOR_EVER)
+    ready(cluster, namespace, "copy")
+    seen = kubectl("exec", "copy", "-c", "look", "--", "sh", "-c", "ps | grep -c '[s]leep 7654321'", check=False)
+    assert seen.stdout == "2\n", seen.stdout + seen.stderr
+    node = cluster.get("nodes")["items"][0]["metadata"]["name"]
+    done = kubectl("debug", f"node/{node}", "-i", "-q", f"--image={IMAGE}", "--", "sh", "-c",
+                   "ls /host; ps | wc -l", check=False)
+    assert {"etc", "proc", "usr"} < set(done.stdout.split()), done.stdout + done.stderr
+    pods = cluster.get("pods", "-n", namespace)["items"]
+    debugger = next(one for one in pods if one["metadata"]["name"].startswith("node-debugger-"))
+    assert debugger["spec"]["hostPID"] and debugger["spec"]["hostNetwork"]
+    kubectl("delete", "pod", "--all", "--now")

@@ -160,18 +160,18 @@ impl Doomed {
         let hooks = self.running().filter_map(|running| {
             let pod = self.pod.as_ref()?;
             let (_, container) = find_container(pod, &running.name)?;
-            let handler = HookKind::PreStop.of(container)?;
+            let handler = HookKind::PreStop.of(&container)?.clone();
             let target = Target {
                 pod_uid: self.sandbox.pod_uid.clone(),
                 container_id: running.id.clone(),
                 pod_ip: Kept::ip(&self.sandbox),
-                container: container.clone(),
+                container: container.into_owned(),
                 dial: dial::from_node(&context.kernel),
             };
             Some(async move {
                 let (runtime, name, ended) =
                     (&*context.runtime, full_name(pod), std::future::pending());
-                if let Err(error) = hook::run(runtime, &target, &name, handler, ended).await {
+                if let Err(error) = hook::run(runtime, &target, &name, &handler, ended).await {
                     tracing::warn!(%error, "a hook failed");
                 }
             })
@@ -200,7 +200,7 @@ impl Doomed {
         let running = self.running().filter(|container| names.contains(&container.name));
         let told = running.map(|container| async move {
             let spec = self.pod.as_ref().and_then(|pod| find_container(pod, &container.name));
-            let signal = spec.map_or(SIGTERM, |(_, spec)| stop_signal(spec, images));
+            let signal = spec.map_or(SIGTERM, |(_, spec)| stop_signal(&spec, images));
             match runtime.signal(&self.sandbox.pod_uid, &container.id, signal).await {
                 Ok(()) => Some(container.id.clone()),
                 Err(error) => {

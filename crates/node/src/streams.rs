@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::context::Context;
 use crate::dial;
 use crate::logs;
+use crate::planner::find_container;
 use crate::pods::{PodId, is_on_host};
 use crate::tasks::blocking;
 
@@ -66,7 +67,7 @@ fn container_name(pod: &Pod, wanted: &str) -> Result<String, Status> {
     };
     let (app, init) = (names(&spec.containers), names(&spec.init_containers.unwrap_or_default()));
     if !wanted.is_empty() {
-        if app.iter().chain(&init).any(|known| known == wanted) {
+        if find_container(pod, wanted).is_some() {
             return Ok(wanted.to_owned());
         }
         return Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}")));
@@ -93,7 +94,11 @@ fn container_name(pod: &Pod, wanted: &str) -> Result<String, Status> {
 /// Why the container has not started, as its status says.
 fn waiting_reason(pod: &Pod, container: &str) -> String {
     let status = pod.status.clone().unwrap_or_default();
-    let lists = [status.container_statuses, status.init_container_statuses];
+    let lists = [
+        status.container_statuses,
+        status.init_container_statuses,
+        status.ephemeral_container_statuses,
+    ];
     let found = lists.into_iter().flatten().flatten().find(|status| status.name == container);
     let waiting = found.and_then(|status| status.state?.waiting?.reason);
     waiting.unwrap_or_else(|| "ContainerCreating".to_owned())

@@ -95,6 +95,9 @@ pub struct ContainerSpec {
     pub unmasked_paths: bool,
     /// Limits of the container's cgroup.
     pub resources: Resources,
+    /// The `id` of a running container of the same pod: this one is to be in its process namespace,
+    /// instead of one of its own, and ends with it.
+    pub process_namespace_of: Option<String>,
     /// How willingly the kernel kills it; a refused value is a warning only.
     pub oom_score_adj: i32,
     /// Keep its standard input open for attach.

@@ -270,6 +270,7 @@ impl Pod {
         let spec = ContainerSpec {
             id: format!("c{:016x}", hands.random.number()),
             name: start.container.clone(),
+            process_namespace_of: start.target.clone(),
             attempt: start.attempt,
             args: vec![image.clone()],
             annotations: Kept::of_container(start.backoff_seconds, &image, &image),

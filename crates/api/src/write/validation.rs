@@ -68,7 +68,7 @@ pub use networking::{
 };
 pub use parts::{annotations, labels};
 pub use pod::{pod, pod_create, pod_template_object, pod_update};
-pub use pod_parts::{pod_resize, pod_status};
+pub use pod_parts::{pod_debugged, pod_resize, pod_status};
 pub use service::{service, service_update};
 pub use storage::{
     persistent_volume, persistent_volume_claim, persistent_volume_claim_update,

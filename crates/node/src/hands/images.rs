@@ -46,7 +46,7 @@ impl Hands {
     pub(super) fn signal_number(&self, container: &str, signal: Signal) -> i32 {
         match (signal, find_container(&self.pod, container)) {
             (Signal::Kill, _) => SIGKILL,
-            (Signal::Stop(_), Some((_, spec))) => stop_signal(spec, &self.context.images),
+            (Signal::Stop(_), Some((_, spec))) => stop_signal(&spec, &self.context.images),
             (Signal::Stop(_), None) => stop_signal(&Default::default(), &self.context.images),
         }
     }

@@ -185,7 +185,7 @@ fn last_words(context: &Context, id: &PodId, pod: &Pod, container: &Container) -
         _ => return String::new(),
     };
     let spec = find_container(pod, &container.name).map(|(_, spec)| spec);
-    start::last_words(context, id, container, spec, failed)
+    start::last_words(context, id, container, spec.as_deref(), failed)
 }
 
 /// Sends the end of an operation, whatever happens to whoever carries it out.

@@ -22,8 +22,8 @@ impl Hands {
         ip: Option<Ipv4Addr>,
     ) {
         let Some((_, spec)) = find_container(&self.pod, &container) else { return };
-        let Some(probe) = kind.of(spec).cloned() else { return };
-        let target = self.target(spec, &id, ip);
+        let Some(probe) = kind.of(&spec).cloned() else { return };
+        let target = self.target(&spec, &id, ip);
         let (runtime, outbox) = (self.context.runtime.clone(), self.outbox.clone());
         self.context.tasks.spawn(async move {
             let outcome = probe::run(&*runtime, &target, &probe).await;
@@ -33,8 +33,8 @@ impl Hands {
 
     pub(super) fn hook(&self, container: String, kind: HookKind, id: String, ip: Option<Ipv4Addr>) {
         let Some((_, spec)) = find_container(&self.pod, &container) else { return };
-        let Some(handler) = kind.of(spec).cloned() else { return };
-        let (target, pod) = (self.target(spec, &id, ip), full_name(&self.pod));
+        let Some(handler) = kind.of(&spec).cloned() else { return };
+        let (target, pod) = (self.target(&spec, &id, ip), full_name(&self.pod));
         let (hands, outbox) = (self.clone(), self.outbox.clone());
         self.context.tasks.spawn(async move {
             let ended = hands.has_ended(&container, &id);

@@ -35,7 +35,7 @@ impl Hands {
         let Some((_, container)) = find_container(&start.pod, &start.container) else {
             return Err(refused(format!("container {} not found", start.container)));
         };
-        let spec = self.prepare(start, container).map_err(|error| {
+        let spec = self.prepare(start, &container).map_err(|error| {
             let ContainerError { reason, message } = error;
             StartFailure::Refused { reason, message }
         })?;
@@ -118,6 +118,7 @@ impl Hands {
             log_path: log_path(context, &self.id, &container.name, attempt),
             seccomp_profiles: &context.places.data.join("seccomp"),
             memory_of_node: context.allocatable.memory,
+            target: start.target.clone(),
             annotations: Kept::of_container(start.backoff_seconds, name, image_id(&image)),
         })
     }

@@ -34,6 +34,23 @@ pub(crate) fn app_statuses(pod: &Pod, seen: &Observed, now: Timestamp) -> Vec<Co
     statuses
 }
 
+/// The statuses of the ephemeral containers, in the spec's order.
+pub(crate) fn ephemeral_statuses(
+    pod: &Pod,
+    seen: &Observed,
+    now: Timestamp,
+) -> Vec<ContainerStatus> {
+    let containers = spec::ephemeral(pod).iter().map(spec::as_container);
+    containers
+        .map(|container| ContainerStatus {
+            // Nobody is served by them.
+            ready: false,
+            started: None,
+            ..status_of(pod, &container, Role::Ephemeral, seen, now)
+        })
+        .collect()
+}
+
 fn status_of(
     pod: &Pod,
     container: &Container,

@@ -32,7 +32,7 @@ pub use plan::plan;
 pub use probed::{Outcome, ProbeKind, ProbeSeen};
 pub use spec::{
     PullDecision, PullPolicy, RestartPolicy, Role, all_containers, find_container, pull_decision,
-    pull_policy,
+    pull_policy, target_of,
 };
 pub(crate) use spec::{full_name, grace_seconds};
 pub use status::status;

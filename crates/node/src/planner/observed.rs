@@ -466,7 +466,11 @@ impl Observed {
     pub fn recover(&mut self, pod: &Pod, now: Timestamp) {
         let sandbox = if self.sandbox.is_some() { self.sandbox_number } else { 0 };
         let Some(status) = &pod.status else { return };
-        let lists = [&status.init_container_statuses, &status.container_statuses];
+        let lists = [
+            &status.init_container_statuses,
+            &status.container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
         for status in lists.into_iter().flatten().flatten() {
             let seen = self.containers.entry(status.name.clone()).or_default();
             let known = |id: &str| seen.current.as_ref().is_some_and(|current| current.id == id);

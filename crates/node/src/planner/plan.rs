@@ -54,6 +54,9 @@ fn run(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
             return retry(seen.sandbox_failure.as_ref(), create, now, steps);
         }
     }
+    for container in spec::ephemeral(pod).iter().filter(|it| seen.current(&it.name).is_none()) {
+        start(pod, &spec::as_container(container), Role::Ephemeral, seen, now, steps);
+    }
     if init(pod, seen, now, steps) {
         let mut may_begin = true;
         for container in spec::containers(pod) {

@@ -1,8 +1,10 @@
 //! Reading a pod's spec: defaults that the API server fills in are assumed again here, so that a
 //! pod made by hand in a test means what it says.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// `restartPolicy`.
@@ -26,7 +28,7 @@ pub enum Role {
     Sidecar,
     /// What the pod is there for.
     App,
-    /// Added while the pod runs. The API refuses them so far: none is ever started.
+    /// Added while the pod runs, to look into it: started once, and of no account for the pod.
     Ephemeral,
 }
 
@@ -120,8 +122,47 @@ pub(crate) fn init_role(container: &Container) -> Role {
 
 /// The container of this name, and its role.
 #[must_use]
-pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, &'a Container)> {
-    all_containers(pod).find(|(_, container)| container.name == name)
+pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, Cow<'a, Container>)> {
+    let known = all_containers(pod).find(|(_, container)| container.name == name);
+    known.map(|(role, container)| (role, Cow::Borrowed(container))).or_else(|| {
+        let mut ephemeral = ephemeral(pod).iter().filter(|it| it.name == name);
+        ephemeral.next().map(|it| (Role::Ephemeral, Cow::Owned(as_container(it))))
+    })
+}
+
+pub(crate) fn ephemeral(pod: &Pod) -> &[EphemeralContainer] {
+    spec(pod).ephemeral_containers.as_deref().unwrap_or_default()
+}
+
+/// The container whose processes an ephemeral one is to see.
+#[must_use]
+pub fn target_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let container = ephemeral(pod).iter().find(|it| it.name == name)?;
+    container.target_container_name.as_deref().filter(|target| !target.is_empty())
+}
+
+/// An ephemeral container as one of the others: it has all that matters to a start.
+pub(crate) fn as_container(it: &EphemeralContainer) -> Container {
+    let it = it.clone();
+    Container {
+        args: it.args,
+        command: it.command,
+        env: it.env,
+        env_from: it.env_from,
+        image: it.image,
+        image_pull_policy: it.image_pull_policy,
+        name: it.name,
+        security_context: it.security_context,
+        stdin: it.stdin,
+        stdin_once: it.stdin_once,
+        termination_message_path: it.termination_message_path,
+        termination_message_policy: it.termination_message_policy,
+        tty: it.tty,
+        volume_devices: it.volume_devices,
+        volume_mounts: it.volume_mounts,
+        working_dir: it.working_dir,
+        ..Container::default()
+    }
 }
 
 pub(crate) fn restart_policy(pod: &Pod) -> RestartPolicy {
@@ -133,10 +174,12 @@ pub(crate) fn restart_policy(pod: &Pod) -> RestartPolicy {
 }
 
 /// The policy of a container; an init container runs to its end whatever the pod's policy, and
-/// is started again when it fails unless the pod's policy is `Never`. A sidecar always is.
+/// is started again when it fails unless the pod's policy is `Never`. A sidecar always is, an
+/// ephemeral container never.
 pub(crate) fn container_policy(pod: &Pod, role: Role) -> RestartPolicy {
     match restart_policy(pod) {
         _ if role == Role::Sidecar => RestartPolicy::Always,
+        _ if role == Role::Ephemeral => RestartPolicy::Never,
         RestartPolicy::Always if role == Role::Init => RestartPolicy::OnFailure,
         policy => policy,
     }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 
 use super::conditions::{conditions, has_initialized};
-use super::container_status::{app_statuses, init_statuses};
+use super::container_status::{app_statuses, ephemeral_statuses, init_statuses};
 use super::observed::{Instance, Observed, Rejection};
 use super::restart::{fate, next_start};
 use super::spec::{self, Role};
@@ -40,6 +40,8 @@ pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
     }
     status.init_container_statuses = Some(init).filter(|statuses| !statuses.is_empty());
     status.container_statuses = Some(app);
+    let ephemeral = ephemeral_statuses(pod, seen, now);
+    status.ephemeral_container_statuses = Some(ephemeral).filter(|all| !all.is_empty());
     addresses(&mut status, seen);
     status
 }

@@ -178,11 +178,11 @@ pub(super) fn stop(pod: &Pod, doomed: &Doomed<'_>, now: Timestamp, steps: &mut V
 fn begin(pod: &Pod, doomed: &Doomed<'_>, now: Timestamp, steps: &mut Vec<Step>) {
     let (container, id) = (doomed.name.to_owned(), doomed.instance.id.clone());
     let found = spec::find_container(pod, doomed.name);
-    let role = found.map_or(Role::App, |(role, _)| role);
+    let role = found.as_ref().map_or(Role::App, |(role, _)| *role);
     steps.push(Step::Note(Note::normal("Killing", doomed.message.as_str()).of(&container, role)));
     let deadline = doomed.deadline;
     let kind = HookKind::PreStop;
-    let has_hook = doomed.has_hooks && found.is_some_and(|(_, it)| kind.of(it).is_some());
+    let has_hook = doomed.has_hooks && found.is_some_and(|(_, it)| kind.of(&it).is_some());
     if deadline > now && has_hook {
         steps.push(Step::RunHook { container, id, kind, deadline: Some(deadline) });
         steps.push(Step::LookAgain(deadline));

@@ -33,6 +33,8 @@ pub(crate) struct Inputs<'a> {
     pub log_path: PathBuf,
     pub seccomp_profiles: &'a Path,
     pub memory_of_node: i64,
+    /// The runtime's id of the container whose processes it is to see.
+    pub target: Option<String>,
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -98,6 +100,7 @@ pub(crate) fn container_spec(inputs: Inputs<'_>) -> Result<ContainerSpec, Contai
         tty: container.tty == Some(true),
         log_path: inputs.log_path,
         log_max_size: None,
+        process_namespace_of: inputs.target,
         labels: BTreeMap::new(),
         annotations: inputs.annotations,
     })

@@ -157,7 +157,13 @@ impl Worker {
         }
     }
 
-    fn not_started(&mut self, name: &str, failure: StartFailure, now: Timestamp, turn: &mut Turn) {
+    pub(super) fn not_started(
+        &mut self,
+        name: &str,
+        failure: StartFailure,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
         match failure {
             StartFailure::Refused { reason, message } => {
                 self.note_of(name, Note::warning("Failed", format!("Error: {message}")), turn);

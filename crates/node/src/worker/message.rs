@@ -181,6 +181,8 @@ pub struct Start {
     pub former: Option<u32>,
     /// Which template it is made from.
     pub template: Template,
+    /// The runtime's id of the instance whose processes it is to see.
+    pub target: Option<String>,
 }
 
 /// How a container is told to end.

@@ -36,6 +36,7 @@ pub(crate) use refers::{refers_to, token_files};
 
 use crate::planner::{
     Note, Observed, Outcome, ProbeKind, Rejection, Role, Step, find_container, plan, status,
+    target_of,
 };
 use crate::pods::{PodId, is_on_host};
 use crate::templates::Template;
@@ -373,7 +374,7 @@ impl Worker {
     fn probed(&mut self, name: &str, kind: ProbeKind, id: &str, it: &Outcome, turn: &mut Turn) {
         let pod = Arc::clone(&self.pod);
         let Some((role, container)) = find_container(&pod, name) else { return };
-        if let Some(note) = self.seen.probe_finished(container, role, kind, id, it) {
+        if let Some(note) = self.seen.probe_finished(&container, role, kind, id, it) {
             self.note(note, turn);
         }
     }
@@ -383,10 +384,9 @@ impl Worker {
         let pod = Arc::clone(&self.pod);
         let mut running = BTreeSet::new();
         for (name, _, instance) in self.seen.running() {
-            let waits_for_none = |(role, it): (Role, &k8s_openapi::api::core::v1::Container)| {
-                role.serves() && it.readiness_probe.is_none()
-            };
-            if !find_container(&pod, name).is_some_and(waits_for_none) {
+            let waits_for_none = find_container(&pod, name)
+                .is_some_and(|(role, it)| role.serves() && it.readiness_probe.is_none());
+            if !waits_for_none {
                 continue;
             }
             running.insert(instance.id.clone());
@@ -432,7 +432,7 @@ impl Worker {
                     _ => {
                         self.show_fall_before(&step, now, turn);
                         if self.under_way.is_none() {
-                            self.act(step, turn);
+                            self.act(step, now, turn);
                         }
                     }
                 },
@@ -470,7 +470,7 @@ impl Worker {
     }
 
     /// Begins what the planner wants done.
-    fn act(&mut self, step: Step, turn: &mut Turn) {
+    fn act(&mut self, step: Step, now: Timestamp, turn: &mut Turn) {
         let (under_way, operation) = match step {
             Step::MountVolumes => {
                 (UnderWay::Mount(Mounting::First), Operation::Mount(Mounting::First))
@@ -488,7 +488,7 @@ impl Worker {
             }
             Step::EnsureImage { container, attempt } => return self.find(container, attempt, turn),
             Step::StartContainer { container, attempt, backoff_seconds, .. } => {
-                return self.start(container, attempt, backoff_seconds, turn);
+                return self.start(container, attempt, backoff_seconds, now, turn);
             }
             Step::StopContainer { container, id, deadline } => {
                 let signal = Signal::Stop(deadline);
@@ -518,7 +518,27 @@ impl Worker {
         self.begin(under_way, Operation::FindImage { container, attempt, image }, turn);
     }
 
-    fn start(&mut self, container: String, attempt: u32, backoff_seconds: u32, turn: &mut Turn) {
+    fn start(
+        &mut self,
+        container: String,
+        attempt: u32,
+        backoff_seconds: u32,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let target = match target_of(&self.pod, &container) {
+            None => None,
+            Some(target) => {
+                let running = self.seen.running().find(|(name, ..)| *name == target);
+                let Some((_, _, instance)) = running else {
+                    let message = format!("unable to find target container {target:?}");
+                    let reason = "CreateContainerConfigError";
+                    let failure = StartFailure::Refused { reason, message };
+                    return self.not_started(&container, failure, now, turn);
+                };
+                Some(instance.id.clone())
+            }
+        };
         let mut pod = (*self.pod).clone();
         pod.status = Some(status(&pod, &self.seen, self.last_turn));
         let seen = self.seen.containers.get(&container);
@@ -530,6 +550,7 @@ impl Worker {
             last: last.map(|instance| instance.id.clone()),
             former: seen.and_then(|seen| seen.previous.as_ref()).map(|it| it.attempt),
             template: Template::of(&pod, &container),
+            target,
             container: container.clone(),
             pod,
         };

@@ -71,11 +71,12 @@ struct Start<'a> {
 }
 
 /// Makes the container's root, its group and its process, and lets it run. Returns the process's
-/// number and our ends of its streams.
+/// number and our ends of its streams. It is in the process namespace of `beside`, if that is given.
 pub fn start(
     ground: &Ground<'_>,
     spec: &ContainerSpec,
     limits: &Limits,
+    beside: Option<i32>,
 ) -> Result<(i32, Streams), Failure> {
     check_sources(spec)?;
     let image = make_root(ground.dir, spec)
@@ -91,7 +92,7 @@ pub fn start(
         program: program(ground, spec, limits, &spec.args, spec.tty),
         place: Place::New(Root { image: &image, container: spec, shm: &shm, cgroup: &cgroup }),
         cgroup: &cgroup,
-        namespace_of: ground.namespace_init,
+        namespace_of: beside.or(ground.namespace_init),
         stdin: spec.stdin,
     }
     .fork(ground.sandbox.host_pid)

@@ -148,9 +148,18 @@ impl Pod {
         let log = LogFile::open(&spec.log_path, spec.log_max_size)
             .map_err(|error| Failure::step("open the container's log", error))?;
         let limits = Limits::of(spec)?;
-        let (pid, streams) = launch::start(&self.ground(), spec, &limits)?;
+        let beside = spec.process_namespace_of.as_deref();
+        let beside = beside.map(|target| self.first_process(target)).transpose()?;
+        let (pid, streams) = launch::start(&self.ground(), spec, &limits, beside)?;
         let live = Live::new(pid, log, limits, streams);
         Ok((pid, live.map_err(|error| Failure::step("take the container's streams", error))?))
+    }
+
+    /// The first process of a running container.
+    fn first_process(&self, id: &str) -> Result<i32, Failure> {
+        let managed = &self.containers[self.find(id)?];
+        let runs = managed.live.as_ref().map(|_| managed.container.pid);
+        runs.ok_or_else(|| Failure::NotRunning(id.to_owned()))
     }
 
     /// Signals a container's first process.
@@ -290,6 +299,7 @@ impl Pod {
     fn container_ended(&mut self, index: usize, exit_code: i32, signal: Option<i32>) -> Container {
         let shares_processes = self.boot.spec.host_pid || self.namespace_init.is_some();
         let managed = &mut self.containers[index];
+        let shares_processes = shares_processes || managed.spec.process_namespace_of.is_some();
         let group = self.cgroup.child(&managed.container.id);
         if shares_processes {
             // Otherwise the kernel has killed them with their namespace's first process.

@@ -70,6 +70,21 @@ impl Users {
         self.call(api, Verb::Delete, &place, Body::Object(options), &what);
     }
 
+    /// Somebody looks into a pod, which may be ending.
+    pub(super) fn debug_pod(&mut self, api: &Api, random: &mut Random) {
+        let Some(pod) = any(api, PODS, random) else { return };
+        let known = pod.value()["spec"]["ephemeralContainers"].as_array().cloned();
+        let mut all = known.unwrap_or_default();
+        let image = *random.pick(&["app:good-2", "app:works-2", "app:flaky-2"]);
+        let mut one = json!({"name": format!("look-{}", all.len()), "image": image});
+        if random.one_in(2) {
+            one["targetContainerName"] = json!("app");
+        }
+        all.push(one);
+        let patch = json!({"spec": {"ephemeralContainers": all}});
+        self.patch(api, &pod, "ephemeralcontainers", &patch);
+    }
+
     pub(super) fn delete_pod(&mut self, api: &Api, random: &mut Random) {
         let Some(pod) = any(api, PODS, random) else { return };
         let options = match random.below(6) {

@@ -51,6 +51,35 @@ fn addresses(errors: &mut Errors, status: &Field<'_>) {
     }
 }
 
+/// The annotation by which a node shows the API what it runs without it.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// A change of a pod's ephemeral containers, on top of [`super::pod`]: more of them.
+pub fn pod_debugged(new: &Value, old: &Value) -> Vec<FieldError> {
+    if old["metadata"]["annotations"].get(MIRROR).is_some() {
+        return vec![FieldError::forbidden("", "static pods do not support ephemeral containers")];
+    }
+    Errors::of(|errors| {
+        let of = |pod| Field::root(pod).descend(&["spec", "ephemeralContainers"]);
+        let list = of(new);
+        for old in of(old).items() {
+            let name = old.child("name");
+            let found = list.items().find(|one| one.child("name").text() == name.text());
+            let told = |end: String| {
+                format!("existing ephemeral containers {:?} may not be {end}", name.text())
+            };
+            match found {
+                None => errors.forbidden(&list, told("removed\n".to_owned())),
+                Some(new) if !semantic::equal(new.value, old.value) => {
+                    let shown = parts::differences(old.value, new.value);
+                    errors.forbidden(&list, told(format!("changed\n{shown}")));
+                }
+                Some(_) => {}
+            }
+        }
+    })
+}
+
 /// A change of the resources of a pod that runs.
 pub fn pod_resize(new: &Value, old: &Value) -> Vec<FieldError> {
     Errors::of(|errors| {
@@ -82,5 +111,40 @@ fn only_cpu_and_memory(errors: &mut Errors, new: &Field<'_>, old: &Field<'_>) {
     };
     if !semantic::equal(&fixed(new), &fixed(old)) {
         errors.forbidden(new, "only cpu and memory resources are mutable");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ephemeral_containers_are_added_and_nothing_else() {
+        let pod = |list: Value| json!({"metadata": {}, "spec": {"ephemeralContainers": list}});
+        let told = |new: Value, old: Value| -> Vec<String> {
+            pod_debugged(&pod(new), &pod(old)).iter().map(ToString::to_string).collect()
+        };
+        let (a, b) = (json!({"name": "a", "image": "i"}), json!({"name": "b", "image": "i"}));
+        assert_eq!(told(json!([a, b]), json!([a])), [""; 0]);
+        assert_eq!(
+            told(json!([b]), json!([a])),
+            [
+                "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"a\" may not be removed\n"
+            ]
+        );
+        assert_eq!(
+            told(json!([{"name": "a", "image": "j"}]), json!([a])),
+            [
+                "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"a\" may not be changed\n- image: \"i\"\n+ image: \"j\""
+            ]
+        );
+        let mut mirror = pod(json!([a]));
+        mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        assert_eq!(
+            pod_debugged(&mirror, &mirror)[0].to_string(),
+            ": Forbidden: static pods do not support ephemeral containers"
+        );
     }
 }

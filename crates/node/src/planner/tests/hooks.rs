@@ -52,7 +52,7 @@ fn a_hook_that_fails_ends_its_container() {
         ]
     );
     assert_eq!(world.state("web"), "Waiting PostStartHookError");
-    world.run(30);
+    world.run(29);
     assert!(world.done.contains(&"start web 1".to_owned()));
     world.stubborn.clear();
     world.run(5);

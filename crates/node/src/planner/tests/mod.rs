@@ -1,5 +1,6 @@
 //! Pods played through in a world whose containers do as they are told.
 
+mod ephemeral;
 mod hooks;
 mod life;
 mod probing;

@@ -281,7 +281,7 @@ impl World {
         self.seen.probe_started(name, kind, self.now);
         let outcome = self.probes.get(&kind).cloned().unwrap_or(Outcome::Success);
         let (role, container) = find_container(&self.pod, name).unwrap();
-        let container = container.clone();
+        let container = container.into_owned();
         let id = self.seen.containers[name].current.as_ref().unwrap().id.clone();
         if let Some(note) = self.seen.probe_finished(&container, role, kind, &id, &outcome) {
             self.done.push(format!("event {} {}", note.reason, note.message));
@@ -305,7 +305,11 @@ impl World {
 
     pub fn container(&self, name: &str) -> ContainerStatus {
         let status = self.status();
-        let lists = [status.init_container_statuses, status.container_statuses];
+        let lists = [
+            status.init_container_statuses,
+            status.container_statuses,
+            status.ephemeral_container_statuses,
+        ];
         lists.into_iter().flatten().flatten().find(|status| status.name == name).unwrap()
     }
 

@@ -44,9 +44,11 @@ pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Ve
             errors.extend((kind.strategy.validate)(new));
             errors.extend(validation::pod_resize(new, old));
         }
-        Part::EphemeralContainers | Part::Finalize => {
+        Part::EphemeralContainers => {
             errors.extend((kind.strategy.validate)(new));
+            errors.extend(validation::pod_debugged(new, old));
         }
+        Part::Finalize => errors.extend((kind.strategy.validate)(new)),
     }
     errors.extend(by_definition(kind, new));
     errors.extend(metadata(kind, new));

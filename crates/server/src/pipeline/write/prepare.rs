@@ -10,14 +10,6 @@ use crate::pipeline::verbs::{self, Part};
 use crate::pipeline::write::calls::{Answers, Call, Stop};
 use crate::pipeline::write::{Facts, Prepared, WriteEnv};
 
-/// Nothing runs ephemeral containers yet. A 404 without a name is how a cluster without them
-/// answers; kubectl then says that they are disabled, and this.
-fn no_debugging() -> Status {
-    let why = "coracle does not run ephemeral containers yet: debug a copy of the pod instead, \
-               with kubectl debug --copy-to";
-    Status::failure(404, "NotFound", why).with_details(|_| ())
-}
-
 /// What there is to be done for a request.
 #[derive(Debug)]
 pub enum Next {
@@ -52,9 +44,6 @@ fn carry_out(
 ) -> Result<Prepared, Stop> {
     if let Some(part) = Part::of(request.subresource) {
         return match request.verb {
-            Verb::Update | Verb::Patch if part == Part::EphemeralContainers => {
-                Err(no_debugging().into())
-            }
             Verb::Create if request.kind.is(BINDINGS) => {
                 Ok(binding::prepare_named(snapshot, request, env)?)
             }
