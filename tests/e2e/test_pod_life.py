@@ -261,9 +261,26 @@ def test_debug_with_copies_and_on_the_node(cluster, namespace):
     assert seen.stdout == "2\n", seen.stdout + seen.stderr
     node = cluster.get("nodes")["items"][0]["metadata"]["name"]
     done = kubectl("debug", f"node/{node}", "-i", "-q", f"--image={IMAGE}", "--", "sh", "-c",
-                   "ls /host; ps | wc -l", check=False)
+                   "read line; ls /host", input="now\n", check=False)
     assert {"etc", "proc", "usr"} < set(done.stdout.split()), done.stdout + done.stderr
     pods = cluster.get("pods", "-n", namespace)["items"]
     debugger = next(one for one in pods if one["metadata"]["name"].startswith("node-debugger-"))
     assert debugger["spec"]["hostPID"] and debugger["spec"]["hostNetwork"]
     kubectl("delete", "pod", "--all", "--now")
+
+
+def test_rules_for_exit_codes(cluster, namespace):
+    rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+    text = "[ -e /v/x ] && exit 7; touch /v/x; exit 42"
+    create(cluster, namespace,
+           pod_of("rules", script("c", text, restartPolicy="Never", restartPolicyRules=rules,
+                                  volumeMounts=[{"name": "v", "mountPath": "/v"}]),
+                  volumes=[{"name": "v", "emptyDir": {}}]))
+
+    def container(name):
+        status = cluster.get("pod", name, "-n", namespace)["status"]
+        return status["phase"], status.get("containerStatuses", [{}])[0]
+
+    phase, status = eventually(lambda: container("rules") if container("rules")[0] == "Failed" else None,
+                               "it has ended for good")
+    assert status["restartCount"] == 1 and status["state"]["terminated"]["exitCode"] == 7

@@ -195,7 +195,70 @@ fn varint(bytes: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use coracle_network::NetworkError;
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// What a server that answers one call so makes of a check.
+    async fn checked(message: &'static [u8], code: &'static str, limit: Duration) -> Outcome {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(move |request: Request<hyper::body::Incoming>| async move {
+                assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                let asked = request.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(asked, question("db"));
+                if code == "none" {
+                    std::future::pending::<()>().await;
+                }
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", code.parse().unwrap());
+                trailers.insert("grpc-message", "oh".parse().unwrap());
+                let body = Full::new(Bytes::from_static(message));
+                let body = body.with_trailers(async { Some(Ok(trailers)) });
+                Ok::<_, Infallible>(http::Response::new(body))
+            });
+            let served = http2::Builder::new(TokioExecutor::new());
+            served.serve_connection(TokioIo::new(stream), answer).await.unwrap_or(());
+        });
+        let dial: Dial = Arc::new(|address, limit| {
+            let found = std::net::TcpStream::connect_timeout(&address, limit);
+            found.map_err(|source| NetworkError::Connect { address, source })
+        });
+        check(&dial, address, "db", limit).await
+    }
+
+    #[tokio::test]
+    async fn a_server_is_well_or_says_why_not() {
+        let long = Duration::from_secs(60);
+        let failure = |text: &str| Outcome::Failure(text.to_owned());
+        assert_eq!(checked(&[0, 0, 0, 0, 2, 8, 1], "0", long).await, Outcome::Success);
+        assert_eq!(
+            checked(&[0, 0, 0, 0, 2, 8, 2], "0", long).await,
+            failure("service unhealthy (responded with \"NOT_SERVING\")")
+        );
+        assert_eq!(
+            checked(&[], "12", long).await,
+            failure(
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): oh"
+            )
+        );
+        assert_eq!(
+            checked(&[], "5", long).await,
+            failure("error: health rpc probe failed: rpc error: code = NotFound desc = oh")
+        );
+        assert_eq!(
+            checked(&[], "none", Duration::from_secs(1)).await,
+            failure("timeout: health rpc did not complete within 1s")
+        );
+    }
 
     #[test]
     fn a_question_is_framed() {

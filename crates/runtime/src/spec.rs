@@ -97,6 +97,8 @@ pub struct ContainerSpec {
     pub resources: Resources,
     /// The `id` of a running container of the same pod: this one is to be in its process namespace,
     /// instead of one of its own, and ends with it.
+    // A shim that is older than this field is not told of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub process_namespace_of: Option<String>,
     /// How willingly the kernel kills it; a refused value is a warning only.
     pub oom_score_adj: i32,

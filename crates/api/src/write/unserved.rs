@@ -32,6 +32,16 @@ const UNLIMITED: &str = "quotas count it, and nothing stops the container from w
 /// Fields of a pod's specification: pointer with `*` for every item of a list, the value that is
 /// meant when not any, and what does not happen.
 const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
+    (
+        "/containers/*/restartPolicyRules/*/action",
+        Some("RestartAllContainers"),
+        "the container alone is restarted",
+    ),
+    (
+        "/initContainers/*/restartPolicyRules/*/action",
+        Some("RestartAllContainers"),
+        "the container alone is restarted",
+    ),
     ("/containers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
     ("/initContainers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
     ("/resources/limits/ephemeral-storage", None, UNLIMITED),

@@ -11,6 +11,9 @@ use super::restart::{fate, next_start};
 use super::spec::{Role, api_time};
 use super::{hooks, probes, spec};
 
+/// What all last words of a pod together may be long, as upstream's.
+const MESSAGES_BYTES: usize = 12 << 10;
+
 /// Scheme of the ids in `containerID`.
 const ID_SCHEME: &str = "coracle://";
 
@@ -63,9 +66,10 @@ fn status_of(
     let current = state.current.as_ref();
     let running = current.is_some_and(Instance::is_running);
     let waiting = waiting(pod, container, role, seen, state, now);
+    let ended = |instance: &Instance| terminated(pod, instance);
     let last = match &waiting {
-        Some(_) => current.and_then(terminated).or(state.previous.as_ref().and_then(terminated)),
-        None => state.previous.as_ref().and_then(terminated),
+        Some(_) => current.and_then(ended).or(state.previous.as_ref().and_then(ended)),
+        None => state.previous.as_ref().and_then(ended),
     };
     let finished = || current.is_some_and(|it| it.exit.as_ref().is_some_and(|e| e.code == 0));
     let (started, ready) = match role {
@@ -99,7 +103,7 @@ fn present_state(pod: &Pod, current: Option<&Instance>) -> ContainerState {
             ..ContainerState::default()
         },
         Some(instance) => {
-            ContainerState { terminated: terminated(instance), ..ContainerState::default() }
+            ContainerState { terminated: terminated(pod, instance), ..ContainerState::default() }
         }
         None => wait(initial_reason(pod), String::new()),
     }
@@ -182,15 +186,22 @@ fn is_ending(pod: &Pod, seen: &Observed) -> bool {
     seen.gone || (pod.metadata.deletion_timestamp.is_some() && seen.sandbox.is_none())
 }
 
-fn terminated(instance: &Instance) -> Option<ContainerStateTerminated> {
+/// The bytes that each container of the pod may leave as its last words.
+fn message_bytes(pod: &Pod) -> usize {
+    let count = spec::all_containers(pod).count().saturating_add(spec::ephemeral(pod).len());
+    MESSAGES_BYTES.checked_div(count).unwrap_or(MESSAGES_BYTES)
+}
+
+fn terminated(pod: &Pod, instance: &Instance) -> Option<ContainerStateTerminated> {
     let exit = instance.exit.as_ref()?;
+    let words = &exit.message[..exit.message.floor_char_boundary(message_bytes(pod))];
     Some(ContainerStateTerminated {
         container_id: Some(format!("{ID_SCHEME}{}", instance.id)),
         exit_code: exit.code,
         finished_at: Some(api_time(exit.at)),
         started_at: Some(api_time(instance.started_at)),
         reason: Some(exit.reason.clone()).filter(|reason| !reason.is_empty()),
-        message: Some(exit.message.clone()).filter(|message| !message.is_empty()),
+        message: Some(words.to_owned()).filter(|message| !message.is_empty()),
         signal: exit.signal,
     })
 }

@@ -224,6 +224,11 @@ impl Instance {
         self.exit.as_ref().is_none_or(|exit| exit.at >= at).then_some(at)
     }
 
+    /// What follows a run that has nothing to do with the next one.
+    pub(crate) fn afresh(&self, exit: &Exit) -> (Timestamp, u32) {
+        (exit.at, BACKOFF_SECONDS.0)
+    }
+
     /// When a failed run may be followed by the next one, and what back-off that one carries: none
     /// at first, then 10 s, doubling to 5 min; forgiven after 10 min.
     pub(crate) fn next_start(&self, exit: &Exit) -> (Timestamp, u32) {

@@ -164,7 +164,7 @@ fn unfit(
     }
     let kind = probes::failed_for_good(container, seen)?;
     let which = if kind == ProbeKind::Startup { "startup" } else { "liveness" };
-    let message = match (role, spec::restart_policy(pod)) {
+    let message = match (role, spec::container_policy(pod, container, role)) {
         (Role::Sidecar, _) => format!("Init container {name} failed {which} probe"),
         (_, RestartPolicy::Never) => format!("Container {name} failed {which} probe"),
         _ => format!("Container {name} failed {which} probe, will be restarted"),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::observed::{Instance, Observed};
-use super::spec::{self, Role};
+use super::spec::{self, RestartPolicy, Role};
 
 /// Whether it runs from another image than its spec now says.
 pub(crate) fn is_outdated(container: &Container, instance: &Instance) -> bool {
@@ -37,8 +37,18 @@ pub(crate) fn next_start(
     if is_replaced(container, seen) {
         return Some(instance.next_start(exit));
     }
-    let policy = spec::container_policy(pod, role);
-    spec::restarts(policy, exit.code).then(|| instance.next_start(exit))
+    let policy = spec::container_policy(pod, container, role);
+    // What was told to end, and not with its pod, failed a probe or its hook: its code says nothing.
+    let was_unfit = instance.stopping.is_some() && pod.metadata.deletion_timestamp.is_none();
+    let restarts = match was_unfit {
+        true => policy != RestartPolicy::Never,
+        false => spec::has_rule_for(container, exit.code) || spec::restarts(policy, exit.code),
+    };
+    restarts.then(|| match is_outdated(container, instance) {
+        // Whatever the other image did.
+        true => instance.afresh(exit),
+        false => instance.next_start(exit),
+    })
 }
 
 /// `Succeeded` or `Failed` once all has ended for good but what only serves others; a pod whose

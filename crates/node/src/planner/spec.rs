@@ -166,18 +166,33 @@ pub(crate) fn as_container(it: &EphemeralContainer) -> Container {
 }
 
 pub(crate) fn restart_policy(pod: &Pod) -> RestartPolicy {
-    match spec(pod).restart_policy.as_deref() {
-        Some("Never") => RestartPolicy::Never,
-        Some("OnFailure") => RestartPolicy::OnFailure,
+    policy_of(spec(pod).restart_policy.as_deref().unwrap_or_default())
+}
+
+fn policy_of(text: &str) -> RestartPolicy {
+    match text {
+        "Never" => RestartPolicy::Never,
+        "OnFailure" => RestartPolicy::OnFailure,
         _ => RestartPolicy::Always,
     }
+}
+
+/// Whether one of the container's rules has it restarted for `code`, whatever its policy.
+pub(crate) fn has_rule_for(container: &Container, code: i32) -> bool {
+    let rules = container.restart_policy_rules.iter().flatten();
+    let codes = rules.filter_map(|rule| rule.exit_codes.as_ref());
+    codes.into_iter().any(|it| {
+        let is_listed = it.values.iter().flatten().any(|value| *value == code);
+        if it.operator == "NotIn" { !is_listed } else { is_listed }
+    })
 }
 
 /// The policy of a container; an init container runs to its end whatever the pod's policy, and
 /// is started again when it fails unless the pod's policy is `Never`. A sidecar always is, an
 /// ephemeral container never.
-pub(crate) fn container_policy(pod: &Pod, role: Role) -> RestartPolicy {
-    match restart_policy(pod) {
+pub(crate) fn container_policy(pod: &Pod, container: &Container, role: Role) -> RestartPolicy {
+    let own = container.restart_policy.as_deref().map(policy_of);
+    match own.unwrap_or_else(|| restart_policy(pod)) {
         _ if role == Role::Sidecar => RestartPolicy::Always,
         _ if role == Role::Ephemeral => RestartPolicy::Never,
         RestartPolicy::Always if role == Role::Init => RestartPolicy::OnFailure,

@@ -11,6 +11,8 @@ use super::{probe, security, volume};
 use crate::names;
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const RESTART_RULES_MAX: usize = 20;
+const EXIT_CODES_MAX: usize = 255;
 /// What containers need to know of their pod.
 pub(super) struct Pod<'a> {
     /// Sources of the volumes, by name.
@@ -34,10 +36,7 @@ pub(super) fn regular(errors: &mut Errors, list: &Field<'_>, pod: &Pod<'_>) {
         common(errors, &container, pod);
         names.check(errors, &container.child("name"));
         actions(errors, &container, pod);
-        let policy = container.child("restartPolicy");
-        if policy.is_set() {
-            errors.forbidden(&policy, "may not be set for non-init containers");
-        }
+        restart_policy(errors, &container);
     }
     host_ports(errors, list.items());
 }
@@ -53,7 +52,7 @@ pub(super) fn init(errors: &mut Errors, list: &Field<'_>, regular: &Field<'_>, p
     for (container, name) in containers.iter().zip(&own) {
         common(errors, container, pod);
         let policy = container.child("restartPolicy");
-        errors.one_of_if_set(&policy, &["Always"]);
+        restart_policy(errors, container);
         if name.is_empty() && !names.has("") {
             // An unnamed container has been reported already.
         } else {
@@ -72,6 +71,31 @@ pub(super) fn init(errors: &mut Errors, list: &Field<'_>, regular: &Field<'_>, p
                     "may not be set for init containers without restartPolicy=Always",
                 );
             }
+        }
+    }
+}
+
+/// A container's own policy, and the rules by which some of its ends are answered otherwise.
+fn restart_policy(errors: &mut Errors, container: &Field<'_>) {
+    let (policy, rules) = (container.child("restartPolicy"), container.child("restartPolicyRules"));
+    errors.one_of_if_set(&policy, &["Always", "Never", "OnFailure"]);
+    if !policy.is_set() && !rules.is_empty() {
+        errors.required(&policy, "must specify restartPolicy when restart rules are used");
+    }
+    if rules.len() > RESTART_RULES_MAX {
+        errors.too_many(&rules, RESTART_RULES_MAX);
+    }
+    for rule in rules.items() {
+        errors.one_of(&rule.child("action"), &["Restart", "RestartAllContainers"]);
+        let codes = rule.child("exitCodes");
+        if !codes.is_set() {
+            errors.required(&codes, "must be specified");
+            continue;
+        }
+        errors.one_of(&codes.child("operator"), &["In", "NotIn"]);
+        let values = codes.child("values");
+        if values.len() > EXIT_CODES_MAX {
+            errors.too_many(&values, EXIT_CODES_MAX);
         }
     }
 }

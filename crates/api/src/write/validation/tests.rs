@@ -119,8 +119,18 @@ fn containers_say_what_upstream_says() {
             "spec.containers[0].resources.limits[cpus]: Invalid value: \"cpus\": must be a standard resource for containers",
         ),
         (
-            container(json!({"restartPolicy": "Always"})),
-            "spec.containers[0].restartPolicy: Forbidden: may not be set for non-init containers",
+            container(json!({"restartPolicyRules": [{"action": "Restart"}]})),
+            "spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+        ),
+        (
+            container(
+                json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]}),
+            ),
+            "spec.containers[0].restartPolicyRules[0].exitCodes: Required value: must be specified",
+        ),
+        (
+            container(json!({"restartPolicy": "Sometimes"})),
+            "spec.containers[0].restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
         ),
     ] {
         let errors = pod_errors(spec);

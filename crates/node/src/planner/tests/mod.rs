@@ -5,5 +5,6 @@ mod hooks;
 mod life;
 mod probing;
 mod properties;
+mod restarts;
 mod sidecars;
 mod world;
