@@ -17,6 +17,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::gates::Gates;
 use crate::kind::{Kind, Text};
 
 /// All kinds, by group and version in order of priority.
@@ -53,6 +54,12 @@ impl Kinds {
         kinds.sort_rows();
         kinds.index();
         kinds
+    }
+
+    /// The kinds that are compiled in, with what these gates have switched on.
+    #[must_use]
+    pub fn gated(gates: &Gates) -> Self {
+        Self::builtin().with(builtin::gated(gates))
     }
 
     /// The same table with more rows. New groups come last, by name; their versions by maturity

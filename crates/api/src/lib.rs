@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod calls;
+pub mod gates;
 pub mod kinds;
 pub mod object;
 pub mod print;
@@ -18,6 +19,7 @@ pub mod time;
 pub mod write;
 
 pub use calls::{Call, Given};
+pub use gates::{Gate, Gates};
 pub use jiff::Timestamp;
 pub use kinds::{
     Kinds, computed,

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use coracle_api::{Given, Quantity, Status, Timestamp};
+use coracle_api::{Gates, Given, Quantity, Status, Timestamp};
 use ipnet::Ipv4Net;
 
 use crate::memory::Memory;
@@ -25,6 +25,8 @@ pub struct Config {
     /// How many bytes a volume of the class `standard` may have, with all that its file system
     /// needs: the largest file that the data directory can hold.
     pub largest_volume: u64,
+    /// What is switched on.
+    pub gates: Gates,
 }
 
 impl Config {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use clap::Args;
+use coracle_api::Gates;
 use ipnet::Ipv4Net;
 
 /// Arguments of `up`.
@@ -30,6 +31,9 @@ pub struct UpArgs {
     /// Further addresses of this host on which the API listens
     #[arg(long, value_name = "IP")]
     pub api_address: Vec<IpAddr>,
+    /// What upstream has behind a switch that is off; kept with the cluster until told otherwise
+    #[arg(long, value_name = "NAME=true,…")]
+    pub feature_gates: Option<Gates>,
     /// Be the engine instead of starting it in the background
     #[arg(long)]
     pub foreground: bool,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coracle_api::Timestamp;
+use coracle_api::{Gates, Timestamp};
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
 use coracle_driver::{EventRecorder, Journal, Loop, Reasons};
 use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::arguments::UpArgs;
 use crate::cluster::Cluster;
 use crate::control_server;
+use crate::feature_gates;
 use crate::kubeconfig::{self, Access, KubeconfigError};
 use crate::outside::Machine;
 use crate::paths::Paths;
@@ -250,12 +251,14 @@ impl Engine {
         let kernel: Arc<dyn Kernel> = Arc::new(LinuxKernel::new(config.clone())?);
         let link = kernel.up()?;
         drop(turn);
-        let api = Api::new(store.clone(), Kinds::builtin(), api_cluster(&config), Arc::new(System));
+        let gates = gates(&paths, arguments)?;
+        let kinds = Kinds::gated(&gates);
+        let api = Api::new(store.clone(), kinds, api_cluster(&config), Arc::new(System));
         let tokens = Arc::new(pki.tokens()?);
         let outside = Arc::new(Machine::new(Arc::clone(&tokens), Arc::clone(&pki)));
         api.set_outside(Arc::clone(&outside) as Arc<dyn Outside>);
         api.set_tokens(Arc::clone(&tokens));
-        let decisions = decision_config(&paths, &config, &link, &pki);
+        let decisions = decision_config(&paths, &config, &link, &pki, gates);
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
         listeners.extend(listen(config.api_port, &[link.host_ip.into()])?);
@@ -321,6 +324,12 @@ impl Engine {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn gates(paths: &Paths, arguments: &UpArgs) -> Result<Gates, EngineError> {
+    let path = paths.feature_gates();
+    feature_gates::settle(paths, arguments.feature_gates.as_ref())
+        .map_err(|source| EngineError::File { path, source })
 }
 
 fn journal(paths: &Paths) -> Result<Journal, EngineError> {
@@ -495,6 +504,7 @@ fn decision_config(
     config: &NetworkConfig,
     link: &ClusterLink,
     pki: &Pki,
+    gates: Gates,
 ) -> DecisionConfig {
     DecisionConfig {
         ca_bundle: pki.authority().to_string(),
@@ -504,6 +514,7 @@ fn decision_config(
         services: config.service_cidr,
         load_balancers: link.lb_range,
         largest_volume: coracle_node::largest_volume(paths.data_dir()),
+        gates,
     }
 }
 

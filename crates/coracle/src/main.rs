@@ -13,6 +13,7 @@ mod data_dir;
 mod down;
 mod engine;
 mod explain;
+mod feature_gates;
 mod helm;
 mod kubeconfig;
 mod logs;

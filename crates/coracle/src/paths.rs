@@ -40,6 +40,11 @@ impl Paths {
         self.data_dir.join("admin.kubeconfig")
     }
 
+    /// The feature gates that `up` was told, as `NAME=true,…`.
+    pub fn feature_gates(&self) -> PathBuf {
+        self.data_dir.join("feature-gates")
+    }
+
     /// The kubeconfigs of users to which `up` added the cluster, a path a line.
     pub fn kubeconfigs_of_users(&self) -> PathBuf {
         self.data_dir.join("kubeconfigs")

@@ -106,6 +106,7 @@ fn is_already_up(arguments: &UpArgs, port: Option<u16>) -> String {
     let asks = arguments.ranges().iter().any(|(_, range)| range.is_some())
         || !arguments.api_address.is_empty()
         || arguments.external_ips
+        || arguments.feature_gates.is_some()
         || arguments.api_port.is_some_and(|asked| Some(asked) != port);
     let hint = " as it was started: for other flags, `coracle down` first";
     format!("is already up{}", if asks { hint } else { "" })
@@ -161,6 +162,9 @@ fn own_command(cluster: &Cluster, arguments: &UpArgs, part: &str) -> Command {
     }
     command.args(["--max-pods", &arguments.max_pods.to_string()]);
     command.args(arguments.external_ips.then_some("--external-ips"));
+    if let Some(gates) = &arguments.feature_gates {
+        command.args(["--feature-gates", &gates.to_string()]);
+    }
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);
     }

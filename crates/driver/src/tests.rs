@@ -51,6 +51,7 @@ fn config() -> Config {
         services: "10.96.0.0/12".parse().unwrap(),
         load_balancers: "10.112.0.0/24".parse().unwrap(),
         largest_volume: 16 << 40,
+        gates: Default::default(),
     }
 }
 

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::LazyLock;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Key, Object};
-use coracle_controllers::{CONTROLLERS, Context, Controller, Decide, Plan, Step, Write};
+use coracle_api::{Gates, Key, Object};
+use coracle_controllers::{CONTROLLERS, Config, Context, Controller, Decide, Plan, Step, Write};
 use coracle_runtime::Sandbox;
 use coracle_store::{Expect, Snapshot, Write as StoreWrite};
 use serde_json::{Value, json};
@@ -37,13 +37,15 @@ pub enum Bug {
     /// The Job controller counts pods first and lets go of them after that: what is killed in
     /// between counts them again.
     CountedTwice,
+    /// The StatefulSet controller rolls where it is to recreate.
+    OldBesideNew,
     /// The CronJob controller keeps in memory what it has started last.
     StartForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PreconditionIgnored,
         Self::StepPreconditionDropped,
         Self::OrderIgnored,
@@ -54,6 +56,7 @@ impl Bug {
         Self::IndexStale,
         Self::SurgeIgnored,
         Self::CountedTwice,
+        Self::OldBesideNew,
         Self::StartForgotten,
     ];
 
@@ -78,6 +81,7 @@ type Table = LazyLock<Vec<Controller>>;
 
 static WITHOUT_ORDER: Table = LazyLock::new(|| with(STATEFUL_SETS, decide_without_order));
 static WITH_STALE_INDEX: Table = LazyLock::new(|| with(STATEFUL_SETS, decide_by_stale_index));
+static ROLLING: Table = LazyLock::new(|| with(STATEFUL_SETS, decide_to_roll));
 static WITH_SURGE: Table = LazyLock::new(|| with(DEPLOYMENTS, decide_with_surge));
 static COUNTING_FIRST: Table = LazyLock::new(|| with(JOBS, decide_counting_first));
 static FORGETFUL: Table = LazyLock::new(|| with(CRON_JOBS, decide_forgetful));
@@ -110,6 +114,7 @@ pub(crate) fn controllers(bug: Option<Bug>) -> &'static [Controller] {
     match bug {
         Some(Bug::OrderIgnored) => &WITHOUT_ORDER,
         Some(Bug::IndexStale) => &WITH_STALE_INDEX,
+        Some(Bug::OldBesideNew) => &ROLLING,
         Some(Bug::SurgeIgnored) => &WITH_SURGE,
         Some(Bug::CountedTwice) => &COUNTING_FIRST,
         Some(Bug::StartForgotten) => &FORGETFUL,
@@ -142,6 +147,12 @@ const STALE_FOR: u32 = 10;
 fn decide_without_order(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     let parallel = |value: &mut Value| value["spec"]["podManagementPolicy"] = json!("Parallel");
     decide_on_another(STATEFUL_SETS, parallel, snapshot, key, context)
+}
+
+/// Decides as if nothing were switched on: then a set that is to be recreated is rolled.
+fn decide_to_roll(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let config = Config { gates: Gates::default(), ..context.config.clone() };
+    rightly(STATEFUL_SETS, snapshot, key, &Context { config: &config, ..*context })
 }
 
 /// Decides as if the pods might be doubled.

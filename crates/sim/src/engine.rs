@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Key, Status, Timestamp};
+use coracle_api::{Gates, Key, Status, Timestamp};
 use coracle_controllers::{Config, Write};
 use coracle_driver::{Errand, EventRecorder, Loop, Outcome, bootstrap};
 use coracle_runtime::{Containers, EventReceiver};
@@ -48,12 +48,13 @@ impl Engine {
         machine: &Machine,
         nodes: usize,
         bug: Option<Bug>,
+        gates: &Gates,
     ) -> Result<Self, Status> {
         let source = Arc::clone(clock) as Arc<dyn coracle_server::Source>;
-        let api = Api::new(store, Kinds::builtin(), Cluster::default(), source);
+        let api = Api::new(store, Kinds::gated(gates), Cluster::default(), source);
         api.set_outside(clock.outside());
         let events = EventRecorder::default();
-        let config = config();
+        let config = config(gates.clone());
         ready(bootstrap(&api, &config))?;
         (0..nodes).try_for_each(|index| node::register(&api, index))?;
         let happenings = machine.events();
@@ -179,7 +180,7 @@ fn described(write: &Write) -> String {
     }
 }
 
-fn config() -> Config {
+fn config(gates: Gates) -> Config {
     let services = Cluster::default().services;
     Config {
         ca_bundle: "CA".to_owned(),
@@ -189,5 +190,6 @@ fn config() -> Config {
         services,
         load_balancers: services,
         largest_volume: 16 << 40,
+        gates,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::Timestamp;
+use coracle_api::{Gate, Gates, Timestamp};
 use coracle_server::Source;
 use coracle_store::{Failure as DiskFailure, FaultyDisk, Store};
 use jiff::SignedDuration;
@@ -68,6 +68,8 @@ pub(crate) struct World {
     tells: bool,
     told_at: u64,
     nodes: usize,
+    /// What is switched on.
+    gates: Gates,
     /// Whether commits take long.
     slow: bool,
     /// Whether nothing takes pods away but the controllers: only the engine and the disk fail.
@@ -87,6 +89,11 @@ impl World {
         let cast = cast.unwrap_or_else(|| Cast::draw(&mut random));
         let nodes = 1 + random.index(if cast == Cast::DaemonSets { 3 } else { 2 });
         let gentle = cast == Cast::Deployments && random.one_in(3);
+        // Every other world has what is behind a gate.
+        let recreates = seed.is_multiple_of(2) || options.bug == Some(Bug::OldBesideNew);
+        let gates = recreates.then_some(Gate::StatefulSetRecreateStrategy);
+        let mut users = Users::new(cast, nodes == 1, gentle);
+        users.recreates = recreates;
         let mut runtime = Runtime::new(random.number(), now);
         runtime.chaos = !gentle;
         Self {
@@ -98,7 +105,7 @@ impl World {
             engine: None,
             starts_at: now,
             machine: Machine::new(runtime),
-            users: Users::new(cast, nodes == 1, gentle),
+            users,
             checks: Checks::new(gentle),
             trace: Trace::new(options.loud),
             refused_until: now,
@@ -106,6 +113,7 @@ impl World {
             tells: random.one_in(4),
             told_at: 0,
             nodes,
+            gates: Gates::on(gates),
             slow: random.one_in(2),
             gentle,
             crashes: 0,
@@ -573,7 +581,8 @@ impl World {
         self.checks.opened(&store, &self.machine.lock())?;
         let revision = store.snapshot().revision();
         self.say(format_args!("the engine starts at revision {revision}"));
-        let engine = Engine::start(store, &self.clock, &self.machine, self.nodes, self.options.bug);
+        let (bug, gates) = (self.options.bug, &self.gates);
+        let engine = Engine::start(store, &self.clock, &self.machine, self.nodes, bug, gates);
         self.engine =
             Some(engine.map_err(|status| format!("the engine does not start: {status}"))?);
         self.written(&Actor::Engine)

@@ -56,6 +56,12 @@ fn a_surge_that_is_ignored_is_caught() {
 }
 
 #[test]
+fn a_new_pod_beside_an_old_one_of_a_set_that_is_recreated_is_caught() {
+    let what = caught(Bug::OldBesideNew).what;
+    assert!(what.contains("of another revision"), "{what}");
+}
+
+#[test]
 fn a_job_that_counts_twice_after_a_kill_is_caught() {
     let what = caught(Bug::CountedTwice).what;
     let wrong = ["succeeded is", "failed is", "done already"];

@@ -33,6 +33,7 @@ mod scheduling;
 mod storage;
 mod storagemigration;
 
+use crate::gates::{Gate, Gates};
 use crate::kind::Kind;
 
 /// All rows, groups and versions in upstream's order of priority.
@@ -63,4 +64,12 @@ pub(super) fn rows() -> Vec<Kind> {
         metrics::rows(),
     ]
     .concat()
+}
+
+/// The rows that take the places of others of their names where these gates are on.
+pub(super) fn gated(gates: &Gates) -> Vec<Kind> {
+    match gates.is_on(Gate::StatefulSetRecreateStrategy) {
+        true => apps::with_recreate(),
+        false => Vec::new(),
+    }
 }

@@ -23,6 +23,7 @@ mod parts;
 mod pod;
 mod pod_parts;
 mod probe;
+mod recreate;
 mod references;
 mod scheduling;
 mod security;
@@ -69,15 +70,16 @@ pub use networking::{
 pub use parts::{annotations, labels};
 pub use pod::{pod, pod_create, pod_template_object, pod_update};
 pub use pod_parts::{pod_debugged, pod_resize, pod_status};
+pub use recreate::{fixed_set_create, fixed_set_update, fixed_set_warnings};
 pub use service::{service, service_update};
 pub use storage::{
     persistent_volume, persistent_volume_claim, persistent_volume_claim_update,
     persistent_volume_update, storage_class, storage_class_update,
 };
 pub use workload::{
-    controller_revision, controller_revision_update, daemon_set, deployment, replica_set,
-    replicas_status, replication_controller, selector_update, stateful_set, stateful_set_create,
-    stateful_set_status, stateful_set_update, stateful_set_warnings,
+    controller_revision, controller_revision_update, daemon_set, deployment, recreatable_set,
+    replica_set, replicas_status, replication_controller, selector_update, stateful_set,
+    stateful_set_create, stateful_set_status, stateful_set_update, stateful_set_warnings,
 };
 
 #[cfg(test)]

@@ -167,3 +167,19 @@ fn times_are_those_of_the_zone() {
     let scheduled = "batch.kubernetes.io/cronjob-scheduled-timestamp";
     assert_eq!(job.metadata().annotations[scheduled], "2026-01-02T05:30:00+05:30");
 }
+
+#[test]
+fn it_is_said_why_a_cron_job_starts_nothing() {
+    let said = |spec: Value| {
+        let mut world = world(spec);
+        let key = world.get(CRON, "tick").key().clone();
+        world.decide(&super::CONTROLLER, &key).because.map(|because| because.sentence)
+    };
+    assert_eq!(said(json!({})), None);
+    let suspended = said(json!({"suspend": true})).unwrap();
+    assert_eq!(suspended, "it is suspended: `spec.suspend` is true");
+    let nowhere = said(json!({"timeZone": "Mars/Olympus"})).unwrap();
+    assert_eq!(nowhere, "invalid timeZone: \"Mars/Olympus\"");
+    let never = said(json!({"schedule": "now"})).unwrap();
+    assert!(never.starts_with("unparseable schedule: \"now\" : "), "{never}");
+}

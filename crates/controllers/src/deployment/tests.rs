@@ -202,6 +202,10 @@ fn recreate_waits_for_the_last_old_pod() {
     world.stopped(&ending[0]);
     world.settle(ALL);
     assert_eq!(sizes(&world, &["one", "two"]), [0, -1]);
+    let key = world.get(DEPLOYMENTS, "web").key().clone();
+    let because = world.decide(&super::CONTROLLER, &key).because.unwrap();
+    let said = format!("{}, which is of an older template, has not ended yet", ending[1]);
+    assert_eq!((because.sentence, &*because.whom.unwrap().name), (said, &*ending[1]));
     world.stopped(&ending[1]);
     world.settle(ALL);
     assert_eq!(sizes(&world, &["one", "two"]), [0, 2]);

@@ -345,3 +345,21 @@ fn a_finished_job_goes_when_its_time_has_passed() {
     world.pass(1, &names);
     assert!(world.get(JOBS, "sum").metadata().is_deleting());
 }
+
+#[test]
+fn it_is_said_what_a_job_waits_for() {
+    let said = |world: &mut World| {
+        let key = world.get(JOBS, "sum").key().clone();
+        world.decide(&super::CONTROLLER, &key).because.unwrap().sentence
+    };
+    let mut suspended = world(json!({"suspend": true}));
+    assert_eq!(said(&mut suspended), "it is suspended: `spec.suspend` is true");
+    let mut idle = world(json!({"parallelism": 0}));
+    assert_eq!(said(&mut idle), "it may run no pods: `spec.parallelism` is 0");
+    let mut failing = world(json!({}));
+    let pod = active(&failing).remove(0);
+    assert_eq!(said(&mut failing), format!("{pod} has not ended"));
+    end(&mut failing, &pod, 3);
+    let next = "the next pod is made at 2026-01-01T00:00:10Z";
+    assert_eq!(said(&mut failing), format!("{pod} has failed: {next}"));
+}

@@ -185,6 +185,8 @@ fn a_pod_is_available_when_it_has_been_ready_for_long_enough() {
     world.settle(ALL);
     all_run(&mut world);
     assert_eq!(status(&world).get("availableReplicas"), None);
+    let because = world.because.clone().unwrap();
+    assert!(because.ends_with(" is ready, and has to be for 10 s"), "{because}");
     world.pass(10, ALL);
     assert_eq!(status(&world)["availableReplicas"], 1);
 }

@@ -251,7 +251,7 @@ impl Draft<'_> {
     /// Whether a new pod with this ordinal gets the current revision when `current` pods carry it.
     fn keeps_current(&self, ordinal: i32, current: i64) -> bool {
         let kept = match self.set.strategy {
-            Strategy::OnDelete => 0,
+            Strategy::OnDelete | Strategy::Recreate => 0,
             Strategy::Rolling { partition: Some(partition), .. } => i64::from(partition),
             Strategy::Rolling { .. } if self.current_is_futile() => 0,
             Strategy::Rolling { .. } => current,
@@ -332,7 +332,7 @@ impl Draft<'_> {
         self.plan.because.get_or_insert(because);
     }
 
-    fn note(&self, reason: &'static str, message: String) -> Note {
+    pub fn note(&self, reason: &'static str, message: String) -> Note {
         Note::normal(self.set.object(), reason, message)
     }
 

@@ -3,7 +3,7 @@
 //! A decision looks at all pods of a set and goes as far as it may: it settles whose pods they are
 //! (`ownership`), finds the revisions of the template (`revisions`), walks the wanted pods in their
 //! order (`draft`), then takes down those that are too many and replaces those that are too old
-//! (`scaling`), and counts (`status`). With `OrderedReady` the first pod that is not available ends
+//! (`scaling`; all at once and first of all with `recreate`), and counts (`status`). With `OrderedReady` the first pod that is not available ends
 //! the walk; with `Parallel` the walk goes on. A pod and its claims are one step, the status is the
 //! last. When admission refuses a pod, those before it stay, no further one is made, the status is
 //! written all the same, the refusal is told in an event, and the decision is asked for again after
@@ -44,8 +44,10 @@ mod members;
 #[cfg(test)]
 mod options_tests;
 mod ownership;
+mod progress;
 #[cfg(test)]
 mod properties;
+mod recreate;
 mod revisions;
 mod scaling;
 mod set;
@@ -83,7 +85,8 @@ pub(crate) const CONTROLLER: Controller = Controller {
 
 /// What should happen to the set at `key` now.
 pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
-    let Some(set) = snapshot.get(key).and_then(Set::read) else { return Plan::default() };
+    let read = |object: &Arc<Object>| Set::read(object, &context.config.gates);
+    let Some(set) = snapshot.get(key).and_then(read) else { return Plan::default() };
     if let Some(plan) = ownership::settle(snapshot, &set) {
         return plan;
     }
@@ -106,7 +109,10 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
         settled: BTreeSet::new(),
     };
     draft.grow_claims();
-    if draft.replicas().is_continue() && draft.condemned().is_continue() {
+    if draft.recreate().is_continue()
+        && draft.replicas().is_continue()
+        && draft.condemned().is_continue()
+    {
         draft.update();
     }
     let Draft { mut plan, status, .. } = draft;

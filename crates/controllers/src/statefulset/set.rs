@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Key, Object, int_or_string as wire, options};
+use coracle_api::{Gate, Gates, Key, Object, int_or_string as wire, options};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
@@ -16,6 +16,8 @@ use crate::workload::owner::Owner;
 pub(super) enum Strategy {
     /// When somebody deletes them.
     OnDelete,
+    /// All old ones go before any new one is made (KEP-3541).
+    Recreate,
     /// Highest ordinal first, down to `partition`. Absent when the client left `rollingUpdate`
     /// out, which is not the same as 0. One after the other, unless `max_unavailable` pods may be
     /// unavailable at once: at least 1.
@@ -55,7 +57,8 @@ pub(super) struct Set {
 
 impl Set {
     /// `None` when the object has no shape of a StatefulSet, which validation prevents.
-    pub fn read(object: &Arc<Object>) -> Option<Self> {
+    /// Where its gate is off, `Recreate` means what it meant before there was any: to roll.
+    pub fn read(object: &Arc<Object>, gates: &Gates) -> Option<Self> {
         let view = object.view::<StatefulSet>().ok()?;
         let spec = &view.spec;
         let metadata = object.metadata();
@@ -66,7 +69,7 @@ impl Set {
             replicas: spec.replicas.unwrap_or(1),
             start: spec.ordinals.as_ref().and_then(|o| o.start).unwrap_or(0),
             ordered: spec.pod_management_policy.as_deref() != Some("Parallel"),
-            strategy: strategy(spec),
+            strategy: strategy(spec, gates),
             min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
             policy: claim_policy(spec),
             grows_claims: options::is_on(object.value(), options::GROW_CLAIMS),
@@ -123,10 +126,14 @@ impl Set {
     }
 }
 
-fn strategy(spec: &StatefulSetSpec) -> Strategy {
+fn strategy(spec: &StatefulSetSpec, gates: &Gates) -> Strategy {
     let strategy = spec.update_strategy.as_ref();
-    if strategy.and_then(|s| s.type_.as_deref()) == Some("OnDelete") {
-        return Strategy::OnDelete;
+    match strategy.and_then(|s| s.type_.as_deref()) {
+        Some("OnDelete") => return Strategy::OnDelete,
+        Some("Recreate") if gates.is_on(Gate::StatefulSetRecreateStrategy) => {
+            return Strategy::Recreate;
+        }
+        _ => {}
     }
     let rolling = strategy.and_then(|s| s.rolling_update.as_ref());
     let max_unavailable = rolling.and_then(|r| r.max_unavailable.as_ref()).map(|most| match most {

@@ -1,9 +1,10 @@
 //! What a set's status says: counts of its pods as they are, and its revisions.
 
-use coracle_api::Timestamp;
+use coracle_api::{Timestamp, conditions};
 use serde_json::{Map, Value, json};
 
 use super::members::{Member, Members};
+use super::progress;
 use super::revisions::Revisions;
 use super::set::{Set, Strategy};
 use crate::json;
@@ -21,6 +22,8 @@ pub(super) struct Status {
     update_revision: String,
     collisions: i32,
     generation: i64,
+    /// Of a set that is recreated.
+    conditions: Option<Vec<Value>>,
 }
 
 impl Status {
@@ -44,6 +47,7 @@ impl Status {
             update_revision: revisions.update.name.clone(),
             collisions: revisions.collision_count,
             generation: set.object().metadata().generation.unwrap_or_default(),
+            conditions: progress::conditions(set, members, revisions, now),
         }
     }
 
@@ -79,7 +83,10 @@ impl Status {
         let more = ["updatedReplicas", "currentRevision", "updateRevision", "collisionCount"];
         let is_new = |field: &str| says(field) != status.get(field).filter(|v| !is_zero(v));
         let observed = stored["observedGeneration"].as_i64().unwrap_or(0);
-        let changed = observed < self.generation || fields.iter().chain(&more).any(|f| is_new(f));
+        let told = self.conditions.as_deref();
+        let tells = told.is_some_and(|told| told != conditions::all(set.object().value()));
+        let counts = || fields.iter().chain(&more).any(|field| is_new(field));
+        let changed = observed < self.generation || tells || counts();
         changed.then(|| Write::status(json::with(set.object(), &["status"], status)))
     }
 
@@ -101,6 +108,9 @@ impl Status {
         status.insert("currentRevision".into(), json!(self.current_revision));
         status.insert("updateRevision".into(), json!(self.update_revision));
         status.insert("collisionCount".into(), json!(self.collisions));
+        if let Some(conditions) = self.conditions.as_ref().filter(|all| !all.is_empty()) {
+            status.insert("conditions".into(), json!(conditions));
+        }
         Value::Object(status)
     }
 }

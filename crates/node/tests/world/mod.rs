@@ -148,6 +148,7 @@ impl World {
             services: self.network.service_cidr,
             load_balancers: link.lb_range,
             largest_volume: 16 << 40,
+            gates: Default::default(),
         };
         coracle_driver::bootstrap(&self.api, &config).await.unwrap();
         let driver = Loop::new(CONTROLLERS, config, self.events.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use coracle_api::Object;
 use coracle_api::pods::AnyPod;
-use coracle_api::resources::PODS;
+use coracle_api::resources::{CONTROLLER_REVISIONS, PODS};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
@@ -37,17 +37,20 @@ impl Order {
                 created(before, pod)?;
             }
             if let Some(pod) = change.old.as_ref().filter(|_| change.begins_deletion()) {
-                self.deleted(before, pod)?;
+                self.deleted(before, pod, changes)?;
             }
         }
         Ok(())
     }
 
-    fn deleted(&self, before: &Snapshot, pod: &Object) -> Result<(), String> {
+    fn deleted(&self, before: &Snapshot, pod: &Object, changes: &[Change]) -> Result<(), String> {
         let Some(set) = Set::of(before, pod) else {
             return Err(format!("{} was deleted for a set that is not there", pod.key()));
         };
         let Some(ordinal) = ordinal(pod) else { return Ok(()) };
+        if set.recreates() && set.newest(changes) != revision(pod) {
+            return Ok(());
+        }
         if set.range().contains(&ordinal) {
             return self.replaced(&set, pod, ordinal);
         }
@@ -91,6 +94,11 @@ fn created(before: &Snapshot, pod: &Object) -> Result<(), String> {
     if !set.range().contains(&ordinal) {
         return Err(format!("{} was created outside of its set", pod.key()));
     }
+    if set.recreates()
+        && let Some(old) = set.pods().into_iter().find(|old| revision(old) != revision(pod))
+    {
+        return Err(format!("{} was created beside {} of another revision", pod.key(), old.key()));
+    }
     if !set.ordered {
         return Ok(());
     }
@@ -133,6 +141,25 @@ impl<'a> Set<'a> {
         (!self.ordered && !self.serves(ordinal)) || out < usize::try_from(most.max(1)).unwrap_or(1)
     }
 
+    /// Whether nothing new is made before all old pods are gone.
+    fn recreates(&self) -> bool {
+        self.object.value()["spec"]["updateStrategy"]["type"] == "Recreate"
+    }
+
+    /// The name of the newest revision, with what is written now.
+    fn newest<'b>(&self, changes: &'b [Change]) -> Option<&'b str>
+    where
+        'a: 'b,
+    {
+        let uid = &self.object.metadata().uid;
+        let written = changes.iter().filter_map(|change| change.new.as_ref());
+        let all = self.before.dependents(uid).chain(written);
+        let is_own = |it: &Object| it.metadata().controller().is_some_and(|by| by.uid == *uid);
+        let own = all.filter(|it| *it.key().resource == *CONTROLLER_REVISIONS && is_own(it));
+        let newest = own.max_by_key(|it| it.value()["revision"].as_i64());
+        newest.map(|it| it.metadata().name.as_str())
+    }
+
     fn range(&self) -> std::ops::Range<i64> {
         self.start..self.start + self.replicas
     }
@@ -149,6 +176,10 @@ impl<'a> Set<'a> {
         let pod = self.before.find(PODS, &metadata.namespace, &name);
         pod.is_some_and(|pod| is_ready(pod) && !pod.metadata().is_deleting())
     }
+}
+
+fn revision(pod: &Object) -> Option<&str> {
+    pod.metadata().labels.get("controller-revision-hash").map(String::as_str)
 }
 
 fn ordinal(pod: &Object) -> Option<i64> {

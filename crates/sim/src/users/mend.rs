@@ -67,6 +67,10 @@ impl Users {
 
     fn mend_strategies(&mut self, api: &Api, snapshot: &Snapshot) {
         for set in snapshot.list(SETS, None) {
+            // Those mend themselves.
+            if self.recreates && set.value()["spec"]["updateStrategy"]["type"] == "Recreate" {
+                continue;
+            }
             // Pods and revisions, also pods that it has yet to adopt.
             let app = Some(&set.metadata().name);
             let pods =

@@ -33,6 +33,8 @@ pub(crate) struct Users {
     cast: Cast,
     forceful: bool,
     gentle: bool,
+    /// Whether StatefulSets may be recreated.
+    pub recreates: bool,
     /// Images so far: each change of a template is another one.
     images: Vec<String>,
     /// What they just did, for the trace.
@@ -156,7 +158,7 @@ impl Users {
     /// successor from another node; that is why `kubectl delete --force` warns. `gentle` ones do
     /// nothing that takes pods away.
     pub fn new(cast: Cast, forceful: bool, gentle: bool) -> Self {
-        Self { cast, forceful, gentle, images: Vec::new(), said: Vec::new() }
+        Self { cast, forceful, gentle, recreates: false, images: Vec::new(), said: Vec::new() }
     }
 
     /// Whether they delete pods with no grace at all.
@@ -272,7 +274,8 @@ impl Users {
 
     fn set_on_delete(&mut self, api: &Api, random: &mut Random) {
         let Some(set) = any_of(api, &[STATEFUL_SETS], random) else { return };
-        let strategy = json!({"type": "OnDelete", "rollingUpdate": null});
+        let kind = if self.recreates && random.one_in(2) { "Recreate" } else { "OnDelete" };
+        let strategy = json!({"type": kind, "rollingUpdate": null});
         self.patch(api, &set, "", &json!({"spec": {"updateStrategy": strategy}}));
     }
 

@@ -11,7 +11,7 @@ use crate::random::Random;
 impl Users {
     pub(super) fn create_stateful_set(&mut self, api: &Api, random: &mut Random) {
         let (name, image) = self.name_and_image(random);
-        let mut set = new_set(name, &image, random);
+        let mut set = new_set(name, &image, self.recreates, random);
         if self.forceful && random.one_in(6) {
             set["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(0);
         }
@@ -56,13 +56,14 @@ fn retention(random: &mut Random) -> Value {
     json!({"whenDeleted": either(), "whenScaled": either()})
 }
 
-fn new_set(name: &str, image: &str, random: &mut Random) -> Value {
+fn new_set(name: &str, image: &str, recreates: bool, random: &mut Random) -> Value {
     let claims: Vec<_> = ["data", "log"].iter().take(random.index(3)).map(|it| claim(it)).collect();
     let policy = if random.one_in(3) { "Parallel" } else { "OrderedReady" };
-    let strategy = match random.below(6) {
+    let strategy = match random.below(if recreates { 8 } else { 6 }) {
         0 => json!({"type": "OnDelete"}),
         1 => json!({"type": "RollingUpdate", "rollingUpdate": {"partition": random.below(3)}}),
         2 => json!({"type": "RollingUpdate"}),
+        6.. => json!({"type": "Recreate"}),
         _ => json!({}),
     };
     json!({

@@ -11,11 +11,22 @@ use crate::resources::{
 use crate::{defaults, validation};
 
 pub(super) fn rows() -> Vec<Kind> {
-    version(
-        "v1",
-        "io.k8s.api.apps.v1",
-        [controller_revisions(), daemon_sets(), deployments(), replica_sets(), stateful_sets()],
-    )
+    let sets = [daemon_sets(), deployments(), replica_sets(), stateful_sets()];
+    of_version([controller_revisions()].into_iter().chain(sets))
+}
+
+/// What is another row where StatefulSets may have the strategy `Recreate`.
+pub(super) fn with_recreate() -> Vec<Kind> {
+    let sets = stateful_sets()
+        .validate(validation::recreatable_set)
+        .validate_create(validation::stateful_set_create)
+        .validate_update(validation::stateful_set_update)
+        .warnings(validation::stateful_set_warnings);
+    of_version([sets])
+}
+
+fn of_version(rows: impl IntoIterator<Item = Kind>) -> Vec<Kind> {
+    version("v1", "io.k8s.api.apps.v1", rows)
 }
 
 fn controller_revisions() -> Kind {
@@ -112,10 +123,10 @@ fn stateful_sets() -> Kind {
         .defaults(defaults::stateful_set)
         .prepare(initial::stateful_set)
         .validate(validation::stateful_set)
-        .validate_update(validation::stateful_set_update)
-        .validate_create(validation::stateful_set_create)
+        .validate_update(validation::fixed_set_update)
+        .validate_create(validation::fixed_set_create)
         .validate_status(validation::stateful_set_status)
-        .warnings(validation::stateful_set_warnings)
+        .warnings(validation::fixed_set_warnings)
         .columns(
             const {
                 &[

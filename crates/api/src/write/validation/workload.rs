@@ -19,8 +19,32 @@ const STATEFUL_SET_MUTABLE: [&str; 7] = [
     "minReadySeconds",
 ];
 
-/// A StatefulSet, new or changed, without its template, which a change may leave as it was.
+/// The strategy that a gate keeps.
+pub(super) const RECREATE: &str = "Recreate";
+/// What a strategy must be while that gate is off.
+pub(super) const NO_RECREATE: &str = "must be 'RollingUpdate' or 'OnDelete'";
+
+/// A StatefulSet, new or changed, without its template, which a change may leave as it was. Whether
+/// it may be recreated depends on what it was before.
 pub fn stateful_set(object: &Value) -> Vec<FieldError> {
+    stateful_set_with(object, |errors, spec| {
+        if spec.descend(&["updateStrategy", "type"]).text() != RECREATE {
+            update_strategy(errors, spec, NO_RECREATE);
+        }
+    })
+}
+
+/// A StatefulSet that may be recreated.
+pub fn recreatable_set(object: &Value) -> Vec<FieldError> {
+    stateful_set_with(object, |errors, spec| {
+        update_strategy(errors, spec, "must be 'RollingUpdate', 'OnDelete' or 'Recreate'");
+    })
+}
+
+fn stateful_set_with(
+    object: &Value,
+    strategy: impl FnOnce(&mut Errors, &Field<'_>),
+) -> Vec<FieldError> {
     Errors::of(|errors| {
         let spec = Field::root(object).child("spec");
         let policy = spec.child("podManagementPolicy");
@@ -29,7 +53,7 @@ pub fn stateful_set(object: &Value) -> Vec<FieldError> {
             "" => errors.required(&policy, ""),
             _ => errors.invalid(&policy, "must be 'OrderedReady' or 'Parallel'"),
         }
-        update_strategy(errors, &spec);
+        strategy(errors, &spec);
         for when in ["whenDeleted", "whenScaled"] {
             let when = spec.child("persistentVolumeClaimRetentionPolicy").child(when);
             errors.one_of_if_set(&when, &["Retain", "Delete"]);
@@ -42,12 +66,12 @@ pub fn stateful_set(object: &Value) -> Vec<FieldError> {
     })
 }
 
-fn update_strategy(errors: &mut Errors, spec: &Field<'_>) {
+fn update_strategy(errors: &mut Errors, spec: &Field<'_>, types: &str) {
     let strategy = spec.child("updateStrategy");
     let rolling = strategy.child("rollingUpdate");
     match strategy.child("type").text() {
         "" => errors.required(&strategy, ""),
-        "OnDelete" => {
+        "OnDelete" | RECREATE => {
             if rolling.is_set() {
                 errors.invalid(&rolling, "only allowed for updateStrategy 'RollingUpdate'");
             }
@@ -62,7 +86,7 @@ fn update_strategy(errors: &mut Errors, spec: &Field<'_>) {
                 }
             }
         }
-        _ => errors.invalid(&strategy, "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => errors.invalid(&strategy, types),
     }
 }
 
