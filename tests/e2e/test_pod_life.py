@@ -284,3 +284,44 @@ def test_rules_for_exit_codes(cluster, namespace):
     phase, status = eventually(lambda: container("rules") if container("rules")[0] == "Failed" else None,
                                "it has ended for good")
     assert status["restartCount"] == 1 and status["state"]["terminated"]["exitCode"] == 7
+
+
+def test_hooks_and_order_hold_when_the_engine_is_killed_and_when_the_cluster_goes_down(own_cluster):
+    cluster = own_cluster
+    cluster.up()
+    cluster.load("busybox")
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "log"},
+             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}}}
+    at = {"volumeMounts": [{"name": "log", "mountPath": "/data"}]}
+    log = {"volumes": [{"name": "log", "persistentVolumeClaim": {"claimName": "log"}}]}
+
+    def tells(word):
+        return f"trap 'echo {word} >>/data/log; exit 0' TERM; sleep 1000000 & wait"
+
+    hook = "echo pre >>/data/log; sleep 4; echo done >>/data/log"
+    hooks = {"preStop": {"exec": {"command": ["sh", "-c", hook]}}}
+
+    def pod(name):
+        return pod_of(name, script("app", tells("app"), lifecycle=hooks, **at),
+                      initContainers=[sidecar("side", tells("side"), **at)], **log)
+
+    def lines(name):
+        text = cluster.kubectl("exec", name, "-c", "app", "--", "sh", "-c", "cat /data/log", check=False)
+        return text.split()
+
+    create(cluster, "default", claim, pod("first"))
+    ready(cluster, "default", "first")
+    cluster.kubectl("delete", "pod", "first", "--wait=false")
+    eventually(lambda: lines("first") == ["pre"], "the hook has begun")
+    cluster.kill_engine()
+    cluster.up()
+    gone = ("wait", "--for=delete", "pod/first", "--timeout=60s")
+    cluster.kubectl(*gone)
+    create(cluster, "default", pod("second"))
+    ready(cluster, "default", "second")
+    # The hook that nobody heard the end of was run once more, within the same grace.
+    assert lines("second") == ["pre", "pre", "done", "app", "side"]
+    cluster.down()
+    cluster.up()
+    ready(cluster, "default", "second")
+    assert lines("second")[5:] == ["pre", "done", "app", "side"]
