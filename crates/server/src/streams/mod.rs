@@ -2,6 +2,7 @@
 
 mod channels;
 mod forwarding;
+mod links;
 pub(crate) mod logs;
 pub mod node;
 pub(crate) mod options;

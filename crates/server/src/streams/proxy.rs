@@ -1,18 +1,18 @@
 //! `pods/proxy` and `services/proxy`: HTTP requests that are handed on to a pod.
 //!
 //! Whoever asks is known by the time a request comes here, so what it proved itself with goes no
-//! further. Redirects within the pod lead back through here; links in its pages are not changed.
+//! further. Redirects within the pod lead back through here, and so do links in its pages.
 
 use std::sync::Arc;
 
 use coracle_api::resources::{ENDPOINTS, PODS, SERVICES};
 use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Empty, StreamBody};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::edge::connections::{Place, stopped};
 use crate::edge::response::{Body, Response};
 use crate::pipeline::parse::ResourceRef;
+use crate::streams::links::Links;
 use crate::streams::node::Call;
 use crate::streams::pods;
 
@@ -109,7 +110,39 @@ pub(crate) async fn serve(
     {
         *location = here;
     }
-    Ok(response.map(|body| until_stopped(body, call.stopping)))
+    let is_page = is_page(&response);
+    if is_page {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    let here = here.to_owned();
+    Ok(response.map(|body| {
+        let body = until_stopped(body, call.stopping);
+        if is_page { linked(body, here, host) } else { body }
+    }))
+}
+
+/// Whether links in the body are changed: upstream changes those of HTML.
+fn is_page(response: &http::Response<Incoming>) -> bool {
+    let said = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let kind = said(header::CONTENT_TYPE).and_then(|value| value.split(';').next());
+    let is_html = kind.is_some_and(|kind| kind.trim() == "text/html");
+    let is_plain = said(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
+    is_html && is_plain && response.status() != StatusCode::PARTIAL_CONTENT
+}
+
+/// A page whose links lead back through the proxy.
+fn linked(body: Body, here: String, host: Option<HeaderValue>) -> Body {
+    let mut links = Links::new(move |link: &str| back(link, &here, host.as_ref()));
+    let frames = BodyStream::new(body).map(Some).chain(stream::once(async { None }));
+    let frames = frames.filter_map(move |frame| {
+        let data = match frame {
+            None => Some(Ok(links.rest())),
+            Some(Ok(frame)) => frame.into_data().ok().map(|data| Ok(links.push(&data))),
+            Some(Err(error)) => Some(Err(error)),
+        };
+        std::future::ready(data.map(|data| data.map(|data| Frame::data(data.into()))))
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// A body without a known end does not keep a server from stopping.
@@ -246,6 +279,11 @@ fn forwarded(from: &HeaderMap, path: &str, host: Option<&HeaderValue>) -> Header
     let mut headers = from.clone();
     let upgrade = headers.get(header::UPGRADE).cloned();
     remove(&mut headers, OWN_HEADERS);
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accepts.is_some_and(|types| types.contains("text/html")) {
+        // A page that comes compressed would keep its links.
+        headers.remove(header::ACCEPT_ENCODING);
+    }
     let names: Vec<HeaderName> = headers.keys().cloned().collect();
     for name in names.iter().filter(|name| name.as_str().starts_with("impersonate-")) {
         headers.remove(name);

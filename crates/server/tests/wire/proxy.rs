@@ -88,6 +88,27 @@ async fn redirects_lead_back_and_the_root_has_a_slash() {
 }
 
 #[tokio::test]
+async fn links_of_pages_lead_back_too() {
+    let world = world().await;
+    let page = |kind: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: 20\r\nConnection: close\
+             \r\n\r\n<a href=\"/me\">it</a>"
+        )
+    };
+    for (kind, changes) in [("text/html; charset=utf-8", true), ("text/plain", false)] {
+        let (port, mut requests) = server(Box::leak(page(kind).into_boxed_str())).await;
+        let proxy = format!("/api/v1/namespaces/default/pods/web:{port}/proxy");
+        let headers = [("Accept", "text/html"), ("Accept-Encoding", "gzip")];
+        let (head, body) = world.exchange(&format!("GET {proxy}/"), &headers).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let here = if changes { &*proxy } else { "" };
+        assert!(body.contains(&format!("<a href=\"{here}/me\">it</a>")), "{head}{body}");
+        assert!(!within(requests.recv()).await.unwrap().contains("accept-encoding"));
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_stops_ends_what_has_no_end() {
     let world = world().await;
     let (port, _requests) = server("HTTP/1.1 200 OK\r\n\r\nhi").await;
