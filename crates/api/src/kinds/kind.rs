@@ -399,15 +399,23 @@ impl Kind {
         known.map(|(_, pointer)| *pointer).or_else(|| custom().map(|(_, p)| p.as_str()))
     }
 
-    /// What a selectable field of a stored object reads as; an absent one as its zero value.
+    /// What a selectable field of a stored object reads as; an absent one as its zero value, or as
+    /// the next row of its name says.
     /// `None` when the kind cannot be selected by it.
     pub fn field_text<'a>(&self, label: &str, object: &'a Value) -> Option<Cow<'a, str>> {
-        let pointer = self.field_pointer(label)?;
-        Some(match object.pointer(pointer) {
-            None | Some(Value::Null) => zero_text(self, pointer).into(),
-            Some(Value::String(text)) => text.as_str().into(),
-            Some(other) => other.to_string().into(),
-        })
+        let first = self.field_pointer(label)?;
+        let rows = self.strategy.field_labels.iter().filter(|(known, _)| *known == label);
+        let others = rows.map(|(_, pointer)| *pointer).filter(|pointer| *pointer != first);
+        let text = |pointer| match object.pointer(pointer) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text).filter(|it| !it.is_empty()).map(Cow::from),
+            Some(other) => Some(other.to_string().into()),
+        };
+        let said = std::iter::once(first).chain(others).find_map(text);
+        Some(said.unwrap_or_else(|| match object.pointer(first) {
+            Some(Value::String(_)) => Cow::default(),
+            _ => zero_text(self, first).into(),
+        }))
     }
 
     /// `apps/v1`, or `v1` in the core group.
@@ -588,6 +596,18 @@ pub(crate) mod tests {
         assert_eq!(text("Pod", "spec.hostNetwork", pod.clone()).unwrap(), "true");
         assert_eq!(text("Pod", "metadata.name", pod.clone()).unwrap(), "a");
         assert_eq!(text("Pod", "spec.containers", pod), None);
+    }
+
+    #[test]
+    fn the_source_of_an_event_is_its_component_or_its_controller() {
+        let kind = crate::Kinds::builtin().of_object("v1", "Event").unwrap().clone();
+        let source = |event: Value| kind.field_text("source", &event).map(Cow::into_owned);
+        let event = serde_json::json!({"reportingComponent": "b", "source": {"component": ""}});
+        assert_eq!(source(event.clone()).unwrap(), "b");
+        let mut older = event;
+        older["source"]["component"] = "a".into();
+        assert_eq!(source(older).unwrap(), "a");
+        assert_eq!(source(Value::Null).unwrap(), "");
     }
 
     #[test]

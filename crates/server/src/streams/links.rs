@@ -236,8 +236,6 @@ fn cut(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn moved(link: &str) -> Option<String> {
@@ -279,14 +277,15 @@ mod tests {
         assert_eq!(whole(&page), page);
     }
 
-    proptest! {
-        #[test]
-        fn a_page_without_links_comes_as_it_is(page in "[<>a!/ '\"=é-]{0,40}", at in 0..60usize) {
-            let bytes = page.as_bytes();
-            let (first, second) = bytes.split_at(at.min(bytes.len()));
-            let mut links = Links::new(|_: &str| None);
+    #[test]
+    fn it_does_not_matter_where_a_page_is_cut() {
+        let page =
+            "<!doctype x><!-- <a href=/> --><A href='/a' title=\"<>\"><script>'</a'</script><a b";
+        for at in 0..page.len() {
+            let (first, second) = page.as_bytes().split_at(at);
+            let mut links = Links::new(moved);
             let out = [links.push(first), links.push(second), links.rest()].concat();
-            prop_assert_eq!(out, bytes);
+            assert_eq!(String::from_utf8(out).unwrap(), whole(page), "{at}");
         }
     }
 }

@@ -359,6 +359,7 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
     ("reason", "/reason"),
     ("reportingComponent", "/reportingComponent"),
     ("source", "/source/component"),
+    ("source", "/reportingComponent"),
     ("type", "/type"),
 ];
 

@@ -153,9 +153,17 @@ impl World {
     }
 }
 
+/// The body behind `head`; of one in chunks, all that follows with the chunks' lengths.
 async fn body(stream: &mut TlsStream<TcpStream>, head: &str) -> Vec<u8> {
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
+    let mut body = Vec::new();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let Some(length) = length else {
+        while !body.ends_with(b"0\r\n\r\n") {
+            body.push(within(stream.read_u8()).await.unwrap());
+        }
+        return body;
+    };
+    body.resize(length.parse().unwrap(), 0);
     within(stream.read_exact(&mut body)).await.unwrap();
     body
 }
