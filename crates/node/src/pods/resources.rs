@@ -80,17 +80,26 @@ fn group(resources: &ResourceRequirements) -> Resources {
     }
 }
 
-/// Limits of the whole pod: its own, and where it has none the sum of its containers', when each has
-/// one.
+/// Limits of the whole pod: its own, and where it has none those of its containers together, when
+/// each has one: of the app containers and the sidecars, or of an init container and the sidecars
+/// before it, whatever is more.
 pub(crate) fn pod_resources(pod: &Pod) -> Resources {
-    let app = pod.spec.iter().flat_map(|spec| &spec.containers).collect::<Vec<_>>();
-    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let largest_init = init.map(container_resources).collect::<Vec<_>>();
-    let parts: Vec<_> = app.iter().map(|container| container_resources(container)).collect();
+    let apps = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let apps: Vec<_> = apps.map(container_resources).collect();
+    let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let inits: Vec<_> = inits.map(|it| (is_sidecar(it), container_resources(it))).collect();
     let total = |value: fn(&Resources) -> Option<u64>| -> Option<u64> {
-        let app = parts.iter().map(value).sum::<Option<u64>>()?;
-        let init = largest_init.iter().map(value).collect::<Option<Vec<_>>>()?;
-        Some(app.max(init.into_iter().max().unwrap_or(0))).filter(|total| *total > 0)
+        let (mut staying, mut most) = (0_u64, 0_u64);
+        for (stays, init) in &inits {
+            let together = staying.saturating_add(value(init)?);
+            most = most.max(together);
+            if *stays {
+                staying = together;
+            }
+        }
+        let add = |sum: u64, it: &Resources| Some(sum.saturating_add(value(it)?));
+        let running = apps.iter().try_fold(staying, add)?;
+        Some(running.max(most)).filter(|total| *total > 0)
     };
     let quota = total(|it| it.cpu_quota.and_then(|quota| u64::try_from(quota).ok()));
     let quota = quota.and_then(|quota| i64::try_from(quota).ok());
@@ -117,13 +126,30 @@ fn memory_request(pod: &Pod, container: &Container) -> i64 {
     of(container).saturating_add(whole.saturating_sub(sum).max(0) / count)
 }
 
+/// Whether an init container goes on running beside the others.
+fn is_sidecar(init: &Container) -> bool {
+    init.restart_policy.as_deref() == Some("Always")
+}
+
+/// A sidecar is killed no sooner than what it serves: it counts as the smallest app container does
+/// where that asks for more.
+fn least_of_apps(pod: &Pod, container: &Container) -> i64 {
+    let Some(spec) = &pod.spec else { return 0 };
+    let mut inits = spec.init_containers.iter().flatten();
+    if !inits.any(|init| init.name == container.name && is_sidecar(init)) {
+        return 0;
+    }
+    let requests = spec.containers.iter().map(|it| amount(it, false, "memory"));
+    requests.map(|request| request.map_or(0, Quantity::value)).min().unwrap_or(0)
+}
+
 /// How willingly the kernel kills the container, by class and by its share of the memory.
 pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, memory_of_node: i64) -> i32 {
     match qos(pod) {
         Qos::Guaranteed => -997,
         Qos::BestEffort => 1000,
         Qos::Burstable => {
-            let request = memory_request(pod, container);
+            let request = memory_request(pod, container).max(least_of_apps(pod, container));
             let share = request.saturating_mul(1000) / memory_of_node.max(1);
             i32::try_from((1000 - share).clamp(3, 999)).unwrap_or(999)
         }

@@ -301,3 +301,35 @@ fn root_is_refused_where_it_must_not_be() {
     let why = "container's runAsUser breaks non-root policy";
     assert_eq!(user_of(not_root(), json!({"runAsUser": 0}), "1"), Err(format!("{why} {whose}")));
 }
+
+#[test]
+fn sidecars_have_their_room_beside_the_others_and_are_killed_no_sooner() {
+    let asks = |name: &str, memory: &str| {
+        let amounts = json!({"memory": memory, "cpu": "100m"});
+        json!({"name": name, "resources": {"limits": amounts, "requests": {"memory": memory}}})
+    };
+    let mut sidecar = asks("side", "10Mi");
+    sidecar["restartPolicy"] = json!("Always");
+    let with = |setup: &str| -> Pod {
+        let apps = [asks("a", "20Mi"), asks("b", "30Mi")];
+        let spec = json!({"initContainers": [sidecar, asks("setup", setup)], "containers": apps});
+        serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+    };
+    for (setup, most) in [("5Mi", 60), ("49Mi", 60), ("70Mi", 80)] {
+        let group = super::resources::pod_resources(&with(setup));
+        assert_eq!(group.memory_limit, Some(most << 20), "{setup}");
+    }
+    let group = super::resources::pod_resources(&with("5Mi"));
+    assert_eq!(group.cpu_quota, Some(30_000));
+    let mut pod = with("5Mi");
+    pod.spec.as_mut().unwrap().containers[0].resources = None;
+    assert_eq!(super::resources::pod_resources(&pod).memory_limit, None);
+    let score = |pod: &Pod, name: &str| {
+        let containers = super::containers(pod);
+        let container = containers.into_iter().find(|it| it.name == name).unwrap();
+        super::resources::oom_score_adj(pod, container, 100 << 20)
+    };
+    pod = with("5Mi");
+    pod.spec.as_mut().unwrap().containers[1].resources.as_mut().unwrap().limits = None;
+    assert_eq!([score(&pod, "side"), score(&pod, "a"), score(&pod, "setup")], [800, 800, 950]);
+}
