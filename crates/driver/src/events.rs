@@ -5,7 +5,8 @@
 //! one reason within ten minutes on they are gathered under one; and one component may say no more
 //! than 25 things at once of an object, and one more every five minutes.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -197,7 +198,7 @@ struct Record {
 }
 
 /// What makes events one event.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Hash)]
 struct Kin {
     source: EventSource,
     uid: String,
@@ -209,12 +210,17 @@ struct Kin {
     message: String,
 }
 
+/// What stands for a key or a message in a memory, 128 bits of it: with their texts, memories would
+/// hold several times what the events themselves take.
+type Digest = [u64; 2];
+
 /// What was recorded lately.
 #[derive(Default)]
 struct Correlator {
-    written: Memory<Kin, Written>,
-    groups: Memory<Kin, Group>,
-    buckets: Memory<(EventSource, Key), Bucket>,
+    written: Memory<Written>,
+    groups: Memory<Group>,
+    buckets: Memory<Bucket>,
+    digester: Digester,
     /// The last event's name in nanoseconds: no two events get the same.
     last_name: i128,
 }
@@ -228,8 +234,18 @@ struct Written {
 }
 
 struct Group {
-    messages: HashSet<String>,
+    messages: Vec<Digest>,
     last: Timestamp,
+}
+
+/// Makes digests that nobody outside can foresee.
+#[derive(Default)]
+struct Digester([RandomState; 2]);
+
+impl Digester {
+    fn of(&self, value: &impl Hash) -> Digest {
+        self.0.each_ref().map(|seeded| seeded.hash_one(value))
+    }
 }
 
 struct Bucket {
@@ -246,22 +262,22 @@ impl Correlator {
         field_path: &str,
         now: Timestamp,
     ) -> Option<Record> {
-        let regarding = note.regarding.key().clone();
         let message = note.message.clone();
         let kin = Kin {
             source: source.clone(),
             uid: note.regarding.metadata().uid.clone(),
-            resource: regarding.clone(),
+            resource: note.regarding.key().clone(),
             field_path: field_path.to_owned(),
             warning: note.event_type == coracle_controllers::EventType::Warning,
             reason: note.reason,
             message: String::new(),
         };
         let (kin, message) = self.gather(kin, message, now);
-        if !self.may_speak(source, regarding, now) {
+        if !self.may_speak(source, note.regarding.key(), now) {
             return None;
         }
-        if let Some(written) = self.written.get(&kin) {
+        let kin = self.digester.of(&kin);
+        if let Some(written) = self.written.get(kin) {
             written.count = written.count.saturating_add(1);
             let event = event(source, note, field_path, &message, written, now);
             return Some(Record { event, is_repeat: true });
@@ -275,23 +291,25 @@ impl Correlator {
 
     /// Under which kin and with which message an event counts.
     fn gather(&mut self, kin: Kin, message: String, now: Timestamp) -> (Kin, String) {
-        let fresh = || Group { messages: HashSet::new(), last: now };
-        let group = self.groups.get_or(&kin, fresh);
+        let fresh = || Group { messages: Vec::new(), last: now };
+        let group = self.groups.get_or(self.digester.of(&kin), fresh);
         if now.duration_since(group.last) > GATHER_WITHIN {
             *group = fresh();
         }
         group.last = now;
         let is_many = group.messages.len() + 1 >= GATHER_AFTER;
-        if group.messages.contains(&message) || !is_many {
-            group.messages.insert(message.clone());
+        let digest = self.digester.of(&message);
+        let is_known = group.messages.contains(&digest);
+        if is_known || !is_many {
+            group.messages.extend((!is_known).then_some(digest));
             return (Kin { message: message.clone(), ..kin }, message);
         }
         (kin, format!("(combined from similar events): {message}"))
     }
 
-    fn may_speak(&mut self, source: &EventSource, regarding: Key, now: Timestamp) -> bool {
+    fn may_speak(&mut self, source: &EventSource, regarding: &Key, now: Timestamp) -> bool {
         let full = || Bucket { tokens: BURST, last: now };
-        let bucket = self.buckets.get_or(&(source.clone(), regarding), full);
+        let bucket = self.buckets.get_or(self.digester.of(&(source, regarding)), full);
         let refill = now.duration_since(bucket.last).as_secs_f64() / REFILL_SECONDS;
         bucket.tokens = (bucket.tokens + refill.max(0.0)).min(BURST);
         bucket.last = now;
@@ -358,36 +376,36 @@ fn rfc3339(time: Timestamp) -> String {
 }
 
 /// A map that forgets what was not asked for longest.
-struct Memory<K, V> {
-    entries: HashMap<K, (u64, V)>,
+struct Memory<V> {
+    entries: HashMap<Digest, (u64, V)>,
     clock: u64,
 }
 
-impl<K, V> Default for Memory<K, V> {
+impl<V> Default for Memory<V> {
     fn default() -> Self {
         Self { entries: HashMap::new(), clock: 0 }
     }
 }
 
-impl<K: Clone + Eq + std::hash::Hash, V> Memory<K, V> {
-    fn get(&mut self, key: &K) -> Option<&mut V> {
+impl<V> Memory<V> {
+    fn get(&mut self, key: Digest) -> Option<&mut V> {
         self.clock += 1;
-        let (used, value) = self.entries.get_mut(key)?;
+        let (used, value) = self.entries.get_mut(&key)?;
         *used = self.clock;
         Some(value)
     }
 
-    fn insert(&mut self, key: K, value: V) {
+    fn insert(&mut self, key: Digest, value: V) {
         self.make_room();
         self.entries.insert(key, (self.clock, value));
     }
 
-    fn get_or(&mut self, key: &K, new: impl FnOnce() -> V) -> &mut V {
-        if !self.entries.contains_key(key) {
+    fn get_or(&mut self, key: Digest, new: impl FnOnce() -> V) -> &mut V {
+        if !self.entries.contains_key(&key) {
             self.make_room();
         }
         self.clock += 1;
-        let entry = self.entries.entry(key.clone()).or_insert_with(|| (0, new()));
+        let entry = self.entries.entry(key).or_insert_with(|| (0, new()));
         entry.0 = self.clock;
         &mut entry.1
     }
@@ -397,7 +415,7 @@ impl<K: Clone + Eq + std::hash::Hash, V> Memory<K, V> {
             return;
         }
         let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used);
-        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+        if let Some(key) = oldest.map(|(key, _)| *key) {
             self.entries.remove(&key);
         }
     }

@@ -112,6 +112,8 @@ impl Pod {
         let message = self.next_message(hands);
         self.fresh = false;
         let moment = Moment { clock: hands.clock, steady: since_start(hands.now) };
+        // It may have rested since the last turn, however short ago that was.
+        self.worker.rest();
         let Turn { effects, wake } = self.worker.turn(message, moment);
         self.wake = wake;
         for effect in effects {

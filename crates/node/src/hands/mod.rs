@@ -22,6 +22,7 @@ use coracle_api::{Object, Timestamp};
 use coracle_runtime::{Container, ContainerState, RuntimeEvent, Sandbox};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::client::Token;
 use crate::context::Context;
@@ -51,7 +52,7 @@ pub(crate) struct Start {
 struct Hands {
     context: Arc<Context>,
     id: PodId,
-    /// Of the last turn.
+    /// Of the last turn; nothing while the worker rests.
     pod: Arc<Pod>,
     held: Arc<Mutex<Held>>,
     outbox: Outbox,
@@ -64,6 +65,9 @@ struct Held {
     /// By volume and path.
     tokens: BTreeMap<(String, String), Token>,
 }
+
+/// How long a worker that hears nothing keeps what it would only need then.
+const RESTS_AFTER: Duration = Duration::from_secs(5);
 
 /// A pod's task.
 struct Task {
@@ -145,30 +149,38 @@ impl Task {
                 context.forget(self.worker.id());
                 return;
             }
-            message = match turn.wake {
-                Some(wake) => {
-                    let pause = pause(wake, context.client.now());
-                    match tokio::time::timeout(pause, self.inbox.recv()).await {
-                        Ok(Some(message)) => Some(message),
-                        Ok(None) => return,
-                        Err(_) => None,
-                    }
-                }
-                None => match self.inbox.recv().await {
-                    Some(message) => Some(message),
-                    None => return,
-                },
-            };
+            match self.next(turn.wake).await {
+                Some(next) => message = next,
+                None => return,
+            }
             if let Some(message) = &mut message {
                 self.complete(message);
             }
         }
     }
 
+    /// The next message, or `Some(None)` when it is time for a turn without one; `None` when nobody can
+    /// send any more.
+    async fn next(&mut self, wake: Option<Timestamp>) -> Option<Option<Box<Message>>> {
+        let context = Arc::clone(&self.hands.context);
+        let left = || wake.map_or(Duration::MAX, |wake| pause(wake, context.client.now()));
+        if left() > RESTS_AFTER {
+            if let Ok(message) = timeout(RESTS_AFTER, self.inbox.recv()).await {
+                return message.map(Some);
+            }
+            self.worker.rest();
+            self.hands.pod = Arc::default();
+        }
+        match timeout(left(), self.inbox.recv()).await {
+            Ok(message) => message.map(Some),
+            Err(_) => Some(None),
+        }
+    }
+
     /// Adds what only the machine knows to a message.
     fn complete(&self, message: &mut Message) {
         if let Message::Runtime(RuntimeEvent::ContainerExited { container, .. }, words) = message {
-            *words = last_words(&self.hands.context, &self.hands.id, &self.hands.pod, container);
+            *words = last_words(&self.hands.context, &self.hands.id, self.worker.pod(), container);
         }
     }
 }

@@ -168,7 +168,7 @@ impl Worker {
             StartFailure::Refused { reason, message } => {
                 self.note_of(name, Note::warning("Failed", format!("Error: {message}")), turn);
                 self.seen.start_failed(name, reason, message, now);
-                turn.effects.push(Effect::Failed(Template::of(&self.pod, name)));
+                turn.effects.push(Effect::Failed(Template::of(self.pod(), name)));
             }
             StartFailure::SandboxLost => self.seen.sandbox_died(now),
             StartFailure::Mute => self.seen.sandbox_mute(),

@@ -18,7 +18,7 @@ impl Worker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let Some(policy) = find_container(&self.pod, name).map(|(_, it)| pull_policy(&it)) else {
+        let Some(policy) = find_container(self.pod(), name).map(|(_, it)| pull_policy(&it)) else {
             return;
         };
         let image = self.image(name);

@@ -18,7 +18,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use coracle_api::Object;
@@ -80,7 +80,8 @@ pub struct Worker {
     id: PodId,
     /// `None` for what is left of a pod that is gone.
     object: Option<Arc<Object>>,
-    pod: Arc<Pod>,
+    /// What the object says. Not there while the worker rests: it takes several times its bytes.
+    pod: OnceLock<Arc<Pod>>,
     seen: Observed,
     netns: Option<PathBuf>,
     under_way: Option<UnderWay>,
@@ -138,8 +139,9 @@ impl Worker {
         if let Some(sandbox) = found.sandbox {
             worker.adopt(&sandbox, &found.last_words, now);
         }
-        worker.seen.recover(&worker.pod, now);
-        worker.seen.remember_readiness(&worker.pod);
+        let pod = Arc::clone(worker.pod());
+        worker.seen.recover(&pod, now);
+        worker.seen.remember_readiness(&pod);
         worker
     }
 
@@ -171,7 +173,7 @@ impl Worker {
         Self {
             id,
             object,
-            pod,
+            pod: pod.into(),
             seen: Observed::default(),
             netns: None,
             under_way: None,
@@ -199,7 +201,18 @@ impl Worker {
     /// The pod as the worker knows it.
     #[must_use]
     pub fn pod(&self) -> &Arc<Pod> {
-        &self.pod
+        self.pod.get_or_init(|| {
+            // Of a copy, so that the object does not keep it. It could be read when it was taken over.
+            let view = self.object.as_ref().and_then(|object| object.cold().view().ok());
+            view.unwrap_or_default()
+        })
+    }
+
+    /// Keeps no more than it must until the next turn.
+    pub fn rest(&mut self) {
+        if self.object.is_some() {
+            self.pod.take();
+        }
     }
 
     /// What it knows beyond that.
@@ -298,9 +311,9 @@ impl Worker {
     }
 
     fn changed(&mut self, object: Arc<Object>) {
-        let before = Arc::clone(&self.pod);
+        let before = Arc::clone(self.pod());
         self.replace(object);
-        let (old, new) = (&before.metadata, &self.pod.metadata);
+        let (old, new) = (&before.metadata, &self.pod().metadata);
         if old.labels != new.labels || old.annotations != new.annotations {
             self.stale = self.stale.max(Some(Mounting::Files));
         }
@@ -315,7 +328,7 @@ impl Worker {
         // A pod that cannot be read stays as it was.
         if let Ok(pod) = object.view::<Pod>() {
             // Held for as long as the pod is: without what others make of their version of it.
-            (self.object, self.pod) = (Some(Arc::new(object.cold())), pod);
+            (self.object, self.pod) = (Some(Arc::new(object.cold())), pod.into());
         }
     }
 
@@ -363,16 +376,16 @@ impl Worker {
             return;
         };
         if exit.code != 0 || instance.lives_on_at().is_none() {
-            turn.effects.push(Effect::Failed(Template::of(&self.pod, name)));
+            turn.effects.push(Effect::Failed(Template::of(self.pod(), name)));
         }
     }
 
     fn is_ending(&self) -> bool {
-        self.seen.gone || self.pod.metadata.deletion_timestamp.is_some()
+        self.seen.gone || self.pod().metadata.deletion_timestamp.is_some()
     }
 
     fn probed(&mut self, name: &str, kind: ProbeKind, id: &str, it: &Outcome, turn: &mut Turn) {
-        let pod = Arc::clone(&self.pod);
+        let pod = Arc::clone(self.pod());
         let Some((role, container)) = find_container(&pod, name) else { return };
         if let Some(note) = self.seen.probe_finished(&container, role, kind, id, it) {
             self.note(note, turn);
@@ -381,7 +394,7 @@ impl Worker {
 
     /// Containers without a readiness probe that have lived long enough speak for their templates.
     fn credit_templates(&mut self, now: Timestamp, turn: &mut Turn) {
-        let pod = Arc::clone(&self.pod);
+        let pod = Arc::clone(self.pod());
         let mut running = BTreeSet::new();
         for (name, _, instance) in self.seen.running() {
             let waits_for_none = find_container(&pod, name)
@@ -413,7 +426,7 @@ impl Worker {
             self.look_after_volumes(now, turn);
         }
         let mut over = false;
-        for step in plan(&self.pod, &self.seen, now) {
+        for step in plan(self.pod(), &self.seen, now) {
             match step {
                 Step::LookAgain(at) => turn.wake_at(at),
                 Step::Note(note) => self.note_once(note, turn),
@@ -526,7 +539,7 @@ impl Worker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let target = match target_of(&self.pod, &container) {
+        let target = match target_of(self.pod(), &container) {
             None => None,
             Some(target) => {
                 let running = self.seen.running().find(|(name, ..)| *name == target);
@@ -539,7 +552,7 @@ impl Worker {
                 Some(instance.id.clone())
             }
         };
-        let mut pod = (*self.pod).clone();
+        let mut pod = (**self.pod()).clone();
         pod.status = Some(status(&pod, &self.seen, self.last_turn));
         let seen = self.seen.containers.get(&container);
         let here = |id: &crate::planner::Instance| id.sandbox == self.seen.sandbox_number;
@@ -570,16 +583,16 @@ impl Worker {
     }
 
     fn role(&self, container: &str) -> Role {
-        find_container(&self.pod, container).map_or(Role::App, |(role, _)| role)
+        find_container(self.pod(), container).map_or(Role::App, |(role, _)| role)
     }
 
     fn image(&self, container: &str) -> String {
-        let found = find_container(&self.pod, container);
+        let found = find_container(self.pod(), container);
         found.and_then(|(_, container)| container.image.clone()).unwrap_or_default()
     }
 
     fn is_on_host(&self) -> bool {
-        is_on_host(&self.pod)
+        is_on_host(self.pod())
     }
 
     fn note(&self, note: Note, turn: &mut Turn) {

@@ -35,7 +35,7 @@ impl Worker {
     fn shown(&self) -> Option<&PodStatus> {
         let revision = self.object.as_ref()?.revision();
         let last = self.written.as_ref().filter(|(_, written)| *written == revision);
-        last.map(|(status, _)| status).or(self.pod.status.as_ref())
+        last.map(|(status, _)| status).or(self.pod().status.as_ref())
     }
 
     /// Tells the API what it does not show yet: the status, then that the pod is `over`.
@@ -43,7 +43,7 @@ impl Worker {
         let Some(object) = self.object.clone().filter(|_| !self.finished && !self.seen.gone) else {
             return;
         };
-        let status = status(&self.pod, &self.seen, now);
+        let status = status(self.pod(), &self.seen, now);
         let is_shown = self.shown() == Some(&status);
         if is_shown && !over {
             return;
