@@ -186,9 +186,10 @@ def test_what_nothing_acts_on_is_told(kubectl, cluster):
     assert f"Warning: {told}" in made.stderr
     namespace = kubectl.json("ingress", "idle")["metadata"]["namespace"]
     assert told in cluster.coracle("why", "ingress/idle", "-n", namespace).stdout
-    hook = STATEFUL_SET.replace("env:", "lifecycle: {preStop: {exec: {command: [\"true\"]}}}\n          env:")
-    hooked = kubectl.process("apply", "-f", "-", input=hook.replace("replicas: 2", "replicas: 0"))
-    assert "Warning: spec.template.spec.containers[0].lifecycle.preStop: coracle" in hooked.stderr
+    bound = STATEFUL_SET.replace("env:", "resources: {limits: {ephemeral-storage: 1Gi}}\n          env:")
+    bounded = kubectl.process("apply", "-f", "-", input=bound.replace("replicas: 2", "replicas: 0"))
+    field = "spec.template.spec.containers[0].resources.limits.ephemeral-storage"
+    assert f"Warning: {field}: coracle" in bounded.stderr
     plain = kubectl.process("apply", "-f", "-", input=STATEFUL_SET.replace("replicas: 2", "replicas: 0"))
     assert "Warning" not in plain.stderr
 
