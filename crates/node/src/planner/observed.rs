@@ -195,6 +195,8 @@ pub struct ImageSeen {
 /// An image that is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFailure {
+    /// Which one.
+    pub image: String,
     /// `ErrImagePull`, `ErrImageNeverPull`, `InvalidImageName`.
     pub reason: String,
     /// The sentence.
@@ -348,11 +350,20 @@ impl Observed {
     }
 
     /// The image for the next start is not there.
-    pub fn image_failed(&mut self, container: &str, reason: &str, message: String, now: Timestamp) {
+    pub fn image_failed(
+        &mut self,
+        container: &str,
+        name: String,
+        reason: &str,
+        message: String,
+        now: Timestamp,
+    ) {
         let image = &mut self.container(container).image;
-        let last = image.failure.as_ref().map(|failure| &failure.retry);
+        let last = image.failure.as_ref().filter(|failure| failure.image == name);
+        let last = last.map(|failure| &failure.retry);
         let retry = retry(last, BACKOFF_SECONDS, message.clone(), now);
-        let failure = ImageFailure { reason: reason.to_owned(), message, failed_at: now, retry };
+        let failure =
+            ImageFailure { image: name, reason: reason.to_owned(), message, failed_at: now, retry };
         *image = ImageSeen { ready_for: None, pulling: false, failure: Some(failure) };
     }
 

@@ -203,7 +203,9 @@ fn start(
     }
     match image.failure {
         _ if image.pulling => {}
-        Some(failure) if failure.retry.at > now => {
+        Some(failure)
+            if failure.retry.at > now && Some(&failure.image) == container.image.as_ref() =>
+        {
             if failure.reason == "ErrImagePull" {
                 let image = container.image.as_deref().unwrap_or_default();
                 let note = Note::normal("BackOff", format!("Back-off pulling image \"{image}\""));

@@ -54,7 +54,8 @@ impl Worker {
         turn: &mut Turn,
     ) {
         self.note_of(name, Note::warning("Failed", format!("Error: {reason}")), turn);
-        self.seen.image_failed(name, reason, message, now);
+        let image = self.image(name);
+        self.seen.image_failed(name, image, reason, message, now);
     }
 
     pub(super) fn pulled(

@@ -67,6 +67,20 @@ fn another_image_waits_for_nothing_that_the_first_one_did() {
 }
 
 #[test]
+fn a_corrected_image_is_pulled_at_once() {
+    let mut world = world("Always", json!({}));
+    world.image_errors.insert("web".into(), "ErrImagePull");
+    world.run(200);
+    world.take();
+    world.image_errors.clear();
+    world.run(1);
+    assert_eq!(world.take(), [""; 0]);
+    world.pod.spec.as_mut().unwrap().containers[0].image = Some("j".into());
+    world.run(0);
+    assert_eq!(world.take(), ["start web 0"]);
+}
+
+#[test]
 fn last_words_share_twelve_kibibytes() {
     let containers: Vec<_> =
         (0..6).map(|number| json!({"name": format!("c{number}"), "image": "i"})).collect();

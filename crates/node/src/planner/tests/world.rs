@@ -208,7 +208,9 @@ impl World {
             Step::EnsureImage { container, attempt } => match self.image_errors.get(&container) {
                 Some(reason) => {
                     self.done.push(format!("pull {container} failed"));
-                    self.seen.image_failed(&container, reason, "no".into(), self.now);
+                    let (_, spec) = find_container(&self.pod, &container).unwrap();
+                    let image = spec.image.clone().unwrap();
+                    self.seen.image_failed(&container, image, reason, "no".into(), self.now);
                 }
                 None => self.seen.image_ready(&container, attempt),
             },
