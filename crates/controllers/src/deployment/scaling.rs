@@ -79,8 +79,9 @@ impl Draft<'_> {
         if rest == 0 {
             return 0;
         }
-        let fraction = self.fraction(set);
-        if to_add > 0 { fraction.min(rest) } else { fraction.max(rest) }
+        // A set whose size somebody else has changed may seem to be due the opposite. Upstream gives it
+        // that, and the others pay for it: then there are more pods than the surge allows.
+        self.fraction(set).clamp(rest.min(0), rest.max(0))
     }
 
     /// How much bigger the set must be to have the same share of the pods as before.

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::sets::{DESIRED, MOST, REVISION, REVISION_HISTORY};
+use crate::CONTROLLERS;
 use crate::world::World;
 
 const ALL: &[&str] = &["deployment-controller", "replicaset-controller"];
@@ -190,6 +191,27 @@ fn a_roll_out_that_is_stuck_is_scaled_in_proportion() {
     assert_eq!(sizes(&world, &["one", "broken"]), [8, 5]);
     scale(&mut world, 30);
     assert_eq!(sizes(&world, &["one", "broken"]), [20, 13]);
+}
+
+/// Of two sets that have too many pods together, one was made bigger by hand.
+#[test]
+fn no_set_grows_when_there_are_too_many_pods() {
+    let mut world = world(4, rolling(2, 0));
+    finish(&mut world, &["one"]);
+    roll_to(&mut world, "broken");
+    assert_eq!(sizes(&world, &["one", "broken"]), [4, 2]);
+    for name in world.names(SETS) {
+        world.edit(SETS, &name, |set| {
+            let (size, most) = if image(set) == "one" { (6, "6") } else { (3, "2") };
+            set["spec"]["replicas"] = json!(size);
+            set["metadata"]["annotations"][MOST] = json!(most);
+            set["metadata"]["annotations"][DESIRED] = json!("2");
+        });
+    }
+    let controller = CONTROLLERS.iter().find(|it| it.name == "deployment-controller").unwrap();
+    let key = world.get(DEPLOYMENTS, "web").key().clone();
+    world.decide(controller, &key);
+    assert_eq!(sizes(&world, &["one", "broken"]), [3, 3]);
 }
 
 #[test]
