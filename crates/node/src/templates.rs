@@ -1,8 +1,8 @@
 //! Which templates of pods have proved themselves on this node.
 //!
 //! A container without a readiness probe is Ready when it has lived for a second. Once one of a
-//! template has, the next ones are believed at once, until one of them fails. Nobody waits for a pod
-//! without a controller to go on with others: it is believed as on a stock cluster.
+//! template has, the next ones are believed at once, until one of them fails. (Nobody waits for a pod
+//! without a controller to go on with others: its worker believes it as on a stock cluster.)
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,6 @@ pub struct Template {
     owner: String,
     revision: String,
     container: String,
-    /// No controller made the pod.
-    is_alone: bool,
 }
 
 impl Template {
@@ -33,13 +31,11 @@ impl Template {
             .find_map(|label| labels?.get(label));
         let mut owners = meta.owner_references.iter().flatten();
         let owner = owners.find(|owner| owner.controller == Some(true)).map(|owner| &owner.uid);
-        let is_alone = owner.is_none();
         let owner = owner.filter(|_| revision.is_some()).or(meta.uid.as_ref());
         Self {
             owner: owner.cloned().unwrap_or_default(),
             revision: revision.cloned().unwrap_or_default(),
             container: container.to_owned(),
-            is_alone,
         }
     }
 }
@@ -64,10 +60,10 @@ impl Templates {
         self.proved.remove(template);
     }
 
-    /// Whether one has lived long enough, and none failed since, or need not.
+    /// Whether one has lived long enough, and none failed since.
     #[must_use]
     pub fn has_proved(&self, template: &Template) -> bool {
-        template.is_alone || self.proved.contains(template)
+        self.proved.contains(template)
     }
 }
 
@@ -102,13 +98,6 @@ mod tests {
         assert_ne!(of("a", Some("j")), of("b", Some("j")));
         assert_eq!(of("a", Some("j")), of("a", Some("j")));
         assert_ne!(of("a", None), of("b", None));
-    }
-
-    #[test]
-    fn a_pod_of_no_controller_is_believed_at_once() {
-        let templates = Templates::default();
-        assert!(templates.has_proved(&Template::of(&pod("a", None, None), "c")));
-        assert!(!templates.has_proved(&Template::of(&pod("a", Some("j"), None), "c")));
     }
 
     #[test]

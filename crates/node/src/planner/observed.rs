@@ -446,6 +446,13 @@ impl Observed {
         }
     }
 
+    /// Containers that were believed without having lived have to live.
+    pub fn doubt(&mut self) {
+        for current in self.containers.values_mut().filter_map(|seen| seen.current.as_mut()) {
+            current.trusted = false;
+        }
+    }
+
     /// What the status says of containers that the runtime still runs: a container that was ready
     /// stays so until a probe says otherwise, and one that is shown as running has had its hook.
     pub fn remember_readiness(&mut self, pod: &Pod) {

@@ -108,6 +108,11 @@ pub struct Worker {
     last_moment: Option<Moment>,
 }
 
+/// Whether a controller made the pod, or took it over.
+fn is_controlled(pod: &Pod) -> bool {
+    pod.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
+}
+
 /// What must be known of the operation that is under way when it ends.
 #[derive(Debug)]
 enum UnderWay {
@@ -316,6 +321,9 @@ impl Worker {
         let (old, new) = (&before.metadata, &self.pod().metadata);
         if old.labels != new.labels || old.annotations != new.annotations {
             self.stale = self.stale.max(Some(Mounting::Files));
+        }
+        if !is_controlled(&before) && is_controlled(self.pod()) {
+            self.seen.doubt();
         }
     }
 

@@ -7,7 +7,7 @@ use coracle_api::Object;
 use coracle_runtime::{Container, ContainerState, Sandbox, SandboxState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Effect, End, Found, Kept, Message, Moment, MountFailure, Mounting, Operation, Turn, Worker,
@@ -31,8 +31,17 @@ fn worker() -> Worker {
 
 /// The same, with what the sandbox was told to keep.
 fn worker_at(annotations: BTreeMap<String, String>) -> Worker {
+    worker_of(annotations, &json!([controller()]))
+}
+
+fn controller() -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u2", "controller": true})
+}
+
+fn worker_of(annotations: BTreeMap<String, String>, owners: &Value) -> Worker {
     let pod = json!({
-        "metadata": {"name": "p", "namespace": "ns", "uid": "u1", "resourceVersion": "1"},
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u1", "resourceVersion": "1",
+            "ownerReferences": owners},
         "spec": {
             "containers": [{"name": "app", "image": "app:1"}],
             "volumes": [{"name": "settings", "configMap": {"name": "settings"}}],
@@ -112,44 +121,48 @@ fn a_change_while_files_are_written_has_them_written_once_more() {
     assert_eq!(mounts(&mut worker, settings_change(), 0), Some(Mounting::Files));
 }
 
+/// Its container is started; others of its template have not lived yet.
+fn started(worker: &mut Worker) {
+    let operation = |turn: Turn| {
+        turn.effects.into_iter().find_map(|effect| match effect {
+            Effect::Begin(operation) => Some(operation),
+            _ => None,
+        })
+    };
+    let mut message = None;
+    while let Some(next) = operation(worker.turn(message.take(), moment(0))) {
+        message = Some(Message::Ended(match next {
+            Operation::Mount(_) => End::Mounted(Ok(None)),
+            Operation::AttachNetwork { .. } => End::Attached(Ok(())),
+            Operation::FindImage { .. } => End::ImageFound(Ok(true)),
+            Operation::Start(start) => End::Started(
+                Ok(Container {
+                    id: "c".to_owned(),
+                    name: start.container,
+                    attempt: 0,
+                    pid: 1,
+                    state: ContainerState::Running { started_at: START },
+                    log_path: "/log".into(),
+                    labels: BTreeMap::new(),
+                    annotations: Kept::of_container(0, "app:1", "sha256:1"),
+                }),
+                false,
+            ),
+            // The API refuses, and is asked again later.
+            _ => End::StatusWritten(Err(super::WriteFailure::Refused)),
+        }));
+    }
+}
+
+/// Whether the container would be shown as Ready.
+fn is_ready(worker: &Worker, now: Timestamp) -> bool {
+    let shown = crate::planner::status(worker.pod(), worker.seen(), now);
+    shown.container_statuses.unwrap()[0].ready
+}
+
 /// A clock that is set does not make a container live longer than it does.
 #[test]
 fn a_clock_that_jumps_proves_nothing() {
-    let started = |worker: &mut Worker| {
-        let operation = |turn: Turn| {
-            turn.effects.into_iter().find_map(|effect| match effect {
-                Effect::Begin(operation) => Some(operation),
-                _ => None,
-            })
-        };
-        let mut message = None;
-        while let Some(next) = operation(worker.turn(message.take(), moment(0))) {
-            message = Some(Message::Ended(match next {
-                Operation::Mount(_) => End::Mounted(Ok(None)),
-                Operation::AttachNetwork { .. } => End::Attached(Ok(())),
-                Operation::FindImage { .. } => End::ImageFound(Ok(true)),
-                Operation::Start(start) => End::Started(
-                    Ok(Container {
-                        id: "c".to_owned(),
-                        name: start.container,
-                        attempt: 0,
-                        pid: 1,
-                        state: ContainerState::Running { started_at: START },
-                        log_path: "/log".into(),
-                        labels: BTreeMap::new(),
-                        annotations: Kept::of_container(0, "app:1", "sha256:1"),
-                    }),
-                    false,
-                ),
-                // The API refuses, and is asked again later.
-                _ => End::StatusWritten(Err(super::WriteFailure::Refused)),
-            }));
-        }
-    };
-    let is_ready = |worker: &Worker, now| {
-        let shown = crate::planner::status(worker.pod(), worker.seen(), now);
-        shown.container_statuses.unwrap()[0].ready
-    };
     for jump in [3600, 0, -3600] {
         let mut worker = worker_at(Kept::of_sandbox(1, [10, 244, 0, 2].into()));
         started(&mut worker);
@@ -164,4 +177,20 @@ fn a_clock_that_jumps_proves_nothing() {
             assert_eq!(is_ready(&worker, moment.clock), ready, "{jump} {milliseconds}");
         }
     }
+}
+
+/// Nobody goes on because of a pod that nobody has made; its controller does.
+#[test]
+fn a_pod_is_believed_until_it_is_adopted() {
+    let mut worker = worker_of(Kept::of_sandbox(1, [10, 244, 0, 2].into()), &json!([]));
+    started(&mut worker);
+    assert!(is_ready(&worker, at(0)));
+    let mut pod = serde_json::to_value(&**worker.pod()).unwrap();
+    pod["metadata"]["resourceVersion"] = json!("2");
+    pod["metadata"]["ownerReferences"] = json!([controller()]);
+    let adopted = Object::with_resource("pods", pod).unwrap();
+    worker.turn(Some(Message::Changed(Arc::new(adopted))), moment(0));
+    assert!(!is_ready(&worker, at(0)));
+    worker.turn(None, moment(2));
+    assert!(is_ready(&worker, at(2)));
 }
