@@ -45,10 +45,10 @@ impl Hands {
     }
 
     /// A volume whose disk was full refuses writes until it is repaired and mounted anew, which
-    /// nobody can do while a container has it.
+    /// nobody can do while a container has it. If the disk is still full, the next start tries again.
     async fn heal_volumes(&self, start: &Start) -> Result<(), String> {
         let paths: Vec<_> = self.held().volumes.values().map(|it| it.path.clone()).collect();
-        match blocking(move || sized::any_is_stuck(&paths)).await {
+        match blocking(move || sized::any_is_unwell(&paths)).await {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.tidy(start).await;

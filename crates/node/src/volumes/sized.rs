@@ -259,14 +259,22 @@ pub(crate) fn mount_point(directory: &Path) -> PathBuf {
     directory.join(MOUNT)
 }
 
-/// Whether one of the volumes whose content is at `paths` refuses writes since its disk failed.
+/// Whether one of the volumes whose content is at `paths` refuses writes since its disk failed, or is
+/// not in place since an attempt to repair it failed half way.
 ///
 /// # Errors
 /// When the machine's mounts cannot be read.
-pub(crate) fn any_is_stuck(paths: &[PathBuf]) -> Result<bool, VolumeError> {
+pub(crate) fn any_is_unwell(paths: &[PathBuf]) -> Result<bool, VolumeError> {
     let targets: Vec<_> = paths.iter().filter_map(|data| target_of(data)).collect();
-    let is_ours = |mount: &mount_table::Mount| targets.contains(&&*mount.target);
-    Ok(!targets.is_empty() && mount_table::all()?.iter().any(|it| it.readonly && is_ours(it)))
+    if targets.is_empty() {
+        return Ok(false);
+    }
+    let mounts = mount_table::all()?;
+    let is_well = |target: &Path| {
+        let mut here = mounts.iter().filter(|mount| *mount.target == *target).peekable();
+        here.peek().is_some() && here.all(|mount| !mount.readonly)
+    };
+    Ok(!targets.into_iter().all(is_well))
 }
 
 /// Where the volume is mounted whose content is at `data`, if it is one of a size that holds.

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::volumes::image::Image;
-use crate::volumes::sized::{Grown, Sized, any_is_stuck};
+use crate::volumes::sized::{Grown, Sized, any_is_unwell};
 
 /// What a volume can hold, in bytes.
 fn room(data: &Path) -> u64 {
@@ -115,9 +115,9 @@ fn what_refuses_writes_is_repaired_when_nobody_has_it() {
     let data = bench.mount(&pod).unwrap()["v"].path.clone();
     fs::write(data.join("kept"), "1").unwrap();
     fs::File::open(data.join("kept")).unwrap().sync_all().unwrap();
-    assert!(!any_is_stuck(std::slice::from_ref(&data)).unwrap());
+    assert!(!any_is_unwell(std::slice::from_ref(&data)).unwrap());
     break_disk(&data);
-    assert!(any_is_stuck(std::slice::from_ref(&data)).unwrap());
+    assert!(any_is_unwell(std::slice::from_ref(&data)).unwrap());
     assert!(fs::write(data.join("more"), "1").is_err(), "it fails at once");
 
     // The next engine finds containers that run on it, and leaves it to them.
@@ -126,7 +126,7 @@ fn what_refuses_writes_is_repaired_when_nobody_has_it() {
     bench.is_running = false;
     let foreigner = Foreigner::new();
     let error = bench.mount(&pod).unwrap_err();
-    assert!(any_is_stuck(std::slice::from_ref(&data)).unwrap(), "it shows");
+    assert!(any_is_unwell(std::slice::from_ref(&data)).unwrap(), "it shows");
     let holder = format!("process {} (", foreigner.0.id());
     assert!(
         error.contains("cannot be repaired while it is used") && error.contains(&holder),
@@ -136,6 +136,11 @@ fn what_refuses_writes_is_repaired_when_nobody_has_it() {
     let data = bench.mount(&pod).unwrap()["v"].path.clone();
     assert_eq!(fs::read_to_string(data.join("kept")).unwrap(), "1");
     fs::write(data.join("more"), "1").unwrap();
+
+    // As after a repair that the disk had no room for.
+    assert!(!any_is_unwell(std::slice::from_ref(&data)).unwrap());
+    rustix::mount::unmount(data.parent().unwrap(), rustix::mount::UnmountFlags::empty()).unwrap();
+    assert!(any_is_unwell(std::slice::from_ref(&data)).unwrap());
 }
 
 #[test]
