@@ -9,13 +9,14 @@ use super::order::is_ready;
 use crate::runtime::{Behaviour, Runtime};
 
 pub(super) fn check(changes: &[Change], runtime: &Runtime) -> Result<(), String> {
-    for pod in
-        changes.iter().filter(|it| *it.key.resource == *PODS).filter_map(|it| it.new.as_ref())
-    {
+    for change in changes.iter().filter(|it| *it.key.resource == *PODS) {
+        let Some(pod) = change.new.as_ref().filter(|pod| is_ready(pod)) else { continue };
+        // One that is adopted had its condition from the time when nobody had made it.
+        let comes = !change.old.as_ref().is_some_and(|old| is_ready(old));
         let shown = &pod.value()["status"]["containerStatuses"][0]["image"];
         let dies = |image: &Value| image.as_str().map(Behaviour::of) == Some(Behaviour::Dies);
         let is_made = pod.metadata().controller().is_some();
-        if is_made && is_ready(pod) && dies(shown) && !runtime.seems_to_live(&pod.metadata().uid) {
+        if comes && is_made && dies(shown) && !runtime.seems_to_live(&pod.metadata().uid) {
             return Err(format!("{} is Ready, and never lived for a second", pod.key()));
         }
     }

@@ -77,8 +77,8 @@ impl Rollout {
             let (promised, kept) = (self.promised.get(uid), self.kept.get(uid));
             let promised = promised.copied().unwrap_or(0).min(kept.copied().unwrap_or(0));
             let all = |_: &Object| i64::MAX;
-            let had = available((before, now), deployment, all);
-            let has = available((after, now), deployment, all);
+            let had = available((before, now), after, deployment, all);
+            let has = available((after, now), after, deployment, all);
             if has < had && has < promised {
                 let key = deployment.key();
                 let what = format!("{key} has {has} available pods and promised {promised}");
@@ -125,8 +125,8 @@ impl Rollout {
         deployment: &Arc<Object>,
         (after, now): (&Snapshot, Timestamp),
     ) -> Result<(), String> {
-        let had = available((before, now), deployment, size);
-        let keeps = available((after, now), deployment, size);
+        let had = available((before, now), after, deployment, size);
+        let keeps = available((after, now), after, deployment, size);
         let uid = &deployment.metadata().uid;
         self.kept.insert(uid.clone(), keeps);
         let promised = self.promised.get(uid).copied().unwrap_or(0);
@@ -139,14 +139,17 @@ impl Rollout {
     }
 }
 
-/// How many pods of a Deployment are available and stay when its sets have these sizes.
+/// How many pods of a Deployment are available, by the seconds that `rules` has in its sets, and stay
+/// when these have such sizes.
 fn available(
     (snapshot, now): (&Snapshot, Timestamp),
+    rules: &Snapshot,
     deployment: &Object,
     size: impl Fn(&Object) -> i64,
 ) -> i64 {
     sum_of_sets(snapshot, deployment, |set| {
-        let seconds = spec(set, "minReadySeconds", 0);
+        let rule = rules.by_uid(&set.metadata().uid);
+        let seconds = rule.map_or(0, |set| spec(set, "minReadySeconds", 0));
         let pods = controlled(snapshot, &set.metadata().uid, PODS);
         let available = pods.filter(|pod| is_available(pod, seconds, now)).count() as i64;
         available.min(size(set))

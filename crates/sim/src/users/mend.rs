@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use coracle_api::Object;
 use coracle_api::resources::{
     CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, JOBS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS,
     RESOURCE_QUOTAS, STATEFUL_SETS as SETS,
 };
+use coracle_api::{Metadata, Object};
 use coracle_server::Api;
 use coracle_store::Snapshot;
 use serde_json::json;
@@ -37,6 +37,25 @@ impl Users {
             self.delete(api, job, json!({"propagationPolicy": "Background"}));
         }
         self.delete_broken_pods(api);
+        self.clear_names(api, &snapshot);
+    }
+
+    /// Deletes pods that lost their set by their labels, and have the name that it waits for.
+    fn clear_names(&mut self, api: &Api, snapshot: &Snapshot) {
+        for set in snapshot.list(SETS, None) {
+            let Metadata { name, uid, .. } = set.metadata();
+            let is_in_the_way = |pod: &&Arc<Object>| {
+                let Metadata { name: of_pod, labels, .. } = pod.metadata();
+                let controller = pod.metadata().controller().map(|owner| &owner.uid);
+                let ordinal = of_pod.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+                ordinal.is_some_and(|ordinal| ordinal.parse::<u32>().is_ok())
+                    && controller != Some(uid)
+                    && (controller.is_some() || labels.get("app") != Some(name))
+            };
+            for pod in snapshot.list(PODS, None).filter(is_in_the_way) {
+                self.delete(api, pod, json!({}));
+            }
+        }
     }
 
     /// What is paused goes on, and what never ends does not start again.
