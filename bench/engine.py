@@ -63,8 +63,7 @@ class Engine(Cluster):
 
     def processes(self):
         """(the engine's process, those of the shims)."""
-        engine = self.engine_pid()
-        return engine, [pid for pid in machine.running(self.program) if pid != engine]
+        return self.engine_pid(), machine.running(self.program, "shim")
 
 
 def died(process):

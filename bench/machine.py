@@ -5,13 +5,14 @@ import pathlib
 import time
 
 
-def running(program):
-    """The processes that run this program file."""
+def running(program, part):
+    """The processes that run this part of a program file: its first argument."""
     found = []
     for process in pathlib.Path("/proc").iterdir():
         if process.name.isdigit():
             try:
-                if os.path.samefile(process / "exe", program):
+                arguments = (process / "cmdline").read_bytes().split(b"\0")
+                if os.path.samefile(process / "exe", program) and arguments[1:2] == [part.encode()]:
                     found.append(int(process.name))
             except OSError:
                 pass  # it has ended, or is the kernel's
