@@ -531,13 +531,13 @@ impl Committer {
             self.sweep = None;
             cold.extend(self.published.state.load().warm());
         }
-        if cold.is_empty() {
-            return;
+        if !cold.is_empty() {
+            let mut state = State::clone(&self.published.state.load());
+            cold.into_iter().for_each(|object| state.cool(object));
+            self.published.state.store(Arc::new(state));
         }
-        let mut state = State::clone(&self.published.state.load());
-        cold.into_iter().for_each(|object| state.cool(object));
-        self.published.state.store(Arc::new(state));
         if sweep {
+            // Whatever was let go since the last sweep, here or elsewhere.
             memory::give_back();
         }
     }
