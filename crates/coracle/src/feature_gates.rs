@@ -1,6 +1,7 @@
 //! Which feature gates are on: what `up` was told, now or at an earlier time.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 
 use coracle_api::Gates;
 
@@ -18,9 +19,11 @@ pub fn settle(paths: &Paths, told: Option<&Gates>) -> io::Result<Gates> {
     };
     let now = told.map_or_else(|| former.clone(), |told| told.over(&former));
     if now != former {
-        let text = format!("{now}\n");
         let draft = paths.feature_gates().with_extension("new");
-        std::fs::write(&draft, text)?;
+        let mut file = File::create(&draft)?;
+        writeln!(file, "{now}")?;
+        // Before the name: after a power cut it is the old text or the new one.
+        file.sync_all()?;
         std::fs::rename(&draft, paths.feature_gates())?;
     }
     Ok(now)

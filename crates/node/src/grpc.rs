@@ -58,11 +58,13 @@ impl Refusal {
     }
 }
 
-/// Asks the server at `address` whether `service` is well, within `limit`; in upstream's words.
+/// Asks the server at `address` whether `service` is well, within `limit`; in upstream's
+/// words. `agent` says who asks.
 pub(crate) async fn check(
     dial: &Dial,
     address: SocketAddr,
     service: &str,
+    agent: &str,
     limit: Duration,
 ) -> Outcome {
     let seconds = limit.as_secs();
@@ -75,7 +77,7 @@ pub(crate) async fn check(
     };
     let late =
         || Outcome::Failure(format!("timeout: health rpc did not complete within {seconds}s"));
-    let status = match timeout(limit, call(stream, address, service)).await {
+    let status = match timeout(limit, call(stream, address, service, agent)).await {
         Err(_) => return late(),
         Ok(Ok(status)) => status,
         Ok(Err(Refusal { code: 4, .. })) => return late(),
@@ -100,14 +102,19 @@ fn unhealthy(status: &str) -> Outcome {
     Outcome::Failure(format!("service unhealthy (responded with {status:?})"))
 }
 
-async fn call(stream: TcpStream, address: SocketAddr, service: &str) -> Result<u64, Refusal> {
+async fn call(
+    stream: TcpStream,
+    address: SocketAddr,
+    service: &str,
+    agent: &str,
+) -> Result<u64, Refusal> {
     let io = TokioIo::new(stream);
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
     let (mut sender, connection) = handshake.map_err(|error| Refusal::unavailable(&error))?;
     let request = Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("user-agent", "kube-probe/1.37")
+        .header("user-agent", agent)
         .body(Full::new(question(service)))
         .map_err(|error| Refusal::unavailable(&error))?;
     let answered = async {
@@ -232,7 +239,7 @@ mod tests {
             let found = std::net::TcpStream::connect_timeout(&address, limit);
             found.map_err(|source| NetworkError::Connect { address, source })
         });
-        check(&dial, address, "db", limit).await
+        check(&dial, address, "db", "test", limit).await
     }
 
     #[tokio::test]

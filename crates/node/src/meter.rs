@@ -45,7 +45,7 @@ pub(crate) fn running(pod: &Pod) -> Vec<Running> {
     }
     let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     let goes_first: Vec<&str> = init
-        .filter(|container| container.restart_policy.as_deref() != Some("Always"))
+        .filter(|container| !coracle_api::pods::is_sidecar(container))
         .map(|container| container.name.as_str())
         .collect();
     let uid = pod.metadata.uid.clone().unwrap_or_default();

@@ -46,7 +46,7 @@ pub(crate) async fn run(runtime: &dyn Containers, target: &Target, probe: &Probe
     }
     if let Some(socket) = &probe.tcp_socket {
         let Some(address) = address(target, socket.host.as_deref(), &socket.port) else {
-            return no_port(&socket.port);
+            return Outcome::Unknown(no_port(&socket.port));
         };
         return match dial::tcp_by(&target.dial, address, limit).await {
             Ok(_) => Outcome::Success,
@@ -55,18 +55,20 @@ pub(crate) async fn run(runtime: &dyn Containers, target: &Target, probe: &Probe
     }
     if let Some(check) = &probe.grpc {
         let port = IntOrString::Int(check.port);
-        let Some(address) = address(target, None, &port) else { return no_port(&port) };
+        let Some(address) = address(target, None, &port) else {
+            return Outcome::Unknown(no_port(&port));
+        };
         let service = check.service.as_deref().unwrap_or_default();
-        return grpc::check(&target.dial, address, service, limit).await;
+        return grpc::check(&target.dial, address, service, PROBES_AGENT, limit).await;
     }
     Outcome::Unknown("missing probe handler".to_owned())
 }
 
-fn no_port(port: &IntOrString) -> Outcome {
-    Outcome::Unknown(match port {
+fn no_port(port: &IntOrString) -> String {
+    match port {
         IntOrString::String(name) => format!("port not found: {name:?}"),
         IntOrString::Int(number) => format!("invalid port number: {number}"),
-    })
+    }
 }
 
 /// Where to connect: the pod unless a host (by address) is named.
@@ -128,7 +130,7 @@ pub(crate) async fn text(stream: Option<Box<dyn AsyncRead + Send + Unpin>>) -> S
 
 async fn http(target: &Target, get: &HTTPGetAction, limit: Duration) -> Outcome {
     if address(target, get.host.as_deref(), &get.port).is_none() {
-        return no_port(&get.port);
+        return Outcome::Unknown(no_port(&get.port));
     }
     let late = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
     match timeout(limit, http_get(target, get, PROBES_AGENT, limit)).await {
@@ -163,10 +165,7 @@ pub(crate) async fn http_get(
     limit: Duration,
 ) -> Result<u16, String> {
     let Some(address) = address(target, get.host.as_deref(), &get.port) else {
-        return Err(match no_port(&get.port) {
-            Outcome::Unknown(why) | Outcome::Failure(why) => why,
-            Outcome::Success => String::new(),
-        });
+        return Err(no_port(&get.port));
     };
     let (path, is_tls) = (path(get), get.scheme.as_deref() == Some("HTTPS"));
     let exchange = async {

@@ -16,7 +16,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use crate::context::Context;
 use crate::error::NodeError;
 use crate::images::ImageStore;
-use crate::planner::{HookKind, Role, all_containers, find_container, full_name, grace_seconds};
+use crate::planner::{
+    HookKind, MINIMUM_GRACE_SECONDS, Role, all_containers, find_container, full_name, grace_seconds,
+};
 use crate::probe::Target;
 use crate::worker::Kept;
 use crate::{dial, hook};
@@ -42,9 +44,6 @@ struct Doomed {
 /// No pod of a machine that goes down is waited for longer, whatever grace it asks for: a year's is as
 /// good, and no clock is beyond it.
 const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// What is left to a container after its signal at least, whatever hooks and others took.
-const GRACE_MIN: Duration = Duration::from_secs(2);
 
 /// Ends all pods and removes everything of them but their persistent volumes' content.
 ///
@@ -117,7 +116,9 @@ impl Doomed {
         }
         for names in self.turns() {
             let mut running = self.signal(&*context.runtime, &context.images, &names).await;
-            let granted = tokio::time::Instant::now().checked_add(GRACE_MIN).unwrap_or(now);
+            let granted = tokio::time::Instant::now()
+                .checked_add(Duration::from_secs(MINIMUM_GRACE_SECONDS.into()))
+                .unwrap_or(now);
             while !running.is_empty() {
                 match tokio::time::timeout_at(deadline.max(granted), events.recv()).await {
                     Ok(Some(RuntimeEvent::ContainerExited { container, .. })) => {

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, Volume};
 use serde_json::Value;
 
 use super::conditions;
 use crate::{Key, Object};
+
+/// Whether an init container is a sidecar, which goes on running beside the app containers.
+pub fn is_sidecar(init: &Container) -> bool {
+    init.restart_policy.as_deref() == Some("Always")
+}
 
 /// Whether a pod in this `status.phase` has ended for good.
 pub fn is_final(phase: &str) -> bool {

@@ -8,7 +8,7 @@ use coracle_api::pods;
 use coracle_api::usage::{Amount, Measured};
 use coracle_api::{Quantity, Timestamp, Usage};
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::PodSpec;
 
 use super::floats::{as_float, whole};
 use crate::workload::replica::Replica;
@@ -148,8 +148,7 @@ impl Question<'_> {
         if let Some(all) = of_pod.filter(|all| !all.is_empty()) {
             return Ok(all.get(self.resource).map_or(0, |asked| milli(&asked.0)));
         }
-        let is_sidecar = |init: &&Container| init.restart_policy.as_deref() == Some("Always");
-        let sidecars = spec.init_containers.iter().flatten().filter(is_sidecar);
+        let sidecars = spec.init_containers.iter().flatten().filter(|it| pods::is_sidecar(it));
         let mut sum = 0;
         for container in spec.containers.iter().chain(sidecars) {
             if self.container.is_some_and(|wanted| wanted != container.name) {

@@ -135,9 +135,7 @@ fn resolve(port: &ServicePort, pod: &Pod) -> Option<Port> {
 
 fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
-    let stays = |restart: Option<&str>| restart == Some("Always");
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|init| stays(init.restart_policy.as_deref()));
+    let sidecars = spec.init_containers.iter().flatten().filter(|it| pods::is_sidecar(it));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
     let is_it = |port: &&k8s_openapi::api::core::v1::ContainerPort| {
         port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol

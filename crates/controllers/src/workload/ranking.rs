@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use coracle_api::{Timestamp, pods};
-use k8s_openapi::api::core::v1::{Container, ContainerStatus};
+use k8s_openapi::api::core::v1::ContainerStatus;
 
 use super::replica::Replica;
 
@@ -119,6 +119,5 @@ fn restarts(pod: &Replica) -> (i32, i32) {
 fn is_sidecar(pod: &Replica, status: &ContainerStatus) -> bool {
     let spec = pod.pod.spec.as_ref();
     let mut inits = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
-    let always = |init: &Container| init.restart_policy.as_deref() == Some("Always");
-    inits.any(|init| init.name == status.name && always(init))
+    inits.any(|init| init.name == status.name && pods::is_sidecar(init))
 }

@@ -37,6 +37,7 @@ pub use spec::{
 pub(crate) use spec::{full_name, grace_seconds};
 pub use status::status;
 pub use step::Step;
+pub(crate) use stopping::MINIMUM_GRACE_SECONDS;
 
 #[cfg(test)]
 mod tests;

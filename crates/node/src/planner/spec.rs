@@ -114,10 +114,7 @@ pub(crate) fn serving_containers(pod: &Pod) -> impl Iterator<Item = (Role, &Cont
 
 /// The role of an init container.
 pub(crate) fn init_role(container: &Container) -> Role {
-    match container.restart_policy.as_deref() {
-        Some("Always") => Role::Sidecar,
-        _ => Role::Init,
-    }
+    if coracle_api::pods::is_sidecar(container) { Role::Sidecar } else { Role::Init }
 }
 
 /// The container of this name, and its role.

@@ -16,7 +16,7 @@ use coracle_api::pods;
 
 /// Seconds that a container has after its stop signal at least, whatever its hook or others took
 /// of its grace; and one of a pod which vanished from the API.
-const MINIMUM_GRACE_SECONDS: i64 = 2;
+pub(crate) const MINIMUM_GRACE_SECONDS: u8 = 2;
 
 /// Why a pod is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ fn end_deadline(pod: &Pod, instance: &Instance, ending: Ending, now: Timestamp) 
         (Ending::Gone, _) => {
             let grace = pod.metadata.deletion_grace_period_seconds;
             let grace = grace.unwrap_or_else(|| spec::grace_seconds(pod));
-            begun(grace.max(MINIMUM_GRACE_SECONDS))
+            begun(grace.max(MINIMUM_GRACE_SECONDS.into()))
         }
         _ => begun(spec::grace_seconds(pod)),
     }
@@ -150,7 +150,7 @@ pub(super) fn stop(pod: &Pod, doomed: &Doomed<'_>, now: Timestamp, steps: &mut V
         return begin(pod, doomed, now, steps);
     };
     // What little is left to it after a hook or after others is not cut by a shorter grace.
-    let granted = seconds_after(now, MINIMUM_GRACE_SECONDS);
+    let granted = seconds_after(now, MINIMUM_GRACE_SECONDS.into());
     let deadline = match stopping.stage {
         StopStage::Signalled if stopping.deadline <= granted => stopping.deadline,
         _ => doomed.deadline.min(stopping.deadline),

@@ -1,6 +1,7 @@
 //! Requests and limits: QoS class, cgroup values, OOM score.
 
 use coracle_api::Quantity;
+use coracle_api::pods::is_sidecar;
 use coracle_runtime::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
@@ -124,11 +125,6 @@ fn memory_request(pod: &Pod, container: &Container) -> i64 {
     let whole = of_pod(pod).and_then(|own| wanted(own, false, "memory")).map_or(0, Quantity::value);
     let count = i64::try_from(containers.len()).unwrap_or(i64::MAX).max(1);
     of(container).saturating_add(whole.saturating_sub(sum).max(0) / count)
-}
-
-/// Whether an init container goes on running beside the others.
-fn is_sidecar(init: &Container) -> bool {
-    init.restart_policy.as_deref() == Some("Always")
 }
 
 /// A sidecar is killed no sooner than what it serves: it counts as the smallest app container does

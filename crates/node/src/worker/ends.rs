@@ -7,7 +7,7 @@ use super::adopt::{exit_of, instance};
 use super::message::{
     End, ImageFailure, MountFailure, Mounting, SandboxFailure, Signal, StartFailure, WriteFailure,
 };
-use super::{AGAIN, Turn, UnderWay, Worker, is_controlled, later};
+use super::{AGAIN, Turn, UnderWay, Worker, later};
 use crate::planner::Note;
 use crate::templates::Template;
 use crate::worker::Effect;
@@ -141,7 +141,7 @@ impl Worker {
         turn: &mut Turn,
     ) {
         let mut next = instance(started, self.seen.sandbox_number, now);
-        next.trusted = trusted || !is_controlled(self.pod());
+        next.trusted = trusted || !self.is_controlled();
         self.seen.started(name, next);
         self.note_of(name, Note::normal("Created", "Container created"), turn);
         let note = match &started.state {

@@ -108,11 +108,6 @@ pub struct Worker {
     last_moment: Option<Moment>,
 }
 
-/// Whether a controller made the pod, or took it over.
-fn is_controlled(pod: &Pod) -> bool {
-    pod.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
-}
-
 /// What must be known of the operation that is under way when it ends.
 #[derive(Debug)]
 enum UnderWay {
@@ -316,13 +311,13 @@ impl Worker {
     }
 
     fn changed(&mut self, object: Arc<Object>) {
-        let before = Arc::clone(self.pod());
+        let (before, was_controlled) = (Arc::clone(self.pod()), self.is_controlled());
         self.replace(object);
         let (old, new) = (&before.metadata, &self.pod().metadata);
         if old.labels != new.labels || old.annotations != new.annotations {
             self.stale = self.stale.max(Some(Mounting::Files));
         }
-        if !is_controlled(&before) && is_controlled(self.pod()) {
+        if !was_controlled && self.is_controlled() {
             self.seen.doubt();
         }
     }
@@ -386,6 +381,11 @@ impl Worker {
         if exit.code != 0 || instance.lives_on_at().is_none() {
             turn.effects.push(Effect::Failed(Template::of(self.pod(), name)));
         }
+    }
+
+    /// Whether a controller made the pod, or took it over.
+    fn is_controlled(&self) -> bool {
+        self.object.as_ref().is_some_and(|object| object.metadata().controller().is_some())
     }
 
     fn is_ending(&self) -> bool {
