@@ -142,7 +142,9 @@ def test_a_job_completes_beside_its_sidecar(cluster, namespace):
     def loops():
         status = cluster.get("pod", "loops", "-n", namespace)["status"]
         restarts = [one["restartCount"] for one in status.get("initContainerStatuses", [])]
-        return status if restarts == [2] else None
+        # A pod of no controller is Ready for the instant that it runs.
+        told = {one["type"]: one.get("message") for one in status.get("conditions", [])}
+        return status if restarts == [2] and told.get("Ready") else None
 
     status = eventually(loops, "the sidecar is restarted")
     assert status["containerStatuses"][0]["restartCount"] == 0
