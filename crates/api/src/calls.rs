@@ -32,6 +32,34 @@ pub enum Call {
     },
     /// What containers and nodes use now.
     Measure,
+    /// What a webhook says.
+    Post(Post),
+}
+
+/// JSON that is sent to a webhook, which is to answer with JSON.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Post {
+    /// Where to: `https://hook.shop.svc:443/validate?timeout=10s`.
+    pub url: String,
+    /// The Service that the host of the URL stands for; else it is looked up where the engine runs.
+    pub service: Option<Backend>,
+    /// Who vouches for the certificate of the other end: PEM, in base64. Empty: whom the host trusts.
+    pub ca_bundle: String,
+    /// The JSON.
+    pub body: String,
+    /// For how long the answer is waited for, in seconds.
+    pub timeout: u16,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Where the Service is.
+    pub namespace: String,
+    /// What it is called.
+    pub name: String,
+    /// The port of the Service, not of its pods.
+    pub port: u16,
 }
 
 /// The answer to a [`Call`].
@@ -45,4 +73,6 @@ pub enum Given {
     Allowed(Vec<bool>),
     /// What is used.
     Usage(Arc<Usage>),
+    /// The body of a webhook's answer; or why there is none: `failed to call webhook: Post …`.
+    Posted(Result<String, String>),
 }

@@ -18,7 +18,7 @@ pub mod text;
 pub mod time;
 pub mod write;
 
-pub use calls::{Call, Given};
+pub use calls::{Backend, Call, Given, Post};
 pub use gates::{Gate, Gates};
 pub use jiff::Timestamp;
 pub use kinds::{
@@ -42,7 +42,7 @@ pub use object::{
     usage::Usage,
 };
 pub use schema::{custom_validation, openapi, presence, protobuf, structural};
-pub use status::{Cause, Status};
+pub use status::{Cause, Status, StatusDetails};
 pub use text::{
     addresses, certificates, cron, der, int_or_string, names,
     quantity::{self, Quantity},

@@ -1,6 +1,6 @@
 //! `metav1.Status`: every error on the wire, with upstream's codes, reasons and texts.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{FieldError, Kind};
 
@@ -21,7 +21,7 @@ pub struct Status {
     pub message: String,
     /// The word that tools match on: `NotFound`, `Conflict`…
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub reason: &'static str,
+    pub reason: Box<str>,
     /// What the error is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<StatusDetails>>,
@@ -33,8 +33,8 @@ pub struct Status {
 }
 
 /// `metav1.StatusDetails`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct StatusDetails {
     /// Name of the object.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -57,7 +57,8 @@ pub struct StatusDetails {
 }
 
 /// `metav1.StatusCause`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cause {
     /// `FieldValueInvalid`, `FieldManagerConflict`…
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -76,14 +77,14 @@ fn is_zero(n: &u32) -> bool {
 
 impl Status {
     /// A failure with `code`, `reason` and `message`, and no details.
-    pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn failure(code: u16, reason: impl Into<Box<str>>, message: impl Into<String>) -> Self {
         Self {
             kind: "Status",
             api_version: "v1",
             metadata: serde_json::Map::new(),
             status: "Failure",
             message: message.into(),
-            reason,
+            reason: reason.into(),
             details: None,
             code,
             warnings: Vec::new(),

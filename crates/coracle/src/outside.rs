@@ -4,22 +4,27 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use coracle_api::Status;
+use coracle_network::{Kernel, NetworkError};
 use coracle_node::Node;
 use coracle_server::auth::tokens::Tokens;
 use coracle_server::pki::Refused;
-use coracle_server::{Call, Given, Outside, Pki};
+use coracle_server::{Call, Dial, Given, Outside, Pki, Webhooks};
+use coracle_store::Store;
 
 /// Answers what pure functions ask.
 pub(crate) struct Machine {
     tokens: Arc<Tokens>,
     pki: Arc<Pki>,
     node: OnceLock<Arc<Node>>,
+    store: Store,
+    webhooks: Webhooks,
 }
 
 impl Machine {
     /// Who has the keys, and no node yet.
-    pub fn new(tokens: Arc<Tokens>, pki: Arc<Pki>) -> Self {
-        Self { tokens, pki, node: OnceLock::new() }
+    pub fn new(tokens: Arc<Tokens>, pki: Arc<Pki>, store: Store, kernel: Arc<dyn Kernel>) -> Self {
+        let webhooks = Webhooks::new(dial(kernel));
+        Self { tokens, pki, node: OnceLock::new(), store, webhooks }
     }
 
     /// Who runs the containers.
@@ -40,6 +45,9 @@ impl Outside for Machine {
                     Refused::Failed(error) => Status::internal(error),
                 })
             }
+            Call::Post(post) => {
+                Ok(Given::Posted(self.webhooks.post(&self.store.snapshot(), post).await))
+            }
             Call::Measure => match self.node.get() {
                 Some(node) => Ok(Given::Usage(node.usage().await)),
                 // Nothing runs yet.
@@ -47,4 +55,14 @@ impl Outside for Machine {
             },
         }
     }
+}
+
+/// Connections from the node's own network, where Services are.
+fn dial(kernel: Arc<dyn Kernel>) -> Dial {
+    Arc::new(move |address, limit| {
+        kernel.connect_tcp(address, limit).map_err(|error| match error {
+            NetworkError::Connect { source, .. } => source,
+            error => std::io::Error::other(error),
+        })
+    })
 }

@@ -7,6 +7,7 @@ mod documents;
 mod edge;
 pub mod pipeline;
 mod streams;
+mod webhooks;
 
 pub use auth::{Pki, bootstrap, pki};
 pub use coracle_api::kinds::Kinds;
@@ -20,6 +21,7 @@ pub use pipeline::source::{Source, System};
 pub use pipeline::watch::{Frame, WatchStream};
 pub use pipeline::write::calls::{Call, Given};
 pub use streams::node::{Duplex, ExecOptions, LogOptions, NodeStreams, Session, TerminalSize};
+pub use webhooks::{Dial, Webhooks};
 
 #[cfg(test)]
 mod tests;

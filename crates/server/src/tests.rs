@@ -7,6 +7,7 @@ mod reading;
 mod refusals;
 mod services;
 mod shown;
+mod webhooks;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -149,7 +150,7 @@ fn an_object_is_created_read_changed_and_deleted() {
     let stored = api.update("configmaps", changed.clone()).unwrap();
     assert_ne!(stored["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
     let stale = api.update("configmaps", changed).unwrap_err();
-    assert_eq!((stale.code, stale.reason), (409, "Conflict"));
+    assert_eq!((stale.code, &*stale.reason), (409, "Conflict"));
     let gone = object(api.delete("configmaps", "a", json!({})).unwrap());
     assert_eq!(gone["details"]["kind"], "configmaps");
     let missing = api.get("configmaps", "a").unwrap_err();
@@ -257,7 +258,7 @@ fn a_missing_namespace_and_a_taken_name_are_refused() {
     assert_eq!(missing.message, "namespaces \"nowhere\" not found");
     api.create("configmaps", "default", config("a")).unwrap();
     let taken = api.create("configmaps", "default", config("a")).unwrap_err();
-    assert_eq!((taken.code, taken.reason), (409, "AlreadyExists"));
+    assert_eq!((taken.code, &*taken.reason), (409, "AlreadyExists"));
     let unnamed = api.create("configmaps", "default", json!({})).unwrap_err();
     assert!(unnamed.message.contains("name or generateName is required"), "{}", unnamed.message);
 }
@@ -438,7 +439,7 @@ fn a_plan_is_written_together_or_not_at_all() {
     let key = coracle_api::Key::new("configmaps", "default", "a");
     let stale = vec![(key, Expect::Revision(1))];
     let refused = now(api.api.transact(vec![create("d")], stale)).unwrap_err();
-    assert_eq!(refused.reason, "Conflict");
+    assert_eq!(&*refused.reason, "Conflict");
     // A later write of a plan sees what an earlier one leaves.
     let mut change = first;
     change["data"]["a"] = "2".into();

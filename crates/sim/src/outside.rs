@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::Status;
 use coracle_server::{Call, Given, Outside};
+use serde_json::{Value, json};
 
 use crate::random::Random;
 
@@ -26,8 +27,27 @@ impl Outside for Seeded {
             }
             Call::Measure => Ok(Given::Usage(Arc::default())),
             Call::Certify { request, .. } => Ok(Given::Certificate(format!("of {request}"))),
+            Call::Post(post) => Ok(Given::Posted(posted(self.seed, &post.url, &post.body))),
             Call::Review { questions } => Ok(Given::Allowed(vec![false; questions.len()])),
         }
+    }
+}
+
+/// A webhook that allows most of what it is asked about, and cannot be reached now and then.
+fn posted(seed: u64, url: &str, body: &str) -> Result<String, String> {
+    let mixed =
+        body.bytes().fold(seed, |mixed, byte| Random::new(mixed ^ u64::from(byte)).number());
+    let review: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    match mixed % 16 {
+        0 => Err(format!(
+            "failed to call webhook: Post {url:?}: dial tcp 10.96.0.9:443: connect: connection refused"
+        )),
+        chance => Ok(json!({
+            "kind": "AdmissionReview",
+            "apiVersion": review["apiVersion"],
+            "response": {"uid": review["request"]["uid"], "allowed": chance != 1},
+        })
+        .to_string()),
     }
 }
 

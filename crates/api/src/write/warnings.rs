@@ -25,7 +25,12 @@ pub fn of(kind: &Kind, new: &Value, old: &Value) -> Vec<String> {
     if is_idle && old.is_null() {
         warnings.extend(unserved::sentences(kind, new));
     }
-    let Some((pointer, path)) = unserved::pod_spec(kind) else { return warnings };
+    let Some((pointer, path)) = unserved::pod_spec(kind) else {
+        if !is_idle && new["webhooks"] != old["webhooks"] {
+            warnings.extend(unserved::sentences(kind, new));
+        }
+        return warnings;
+    };
     let spec = new.pointer(pointer).unwrap_or(&Value::Null);
     if old.pointer(pointer) == Some(spec) {
         return warnings;

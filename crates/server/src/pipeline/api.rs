@@ -29,8 +29,11 @@ use crate::pipeline::write::{Facts, Prepared};
 
 /// How often a write is prepared anew because others were faster.
 const ATTEMPTS: usize = 64;
-/// How often one request may ask the outside, each time because of what it was told before.
-const ROUNDS: usize = 16;
+/// How often one request may ask the outside, each time because of what it was told before: as often
+/// as there are mutating webhooks, twice.
+const ROUNDS: usize = 1024;
+/// For how long one request may go on asking webhooks, in seconds: upstream's limit.
+const ASKING_SECONDS: i64 = 34;
 
 /// A handle on the API; cloning it is cheap.
 ///
@@ -297,8 +300,14 @@ impl Api {
             let source = &self.inner.source;
             answers.push(Answers::new(Moment { now: source.now(), seed: source.seed() }));
         }
-        let given = join_all(unmet.calls.iter().map(|call| self.ask(call))).await;
         let Some(answers) = answers.get_mut(unmet.request) else { return };
+        let spent = self.inner.source.now().duration_since(answers.moment().now);
+        let is_late = spent.as_secs() >= ASKING_SECONDS;
+        let answer = async |call: &Call| match call {
+            Call::Post(_) if is_late => Err(out_of_time()),
+            call => self.ask(call).await,
+        };
+        let given = join_all(unmet.calls.iter().map(answer)).await;
         unmet.calls.into_iter().zip(given).for_each(|(call, answer)| answers.give(call, answer));
     }
 
@@ -326,6 +335,13 @@ fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> 
         }
     }
     Ok(())
+}
+
+/// What a request is told that webhooks have kept for too long.
+fn out_of_time() -> Status {
+    let why =
+        "Timeout: request did not complete within requested timeout - context deadline exceeded";
+    Status::failure(504, "Timeout", why)
 }
 
 /// How the objects written are now.

@@ -66,19 +66,12 @@ impl Entropy {
 
     /// A UUID of version 4.
     pub fn uid(&mut self) -> String {
-        let mut hex = String::with_capacity(36);
-        for (i, byte) in self.draw().into_iter().take(16).enumerate() {
-            let byte = match i {
-                6 => (byte & 0x0f) | 0x40,
-                8 => (byte & 0x3f) | 0x80,
-                _ => byte,
-            };
-            if matches!(i, 4 | 6 | 8 | 10) {
-                hex.push('-');
-            }
-            hex.push_str(&format!("{byte:02x}"));
-        }
-        hex
+        uuid(self.draw())
+    }
+
+    /// A UUID of version 4 that is always the same for `text`, whatever else is drawn.
+    pub fn uid_of(&self, text: &str) -> String {
+        uuid(Sha256::new().chain_update(self.seed).chain_update(text).finalize().into())
     }
 
     /// The five characters that the server appends to `generateName`.
@@ -86,6 +79,22 @@ impl Entropy {
         let bytes = self.draw();
         bytes.iter().take(5).map(|b| SUFFIX[usize::from(*b) % SUFFIX.len()] as char).collect()
     }
+}
+
+fn uuid(bytes: [u8; 32]) -> String {
+    let mut hex = String::with_capacity(36);
+    for (i, byte) in bytes.into_iter().take(16).enumerate() {
+        let byte = match i {
+            6 => (byte & 0x0f) | 0x40,
+            8 => (byte & 0x3f) | 0x80,
+            _ => byte,
+        };
+        if matches!(i, 4 | 6 | 8 | 10) {
+            hex.push('-');
+        }
+        hex.push_str(&format!("{byte:02x}"));
+    }
+    hex
 }
 
 /// `metav1.Time`: RFC 3339 in UTC, whole seconds.

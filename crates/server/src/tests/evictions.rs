@@ -73,7 +73,7 @@ fn a_budget_with_nothing_left_says_what_it_needs() {
     api.runs("a", "True");
     api.budget("b", "IfHealthyBudget", (0, 2, 2));
     let refused = api.evict("a", json!({})).unwrap_err();
-    assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
+    assert_eq!((refused.code, &*refused.reason), (429, "TooManyRequests"));
     let details = refused.details.unwrap();
     let cause = &details.causes[0];
     assert_eq!(cause.reason, "DisruptionBudget");

@@ -61,7 +61,7 @@ fn a_watch_shows_what_a_selector_sees() {
         api.api.store().compact(api.api.snapshot().revision());
         let mut late = api.api.watch(&request).unwrap();
         let Some(crate::Frame::Error(status)) = late.next().await else { panic!("not too old") };
-        assert_eq!((status.code, status.reason), (410, "Expired"));
+        assert_eq!((status.code, &*status.reason), (410, "Expired"));
         assert!(late.next().await.is_none());
     });
 }

@@ -100,7 +100,7 @@ fn a_patch_does_not_say_when_an_object_was_deleted_nor_who_it_is() {
         (400, "the name of the object (a based on URL) was undeterminable: name must be provided")
     );
     let wrong = patch(json!({"labels": {"z": 5}})).unwrap_err();
-    assert_eq!((wrong.code, wrong.reason), (422, "Invalid"));
+    assert_eq!((wrong.code, &*wrong.reason), (422, "Invalid"));
 }
 
 fn named(name: &str, groups: &[&str]) -> User {

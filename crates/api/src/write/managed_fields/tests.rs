@@ -172,7 +172,7 @@ fn changing_what_others_own_is_a_conflict_unless_forced() {
         status.message,
         "Apply failed with 1 conflict: conflict with \"kubectl-edit\" using apps/v1: .spec.replicas"
     );
-    assert_eq!((status.code, status.reason), (409, "Conflict"));
+    assert_eq!((status.code, &*status.reason), (409, "Conflict"));
     let causes = &status.details.unwrap().causes;
     assert_eq!(causes[0].reason, "FieldManagerConflict");
     assert_eq!(causes[0].message, "conflict with \"kubectl-edit\" using apps/v1");

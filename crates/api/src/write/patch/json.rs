@@ -309,7 +309,7 @@ mod tests {
             json!([{"op": "add"}]),
         ] {
             let status = apply(&json!({"a": [1]}), &patch).unwrap_err().status();
-            assert_eq!((status.code, status.reason), (422, "Invalid"), "{patch}");
+            assert_eq!((status.code, &*status.reason), (422, "Invalid"), "{patch}");
             assert_eq!(
                 status.message,
                 "the server rejected our request due to an error in our request"

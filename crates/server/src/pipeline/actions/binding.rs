@@ -7,10 +7,12 @@ use coracle_store::{Expect, Snapshot, Write};
 use serde_json::{Value, json};
 
 use crate::pipeline::actions::success;
+use crate::pipeline::admission;
 use crate::pipeline::content;
 use crate::pipeline::request::{Body, Request};
 use crate::pipeline::source::rfc3339;
 use crate::pipeline::verbs::{existing, map_at, text};
+use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
 
 const BINDING: &str = "io.k8s.api.core.v1.Binding";
@@ -20,12 +22,15 @@ pub(crate) fn prepare(
     snapshot: &Snapshot,
     request: &Request,
     env: &WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let body = content::other(request, BINDING)?;
     content::of_this_name(request, &body, "Binding")?;
-    let node = target(&body)?;
+    target(&body)?;
     let pod = existing(snapshot, request)?;
     refuse_binding(request, pod, &body)?;
+    let (body, warnings) = admission::act(snapshot, request, named(body), env)?;
+    let body = content::as_definition(body, BINDING)?;
+    let node = target(&body)?;
     let mut value = pod.value().clone();
     map_at(&mut value, "spec").insert("nodeName".into(), node.into());
     for (key, annotation) in body["metadata"]["annotations"].as_object().into_iter().flatten() {
@@ -37,7 +42,15 @@ pub(crate) fn prepare(
     let object = Object::new(&request.kind, value).map_err(Status::internal)?;
     let mut prepared = Prepared::answered(success());
     prepared.writes = vec![Write::put(object, Expect::Revision(pod.revision()))];
+    prepared.warnings = warnings;
     Ok(prepared)
+}
+
+/// Webhooks are told of what type it is.
+fn named(mut binding: Value) -> Value {
+    binding["kind"] = "Binding".into();
+    binding["apiVersion"] = "v1".into();
+    binding
 }
 
 /// The node that a Binding names. Upstream answers one that is none with a 500 without a reason.
@@ -57,7 +70,7 @@ pub(crate) fn prepare_named(
     snapshot: &Snapshot,
     request: &Request,
     env: &WriteEnv<'_>,
-) -> Result<Prepared, Status> {
+) -> Result<Prepared, Stop> {
     let body = content::other(request, BINDING)?;
     target(&body)?;
     let pods = env.kinds.stored(PODS).cloned();

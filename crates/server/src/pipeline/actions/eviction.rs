@@ -8,6 +8,7 @@ use coracle_api::{Cause, Object, Status, conditions};
 use coracle_store::{Expect, Snapshot, Write};
 
 use crate::pipeline::actions::success;
+use crate::pipeline::admission;
 use crate::pipeline::content;
 use crate::pipeline::request::{Body, Request};
 use crate::pipeline::source::rfc3339;
@@ -17,6 +18,7 @@ use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
 use serde_json::{Value, json};
 
+const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
 /// How many pods a budget may remember as being evicted.
 const DISRUPTED_MAX: usize = 2000;
 /// When to try an eviction again, in seconds.
@@ -28,9 +30,14 @@ pub(crate) fn prepare(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
-    let body = content::other(request, "io.k8s.api.policy.v1.Eviction")?;
+    let mut body = content::other(request, EVICTION)?;
     content::of_this_name(request, &body, "Eviction")?;
     let pod = existing(snapshot, request)?;
+    // Clients of the older version are shown the same.
+    body["kind"] = "Eviction".into();
+    body["apiVersion"] = "policy/v1".into();
+    let (body, warnings) = admission::act(snapshot, request, body, env)?;
+    let body = content::as_definition(body, EVICTION)?;
     let as_delete =
         Request { body: Body::Object(body["deleteOptions"].clone()), ..request.clone() };
     let options = match &body["deleteOptions"] {
@@ -38,11 +45,13 @@ pub(crate) fn prepare(
         _ => DeleteOptions::of(&as_delete)?,
     };
     let mut prepared = Prepared::answered(success());
+    prepared.warnings = warnings;
     prepared.writes = if unguarded(pod) { Vec::new() } else { budget(snapshot, pod, env)? };
     let deletion = Request { subresource: None, body: Body::Empty, ..request.clone() };
     let deleted = delete::one(snapshot, &deletion, &options, &marked(pod, env)?, env)?;
     prepared.writes.extend(deleted.writes);
     prepared.requires.extend(deleted.requires);
+    prepared.warnings.extend(deleted.warnings);
     if options.dry_run {
         prepared.writes.clear();
     }

@@ -6,6 +6,7 @@ use coracle_store::{Expect, Snapshot};
 use serde_json::{Value, json};
 
 use crate::auth::tokens::ISSUER;
+use crate::pipeline::admission;
 use crate::pipeline::content;
 use crate::pipeline::reply::{Answer, Reply};
 use crate::pipeline::request::Request;
@@ -14,6 +15,7 @@ use crate::pipeline::verbs::{existing, text};
 use crate::pipeline::write::calls::{Call, Given, Stop};
 use crate::pipeline::write::{Prepared, WriteEnv};
 
+const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 /// What a client gets who does not say how long.
 const LIFETIME_SECONDS: i64 = 3600;
 const LIFETIME_MIN: i64 = 600;
@@ -29,9 +31,13 @@ pub(crate) fn prepare(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
-    let mut body = content::other(request, "io.k8s.api.authentication.v1.TokenRequest")?;
+    let mut body = content::other(request, TOKEN_REQUEST)?;
     check_name(request, &body)?;
     let account = existing(snapshot, request)?;
+    body["kind"] = "TokenRequest".into();
+    body["apiVersion"] = "authentication.k8s.io/v1".into();
+    let (body, warnings) = admission::act(snapshot, request, body, env)?;
+    let mut body = content::as_definition(body, TOKEN_REQUEST)?;
     let errors = errors(&body["spec"]);
     if !errors.is_empty() {
         return Err(Status::invalid(&token_request(request), "", &errors).into());
@@ -73,6 +79,7 @@ pub(crate) fn prepare(
     body["status"] = json!({"token": token, "expirationTimestamp": rfc3339(end)});
     let mut prepared = Prepared::answered(Reply::created(Answer::Value(body)));
     prepared.requires = [unchanged(account)].into_iter().chain(rests_on).collect();
+    prepared.warnings = warnings;
     Ok(prepared)
 }
 

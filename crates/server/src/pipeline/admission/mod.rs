@@ -16,12 +16,14 @@ mod services;
 mod storage;
 mod token_secrets;
 mod unmet;
+mod webhooks;
 
 use coracle_api::{Key, Object, Status};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::Value;
 
 use crate::pipeline::request::Request;
+use crate::pipeline::verbs::deletion::DeleteOptions;
 use crate::pipeline::write::WriteEnv;
 use crate::pipeline::write::calls::Stop;
 
@@ -48,6 +50,8 @@ pub struct Attributes<'a> {
     pub operation: Operation,
     /// The object as stored; `None` for a new one.
     pub old: Option<&'a Object>,
+    /// How it is to go, when it is.
+    pub deletion: Option<&'a DeleteOptions>,
     /// What must still hold when the write is committed.
     pub requires: Vec<(Key, Expect)>,
     /// What else is written with it.
@@ -69,6 +73,7 @@ impl<'a> Attributes<'a> {
             request,
             operation,
             old: old.map(std::convert::AsRef::as_ref),
+            deletion: None,
             requires: Vec::new(),
             writes: Vec::new(),
             warnings: Vec::new(),
@@ -85,6 +90,13 @@ impl<'a> Attributes<'a> {
     /// Whether the write makes or changes a whole object of `resource`.
     pub fn puts(&self, resource: &str) -> bool {
         self.is(Operation::Create, resource) || self.is(Operation::Update, resource)
+    }
+
+    /// Says `warning` once, however often it comes up.
+    fn warn_once(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// 403 for this write. `name` is that of the object in hand, which the URL may not say.
@@ -135,20 +147,56 @@ pub(crate) const VALIDATING: &[Validate] = &[
     pod_security::check,
     rights::escalate_nothing,
     certificates::may_grant,
-    // Last, for it counts what is written.
-    quota::check,
 ];
 
-/// Lets every mutating plugin see the write.
+/// What counts what is written, and so comes last.
+const COUNTING: &[Validate] = &[quota::check];
+
+/// Lets every mutating plugin and webhook see the write: once more each, when a webhook has changed
+/// it. Whether any has.
 ///
 /// # Errors
-/// The first refusal.
+/// The first refusal; or what is to be asked first.
 pub fn mutate(
     attributes: &mut Attributes<'_>,
     value: &mut Value,
     env: &mut WriteEnv<'_>,
-) -> Result<(), Stop> {
-    Ok(MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?)
+) -> Result<bool, Stop> {
+    let mut rounds = webhooks::Rounds::default();
+    MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?;
+    if !rounds.run(attributes, value, env)? {
+        return Ok(false);
+    }
+    let said = attributes.warnings.len();
+    MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?;
+    attributes.warnings.split_off(said).into_iter().for_each(|it| attributes.warn_once(it));
+    rounds.run(attributes, value, env)?;
+    Ok(true)
+}
+
+/// Lets webhooks see `body`, with which something is done to the object that the request names, and
+/// which no plugin knows: a Binding, an Eviction. What they make of it.
+///
+/// # Errors
+/// The first refusal; or what is to be asked first.
+pub fn act(
+    snapshot: &Snapshot,
+    request: &Request,
+    mut body: Value,
+    env: &WriteEnv<'_>,
+) -> Result<(Value, Vec<String>), Stop> {
+    let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
+    let mut rounds = webhooks::Rounds::default();
+    let acted = (|| {
+        if rounds.run(&mut attributes, &mut body, env)? {
+            rounds.run(&mut attributes, &mut body, env)?;
+        }
+        webhooks::validate(&mut attributes, &body, env)
+    })();
+    match acted {
+        Ok(()) => Ok((body, attributes.warnings)),
+        Err(stop) => Err(stop.warned(attributes.warnings)),
+    }
 }
 
 /// Gives the object what it alone is to have.
@@ -164,19 +212,26 @@ pub fn allocate(
     ASKING.iter().try_for_each(|plugin| plugin(attributes, value, env))
 }
 
-/// Lets every validating plugin see the write.
+/// Lets every validating plugin and webhook see the write.
 ///
 /// # Errors
-/// The first refusal.
-pub fn validate(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Stop> {
-    validate_by(VALIDATING, attributes, value)
+/// The first refusal; or what is to be asked first.
+pub fn validate(
+    attributes: &mut Attributes<'_>,
+    value: &Value,
+    env: &WriteEnv<'_>,
+) -> Result<(), Stop> {
+    validate_by(VALIDATING, attributes, value, env)
 }
 
-/// Lets `plugins` see the write.
+/// Lets `plugins` see the write, then the webhooks, then what counts.
 pub(crate) fn validate_by(
     plugins: &[Validate],
     attributes: &mut Attributes<'_>,
     value: &Value,
+    env: &WriteEnv<'_>,
 ) -> Result<(), Stop> {
-    Ok(plugins.iter().try_for_each(|plugin| plugin(attributes, value))?)
+    plugins.iter().try_for_each(|plugin| plugin(attributes, value))?;
+    webhooks::validate(attributes, value, env)?;
+    Ok(COUNTING.iter().try_for_each(|plugin| plugin(attributes, value))?)
 }

@@ -35,7 +35,7 @@ fn admitted(
     let mut options: Value = options.clone();
     let mut attributes = Attributes::new(snapshot, request, Operation::Connect, None);
     admission::mutate(&mut attributes, &mut options, env)?;
-    admission::validate_by(validating, &mut attributes, &options)?;
+    admission::validate_by(validating, &mut attributes, &options, env)?;
     let mut prepared = Prepared::answered(Reply::ok(Answer::Value(options)));
     prepared.writes = attributes.writes;
     prepared.requires = attributes.requires;

@@ -70,7 +70,9 @@ fn made(
         fields::track(request, Part::Whole, None, &mut value, env);
     }
     attributes.warnings.extend(fields::dedup_owners(&mut value));
-    admission::mutate(attributes, &mut value, env)?;
+    if admission::mutate(attributes, &mut value, env)? {
+        settle_namespace(request, &mut value)?;
+    }
     fill_metadata(kind, &mut value, env);
     let taken = name(snapshot, request, &mut value, env);
     admission::allocate(attributes, &mut value, env)?;
@@ -84,7 +86,7 @@ fn made(
     }
     attributes.warnings.extend((kind.strategy.warnings)(&value, &Value::Null));
     attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &Value::Null));
-    admission::validate(attributes, &value)?;
+    admission::validate(attributes, &value, env)?;
     if let Some(status) = taken {
         return Err(status.into());
     }

@@ -48,12 +48,13 @@ pub fn prepare_collection(
     let items = list::select(snapshot, request)?;
     let mut writes = Vec::new();
     let mut requires = Vec::new();
-    let mut needs = Vec::new();
+    let (mut needs, mut warnings) = (Vec::new(), Vec::new());
     for object in &items {
         match one(snapshot, &about(request, object), &options, object, env) {
             Ok(prepared) => {
                 writes.extend(prepared.writes);
                 requires.extend(prepared.requires);
+                warnings.extend(prepared.warnings);
             }
             // All that they ask is asked at once.
             Err(Stop::Needs(calls)) => needs.extend(calls),
@@ -68,7 +69,7 @@ pub fn prepare_collection(
     }
     let answer = Answer::List(list::whole(&request.kind, items, snapshot.revision()));
     let pending = Pending::Fixed(Reply::ok(answer));
-    Ok(Prepared { writes, requires, pending, warnings: Vec::new() })
+    Ok(Prepared { writes, requires, pending, warnings })
 }
 
 /// `request` as if it had been made for one object of the collection.
@@ -87,7 +88,12 @@ pub(crate) fn one(
 ) -> Result<Prepared, Stop> {
     check_preconditions(&request.kind, options, old)?;
     let mut attributes = Attributes::new(snapshot, request, Operation::Delete, Some(old));
-    admission::validate(&mut attributes, &Value::Null)?;
+    attributes.deletion = Some(options);
+    let admitted = admit(&mut attributes, env);
+    let warnings = std::mem::take(&mut attributes.warnings);
+    if let Err(stop) = admitted {
+        return Err(stop.warned(warnings));
+    }
     let step = decide(&request.kind, options, old, env.now);
     let expect = Expect::Revision(old.revision());
     let mut prepared = match step {
@@ -101,7 +107,14 @@ pub(crate) fn one(
     };
     prepared.writes.extend(attributes.writes);
     prepared.requires.extend(attributes.requires);
+    prepared.warnings.extend(warnings);
     Ok(prepared)
+}
+
+fn admit(attributes: &mut Attributes<'_>, env: &mut WriteEnv<'_>) -> Result<(), Stop> {
+    let mut nothing = Value::Null;
+    admission::mutate(attributes, &mut nothing, env)?;
+    admission::validate(attributes, &nothing, env)
 }
 
 /// The write that removes `old`, and its answer.

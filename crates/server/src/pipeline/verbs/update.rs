@@ -109,7 +109,14 @@ fn replaced(
     }
     keep_system_metadata(&mut value, &old_value);
     attributes.warnings.extend(fields::dedup_owners(&mut value));
-    admission::mutate(attributes, &mut value, env)?;
+    let mut errors = fixed;
+    if admission::mutate(attributes, &mut value, env)? {
+        errors.extend(changed_metadata(&value, &old_value));
+        if !matches!(part, Part::Whole | Part::Scale) {
+            value = parts::merge(part, kind, value, &old_value);
+        }
+        keep_system_metadata(&mut value, &old_value);
+    }
     admission::allocate(attributes, &mut value, env)?;
     if part == Part::Whole {
         parts::keep_status(kind, &mut value, &old_value);
@@ -118,7 +125,6 @@ fn replaced(
     }
     kind.spell(&mut value);
     count_generation(kind, part, &mut value, &old_value);
-    let mut errors = fixed;
     errors.extend(validation::of_change(kind, part, &value, &old_value));
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &request.name, &errors).into());
@@ -127,7 +133,7 @@ fn replaced(
     if part == Part::Whole {
         attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &old_value));
     }
-    admission::validate(attributes, &value)?;
+    admission::validate(attributes, &value, env)?;
     Ok(write(kind, part, old, &old_value, value)?)
 }
 
@@ -221,6 +227,16 @@ fn unchangeable(value: &Value, old: &Value) -> Vec<FieldError> {
         errors.push(error("deletionGracePeriodSeconds", why));
     }
     errors
+}
+
+/// What of the metadata admission has changed and must not: it is kept, and the change refused.
+fn changed_metadata(value: &Value, old: &Value) -> Vec<FieldError> {
+    let (new, old) = (&value["metadata"], &old["metadata"]);
+    let fixed = ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"];
+    let changed = fixed.into_iter().filter(|field| new[*field] != old[*field]);
+    let error =
+        |field| FieldError::invalid(format!("metadata.{field}"), &new[field], "field is immutable");
+    changed.map(error).collect()
 }
 
 /// What only the server says of an object stays as it was.

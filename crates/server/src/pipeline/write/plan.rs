@@ -63,9 +63,11 @@ pub(crate) fn plan(
         planned.add(prepared);
     }
     for (index, request) in (requests.len()..).zip(&companions) {
-        match next(&provisional, request, answers.get(index), facts)? {
-            Next::Ready(prepared) => planned.add(prepared),
-            Next::Needs(calls) => return Ok(Planning::Needs(Unmet { request: index, calls })),
+        match next(&provisional, request, answers.get(index), facts) {
+            Ok(Next::Ready(prepared)) => planned.add(prepared),
+            Ok(Next::Needs(calls)) => return Ok(Planning::Needs(Unmet { request: index, calls })),
+            // The namespace is what was asked for: its controller goes on about the account.
+            Err(status) => tracing::debug!(%status, "a namespace comes without its account"),
         }
     }
     Ok(Planning::Ready(planned))

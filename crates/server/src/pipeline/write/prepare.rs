@@ -45,7 +45,7 @@ fn carry_out(
     if let Some(part) = Part::of(request.subresource) {
         return match request.verb {
             Verb::Create if request.kind.is(BINDINGS) => {
-                Ok(binding::prepare_named(snapshot, request, env)?)
+                binding::prepare_named(snapshot, request, env)
             }
             Verb::Create if part == Part::Whole => verbs::create::prepare(snapshot, request, env),
             Verb::Update => verbs::update::prepare(snapshot, request, part, env),
@@ -61,7 +61,7 @@ fn carry_out(
         (_, Some(subresource)) if subresource.connects() => {
             verbs::connect::prepare(snapshot, request, env)
         }
-        (Verb::Create, Some(Subresource::Binding)) => Ok(binding::prepare(snapshot, request, env)?),
+        (Verb::Create, Some(Subresource::Binding)) => binding::prepare(snapshot, request, env),
         (Verb::Create, Some(Subresource::Eviction)) => eviction::prepare(snapshot, request, env),
         (Verb::Create, Some(Subresource::Token)) => token::prepare(snapshot, request, env),
         (verb, _) => Err(Status::method_not_allowed(&request.kind, verb.as_str()).into()),

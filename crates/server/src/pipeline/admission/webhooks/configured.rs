@@ -1,0 +1,143 @@
+//! Webhooks as their configurations have them, read once a version of a configuration.
+
+use std::sync::Arc;
+
+use coracle_api::{Backend, Object, Selector};
+use serde_json::Value;
+
+use crate::pipeline::verbs::text;
+
+/// Versions of AdmissionReview that we speak, the one that we prefer first.
+const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
+/// How long a webhook has when its configuration does not say, in seconds.
+const TIMEOUT: u64 = 10;
+const TIMEOUT_MAX: u64 = 30;
+const HTTPS: u16 = 443;
+
+/// The webhooks of a configuration, in its order.
+pub(super) struct Hooks(pub(super) Vec<Hook>);
+
+/// A webhook.
+pub(super) struct Hook {
+    /// What it is called, in answers too.
+    pub(super) name: String,
+    /// Which requests it wants to see.
+    pub(super) rules: Vec<Rule>,
+    /// Whether it also wants those for the same objects in other versions or groups.
+    pub(super) is_equivalent: bool,
+    /// In which namespaces.
+    pub(super) namespaces: Selector,
+    /// Of which objects.
+    pub(super) objects: Selector,
+    /// Whether it has conditions in CEL.
+    pub(super) has_conditions: bool,
+    /// Whether the request goes on when the webhook cannot be asked.
+    pub(super) fails_open: bool,
+    /// Whether it wants to see the object again that others have changed after it.
+    pub(super) is_reinvoked: bool,
+    /// Whether it may be asked in a dry run.
+    pub(super) spares_dry_runs: bool,
+    /// The version of AdmissionReview that it is sent.
+    pub(super) version: &'static str,
+    /// Where it listens, with the time that it has.
+    pub(super) url: String,
+    /// The Service that it listens behind.
+    pub(super) service: Option<Backend>,
+    /// Who vouches for its certificate, in base64.
+    pub(super) ca_bundle: String,
+    /// How long it has, in seconds.
+    pub(super) timeout: u16,
+}
+
+/// Requests that a webhook wants to see.
+pub(super) struct Rule {
+    pub(super) operations: Vec<String>,
+    pub(super) groups: Vec<String>,
+    pub(super) versions: Vec<String>,
+    /// `RESOURCE` or `RESOURCE/SUBRESOURCE`.
+    pub(super) resources: Vec<String>,
+    /// `Namespaced`, `Cluster` or `*`.
+    pub(super) scope: String,
+}
+
+impl Hooks {
+    /// Those of a configuration.
+    pub(super) fn of(configuration: &Object) -> Arc<Self> {
+        configuration.memo(|| {
+            let hooks = configuration.value()["webhooks"].as_array().into_iter().flatten();
+            Self(hooks.map(Hook::of).collect())
+        })
+    }
+}
+
+impl Hook {
+    fn of(hook: &Value) -> Self {
+        let said = |field: &str| hook[field].as_str().unwrap_or_default();
+        let selector = |field: &str| {
+            // One that cannot be read was refused when it was written.
+            Selector::from_json(hook.get(field)).unwrap_or_else(|_| Selector::nothing())
+        };
+        let timeout = hook["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT).clamp(1, TIMEOUT_MAX);
+        let versions = strings(&hook["admissionReviewVersions"]);
+        let version = versions.iter().find_map(|said| REVIEWS.into_iter().find(|it| it == said));
+        let service = service(&hook["clientConfig"]["service"]);
+        let everything = |field: &str| match &hook[field] {
+            Value::Null => Selector::everything(),
+            _ => selector(field),
+        };
+        Self {
+            name: said("name").to_owned(),
+            rules: hook["rules"].as_array().into_iter().flatten().map(Rule::of).collect(),
+            is_equivalent: said("matchPolicy") == "Equivalent",
+            namespaces: everything("namespaceSelector"),
+            objects: everything("objectSelector"),
+            has_conditions: hook["matchConditions"].as_array().is_some_and(|all| !all.is_empty()),
+            fails_open: said("failurePolicy") == "Ignore",
+            is_reinvoked: said("reinvocationPolicy") == "IfNeeded",
+            spares_dry_runs: matches!(said("sideEffects"), "None" | "NoneOnDryRun"),
+            version: version.unwrap_or(REVIEWS[0]),
+            url: url(&hook["clientConfig"], service.as_ref(), timeout),
+            service,
+            ca_bundle: text(hook, "/clientConfig/caBundle").to_owned(),
+            timeout: u16::try_from(timeout).unwrap_or(u16::MAX),
+        }
+    }
+}
+
+fn service(service: &Value) -> Option<Backend> {
+    let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    service.is_object().then(|| Backend {
+        namespace: text(service, "/namespace").to_owned(),
+        name: text(service, "/name").to_owned(),
+        port: port.unwrap_or(HTTPS),
+    })
+}
+
+fn url(config: &Value, service: Option<&Backend>, timeout: u64) -> String {
+    let base = match service {
+        Some(Backend { namespace, name, port }) => {
+            let path = text(config, "/service/path");
+            let path = if path.is_empty() { "/" } else { path };
+            format!("https://{name}.{namespace}.svc:{port}{path}")
+        }
+        None => text(config, "/url").to_owned(),
+    };
+    format!("{base}?timeout={timeout}s")
+}
+
+impl Rule {
+    fn of(rule: &Value) -> Self {
+        Self {
+            operations: strings(&rule["operations"]),
+            groups: strings(&rule["apiGroups"]),
+            versions: strings(&rule["apiVersions"]),
+            resources: strings(&rule["resources"]),
+            scope: text(rule, "/scope").to_owned(),
+        }
+    }
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    let all = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    all.map(str::to_owned).collect()
+}

@@ -1,0 +1,144 @@
+//! Admission webhooks: which are asked about a write, in which order, and what becomes of their
+//! answers. Mutating ones are asked one after the other, as each sees what those before it left;
+//! validating ones all at once.
+
+mod answer;
+mod configured;
+mod matching;
+mod mutating;
+mod review;
+mod subject;
+
+use coracle_api::resources::VALIDATING_WEBHOOK_CONFIGURATIONS;
+use coracle_api::{Given, Status};
+use serde_json::Value;
+
+use crate::pipeline::admission::Attributes;
+use crate::pipeline::write::WriteEnv;
+use crate::pipeline::write::calls::{Call, Stop};
+use answer::Answer;
+use configured::{Hook, Hooks};
+use review::Question;
+use subject::Subject;
+
+pub(super) use mutating::Rounds;
+
+/// What becomes of a webhook's turn.
+enum Turn {
+    /// It cannot be asked, or what it said is no answer; the write goes on.
+    Passed,
+    /// It has nothing against the write.
+    Allowed(Answer),
+}
+
+/// Lets the validating webhooks see the write; the first in order that refuses is heard.
+///
+/// # Errors
+/// The refusal; or what is to be asked first.
+pub(super) fn validate(
+    attributes: &mut Attributes<'_>,
+    value: &Value,
+    env: &WriteEnv<'_>,
+) -> Result<(), Stop> {
+    let mut configurations =
+        attributes.snapshot.list(VALIDATING_WEBHOOK_CONFIGURATIONS, None).peekable();
+    if configurations.peek().is_none() || matching::is_exempt(attributes.request) {
+        return Ok(());
+    }
+    let subject = Subject::of(attributes, value, env.kinds);
+    let all: Vec<_> = configurations.map(|configuration| Hooks::of(configuration)).collect();
+    let mut asked = Vec::new();
+    for hook in all.iter().flat_map(|hooks| &hooks.0) {
+        if let Some(question) = to_ask(hook, &subject, value, env)? {
+            asked.push((hook, question));
+        }
+    }
+    let (mut needs, mut refused) = (Vec::new(), None);
+    for (hook, question) in asked {
+        match heard(hook, question, true, attributes, env) {
+            Ok(_) => {}
+            Err(Stop::Needs(calls)) => needs.extend(calls),
+            Err(Stop::Refused(status)) => {
+                refused.get_or_insert(status);
+            }
+        }
+    }
+    match refused {
+        _ if !needs.is_empty() => Err(Stop::Needs(needs)),
+        Some(status) => Err(status.into()),
+        None => Ok(()),
+    }
+}
+
+/// What `hook` is to be asked about the write; `None` when it is not its business.
+fn to_ask(
+    hook: &Hook,
+    subject: &Subject<'_>,
+    object: &Value,
+    env: &WriteEnv<'_>,
+) -> Result<Option<Question>, Status> {
+    let Some(row) = matching::row(hook, subject, object)? else { return Ok(None) };
+    if hook.has_conditions {
+        return unheeded(hook, subject, object).map(|()| None);
+    }
+    if subject.is_dry_run() && !hook.spares_dry_runs {
+        let why = format!("admission webhook {:?} does not support dry run", hook.name);
+        return Err(Status::bad_request(why));
+    }
+    review::question(hook, subject, row, object, &env.entropy).map(Some)
+}
+
+/// Conditions are written in CEL, which is not evaluated yet: a webhook that has some cannot be asked
+/// only when it wants to be.
+fn unheeded(hook: &Hook, subject: &Subject<'_>, object: &Value) -> Result<(), Status> {
+    if hook.fails_open {
+        return Ok(());
+    }
+    let why = format!(
+        "coracle does not evaluate the matchConditions of webhook {:?} yet, and its failurePolicy \
+         is Fail",
+        hook.name
+    );
+    Err(Status::forbidden(&subject.request.kind, subject.name(object), why))
+}
+
+/// What `hook` has said to `question`.
+fn heard(
+    hook: &Hook,
+    question: Question,
+    validates: bool,
+    attributes: &mut Attributes<'_>,
+    env: &WriteEnv<'_>,
+) -> Result<Turn, Stop> {
+    let Question { uid, call } = question;
+    let said = said(&uid, call, hook, validates, env)?;
+    let answer = match said {
+        Ok(answer) => answer,
+        Err(_) if hook.fails_open => return Ok(Turn::Passed),
+        Err(why) => {
+            let why = format!("failed calling webhook {:?}: {why}", hook.name);
+            return Err(Status::internal(why).into());
+        }
+    };
+    for warning in &answer.warnings {
+        attributes.warn_once(warning.clone());
+    }
+    match answer.is_allowed {
+        true => Ok(Turn::Allowed(answer)),
+        false => Err(answer::denial(&hook.name, &answer.result).into()),
+    }
+}
+
+fn said(
+    uid: &str,
+    call: Call,
+    hook: &Hook,
+    validates: bool,
+    env: &WriteEnv<'_>,
+) -> Result<Result<Answer, String>, Stop> {
+    match env.ask(call)? {
+        Given::Posted(Ok(body)) => Ok(answer::read(&body, uid, hook.version, validates)),
+        Given::Posted(Err(why)) => Ok(Err(why)),
+        _ => Err(Status::internal("an answer to another question").into()),
+    }
+}
