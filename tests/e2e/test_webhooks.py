@@ -182,3 +182,23 @@ def test_a_webhook_that_fails_stops_writes_or_does_not_and_can_be_mended(cluster
     assert "failed calling webhook" in hooks.refused("last")
     hooks.clear()
     assert hooks.config("last").returncode == 0
+
+
+def test_a_cluster_comes_up_that_a_webhook_has_shut(own_cluster):
+    """Nothing may be written, not even what the node says of itself: it comes up, and is mended."""
+    own_cluster.up()
+    everything = {"apiVersion": "admissionregistration.k8s.io/v1",
+                  "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "all"}, "webhooks": [{
+                      "name": "all.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                      "clientConfig": {"service": {"namespace": "default", "name": "nobody"}},
+                      "rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"],
+                                 "resources": ["*/*"]}]}]}
+    own_cluster.kubectl("create", "-f", "-", input=json.dumps(everything))
+    own_cluster.down()
+    told = own_cluster.up().stdout
+    assert "the node is not Ready yet" in told, told
+    said = own_cluster.kubectl_process("create", "configmap", "x", check=False).stderr
+    assert 'service "nobody" not found' in said, said
+    own_cluster.kubectl("delete", "validatingwebhookconfiguration", "all")
+    own_cluster.kubectl("wait", "--for=condition=Ready", "node/node-1", "--timeout=60s")
+    own_cluster.kubectl("create", "configmap", "x")

@@ -284,10 +284,9 @@ impl Engine {
         let node = Arc::new(node.await?);
         server.set_node(node.streams());
         outside.set_node(Arc::clone(&node));
-        node.ready().await;
+        let is_ready = node.ready().await;
         let answering = answer_questions(&paths, api, reasons, Arc::clone(&node), asked.clone())?;
-        let ready_after = start.elapsed();
-        report(arguments, answers_after, ready_after);
+        report(arguments, answers_after, is_ready.then(|| start.elapsed()));
         Ok(Self { paths, store, kernel, shims, node, asked, stopping, serving, driving, answering })
     }
 
@@ -562,18 +561,21 @@ fn write_access(cluster: &Cluster, pki: &Pki, api_port: u16) -> Result<(), Engin
 }
 
 /// Tell the command line that waits, and the log.
-fn report(arguments: &UpArgs, api: Duration, node: Duration) {
-    let (api, node) = (api.as_millis(), node.as_millis());
-    tracing::info!("the API answers after {api} ms, the node is ready after {node} ms");
+fn report(arguments: &UpArgs, api: Duration, node: Option<Duration>) {
+    let api = api.as_millis();
+    let (node, told) = match node.map(|node| node.as_millis()) {
+        Some(node) => (format!("{node} ms"), format!("the node was Ready after {node} ms")),
+        None => {
+            let told = "the node is not Ready yet";
+            (told.to_owned(), format!("{told} (`coracle logs` says why)"))
+        }
+    };
+    tracing::info!("the API answers after {api} ms, {told}");
     if arguments.report {
         // The next line of standard output is the last: the command line then goes away.
-        crate::output::print(&format!(
-            "ready is up: the API answered after {api} ms, the node was Ready after {node} ms\n"
-        ));
+        crate::output::print(&format!("ready is up: the API answered after {api} ms, {told}\n"));
     } else {
-        crate::output::print(&format!(
-            "coracle is up ({api} ms, {node} ms); stop it with Ctrl-C\n"
-        ));
+        crate::output::print(&format!("coracle is up ({api} ms, {node}); stop it with Ctrl-C\n"));
     }
 }
 

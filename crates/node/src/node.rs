@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use std::time::Duration;
+
 use coracle_api::pods::AnyPod;
 use coracle_api::{Object, Usage};
 use coracle_driver::EventRecorder;
@@ -36,6 +38,8 @@ use crate::{broken, growth, node_object, persistent, proxy};
 
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
+/// For how long a start waits for the node to be Ready.
+const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// Unmounts the volumes that are left of a node's pods when none runs any more; the persistent
 /// ones keep their content.
@@ -142,10 +146,13 @@ impl Node {
         Ok(Self { context, ready })
     }
 
-    /// Returns when the API shows the node as Ready.
-    pub async fn ready(&self) {
+    /// Waits until the API shows the node as Ready; whether it does. When it is not told so for long,
+    /// somebody refuses what the node says of itself, and who is to mend that must not wait for it.
+    pub async fn ready(&self) -> bool {
+        let mut ready = self.ready.clone();
         // The sender is the heartbeat's, which lives as long as the node.
-        self.ready.clone().wait_for(|ready| *ready).await.map(drop).unwrap_or_default();
+        let told = ready.wait_for(|ready| *ready);
+        tokio::time::timeout(READY_WITHIN, told).await.is_ok()
     }
 
     /// The first part of the node that has ended although the node has not stopped.

@@ -18,6 +18,8 @@ use crate::reserve;
 /// How often the lease is renewed, and how long it lasts.
 const RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: u32 = 40;
+/// The pause before a status is written again that was refused: twice as long each time.
+const AGAIN: Duration = Duration::from_millis(200);
 /// Renewals between two looks at the whole status: five minutes.
 const STATUS_EVERY: u32 = 30;
 /// The Kubernetes release whose kubelet this is like.
@@ -219,6 +221,11 @@ impl Context {
         self.client.update(NODES, Some(Subresource::Status), node).await.map(drop)
     }
 
+    /// Whether the Node is there.
+    fn is_known(&self) -> bool {
+        self.client.api.snapshot().find(NODES, "", &self.config.name).is_some()
+    }
+
     async fn renew_lease(&self) -> Result<(), Status> {
         let snapshot = self.client.api.snapshot();
         let name = &self.config.name;
@@ -259,9 +266,14 @@ fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
-/// Keeps the Node and its lease, for ever; `told` becomes true when the Node is Ready.
+/// Keeps the Node and its lease, for ever; `told` becomes true when the Node is Ready. A webhook may
+/// refuse the one, and the other is a sign of life all the same.
 pub(crate) async fn run(context: Arc<Context>, told: watch::Sender<bool>) {
-    let mut beats = 0u32;
+    tokio::join!(keep_node(&context, &told), keep_lease(&context, told.subscribe()));
+}
+
+async fn keep_node(context: &Context, told: &watch::Sender<bool>) {
+    let (mut beats, mut pause) = (0u32, AGAIN);
     loop {
         if beats.is_multiple_of(STATUS_EVERY) || context.has_news() {
             match context.write_node().await {
@@ -270,15 +282,24 @@ pub(crate) async fn run(context: Arc<Context>, told: watch::Sender<bool>) {
                 Err(error) if error.code == 409 => continue,
                 Err(error) => {
                     tracing::warn!(%error, "the node's status is refused");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    tokio::time::sleep(pause).await;
+                    pause = pause.saturating_mul(2).min(RENEW);
                     continue;
                 }
             }
         }
-        if let Err(error) = context.renew_lease().await {
+        (beats, pause) = (beats.wrapping_add(1), AGAIN);
+        tokio::time::sleep(RENEW).await;
+    }
+}
+
+async fn keep_lease(context: &Context, mut written: watch::Receiver<bool>) {
+    loop {
+        // A new Node has its lease as soon as it is there; one that was there goes on living.
+        let is_there = context.is_known() || written.wait_for(|written| *written).await.is_ok();
+        if is_there && let Err(error) = context.renew_lease().await {
             tracing::warn!(%error, "the node's lease is refused");
         }
-        beats = beats.wrapping_add(1);
         tokio::time::sleep(RENEW).await;
     }
 }
