@@ -27,7 +27,7 @@ const FORMAT_OLDEST: u64 = 1;
 
 /// redb's page cache. Everything is in our memory already, so it serves the upper levels of the
 /// tree while writing and nothing else.
-const CACHE_BYTES: usize = 1 << 20;
+const CACHE_BYTES: usize = 1 << 19;
 
 /// Checksum and revision, before the JSON.
 const RECORD_HEADER: usize = 4 + 8;

@@ -102,6 +102,7 @@ mod snapshot;
 mod state;
 mod store;
 mod summed;
+mod sweeps;
 mod transaction;
 mod watch;
 

@@ -156,6 +156,11 @@ impl State {
         }
     }
 
+    /// Of all objects.
+    pub(crate) fn count(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Every object of which more than its bytes is kept, cold.
     pub(crate) fn warm(&self) -> Vec<Arc<Object>> {
         let objects = self.objects.values().map(|stored| &stored.object);

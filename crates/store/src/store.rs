@@ -23,6 +23,7 @@ use crate::lock::{Lock, LockError};
 use crate::memory;
 use crate::snapshot::Snapshot;
 use crate::state::State;
+use crate::sweeps::Sweeps;
 use crate::transaction::{CommitError, Committed, Transaction};
 use crate::watch::{Compacted, Event, Log, Retention, Watch, unpoisoned};
 
@@ -37,9 +38,6 @@ const WARM: Duration = Duration::from_millis(250);
 
 /// How often memory is tidied at most.
 const TIDY: Duration = Duration::from_millis(250);
-
-/// How often what was made of any version is dropped, as long as something is written.
-const SWEEP: Duration = Duration::from_secs(10);
 
 /// Why a store did not open. Nothing on the disk was changed by trying.
 #[derive(Debug, thiserror::Error)]
@@ -444,8 +442,7 @@ struct Committer {
     durable: Durable,
     published: Arc<Published>,
     started: Option<Instant>,
-    /// When the next sweep is due; `None` when nothing was written since the last.
-    sweep: Option<Duration>,
+    sweeps: Sweeps,
     key_file: Option<KeyFile>,
     /// When memory was tidied last.
     tidied: Duration,
@@ -469,9 +466,8 @@ impl Committer {
         });
         let shown = Arc::clone(&published);
         let started = lock.is_some().then(Instant::now);
-        let sweep = started.map(|_| SWEEP);
-        let tidied = Duration::ZERO;
-        let committer = Self { durable, published, started, sweep, tidied, key_file, _lock: lock };
+        let (sweeps, tidied) = (Sweeps::new(), Duration::ZERO);
+        let committer = Self { durable, published, started, sweeps, tidied, key_file, _lock: lock };
         (shown, committer)
     }
 
@@ -502,7 +498,7 @@ impl Committer {
     fn next(&mut self, jobs: &mpsc::Receiver<Job>) -> Option<Job> {
         loop {
             let log = self.published.log.next(WARM);
-            let Some(due) = log.into_iter().chain(self.sweep).min() else {
+            let Some(due) = log.into_iter().chain(self.sweeps.due()).min() else {
                 return jobs.recv().ok();
             };
             let due = due.max(self.tidied.saturating_add(TIDY));
@@ -522,14 +518,15 @@ impl Committer {
             return;
         }
         self.tidied = now;
-        let sweep = self.sweep.is_some_and(|due| due <= now);
+        let sweep = self.sweeps.is_due(now);
         if sweep {
             self.published.log.look_again();
         }
         let mut cold = self.published.log.cool(WARM, now);
         if sweep {
-            self.sweep = None;
-            cold.extend(self.published.state.load().warm());
+            let state = self.published.state.load();
+            cold.extend(state.warm());
+            self.sweeps.swept(cold.len(), state.count());
         }
         if !cold.is_empty() {
             let mut state = State::clone(&self.published.state.load());
@@ -596,6 +593,7 @@ impl Committer {
 
     /// Shows the batch: to readers first, so that whoever is woken by an event reads it too.
     fn publish(&mut self, state: State, meta: BTreeMap<String, Vec<u8>>, events: &[Arc<Event>]) {
+        let count = state.count();
         self.published.state.store(Arc::new(state));
         if !meta.is_empty() {
             let mut all = BTreeMap::clone(&self.published.meta.load());
@@ -604,9 +602,7 @@ impl Committer {
         }
         let now = self.now();
         self.published.log.append(events, now);
-        if self.started.is_some() && self.sweep.is_none() {
-            self.sweep = Some(now.saturating_add(SWEEP));
-        }
+        self.sweeps.written(events.len(), count, now);
     }
 
     fn close(mut self) {
