@@ -15,7 +15,7 @@ mod volumes;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use coracle_api::{Object, Timestamp};
@@ -68,6 +68,9 @@ struct Held {
 
 /// How long a worker that hears nothing keeps what it would only need then.
 const RESTS_AFTER: Duration = Duration::from_secs(5);
+
+/// In the place of a pod whose worker rests: an empty one takes a few thousand bytes too.
+static UNREAD: LazyLock<Arc<Pod>> = LazyLock::new(Arc::default);
 
 /// A pod's task.
 struct Task {
@@ -169,7 +172,7 @@ impl Task {
                 return message.map(Some);
             }
             self.worker.rest();
-            self.hands.pod = Arc::default();
+            self.hands.pod = Arc::clone(&UNREAD);
         }
         match timeout(left(), self.inbox.recv()).await {
             Ok(message) => message.map(Some),

@@ -64,8 +64,10 @@ impl Worker {
             }
             (UnderWay::WriteStatus(status), End::StatusWritten(result)) => match result {
                 Ok(object) => {
-                    self.written = Some((*status, object.revision()));
+                    let revision = object.revision();
                     self.replace(object);
+                    let in_other_words = self.pod().status.as_ref() != Some(&*status);
+                    self.written = in_other_words.then_some((*status, revision));
                 }
                 Err(WriteFailure::Outrun(Some(newest))) => self.replace(newest),
                 Err(WriteFailure::Outrun(None)) => self.seen.gone = true,

@@ -95,7 +95,8 @@ pub struct Worker {
     noted: BTreeMap<(String, &'static str), String>,
     /// Instances whose lives their templates were credited with, by the runtime's ids.
     lived: BTreeSet<String>,
-    /// The status that was written last, and the revision that has it.
+    /// The status that was written last, and the revision that has it, when the API put it in other
+    /// words.
     written: Option<(PodStatus, u64)>,
     /// A pod that ran before shows first what has become of it.
     looked: bool,
