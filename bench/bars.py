@@ -19,6 +19,7 @@ BARS = {
     "set of 3, in order, proved": Bar("<=", 200),
     "set of 10, in order": Bar("<=", 2000),
     "set of 50, parallel": Bar("<=", 3000),
+    "decision: replica set of 1,000 pods, one changed": Bar("<=", 1),
     "deployment of 50: created to Ready": Bar("<=", 1500),
     "deployment of 50: rolled out to a new template": Bar("<=", 3000),
     "1,000 jobs of one pod, 10 at a time": Bar(">=", 0, 0.6),

@@ -1,10 +1,11 @@
-"""What workloads cost: Deployments and their roll-outs, Jobs beside bare pods, many of them at rest."""
+"""What workloads cost: decisions about many pods, Deployments and their roll-outs, Jobs beside bare
+pods, many of them at rest."""
 
 import time
 
 from bench import machine
 from bench.cluster import PODS, gone, pod_spec, settled, until_seen, writes
-from bench.engine import started, until
+from bench.engine import measured, started, until
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
@@ -15,6 +16,7 @@ BARE_RATE = "bare pods that end, 10 at a time"
 
 
 def measure(table):
+    measured(table, "decisions")
     with started("busybox") as engine:
         deployments(table, engine.client)
         jobs(table, engine.client)

@@ -6,6 +6,7 @@
 mod api;
 mod bare;
 mod client;
+mod decisions;
 mod etcd;
 mod fan_out;
 mod load;
@@ -25,6 +26,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const USAGE: &str = "usage: coracle-bench yardsticks DIRECTORY
        coracle-bench bare-pod DIRECTORY BUSYBOX
        coracle-bench store DIRECTORY
+       coracle-bench decisions
        coracle-bench api DIRECTORY HOST:PORT PEM-DIRECTORY
        coracle-bench etcd DIRECTORY HOST:PORT
        coracle-bench load DIRECTORY HOST:PORT PATH CLIENTS SECONDS RUNS";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["yardsticks", directory] => yardsticks::run(directory.as_ref()),
         ["bare-pod", directory, busybox] => bare::run(directory.as_ref(), busybox.as_ref()),
         ["store", directory] => in_runtime(store::run(directory.as_ref())),
+        ["decisions"] => decisions::run(),
         ["api", directory, address, pems] => {
             in_runtime(api::run(directory.as_ref(), address, pems.as_ref()))
         }
