@@ -1,8 +1,9 @@
 //! What the tasks of pods tell each other and the node, by pods' UIDs.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
+use crate::ledger::Ledger;
 use crate::letters::Outbox;
 use crate::lock::locked;
 use crate::names::Names;
@@ -15,6 +16,7 @@ pub(crate) struct Board {
     workers: Mutex<HashMap<String, Outbox>>,
     names: Mutex<Names>,
     rejected: Mutex<BTreeSet<String>>,
+    ledger: Mutex<Ledger>,
 }
 
 impl Board {
@@ -41,10 +43,16 @@ impl Board {
         locked(&self.rejected).contains(uid)
     }
 
+    /// What the node has promised to its pods.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        locked(&self.ledger)
+    }
+
     /// The pod's task has ended, and nothing of the pod is left.
     pub fn strike(&self, id: &PodId) {
         locked(&self.workers).remove(&id.uid);
         locked(&self.rejected).remove(&id.uid);
+        self.ledger().forget(&id.uid);
         self.release_name(id);
     }
 

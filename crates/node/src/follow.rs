@@ -149,6 +149,9 @@ impl Context {
             while let Ok(event) = watch.next().await {
                 match &event.new {
                     Some(pod) if self.is_ours(pod) => {
+                        if pod.has_ended() {
+                            self.tell_of_room();
+                        }
                         self.deliver(pod, None, &self.client.api.snapshot(), None);
                     }
                     Some(_) => {}

@@ -22,6 +22,7 @@ pub mod hands;
 mod hook;
 pub mod images;
 mod last_words;
+pub mod ledger;
 mod letters;
 mod lock;
 mod logs;

@@ -14,6 +14,7 @@ impl Context {
         self.shown.forget(&id.uid);
         self.addresses.give_back(&id.uid);
         self.board.strike(id);
+        self.tell_of_room();
         let logs = self.places.logs(id);
         match std::fs::remove_dir_all(&logs) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -86,23 +86,35 @@ impl Cgroup {
     /// Makes it and limits it.
     pub fn create(&self, resources: &Resources) -> io::Result<()> {
         match &self.layout {
-            Layout::Unified(root) => {
-                create_unified(root, &self.path)?;
-                let dir = join(root, &self.path);
-                let mut settings = unified_settings(resources);
-                settings.retain(|(file, _)| *file != "memory.swap.max" || dir.join(file).exists());
-                set_all(&dir, &settings)
+            Layout::Unified(root) => create_unified(root, &self.path)?,
+            Layout::Legacy(_) => {
+                for controller in CONTROLLERS.iter().chain([&CPU_TIME]) {
+                    let Some(dir) = self.dir_of(controller) else { continue };
+                    fs::create_dir_all(&dir)?;
+                    count_children(&dir)?;
+                }
             }
-            Layout::Legacy(_) => CONTROLLERS.iter().chain([&CPU_TIME]).try_for_each(|controller| {
-                let Some(dir) = self.dir_of(controller) else { return Ok(()) };
-                fs::create_dir_all(&dir)?;
-                count_children(&dir)?;
-                let mut settings = legacy_settings(controller, resources);
-                // A kernel that does not count swap has no such file.
-                settings.retain(|(file, _)| *file != SWAP || dir.join(SWAP).exists());
-                set_all(&dir, &settings)
-            }),
         }
+        self.change(resources)
+    }
+
+    /// Limits what is there: what `resources` do not name stays.
+    pub fn change(&self, resources: &Resources) -> io::Result<()> {
+        // A kernel that does not count swap has no such file.
+        let is_there = |dir: &Path, file: &str| {
+            ![SWAP, UNIFIED_SWAP].contains(&file) || dir.join(file).exists()
+        };
+        if let Some(dir) = self.unified_dir() {
+            let mut settings = unified_settings(resources);
+            settings.retain(|(file, _)| is_there(&dir, file));
+            return set_all(&dir, &settings);
+        }
+        CONTROLLERS.iter().try_for_each(|controller| {
+            let Some(dir) = self.dir_of(controller) else { return Ok(()) };
+            let mut settings = legacy_settings(controller, resources);
+            settings.retain(|(file, _)| is_there(&dir, file));
+            set_all(&dir, &settings)
+        })
     }
 
     /// Moves this process, which must have one thread, into the group. On version 2 it must have been
@@ -305,12 +317,16 @@ type Setting = (&'static str, String);
 
 /// Version 1's limit of memory and swap together.
 const SWAP: &str = "memory.memsw.limit_in_bytes";
+/// Version 2's limit of swap.
+const UNIFIED_SWAP: &str = "memory.swap.max";
 
 /// A group that exists may have others: version 1 wants the limit of memory never above that of memory
 /// and swap, so the larger one goes first when they grow.
 fn set_all(dir: &Path, settings: &[Setting]) -> io::Result<()> {
     let in_order = settings.iter().try_for_each(|setting| set(dir, setting));
-    in_order.or_else(|_| settings.iter().rev().try_for_each(|setting| set(dir, setting)))
+    in_order.or_else(|first| {
+        settings.iter().rev().try_for_each(|setting| set(dir, setting)).map_err(|_| first)
+    })
 }
 
 fn set(dir: &Path, (file, value): &Setting) -> io::Result<()> {
@@ -333,7 +349,7 @@ fn unified_settings(resources: &Resources) -> Vec<Setting> {
     let mut settings = Vec::new();
     if let Some(limit) = resources.memory_limit {
         settings.push(("memory.max", limit.to_string()));
-        settings.push(("memory.swap.max", "0".to_owned()));
+        settings.push((UNIFIED_SWAP, "0".to_owned()));
     }
     if let Some(shares) = resources.cpu_shares {
         settings.push(("cpu.weight", weight_of(shares).to_string()));

@@ -16,6 +16,14 @@ pub enum RuntimeError {
         /// Why.
         source: std::io::Error,
     },
+    /// What runs could not be given other limits.
+    #[error("change the limits of {cgroup}: {source}")]
+    Resize {
+        /// The control group.
+        cgroup: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The container's or command's program could not be started.
     #[error(transparent)]
     Start(#[from] StartError),

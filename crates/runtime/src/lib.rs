@@ -87,6 +87,15 @@ pub trait Containers: Send + Sync {
         spec: &ContainerSpec,
     ) -> Result<Container, RuntimeError>;
 
+    /// Changes the limits of what runs: of a container, or with `None` of its pod's own group. A
+    /// field that is `None` stays as it is.
+    async fn resize(
+        &self,
+        pod_uid: &str,
+        container_id: Option<&str>,
+        resources: &Resources,
+    ) -> Result<(), RuntimeError>;
+
     /// Sends a signal to a container's first process. No error when it is already gone.
     async fn signal(
         &self,

@@ -2,6 +2,7 @@
 
 use coracle_api::Timestamp;
 use coracle_driver::EventRecorder;
+use coracle_node::ledger::{Ledger, Room};
 use coracle_node::templates::Templates;
 use coracle_server::Api;
 
@@ -14,6 +15,9 @@ pub(crate) struct Hands<'a> {
     pub events: &'a EventRecorder,
     pub machine: Machine,
     pub templates: &'a mut Templates,
+    pub ledger: &'a mut Ledger,
+    /// Pods that waited for room and have it now.
+    pub lucky: Vec<String>,
     pub random: &'a mut Random,
     pub node: usize,
     pub now: Timestamp,
@@ -30,4 +34,9 @@ pub(crate) struct Hands<'a> {
 /// The name of the `index`-th node.
 pub(crate) fn node_name(index: usize) -> String {
     format!("node-{}", index + 1)
+}
+
+/// What a node has and what its pods ask for.
+pub(crate) fn room(api: &Api, node: usize) -> Room {
+    Room::of(&api.snapshot(), &node_name(node), |_| true)
 }

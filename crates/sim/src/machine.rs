@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use coracle_network::{ClusterLink, Ipv4Net, Kernel, NetworkError, PodLink, ServiceMap};
 use coracle_runtime::{
-    AttachSpec, Container, ContainerSpec, Containers, EventReceiver, ExecSpec, Reading,
+    AttachSpec, Container, ContainerSpec, Containers, EventReceiver, ExecSpec, Reading, Resources,
     RuntimeError, Sandbox, SandboxSpec, Session, Used,
 };
 use tokio::sync::mpsc;
@@ -78,6 +78,21 @@ impl Containers for Machine {
         let image = spec.args.first().cloned().unwrap_or_default();
         let lost = || RuntimeError::SandboxLost(pod_uid.to_owned());
         runtime.start(pod_uid, spec, &image).ok_or_else(lost)
+    }
+
+    async fn resize(
+        &self,
+        pod_uid: &str,
+        container_id: Option<&str>,
+        resources: &Resources,
+    ) -> Result<(), RuntimeError> {
+        let mut runtime = self.lock();
+        if runtime.chaos && runtime.random.one_in(6) {
+            let source = io::Error::from(io::ErrorKind::ResourceBusy);
+            return Err(RuntimeError::Resize { cgroup: pod_uid.to_owned(), source });
+        }
+        runtime.resize(pod_uid, container_id, resources);
+        Ok(())
     }
 
     async fn signal(&self, pod_uid: &str, id: &str, signal: i32) -> Result<(), RuntimeError> {

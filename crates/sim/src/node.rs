@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use coracle_api::pods::AnyPod;
 use coracle_api::resources::{CONFIG_MAPS, NODES, PERSISTENT_VOLUMES, PODS};
 use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::volumes::DATA_FINALIZER;
 use coracle_driver::EventRecorder;
+use coracle_node::ledger::Ledger;
 use coracle_node::names::Names;
 use coracle_node::referred::Referred;
 use coracle_node::templates::Templates;
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::bugs::Bug;
 use crate::client::{self, Place};
-use crate::hands::{Hands, node_name};
+use crate::hands::{Hands, node_name, room};
 use crate::machine::Machine;
 use crate::pod::Pod;
 use crate::random::Random;
@@ -38,6 +40,7 @@ pub(crate) struct Node {
     left: BTreeMap<String, Sandbox>,
     names: Names,
     templates: Templates,
+    ledger: Ledger,
     watch: Option<Watch>,
     settings: Referred,
     volumes: Option<Watch>,
@@ -96,6 +99,7 @@ impl Node {
             left: left.collect(),
             names: Names::default(),
             templates: Templates::default(),
+            ledger: Ledger::default(),
             watch: None,
             settings: Referred::new(CONFIG_MAPS, api.snapshot().revision()),
             volumes: None,
@@ -187,6 +191,9 @@ impl Node {
             return;
         }
         let uid = &object.metadata().uid;
+        if object.has_ended() {
+            self.tell_of_room(around.api);
+        }
         if let Some(pod) = self.pods.get_mut(uid) {
             return pod.tell(Message::Changed(Arc::clone(object)));
         }
@@ -198,9 +205,13 @@ impl Node {
         }
         let waits = !self.names.take(namespace, name, uid);
         let predecessor = waits && around.bug != Some(Bug::SideBySide);
-        let found = Found { sandbox, predecessor, ..Found::default() };
+        let record = around.machine.lock().records.get(uid).cloned();
+        let found = Found { sandbox, predecessor, record, ..Found::default() };
         let clock = around.machine.lock().clock(self.index);
         let worker = Worker::new(Arc::clone(object), view, found, clock);
+        if let Some(has) = worker.promised() {
+            self.ledger.hold(uid, has);
+        }
         self.pods.insert(uid.clone(), Pod::new(worker));
     }
 
@@ -220,25 +231,37 @@ impl Node {
     /// One turn of a pod's worker.
     pub fn turn(&mut self, uid: &str, around: &mut Surroundings<'_>) {
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        let mut hands = hands(self.index, &mut self.templates, around);
+        let mut hands = hands(self.index, (&mut self.templates, &mut self.ledger), around);
         pod.turn(&mut hands);
         let said = std::mem::take(&mut hands.said);
+        let lucky = std::mem::take(&mut hands.lucky);
         around.said.extend(said);
-        if !pod.worker.is_done() {
-            return;
-        }
+        let is_done = pod.worker.is_done();
+        lucky.iter().for_each(|uid| self.send(uid, Message::Room));
+        let Some(pod) = self.pods.get_mut(uid).filter(|_| is_done) else { return };
         let id = pod.worker.id().clone();
         self.pods.remove(uid);
+        self.ledger.forget(uid);
+        self.tell_of_room(around.api);
         for uid in self.names.release(&id.namespace, &id.name, &id.uid) {
             let waits = !self.names.take(&id.namespace, &id.name, &uid);
             self.send(&uid, Message::Predecessor(waits && around.bug != Some(Bug::SideBySide)));
         }
     }
 
+    /// Tells those that wait for room and have it now.
+    fn tell_of_room(&mut self, api: &Api) {
+        if !self.ledger.is_idle() {
+            let lucky = self.ledger.retry(&room(api, self.index));
+            lucky.iter().for_each(|uid| self.send(uid, Message::Room));
+        }
+    }
+
     /// The engine ends now.
     pub fn interrupted(&mut self, around: &mut Surroundings<'_>) {
         for pod in self.pods.values_mut() {
-            pod.interrupted(&mut hands(self.index, &mut self.templates, around));
+            let known = (&mut self.templates, &mut self.ledger);
+            pod.interrupted(&mut hands(self.index, known, around));
         }
     }
 
@@ -274,7 +297,7 @@ impl Node {
 
 fn hands<'a>(
     node: usize,
-    templates: &'a mut Templates,
+    (templates, ledger): (&'a mut Templates, &'a mut Ledger),
     around: &'a mut Surroundings<'_>,
 ) -> Hands<'a> {
     Hands {
@@ -282,6 +305,8 @@ fn hands<'a>(
         events: around.events,
         machine: around.machine.clone(),
         templates,
+        ledger,
+        lucky: Vec::new(),
         random: around.random,
         node,
         now: around.now,

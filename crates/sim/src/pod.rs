@@ -12,10 +12,11 @@ use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::{EventType, Note as ControlNote};
 use coracle_driver::EventSource;
 use coracle_node::hands::machine;
-use coracle_node::planner::{self, HookKind, Note, Outcome, ProbeKind};
+use coracle_node::planner::{self, HookKind, Note, Outcome, ProbeKind, Verdict};
+use coracle_node::pods::container_resources;
 use coracle_node::worker::{
-    Effect, End, Kept, Message, Moment, MountFailure, Operation, Signal, Start, StartFailure, Turn,
-    Worker, WriteFailure,
+    Allocate, Effect, End, Kept, Message, Moment, MountFailure, Operation, Signal, Start,
+    StartFailure, Turn, Worker, WriteFailure,
 };
 use coracle_runtime::{Container, ContainerSpec, Containers, SandboxSpec};
 use coracle_server::Body;
@@ -24,7 +25,7 @@ use k8s_openapi::api::core::v1::{Pod as Spec, PodStatus};
 use serde_json::{Value, json};
 
 use crate::client::{self, Place};
-use crate::hands::{Hands, node_name};
+use crate::hands::{Hands, node_name, room};
 use crate::ready::ready;
 use crate::runtime::{Behaviour, Mounts};
 
@@ -215,7 +216,7 @@ impl Pod {
         let handle = hands.machine.clone();
         match operation {
             Operation::Mount(_) => End::Mounted(self.mount(hands)),
-            Operation::CreateSandbox { number } => {
+            Operation::CreateSandbox { number, group } => {
                 let id = self.worker.id().clone();
                 let ip = handle.lock().address();
                 let spec = SandboxSpec {
@@ -224,12 +225,21 @@ impl Pod {
                     name: id.name,
                     labels: [("node".to_owned(), hands.node.to_string())].into(),
                     annotations: Kept::of_sandbox(number, ip),
+                    resources: group,
                     ..SandboxSpec::default()
                 };
                 End::SandboxCreated(ready(machine::create(&handle, &spec)))
             }
             Operation::AttachNetwork { netns, ip } => {
                 End::Attached(machine::attach(&handle, uid, netns, ip))
+            }
+            Operation::Allocate(allocate) => allocated(*allocate, hands),
+            Operation::Resize(changes) => {
+                let done = ready(machine::resize(&handle, uid, &changes));
+                if done.is_ok() {
+                    handle.lock().records.insert(uid.to_owned(), changes.record);
+                }
+                End::Resized(done)
             }
             Operation::FindImage { image, .. } => {
                 End::ImageFound(Ok(handle.lock().images.contains(&image)))
@@ -247,7 +257,9 @@ impl Pod {
                 End::SandboxRemoved(ready(machine::remove(&handle, uid)).and(detached))
             }
             Operation::Unmount => {
-                handle.lock().mounts.remove(uid);
+                let mut runtime = handle.lock();
+                runtime.mounts.remove(uid);
+                runtime.records.remove(uid);
                 End::Unmounted(Ok(()))
             }
             Operation::WriteStatus(object, status) => {
@@ -259,6 +271,7 @@ impl Pod {
 
     fn start(&self, start: &Start, hands: &mut Hands<'_>) -> Result<Container, StartFailure> {
         let container = planner::find_container(&start.pod, &start.container);
+        let resources = container.as_ref().map(|(_, it)| container_resources(it));
         let image = container.and_then(|(_, it)| it.image.clone()).unwrap_or_default();
         let (uid, handle) = (&self.worker.id().uid, hands.machine.clone());
         if !handle.lock().images.contains(&image) {
@@ -275,6 +288,7 @@ impl Pod {
             process_namespace_of: start.target.clone(),
             attempt: start.attempt,
             args: vec![image.clone()],
+            resources: resources.unwrap_or_default(),
             annotations: Kept::of_container(start.backoff_seconds, &image, &image),
             ..ContainerSpec::default()
         };
@@ -399,6 +413,24 @@ fn claims(pod: &Spec, snapshot: &Snapshot) -> Result<Vec<String>, String> {
         .collect()
 }
 
+/// As the engine's node does it.
+fn allocated(allocate: Allocate, hands: &mut Hands<'_>) -> End {
+    let Allocate { asking, record } = allocate;
+    let (uid, room) = (asking.uid.clone(), room(hands.api, hands.node));
+    let verdict = hands.ledger.ask(asking, &room);
+    if verdict == Verdict::Granted {
+        let mut runtime = hands.machine.lock();
+        if runtime.chaos && runtime.random.one_in(20) {
+            // The disk was full.
+            return End::Broken;
+        }
+        let all = room.allocatable.get("cpu").map_or(0, |cpu| cpu.milli_value());
+        runtime.promise(&uid, record, (hands.node, all));
+    }
+    hands.lucky.extend(hands.ledger.retry(&room));
+    End::Allocated(verdict)
+}
+
 fn note_down(object: Arc<Object>, note: &Note, hands: &Hands<'_>) {
     let event_type = match note.event_type {
         planner::EventType::Normal => EventType::Normal,
@@ -418,7 +450,9 @@ fn since_start(now: Timestamp) -> Duration {
 fn described(operation: &Operation) -> (u64, String) {
     match operation {
         Operation::Mount(mounting) => (500, format!("mounts: {mounting:?}")),
-        Operation::CreateSandbox { number } => (500, format!("makes sandbox {number}")),
+        Operation::CreateSandbox { number, .. } => (500, format!("makes sandbox {number}")),
+        Operation::Allocate(it) => (50, format!("asks for {:?}", it.asking.wanted)),
+        Operation::Resize(changes) => (100, format!("resizes {:?}", changes.changes)),
         Operation::AttachNetwork { ip, .. } => (100, format!("attaches {ip}")),
         Operation::FindImage { attempt, .. } => (1, format!("wants an image for {attempt}")),
         Operation::Start(start) => (1500, format!("starts {}", start.attempt)),

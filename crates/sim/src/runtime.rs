@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use coracle_api::Timestamp;
+use coracle_node::planner::{Record, Sizes};
 use coracle_runtime::{
-    Container as State, ContainerSpec, ContainerState, EventSender, RuntimeEvent,
+    Container as State, ContainerSpec, ContainerState, EventSender, Resources, RuntimeEvent,
     Sandbox as Listed, SandboxSpec, SandboxState,
 };
 use jiff::SignedDuration;
@@ -132,6 +133,7 @@ impl Sandbox {
 pub(crate) struct Container {
     pub state: State,
     pub image: String,
+    pub resources: Resources,
     ready_at: Option<Timestamp>,
     began: Timestamp,
     /// When the engine was told that it ended: late, if its shim was silent.
@@ -164,6 +166,10 @@ pub(crate) struct Runtime {
     pub links: BTreeMap<String, Ipv4Addr>,
     /// By pod.
     pub mounts: BTreeMap<String, Mounts>,
+    /// What pods were promised, as the node's disk has it.
+    pub records: BTreeMap<String, Record>,
+    /// A node was promised twice.
+    pub overbooked: Option<String>,
     /// That were pulled and not removed since.
     pub images: BTreeSet<String>,
     pub subscribers: Vec<EventSender>,
@@ -183,6 +189,8 @@ impl Runtime {
             sandboxes: BTreeMap::new(),
             links: BTreeMap::new(),
             mounts: BTreeMap::new(),
+            records: BTreeMap::new(),
+            overbooked: None,
             images: BTreeSet::new(),
             subscribers: Vec::new(),
             said: Vec::new(),
@@ -248,6 +256,7 @@ impl Runtime {
         let container = Container {
             state: state.clone(),
             image: image.to_owned(),
+            resources: spec.resources,
             ready_at,
             began: now,
             told: None,
@@ -255,6 +264,32 @@ impl Runtime {
         };
         self.sandboxes.get_mut(uid)?.containers.push(container);
         Some(state)
+    }
+
+    /// Sets other limits for what runs.
+    pub fn resize(&mut self, uid: &str, id: Option<&str>, to: &Resources) {
+        let group = match id {
+            None => self.sandboxes.get_mut(uid).map(|sandbox| &mut sandbox.spec.resources),
+            Some(id) => self.running(uid, id).map(|container| &mut container.resources),
+        };
+        if let Some(group) = group {
+            group.cpu_shares = to.cpu_shares.or(group.cpu_shares);
+        }
+    }
+
+    /// A pod was promised more or less: what all that were resized on its node were promised is
+    /// never more than `all`, in thousandths of a core.
+    pub fn promise(&mut self, uid: &str, record: Record, (node, all): (usize, i64)) {
+        let before = self.records.get(uid).map_or(0, promised);
+        let grew = promised(&record) > before;
+        self.records.insert(uid.to_owned(), record);
+        let here = self.records.iter().filter(|(uid, _)| {
+            self.sandboxes.get(*uid).is_some_and(|sandbox| sandbox.node == node)
+        });
+        let sum: i64 = here.map(|(_, record)| promised(record)).sum();
+        if grew && sum > all {
+            self.overbooked = Some(format!("node {node} has {all} and was promised {sum}"));
+        }
     }
 
     /// A signal: SIGTERM ends what hears it, SIGKILL everything.
@@ -386,6 +421,11 @@ impl Runtime {
             }
         }
     }
+}
+
+fn promised(record: &Record) -> i64 {
+    let cpu = |sizes: &Sizes| sizes.cpu.request.unwrap_or_default();
+    record.allocated.values().map(cpu).sum()
 }
 
 fn described(event: &RuntimeEvent) -> String {

@@ -19,19 +19,88 @@ pub fn amounts(resources: &Value) -> impl Iterator<Item = (String, Quantity)> {
 /// while it starts, beside the init containers that stay; what is asked for the whole pod stands
 /// for what its containers ask. As upstream's `PodRequests`.
 pub fn requests(spec: &Value) -> Amounts {
-    let mut sum = together(spec, "requests");
-    add(&mut sum, amounts(&spec["overhead"]));
-    sum
+    requests_by(spec, |container| asked(container, "requests"))
 }
 
 /// What bounds a pod with this `spec`. As upstream's `PodLimits`.
 pub fn limits(spec: &Value) -> Amounts {
-    let mut sum = together(spec, "limits");
+    limits_by(spec, |container| asked(container, "limits"))
+}
+
+/// What a pod takes or will: while it is resized, the most of what it asks for, what it was
+/// promised and what it has. As upstream's `PodRequests` with `UseStatusResources`.
+pub fn requests_held(pod: &Value) -> Amounts {
+    let held = Held::of(pod);
+    requests_by(&pod["spec"], |container| held.amounts(container, "requests"))
+}
+
+/// What bounds a pod, likewise.
+pub fn limits_held(pod: &Value) -> Amounts {
+    let held = Held::of(pod);
+    limits_by(&pod["spec"], |container| held.amounts(container, "limits"))
+}
+
+fn requests_by(spec: &Value, of: impl Fn(&Value) -> Amounts) -> Amounts {
+    let mut sum = together(spec, "requests", of);
+    add(&mut sum, amounts(&spec["overhead"]));
+    sum
+}
+
+fn limits_by(spec: &Value, of: impl Fn(&Value) -> Amounts) -> Amounts {
+    let mut sum = together(spec, "limits", of);
     let bounded: Vec<_> =
         amounts(&spec["overhead"]).filter(|(name, _)| sum.contains_key(name)).collect();
     add(&mut sum, bounded);
     sum
 }
+
+fn asked(container: &Value, part: &str) -> Amounts {
+    amounts(&container["resources"][part]).collect()
+}
+
+/// What a pod's status says of its containers' resources.
+struct Held<'a> {
+    statuses: Vec<&'a Value>,
+    /// What is asked for will not be given.
+    is_infeasible: bool,
+}
+
+impl<'a> Held<'a> {
+    fn of(pod: &'a Value) -> Self {
+        let status = &pod["status"];
+        let mut conditions = each(status, "conditions");
+        let lists = ["containerStatuses", "initContainerStatuses"];
+        Self {
+            statuses: lists.into_iter().flat_map(|list| each(status, list)).collect(),
+            is_infeasible: conditions
+                .any(|it| it["type"] == RESIZE_PENDING && it["reason"] == INFEASIBLE),
+        }
+    }
+
+    fn amounts(&self, container: &Value, part: &str) -> Amounts {
+        let mut statuses = self.statuses.iter().filter(|it| it["name"] == container["name"]);
+        let Some(status) = statuses.next().filter(|it| !it["resources"].is_null()) else {
+            return asked(container, part);
+        };
+        let (wanted, has) = (&container["resources"][part], &status["resources"][part]);
+        let promised = if part == "requests" { &status["allocatedResources"] } else { has };
+        // Parsed only where they differ, which is seldom.
+        if has == wanted && promised == wanted {
+            return asked(container, part);
+        }
+        let mut most: Amounts = amounts(has).collect();
+        raise(&mut most, &amounts(promised).collect());
+        if !self.is_infeasible {
+            raise(&mut most, &amounts(wanted).collect());
+        }
+        most
+    }
+}
+
+/// The condition of a pod that is not resized yet.
+pub const RESIZE_PENDING: &str = "PodResizePending";
+/// Its reason where it never will be.
+pub const INFEASIBLE: &str = "Infeasible";
 
 /// Thousandths of `cpu`, and bytes of `memory`, that are assumed of a container that asks for none
 /// when nodes are compared, so that pods that ask for nothing do not pile up on one. As upstream's.
@@ -54,8 +123,7 @@ pub fn assumed(spec: &Value) -> BTreeMap<&'static str, i64> {
     ASSUMED.into_iter().map(assumed).collect()
 }
 
-fn together(spec: &Value, part: &str) -> Amounts {
-    let of = |container: &Value| -> Amounts { amounts(&container["resources"][part]).collect() };
+fn together(spec: &Value, part: &str, of: impl Fn(&Value) -> Amounts) -> Amounts {
     let mut running = Amounts::new();
     for container in each(spec, "containers") {
         add(&mut running, of(container));
@@ -117,6 +185,32 @@ mod tests {
         let spec = |init: &str| json!({"initContainers": [sidecar, cpu(init)], "containers": [cpu("100m"), cpu("100m")]});
         assert_eq!(shown(&requests(&spec("100m"))), ["cpu=250m"]);
         assert_eq!(shown(&requests(&spec("400m"))), ["cpu=450m"]);
+    }
+
+    #[test]
+    fn a_pod_that_is_resized_takes_the_most_of_what_it_asks_has_and_was_promised() {
+        let resources = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+        let pod = |spec: &str, has: &str, promised: &str, reason: &str| {
+            json!({
+                "spec": {"containers": [{"name": "c", "resources": resources(spec)}]},
+                "status": {
+                    "containerStatuses": [{"name": "c", "resources": resources(has),
+                        "allocatedResources": {"cpu": promised}}],
+                    "conditions": [{"type": RESIZE_PENDING, "reason": reason}],
+                },
+            })
+        };
+        for (spec, has, promised, reason, requests, limits) in [
+            ("1", "1", "1", "", "cpu=1", "cpu=1"),
+            ("1", "3", "2", "", "cpu=3", "cpu=3"),
+            ("1", "2", "3", "", "cpu=3", "cpu=2"),
+            ("4", "2", "3", "Deferred", "cpu=4", "cpu=4"),
+            ("4", "2", "3", INFEASIBLE, "cpu=3", "cpu=2"),
+        ] {
+            let pod = pod(spec, has, promised, reason);
+            assert_eq!(shown(&requests_held(&pod)), [requests], "{pod}");
+            assert_eq!(shown(&limits_held(&pod)), [limits], "{pod}");
+        }
     }
 
     #[test]

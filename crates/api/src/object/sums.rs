@@ -81,8 +81,7 @@ pub fn on_node(pod: &Value) -> Amounts {
         };
         (name, amount)
     };
-    let mut amounts: Amounts =
-        pod_resources::requests(&pod["spec"]).into_iter().map(rounded).collect();
+    let mut amounts: Amounts = pod_resources::requests_held(pod).into_iter().map(rounded).collect();
     amounts.insert(PODS.to_owned(), Quantity::from_count(1));
     amounts
 }

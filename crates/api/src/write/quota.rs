@@ -36,7 +36,7 @@ pub fn usage(resource: &str, object: &Value) -> Usage {
     match resource {
         PODS if !object.has_ended() => {
             usage.insert(PODS.into(), one);
-            usage.extend(pod_usage(&object["spec"]));
+            usage.extend(pod_usage(object));
         }
         PERSISTENT_VOLUME_CLAIMS => usage.extend(claim_usage(object)),
         SERVICES => usage.extend(service_usage(object)),
@@ -48,9 +48,9 @@ pub fn usage(resource: &str, object: &Value) -> Usage {
     usage
 }
 
-fn pod_usage(spec: &Value) -> Usage {
+fn pod_usage(pod: &Value) -> Usage {
     let mut usage = Usage::new();
-    for (name, amount) in pod_resources::requests(spec) {
+    for (name, amount) in pod_resources::requests_held(pod) {
         let is_plain = matches!(&*name, "cpu" | "memory" | "ephemeral-storage")
             || name.starts_with("hugepages-");
         usage.insert(format!("requests.{name}"), amount);
@@ -58,7 +58,7 @@ fn pod_usage(spec: &Value) -> Usage {
             usage.insert(name, amount);
         }
     }
-    let limits = pod_resources::limits(spec);
+    let limits = pod_resources::limits_held(pod);
     usage.extend(limits.into_iter().map(|(name, amount)| (format!("limits.{name}"), amount)));
     usage
 }

@@ -25,6 +25,7 @@ mod pod_parts;
 mod probe;
 mod recreate;
 mod references;
+mod resize;
 mod scheduling;
 mod security;
 mod service;
@@ -69,8 +70,9 @@ pub use networking::{
 };
 pub use parts::{annotations, labels};
 pub use pod::{pod, pod_create, pod_template_object, pod_update};
-pub use pod_parts::{pod_debugged, pod_resize, pod_status};
+pub use pod_parts::{pod_debugged, pod_status};
 pub use recreate::{fixed_set_create, fixed_set_update, fixed_set_warnings};
+pub use resize::pod_resize;
 pub use service::{service, service_update};
 pub use storage::{
     persistent_volume, persistent_volume_claim, persistent_volume_claim_update,

@@ -10,6 +10,7 @@ use coracle_runtime::{
 };
 use jiff::Timestamp;
 
+use crate::planner::{Changes, too_little};
 use crate::worker::{SandboxFailure, StartFailure};
 
 /// Makes a sandbox.
@@ -95,6 +96,30 @@ pub async fn signal(
             !error.is_mute()
         }
     }
+}
+
+/// Writes control groups, unless something uses more memory than it is to have.
+///
+/// # Errors
+/// Upstream's sentence for that, or what the runtime says.
+pub async fn resize(
+    runtime: &dyn Containers,
+    pod_uid: &str,
+    changes: &Changes,
+) -> Result<(), String> {
+    if !changes.decreases.is_empty() {
+        let asked = changes.running.iter().map(|id| (pod_uid.to_owned(), id.clone()));
+        let reading = runtime.usage(asked.collect()).await;
+        let used = reading.containers.iter().map(|used| used.map_or(0, |used| used.working_set));
+        if let Some(message) = too_little(changes, &used.collect::<Vec<_>>()) {
+            return Err(message);
+        }
+    }
+    for change in &changes.changes {
+        let written = runtime.resize(pod_uid, change.container.as_deref(), &change.to).await;
+        written.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Removes a sandbox with whatever runs in it.

@@ -8,6 +8,7 @@
 mod images;
 pub mod machine;
 mod probing;
+mod resize;
 mod sandbox;
 mod start;
 mod tokens;
@@ -94,6 +95,7 @@ pub(crate) fn spawn(context: &Arc<Context>, start: Start) {
         .map(|container| (container.id.clone(), last_words(context, &id, &start.pod, container)))
         .collect();
     let found = Found {
+        record: resize::remembered(&context.places, &id.uid),
         predecessor: !context.board.take_name(&id),
         host_ip: Some(context.link.node_ip),
         rejection: start.rejection,
@@ -101,6 +103,9 @@ pub(crate) fn spawn(context: &Arc<Context>, start: Start) {
         last_words,
     };
     let worker = Worker::new(start.object, start.pod, found, context.client.now());
+    if let Some(has) = worker.promised() {
+        context.board.ledger().hold(&worker.id().uid, has);
+    }
     run(context, worker, outbox, inbox, start.first);
 }
 
@@ -269,9 +274,11 @@ impl Hands {
         let (context, uid) = (&self.context, &self.id.uid);
         match operation {
             Operation::Mount(mounting) => End::Mounted(self.mount(mounting).await),
-            Operation::CreateSandbox { number } => {
-                End::SandboxCreated(self.create_sandbox(number).await)
+            Operation::CreateSandbox { number, group } => {
+                End::SandboxCreated(self.create_sandbox(number, group).await)
             }
+            Operation::Allocate(allocate) => self.allocate(*allocate).await,
+            Operation::Resize(changes) => self.resize(&changes).await,
             Operation::AttachNetwork { netns, ip } => {
                 let (kernel, uid) = (Arc::clone(&context.kernel), uid.clone());
                 let attach = move || machine::attach(&*kernel, &uid, netns, ip);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
+use coracle_runtime::{Resources, SandboxSpec};
+
 use super::{Hands, machine};
 use crate::pods::container::sandbox_spec;
 use crate::pods::{files, is_on_host, runtime_class};
@@ -17,6 +19,7 @@ impl Hands {
     pub(super) async fn create_sandbox(
         &self,
         number: u32,
+        group: Resources,
     ) -> Result<coracle_runtime::Sandbox, SandboxFailure> {
         let (context, pod) = (&self.context, &self.pod);
         let refused = SandboxFailure::Refused;
@@ -30,6 +33,7 @@ impl Hands {
         let kept = Kept::of_sandbox(number, ip);
         let logs = context.places.logs(&self.id);
         let spec = sandbox_spec(pod, self.hostname(), &context.link.netns, &logs, kept);
+        let spec = SandboxSpec { resources: group, ..spec };
         machine::create(&*context.runtime, &spec).await
     }
 

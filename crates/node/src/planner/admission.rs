@@ -2,6 +2,7 @@
 //! `nodeName` goes past it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use coracle_api::pod_resources::Amounts;
 use coracle_api::resources::PODS;
@@ -37,6 +38,17 @@ pub struct Lack {
     pub used: i64,
     /// What there is.
     pub capacity: i64,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resource, requested, used, capacity } = self;
+        write!(
+            f,
+            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, \
+             capacity: {capacity}"
+        )
+    }
 }
 
 /// What `wanted` lacks beside `used` of `all`, in upstream's order. Resources that the node does not
@@ -79,12 +91,9 @@ pub fn admit(pod: &Pod, node: &NodeRoom) -> Result<(), Rejection> {
         );
         return Err(Rejection { reason: "OutOfpods".to_owned(), message });
     }
-    if let Some(Lack { resource, requested, used, capacity }) = node.lacks.first() {
-        let message = format!(
-            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, \
-             capacity: {capacity}"
-        );
-        return Err(Rejection { reason: format!("OutOf{resource}"), message });
+    if let Some(lack) = node.lacks.first() {
+        let (reason, message) = (format!("OutOf{}", lack.resource), lack.to_string());
+        return Err(Rejection { reason, message });
     }
     let wanted = spec::spec(pod).node_selector.iter().flatten();
     if wanted.into_iter().any(|(key, value)| node.labels.get(key) != Some(value)) {

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::{Observed, after};
+use super::resize;
 use super::spec::{self, Role};
 
 struct Finding {
@@ -50,8 +51,14 @@ pub(crate) fn conditions(
     for (name, finding) in &ours {
         all.push(condition(pod, old, seen, name, finding, now));
     }
-    let foreign =
-        |condition: &&PodCondition| !ours.iter().any(|(name, _)| *name == condition.type_);
+    if !coracle_api::pods::is_final(phase) {
+        all.extend(resize::conditions(pod, seen, now));
+    }
+    let is_ours = |name: &str| {
+        let of_resize = [resize::PENDING, resize::IN_PROGRESS];
+        of_resize.contains(&name) || ours.iter().any(|(ours, _)| *ours == name)
+    };
+    let foreign = |condition: &&PodCondition| !is_ours(&condition.type_);
     all.extend(old.iter().filter(foreign).cloned());
     all
 }

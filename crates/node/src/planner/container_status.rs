@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use super::observed::{ContainerSeen, Instance, Observed};
 use super::restart::{fate, next_start};
 use super::spec::{Role, api_time};
-use super::{hooks, probes, spec};
+use super::{hooks, probes, resize, spec};
 
 /// What all last words of a pod together may be long, as upstream's.
 const MESSAGES_BYTES: usize = 12 << 10;
@@ -79,7 +79,7 @@ fn status_of(
             running && probes::is_ready(container, seen, now),
         ),
     };
-    ContainerStatus {
+    let mut status = ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         image_id: current.map(|instance| instance.image_id.clone()).unwrap_or_default(),
@@ -89,9 +89,12 @@ fn status_of(
         started: Some(started),
         state: Some(waiting.unwrap_or_else(|| present_state(pod, current))),
         last_state: Some(ContainerState { terminated: last, ..ContainerState::default() }),
-        resources: container.resources.clone(),
         ..ContainerStatus::default()
+    };
+    if role != Role::Ephemeral {
+        resize::shown(container, &mut status, seen);
     }
+    status
 }
 
 fn present_state(pod: &Pod, current: Option<&Instance>) -> ContainerState {

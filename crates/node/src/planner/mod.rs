@@ -15,6 +15,8 @@ mod observed;
 mod plan;
 mod probed;
 mod probes;
+mod resize;
+mod resized;
 mod restart;
 mod spec;
 mod status;
@@ -30,6 +32,11 @@ pub use observed::{
 };
 pub use plan::plan;
 pub use probed::{Outcome, ProbeKind, ProbeSeen};
+pub(crate) use resize::allocated_pod;
+pub use resized::{
+    AllSizes, Change, Changes, Decrease, Record, Resize, Size, Sizes, Verdict, sizes, too_little,
+    with_sizes,
+};
 pub use spec::{
     PullDecision, PullPolicy, RestartPolicy, Role, all_containers, find_container, pull_decision,
     pull_policy, target_of,

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod}
 
 use super::hooked::HookSeen;
 use super::probed::{ProbeKind, ProbeSeen};
+use super::resized::Resize;
 use super::spec;
 
 /// First delay before something that failed is tried again, and the longest.
@@ -52,6 +53,8 @@ pub struct Observed {
     pub sandbox_number: u32,
     /// By container name. Boxed: a map has room for eleven, and most pods have one.
     pub containers: BTreeMap<String, Box<ContainerSeen>>,
+    /// Set while containers do not have, or were not promised, what their spec asks for.
+    pub resize: Option<Box<Resize>>,
 }
 
 /// The node's refusal to run a pod: `status.reason` and `status.message`.
@@ -417,6 +420,11 @@ impl Observed {
         self.accepted_at.iter_mut().for_each(moved);
         for retry in [&mut self.volumes_failure, &mut self.sandbox_failure].into_iter().flatten() {
             moved(&mut retry.at);
+        }
+        if let Some(resize) = &mut self.resize {
+            resize.pending.iter_mut().for_each(|it| moved(&mut it.retry_at));
+            let errors = resize.in_progress.iter_mut().filter_map(|it| it.error.as_mut());
+            errors.for_each(|error| moved(&mut error.at));
         }
         for seen in self.containers.values_mut() {
             if let Some(failure) = &mut seen.failure {

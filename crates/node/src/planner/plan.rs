@@ -9,6 +9,7 @@ use super::hooks;
 use super::observed::{Instance, Observed};
 use super::probed::ProbeKind;
 use super::probes;
+use super::resize;
 use super::restart::{is_outdated, next_attempt, next_start};
 use super::spec::{self, RestartPolicy, Role};
 use super::status::deadline;
@@ -35,6 +36,7 @@ fn run(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
     if seen.is_held() {
         return;
     }
+    resize::advance(pod, seen, now, steps);
     if !seen.volumes_ready {
         return retry(seen.volumes_failure.as_ref(), Step::MountVolumes, now, steps);
     }
@@ -54,6 +56,7 @@ fn run(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
             return retry(seen.sandbox_failure.as_ref(), create, now, steps);
         }
     }
+    resize::act(pod, seen, now, steps);
     for container in spec::ephemeral(pod).iter().filter(|it| seen.current(&it.name).is_none()) {
         start(pod, &spec::as_container(container), Role::Ephemeral, seen, now, steps);
     }
@@ -157,6 +160,10 @@ fn unfit(
     let name = &container.name;
     if is_outdated(container, instance) {
         let message = format!("Container {name} definition changed, will be restarted");
+        return Some((spec::grace_seconds(pod), message));
+    }
+    if resize::needs_restart(container, instance, seen) {
+        let message = format!("Container {name} resize requires restart");
         return Some((spec::grace_seconds(pod), message));
     }
     if hooks::failure(instance).is_some() {

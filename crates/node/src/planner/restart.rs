@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::observed::{Instance, Observed};
+use super::resize;
 use super::spec::{self, RestartPolicy, Role};
 
 /// Whether it runs from another image than its spec now says.
@@ -16,6 +17,14 @@ pub(crate) fn is_replaced(container: &Container, seen: &Observed) -> bool {
     seen.current_here(&container.name).is_some_and(|instance| {
         instance.stopping.is_some() && !instance.is_running() && is_outdated(container, instance)
     })
+}
+
+/// Whether the container was stopped to be resized: its policy does not matter then either.
+fn is_resized(pod: &Pod, container: &Container, seen: &Observed) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+        && seen.current_here(&container.name).is_some_and(|instance| {
+            instance.stopping.is_some() && resize::needs_restart(container, instance, seen)
+        })
 }
 
 /// When a container that does not run is to be started, and with what back-off; `None` when its
@@ -36,6 +45,9 @@ pub(crate) fn next_start(
     }
     if is_replaced(container, seen) {
         return Some(instance.next_start(exit));
+    }
+    if is_resized(pod, container, seen) {
+        return Some(instance.afresh(exit));
     }
     let policy = spec::container_policy(pod, container, role);
     // What was told to end, and not with its pod, failed a probe or its hook: its code says nothing.

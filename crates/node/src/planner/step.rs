@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::events::Note;
 use super::hooked::HookKind;
 use super::probed::ProbeKind;
+use super::resized::Changes;
 use super::spec::Role;
 
 /// One thing to do. What came of it goes into the [`Observed`].
@@ -37,6 +38,10 @@ pub enum Step {
         /// For [`Instance::backoff_seconds`].
         backoff_seconds: u32,
     },
+    /// Ask whether the node has what the pod asks for now.
+    Allocate,
+    /// Make control groups what the pod was promised.
+    Resize(Box<Changes>),
     /// Probe a running container.
     Probe {
         /// Which one.

@@ -13,6 +13,8 @@ mod tests;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+pub use resources::container_resources;
+
 /// All containers of the pod, the init containers first.
 pub(crate) fn containers(pod: &Pod) -> Vec<&Container> {
     let spec = pod.spec.as_ref();

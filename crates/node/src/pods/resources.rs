@@ -63,7 +63,8 @@ pub(crate) fn qos(pod: &Pod) -> Qos {
 }
 
 /// What the container's cgroup is set to.
-pub(crate) fn container_resources(container: &Container) -> Resources {
+#[must_use]
+pub fn container_resources(container: &Container) -> Resources {
     group(container.resources.as_ref().unwrap_or(&ResourceRequirements::default()))
 }
 

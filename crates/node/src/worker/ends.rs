@@ -31,6 +31,12 @@ impl Worker {
                 Ok(()) => self.seen.sandbox_attached(),
                 Err(why) => self.no_sandbox(why, now, turn),
             },
+            (UnderWay::Allocate(asked), End::Allocated(verdict)) => {
+                self.allocated(*asked, verdict, now, turn);
+            }
+            (UnderWay::Resize(record), End::Resized(result)) => {
+                self.resized(*record, result, now, turn);
+            }
             (UnderWay::FindImage { container, attempt }, End::ImageFound(result)) => match result {
                 Ok(present) => self.image_found(&container, attempt, present, now, turn),
                 Err(ImageFailure { reason, message }) => {

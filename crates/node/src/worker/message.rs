@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::Object;
-use coracle_runtime::{Container, RuntimeEvent, Sandbox};
+use coracle_runtime::{Container, Resources, RuntimeEvent, Sandbox};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
-use crate::planner::{HookKind, Note, Outcome, ProbeKind};
+use crate::ledger::Asking;
+use crate::planner::{Changes, HookKind, Note, Outcome, ProbeKind, Record, Verdict};
 use crate::templates::Template;
 
 /// What happens to a pod.
@@ -58,6 +59,8 @@ pub enum Message {
         /// Why it failed, in upstream's words.
         result: Result<(), String>,
     },
+    /// There may be room for what the pod asks for.
+    Room,
     /// The operation that was under way has ended.
     Ended(End),
 }
@@ -115,7 +118,13 @@ pub enum Operation {
     CreateSandbox {
         /// Which one it is, counted from 1.
         number: u32,
+        /// Limits of the pod's control group.
+        group: Resources,
     },
+    /// Ask the node's ledger, and remember what it promises before anything acts on it.
+    Allocate(Box<Allocate>),
+    /// Write control groups, if nothing uses more memory than it is to have; then remember that.
+    Resize(Box<Changes>),
     /// Join them to the network.
     AttachNetwork {
         /// The pod's network namespace.
@@ -151,6 +160,15 @@ pub enum Operation {
     WriteStatus(Arc<Object>, Box<PodStatus>),
     /// Delete the API object, with no grace and if it is still this pod.
     DeletePod,
+}
+
+/// A question to the node's ledger.
+#[derive(Debug)]
+pub struct Allocate {
+    /// What is asked.
+    pub asking: Asking,
+    /// What is to be remembered if it is promised.
+    pub record: Record,
 }
 
 /// For which reason volumes are put in place.
@@ -201,6 +219,10 @@ pub enum End {
     Mounted(Result<Option<Timestamp>, MountFailure>),
     /// Of [`Operation::CreateSandbox`].
     SandboxCreated(Result<Sandbox, SandboxFailure>),
+    /// Of [`Operation::Allocate`].
+    Allocated(Verdict),
+    /// Of [`Operation::Resize`]: else why not.
+    Resized(Result<(), String>),
     /// Of [`Operation::AttachNetwork`].
     Attached(Result<(), String>),
     /// Of [`Operation::FindImage`]: whether it is here; else reason and message.

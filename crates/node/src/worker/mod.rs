@@ -11,6 +11,7 @@ mod images;
 mod message;
 mod moment;
 mod refers;
+mod resize;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -28,16 +29,17 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 pub use adopt::Kept;
 pub use message::{
-    Effect, End, ImageFailure, Message, MountFailure, Mounting, Operation, SandboxFailure, Signal,
-    Start, StartFailure, WriteFailure,
+    Allocate, Effect, End, ImageFailure, Message, MountFailure, Mounting, Operation,
+    SandboxFailure, Signal, Start, StartFailure, WriteFailure,
 };
 pub use moment::Moment;
 pub(crate) use refers::{refers_to, token_files};
 
 use crate::planner::{
-    Note, Observed, Outcome, ProbeKind, Rejection, Role, Step, find_container, plan, status,
-    target_of,
+    AllSizes, Note, Observed, Outcome, ProbeKind, Record, Rejection, Role, Step, allocated_pod,
+    find_container, plan, status, target_of,
 };
+use crate::pods::resources::pod_resources;
 use crate::pods::{PodId, is_on_host};
 use crate::templates::Template;
 
@@ -51,6 +53,8 @@ pub struct Found {
     pub sandbox: Option<Sandbox>,
     /// The last words of containers that have ended in it, by the runtime's id.
     pub last_words: BTreeMap<String, String>,
+    /// What an earlier engine remembered of its resize.
+    pub record: Option<Record>,
     /// Why the node does not run it.
     pub rejection: Option<Rejection>,
     /// Something of another pod of this name is left.
@@ -120,6 +124,8 @@ enum UnderWay {
     Signal { container: String, signal: Signal },
     RemoveSandbox,
     Unmount,
+    Allocate(Box<(AllSizes, Record)>),
+    Resize(Box<Record>),
     WriteStatus(Box<PodStatus>),
     DeletePod,
 }
@@ -143,6 +149,7 @@ impl Worker {
         let pod = Arc::clone(worker.pod());
         worker.seen.recover(&pod, now);
         worker.seen.remember_readiness(&pod);
+        worker.seen.resize_recovered(&pod, found.record, now);
         worker
     }
 
@@ -302,6 +309,7 @@ impl Worker {
                 let note = self.seen.hook_finished(&container, role, kind, &id, result);
                 note.into_iter().for_each(|note| self.note(note, turn));
             }
+            Message::Room => self.seen.resize_again(now),
             Message::Ended(end) => {
                 self.ended(end, now, turn);
                 for (event, words) in std::mem::take(&mut self.early) {
@@ -331,6 +339,10 @@ impl Worker {
         }
         // A pod that cannot be read stays as it was.
         if let Ok(pod) = object.view::<Pod>() {
+            let before = Arc::clone(self.pod());
+            if before.metadata.generation != pod.metadata.generation {
+                self.seen.resize_asked(&pod, &before);
+            }
             // Held for as long as the pod is: without what others make of their version of it.
             (self.object, self.pod) = (Some(Arc::new(object.cold())), pod.into());
         }
@@ -427,6 +439,9 @@ impl Worker {
         if self.shows_what_was_found(now, turn) {
             return;
         }
+        if self.seen.resize.is_some() {
+            self.settle_resize(turn);
+        }
         if self.tokens_at.is_some_and(|at| at <= now) {
             self.tokens_at = None;
             self.stale = self.stale.max(Some(Mounting::Files));
@@ -498,7 +513,8 @@ impl Worker {
                 (UnderWay::Mount(Mounting::First), Operation::Mount(Mounting::First))
             }
             Step::CreateSandbox { number } => {
-                (UnderWay::CreateSandbox { number }, Operation::CreateSandbox { number })
+                let group = pod_resources(&allocated_pod(self.pod(), &self.seen));
+                (UnderWay::CreateSandbox { number }, Operation::CreateSandbox { number, group })
             }
             Step::AttachNetwork => {
                 let ip = self.seen.sandbox.as_ref().and_then(|sandbox| sandbox.ip);
@@ -521,6 +537,11 @@ impl Worker {
                 let signal = Signal::Kill;
                 let under_way = UnderWay::Signal { container: container.clone(), signal };
                 (under_way, Operation::Signal { container, id, signal })
+            }
+            Step::Allocate => return self.allocate(now, turn),
+            Step::Resize(changes) => {
+                let record = Box::new(changes.record.clone());
+                (UnderWay::Resize(record), Operation::Resize(changes))
             }
             Step::RemoveSandbox => (UnderWay::RemoveSandbox, Operation::RemoveSandbox),
             Step::UnmountVolumes => (UnderWay::Unmount, Operation::Unmount),
@@ -561,8 +582,8 @@ impl Worker {
                 Some(instance.id.clone())
             }
         };
-        let mut pod = (**self.pod()).clone();
-        pod.status = Some(status(&pod, &self.seen, self.last_turn));
+        let mut pod = allocated_pod(self.pod(), &self.seen).into_owned();
+        pod.status = Some(status(self.pod(), &self.seen, self.last_turn));
         let seen = self.seen.containers.get(&container);
         let here = |id: &crate::planner::Instance| id.sandbox == self.seen.sandbox_number;
         let last = seen.and_then(|seen| seen.current.as_ref()).filter(|it| here(it));

@@ -135,6 +135,9 @@ impl Checks {
 
     /// After every step that may have changed what runs.
     pub fn running(&mut self, runtime: &Runtime) -> Result<(), String> {
+        if let Some(wrong) = &runtime.overbooked {
+            return Err(wrong.clone());
+        }
         identity::check(runtime)
     }
 

@@ -108,11 +108,37 @@ fn runs(snapshot: &Snapshot, pod: &Arc<Object>, runtime: &Runtime) -> Result<(),
     if ip.as_deref() != pod.str_at("/status/podIP") {
         return Err(format!("{key} is Ready, and on the network as {ip:?}"));
     }
+    has_its_size(pod, runtime)?;
     let settings = snapshot.find(CONFIG_MAPS, &key.namespace, SETTINGS);
     let settings = settings.map(|map| map.value()["data"].to_string());
     match runtime.mounts.get(uid).map(|mounts| &mounts.settings) {
         Some(found) if *found == settings => Ok(()),
         found => Err(format!("{key} sees {found:?} instead of {settings:?}")),
+    }
+}
+
+/// A pod has what it asks for, and its status says so.
+fn has_its_size(pod: &Object, runtime: &Runtime) -> Result<(), String> {
+    let (key, value) = (pod.key(), pod.value());
+    let container = &value["spec"]["containers"][0];
+    let (asked, told) = (&container["resources"], &value["status"]["containerStatuses"][0]);
+    if told["resources"] != *asked || told["allocatedResources"] != asked["requests"] {
+        return Err(format!("{key} asks for {asked} and is told to have {told}"));
+    }
+    let conditions = value["status"]["conditions"].as_array().into_iter().flatten();
+    let is_resize = |it: &&Value| it["type"].as_str().is_some_and(|it| it.contains("Resize"));
+    if let Some(condition) = conditions.into_iter().find(is_resize) {
+        return Err(format!("{key} is still to be resized: {condition}"));
+    }
+    let Some(sandbox) = runtime.sandboxes.get(&pod.metadata().uid) else { return Ok(()) };
+    let app = sandbox.containers.iter().rfind(|it| it.state.name == "app");
+    let cores = asked["requests"]["cpu"].as_str().and_then(|it| it.parse::<u64>().ok());
+    let shares = cores.map(|cores| cores * 1024);
+    let of_others = 2 * value["spec"]["initContainers"].as_array().map_or(0, Vec::len) as u64;
+    let has = (app.and_then(|it| it.resources.cpu_shares), sandbox.spec.resources.cpu_shares);
+    match has == (shares, shares.map(|shares| shares + of_others)) {
+        true => Ok(()),
+        false => Err(format!("{key} asks for {asked} and has shares of {has:?}")),
     }
 }
 

@@ -12,13 +12,13 @@ use coracle_store::Snapshot;
 use serde_json::json;
 
 use super::Users;
-use super::templates::with_image;
+use super::templates::{CPU, with_image};
 use super::trouble::HOLD;
 use crate::random::Random;
 use crate::runtime::{Behaviour, mentions_broken_image};
 
 impl Users {
-    /// Ends quotas, holds and pauses; mends templates that never work and strategies that keep them;
+    /// Ends quotas, holds, pauses and resizes; mends templates that never work and strategies that keep them;
     /// deletes pods that upstream's rules leave standing.
     pub fn mend(&mut self, api: &Api, random: &mut Random) {
         let snapshot = api.snapshot();
@@ -29,6 +29,12 @@ impl Users {
             if held.metadata().finalizers.iter().any(|it| it == HOLD) {
                 self.let_go(api, held);
             }
+        }
+        let is_big = |pod: &&Arc<Object>| {
+            pod.str_at("/spec/containers/0/resources/requests/cpu").is_some_and(|it| it != CPU)
+        };
+        for pod in snapshot.list(PODS, None).filter(is_big) {
+            self.give(api, pod, CPU);
         }
         self.go_on(api, &snapshot);
         self.mend_templates(api, &snapshot, random);

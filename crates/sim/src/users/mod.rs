@@ -137,8 +137,13 @@ const SCHEDULED: Acts = &[
     (5, Users::make_trouble),
 ];
 
-const TROUBLE: Acts =
-    &[(3, Users::set_quota), (3, Users::hold), (2, Users::tell_nonsense), (3, Users::debug_pod)];
+const TROUBLE: Acts = &[
+    (3, Users::set_quota),
+    (3, Users::hold),
+    (2, Users::tell_nonsense),
+    (3, Users::debug_pod),
+    (6, Users::resize_pod),
+];
 
 /// One of `acts`, by its weight.
 fn choose(acts: Acts, random: &mut Random) -> Act {

@@ -7,6 +7,9 @@ use crate::pod::SETTINGS;
 use crate::random::Random;
 use crate::runtime::Behaviour;
 
+/// Cores that a container asks for until somebody resizes it.
+pub(super) const CPU: &str = "1";
+
 /// A patch of the template of a workload.
 pub(super) fn in_template(resource: &str, template: &Value) -> Value {
     match resource {
@@ -21,10 +24,15 @@ pub(super) fn with_image(resource: &str, image: &str) -> Value {
 }
 
 fn container(image: &str) -> Value {
-    let mut container = json!({"name": "app", "image": image});
+    let asks = json!({"requests": {"cpu": CPU}});
+    let mut container = json!({"name": "app", "image": image, "resources": asks});
     // A template without a probe works if its containers live; what never gets ready needs one.
     let is_odd = image.ends_with(['1', '3', '5', '7', '9']);
     let behaviour = Behaviour::of(image);
+    if image.ends_with(['3', '4']) && !behaviour.ends_itself() {
+        let policy = json!({"resourceName": "cpu", "restartPolicy": "RestartContainer"});
+        container["resizePolicy"] = json!([policy]);
+    }
     if (!is_odd && !behaviour.ends_itself()) || behaviour == Behaviour::Never {
         let exec = json!({"exec": {"command": ["ready"]}, "periodSeconds": 10});
         container["readinessProbe"] = exec;

@@ -85,6 +85,20 @@ impl Users {
         self.patch(api, &pod, "ephemeralcontainers", &patch);
     }
 
+    /// Somebody gives a pod more or less, which the node may not have.
+    pub(super) fn resize_pod(&mut self, api: &Api, random: &mut Random) {
+        let Some(pod) = any(api, PODS, random) else { return };
+        let cores = *random.pick(&["1", "2", "7", "25", "40", "60", "65"]);
+        self.give(api, &pod, cores);
+    }
+
+    /// Gives a pod's app so many cores.
+    pub(super) fn give(&mut self, api: &Api, pod: &Object, cores: &str) {
+        let mut containers = pod.value()["spec"]["containers"].clone();
+        containers[0]["resources"]["requests"]["cpu"] = json!(cores);
+        self.patch(api, pod, "resize", &json!({"spec": {"containers": containers}}));
+    }
+
     pub(super) fn delete_pod(&mut self, api: &Api, random: &mut Random) {
         let Some(pod) = any(api, PODS, random) else { return };
         let options = match random.below(6) {

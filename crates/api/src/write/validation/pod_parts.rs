@@ -1,10 +1,9 @@
-//! Changes of a part of a pod: its status, and the resources of its containers.
+//! Changes of a part of a pod: its status, and its ephemeral containers.
 
 use serde_json::Value;
 
 use super::cursor::{Errors, Field};
-use super::{container, parts};
-use crate::defaults::initial::quality_of_service;
+use super::parts;
 use crate::{FieldError, names, semantic};
 
 /// A change of a pod's status.
@@ -52,7 +51,7 @@ fn addresses(errors: &mut Errors, status: &Field<'_>) {
 }
 
 /// The annotation by which a node shows the API what it runs without it.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// A change of a pod's ephemeral containers, on top of [`super::pod`]: more of them.
 pub fn pod_debugged(new: &Value, old: &Value) -> Vec<FieldError> {
@@ -78,40 +77,6 @@ pub fn pod_debugged(new: &Value, old: &Value) -> Vec<FieldError> {
             }
         }
     })
-}
-
-/// A change of the resources of a pod that runs.
-pub fn pod_resize(new: &Value, old: &Value) -> Vec<FieldError> {
-    Errors::of(|errors| {
-        if quality_of_service(new) != quality_of_service(old) {
-            let spec = Field::root(new).child("spec");
-            let why = "Pod QOS Class may not change as a result of resizing";
-            errors.invalid_as(&spec, &quality_of_service(new).into(), why);
-        }
-        for list in ["containers", "initContainers"] {
-            let of = |object| Field::root(object).descend(&["spec", list]);
-            for (after, before) in of(new).items().zip(of(old).items()) {
-                let (after, before) = (after.child("resources"), before.child("resources"));
-                container::resources(errors, &after);
-                only_cpu_and_memory(errors, &after, &before);
-            }
-        }
-    })
-}
-
-fn only_cpu_and_memory(errors: &mut Errors, new: &Field<'_>, old: &Field<'_>) {
-    let fixed = |resources: &Field<'_>| {
-        let mut rest = resources.value.clone();
-        for list in ["requests", "limits"] {
-            if let Some(Value::Object(amounts)) = rest.get_mut(list) {
-                amounts.retain(|name, _| !["cpu", "memory"].contains(&name.as_str()));
-            }
-        }
-        rest
-    };
-    if !semantic::equal(&fixed(new), &fixed(old)) {
-        errors.forbidden(new, "only cpu and memory resources are mutable");
-    }
 }
 
 #[cfg(test)]

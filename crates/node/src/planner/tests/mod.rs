@@ -5,6 +5,7 @@ mod hooks;
 mod life;
 mod probing;
 mod properties;
+mod resizing;
 mod restarts;
 mod sidecars;
 mod world;

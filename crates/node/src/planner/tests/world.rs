@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use serde_json::{Value, json};
 
 use crate::planner::{
-    Exit, HookKind, Instance, Observed, Outcome, ProbeKind, Step, find_container, plan, status,
+    Change, Changes, Exit, HookKind, Instance, Note, Observed, Outcome, ProbeKind, Record, Step,
+    Verdict, find_container, plan, sizes, status, too_little,
 };
 
 pub(super) struct World {
@@ -34,9 +35,27 @@ pub(super) struct World {
     pub probes: BTreeMap<ProbeKind, Outcome>,
     /// Reasons why an image is not there.
     pub image_errors: BTreeMap<String, &'static str>,
+    /// What the node's ledger says.
+    pub verdict: Verdict,
+    /// Bytes of memory that each container uses.
+    pub uses: u64,
+    /// What the next engine finds of a resize.
+    record: Option<Record>,
     /// The API object was deleted by the plan.
     pub deleted: bool,
     notes: Vec<String>,
+}
+
+fn shown(change: &Change) -> String {
+    let group = change.container.as_deref().map_or("pod", |id| id.split('-').next().unwrap());
+    let to = &change.to;
+    let numbers = [
+        ("memory", to.memory_limit.and_then(|it| i64::try_from(it >> 20).ok())),
+        ("quota", to.cpu_quota),
+        ("shares", to.cpu_shares.and_then(|it| i64::try_from(it).ok())),
+    ];
+    let set = numbers.iter().filter_map(|(name, it)| it.map(|it| format!("{name}={it}")));
+    format!("{group} {}", set.collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn start_of_time() -> Timestamp {
@@ -68,6 +87,9 @@ impl World {
             under_way: Vec::new(),
             probes: BTreeMap::new(),
             image_errors: BTreeMap::new(),
+            verdict: Verdict::Granted,
+            uses: 0,
+            record: None,
             deleted: false,
             notes: Vec::new(),
         }
@@ -91,11 +113,27 @@ impl World {
         panic!("the plan does not come to rest: {:?}", &self.done[self.done.len() - 20..]);
     }
 
+    /// Carries out that many steps, and no more.
+    pub fn steps(&mut self, count: usize) {
+        for _ in 0..count {
+            let note = self.seen.resize_settled(&self.pod);
+            self.tell(note);
+            let steps = plan(&self.pod, &self.seen, self.now);
+            self.pod.status = Some(status(&self.pod, &self.seen, self.now));
+            let is_done = |step: &Step| matches!(step, Step::Note(_) | Step::LookAgain(_));
+            if let Some(step) = steps.into_iter().find(|step| !is_done(step)) {
+                self.act(step);
+            }
+        }
+    }
+
     /// Carries out steps until only waiting is left; when to look again.
     pub fn settle(&mut self) -> Option<Timestamp> {
         for _ in 0..1000 {
             self.end_containers();
             self.end_hooks();
+            let note = self.seen.resize_settled(&self.pod);
+            self.tell(note);
             let steps = plan(&self.pod, &self.seen, self.now);
             self.pod.status = Some(status(&self.pod, &self.seen, self.now));
             let mut wake: Option<Timestamp> = None;
@@ -149,6 +187,22 @@ impl World {
         let pod = self.pod.clone();
         self.seen.recover(&pod, self.now);
         self.seen.remember_readiness(&pod);
+        self.seen.resize = None;
+        self.seen.resize_recovered(&pod, self.record.clone(), self.now);
+    }
+
+    /// Somebody gives containers other resources.
+    pub fn ask(&mut self, resources: &[(&str, Value)]) {
+        let before = self.pod.clone();
+        let spec = self.pod.spec.as_mut().unwrap();
+        let all = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+        for container in all {
+            if let Some((_, it)) = resources.iter().find(|(name, _)| *name == container.name) {
+                container.resources = Some(serde_json::from_value(it.clone()).unwrap());
+            }
+        }
+        self.pod.metadata.generation = self.pod.metadata.generation.map(|it| it + 1);
+        self.seen.resize_asked(&self.pod, &before);
     }
 
     fn end_containers(&mut self) {
@@ -217,6 +271,8 @@ impl World {
             Step::StartContainer { container, attempt, backoff_seconds, .. } => {
                 self.start(&container, attempt, backoff_seconds);
             }
+            Step::Allocate => self.allocate(),
+            Step::Resize(changes) => self.resize(*changes),
             Step::Probe { container, kind } => self.probe(&container, kind),
             Step::RunHook { container, id, kind, deadline } => {
                 self.done.push(format!("{kind:?} of {container}"));
@@ -277,6 +333,36 @@ impl World {
             stopping: None,
         };
         self.seen.started(name, instance);
+    }
+
+    fn allocate(&mut self) {
+        let wanted = sizes(&self.pod);
+        let record = self.seen.record_if(&self.pod, &wanted);
+        let verdict = self.verdict.clone();
+        if verdict == Verdict::Granted {
+            self.record = Some(record.clone());
+        }
+        let note = self.seen.resize_answered(&self.pod, (wanted, record), verdict, self.now);
+        self.tell(note);
+    }
+
+    fn resize(&mut self, changes: Changes) {
+        let used: Vec<u64> = changes.running.iter().map(|_| self.uses).collect();
+        let result = match too_little(&changes, &used) {
+            Some(message) => Err(message),
+            None => {
+                let shown = changes.changes.iter().map(shown).collect::<Vec<_>>();
+                self.done.push(format!("write {}", shown.join(", ")));
+                self.record = Some(changes.record.clone());
+                Ok(())
+            }
+        };
+        let note = self.seen.resize_acted(&self.pod, changes.record, result, self.now);
+        self.tell(note);
+    }
+
+    fn tell(&mut self, note: Option<Note>) {
+        self.done.extend(note.map(|note| format!("event {}", note.reason)));
     }
 
     fn probe(&mut self, name: &str, kind: ProbeKind) {

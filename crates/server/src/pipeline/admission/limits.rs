@@ -56,7 +56,7 @@ fn map_at_value<'a>(value: &'a mut Value, field: &str) -> &'a mut Value {
 /// Refuses what goes beyond the limits of the namespace; each sentence is said once.
 pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {
     let mut errors = Vec::new();
-    if attributes.is(Operation::Create, PODS) {
+    if attributes.is(Operation::Create, PODS) || attributes.resizes() {
         for limit in limits(attributes, "Container") {
             for list in ["initContainers", "containers"] {
                 for container in value["spec"][list].as_array().into_iter().flatten() {

@@ -9,16 +9,17 @@ mod namespaces;
 mod pod_security;
 mod pods;
 mod quota;
+mod resize;
 mod rights;
 mod runtime_classes;
 mod service_accounts;
 mod services;
 mod storage;
 mod token_secrets;
-mod unmet;
 mod webhooks;
 
-use coracle_api::{Key, Object, Status};
+use coracle_api::resources::PODS;
+use coracle_api::{Key, Object, Status, Subresource};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::Value;
 
@@ -99,6 +100,13 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// Whether the write changes the resources of a pod's containers.
+    pub fn resizes(&self) -> bool {
+        self.operation == Operation::Update
+            && self.request.subresource == Some(Subresource::Resize)
+            && self.request.kind.is(PODS)
+    }
+
     /// 403 for this write. `name` is that of the object in hand, which the URL may not say.
     pub fn forbidden(&self, name: &str, why: impl std::fmt::Display) -> Status {
         Status::forbidden(&self.request.kind, name, why)
@@ -143,7 +151,7 @@ pub(crate) const VALIDATING: &[Validate] = &[
     defaults::one_default_priority,
     defaults::keep_system_priorities,
     storage::may_grow,
-    unmet::refuse_resize,
+    resize::fits_node,
     pod_security::check,
     rights::escalate_nothing,
     certificates::may_grant,

@@ -124,23 +124,29 @@ fn copy(from: &Value, to: &mut Value, parent: &str, field: &str) {
     }
 }
 
-/// The resources of containers that exist, by name.
+/// The resources of containers; where they are not the same ones, all that is said of them, which
+/// validation refuses.
 fn resize(from: &Value, to: &mut Value) {
-    for list in ["containers", "initContainers"] {
-        let Some(containers) = to["spec"].get_mut(list).and_then(Value::as_array_mut) else {
-            continue;
-        };
-        for container in containers {
-            let wanted = from["spec"][list].as_array().into_iter().flatten();
-            let Some(wanted) = wanted.into_iter().find(|one| one["name"] == container["name"])
-            else {
-                continue;
-            };
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    let names = |pod: &Value, list: &str| -> Vec<Value> {
+        let containers = pod["spec"][list].as_array().into_iter().flatten();
+        containers.map(|container| container["name"].clone()).collect()
+    };
+    if LISTS.iter().any(|list| names(from, list) != names(to, list)) {
+        return LISTS.iter().for_each(|list| copy(from, to, "spec", list));
+    }
+    for list in LISTS {
+        let wanted = from["spec"][list].as_array().into_iter().flatten();
+        let containers = to["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for (container, wanted) in containers.into_iter().flatten().zip(wanted) {
             for field in ["resources", "resizePolicy"] {
-                if !wanted[field].is_null() {
-                    container[field] = wanted[field].clone();
+                let Some(container) = container.as_object_mut() else { continue };
+                match &wanted[field] {
+                    Value::Null => drop(container.remove(field)),
+                    value => drop(container.insert(field.to_owned(), value.clone())),
                 }
             }
         }
     }
+    copy(from, to, "spec", "resources");
 }

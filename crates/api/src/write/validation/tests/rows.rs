@@ -346,19 +346,7 @@ fn a_definition_has_a_schema_of_one_shape() {
 }
 
 #[test]
-fn a_pod_is_resized_within_its_class_and_its_status_has_addresses() {
-    let pod = |cpu: &str, disk: &str| {
-        json!({"spec": {"containers": [{"name": "c", "resources": {
-            "requests": {"cpu": cpu, "ephemeral-storage": disk}}}]}})
-    };
-    let resize = |new: &Value| texts(&crate::validation::pod_resize(new, &pod("1", "1Gi")));
-    assert_eq!(resize(&pod("2", "1Gi")), [""; 0]);
-    assert_eq!(
-        resize(&pod("1", "2Gi")),
-        ["spec.containers[0].resources: Forbidden: only cpu and memory resources are mutable"]
-    );
-    let limited = json!({"spec": {"containers": [{"name": "c", "resources": {}}]}});
-    assert!(resize(&limited)[0].contains("Pod QOS Class may not change"));
+fn the_status_of_a_pod_has_addresses_and_its_class() {
     let status = |status: Value| {
         let old = json!({"status": {"qosClass": "Burstable"}});
         texts(&crate::validation::pod_status(&json!({"status": status}), &old))
