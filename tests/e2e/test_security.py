@@ -187,11 +187,6 @@ def test_what_the_node_cannot_do_yet_is_said(cluster, namespace):
                                    input=json.dumps(sleeper("limited", limits)))
     told = "limits.ephemeral-storage: coracle does not act on this yet: quotas count it"
     assert told in made.stderr
-    more = {"limits": {"cpu": "200m"}, "requests": {"cpu": "200m"}}
-    resize = {"spec": {"containers": [{"name": "main", "resources": more}]}}
-    refused = cluster.kubectl_process("patch", "pod", "limited", "-n", namespace, "--subresource",
-                                      "resize", "-p", json.dumps(resize), check=False)
-    assert refused.returncode == 1 and "coracle does not resize running pods yet" in refused.stderr
 
 
 def test_limits_of_a_pod_as_a_whole_hold(cluster, namespace):

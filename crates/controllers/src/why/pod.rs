@@ -1,5 +1,6 @@
 //! What a pod waits for, by its status and the events about it.
 
+use coracle_api::pod_resources::RESIZE_PENDING;
 use coracle_api::pods::{self, AnyPod};
 use coracle_api::resources::{EVENTS, PERSISTENT_VOLUME_CLAIMS};
 use coracle_api::{Key, Object};
@@ -17,7 +18,7 @@ pub(super) fn reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
     if pod.phase() == "Failed" && !pods::is_terminating(&pod) {
         return Some(failure(&pod));
     }
-    let mut because = of_status(snapshot, &pod)?;
+    let Some(mut because) = of_status(snapshot, &pod) else { return resize(&pod) };
     // Whoever makes a container says in an event, and not in the status, what it waits for; so
     // does whoever asks a running one whether it is ready.
     let tells = |said: &&str| because.sentence.ends_with(*said);
@@ -34,6 +35,22 @@ pub(super) fn reason(snapshot: &Snapshot, object: &Object) -> Option<Because> {
         because.sentence = format!("{}: {warning}", because.sentence);
     }
     Some(because)
+}
+
+/// What the resize of a pod that is otherwise well waits for.
+fn resize(pod: &Pod) -> Option<Because> {
+    let told = |name: &str, what: &str| {
+        let condition = pods::condition(pod, name).filter(|it| it.status == "True")?;
+        let reason = condition.reason.as_deref().filter(|reason| !reason.is_empty())?;
+        let message = condition.message.as_deref().unwrap_or_default();
+        Some(format!("{what} ({reason}): {message}"))
+    };
+    if pods::is_terminating(pod) || pod.has_ended() {
+        return None;
+    }
+    let pending = told(RESIZE_PENDING, "it runs with what it had, and its resize is pending");
+    let failing = || told("PodResizeInProgress", "its resize is not carried out yet");
+    pending.or_else(failing).map(Because::only)
 }
 
 /// How a pod failed: in its own words, or by the first of its containers that did.
@@ -260,6 +277,25 @@ mod tests {
         assert!(said(app.clone(), json!([])).contains("imagePullPolicy is Always"));
         let secret = said(app, json!([{"name": "key"}]));
         assert!(secret.ends_with("(the pull secret \"key\" does not exist)"), "{secret}");
+    }
+
+    #[test]
+    fn a_resize_that_waits_is_named_though_the_pod_is_well() {
+        let said = |kind: &str, why: Option<&str>| {
+            let ready = json!({"type": "Ready", "status": "True"});
+            let condition =
+                json!({"type": kind, "status": "True", "reason": why, "message": "no room"});
+            reason(json!({"phase": "Running", "conditions": [ready, condition]}))
+        };
+        assert_eq!(
+            said("PodResizePending", Some("Deferred")).unwrap(),
+            "it runs with what it had, and its resize is pending (Deferred): no room"
+        );
+        assert_eq!(
+            said("PodResizeInProgress", Some("Error")).unwrap(),
+            "its resize is not carried out yet (Error): no room"
+        );
+        assert_eq!(said("PodResizeInProgress", None), None);
     }
 
     #[test]
