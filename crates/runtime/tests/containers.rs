@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use coracle_runtime::{
     Capabilities, ContainerSpec, ContainerState, Containers, Mount, Resources, RuntimeError,
-    Seccomp, StartErrorKind, User,
+    SandboxSpec, Seccomp, StartErrorKind, User,
 };
 use support::{ended, exit_code, run};
 
@@ -524,6 +524,61 @@ fn limits_too_small_to_start_within_harm_nobody_else() {
         world.shims.start_container("p", &spec).await.unwrap();
         support::until("it may not fork", async || world.log("alone").contains("fork")).await;
         assert_eq!(world.exec("other", &["echo", "well"]).await.1, "well\n");
+    });
+}
+
+#[test]
+fn limits_change_while_a_container_runs() {
+    run(async |world| {
+        let limits = |memory: u64, quota: i64, shares: u64| Resources {
+            memory_limit: Some(memory << 20),
+            cpu_quota: Some(quota),
+            cpu_period: Some(100_000),
+            cpu_shares: Some(shares),
+            pids_limit: None,
+        };
+        let small = limits(32, 20_000, 204);
+        world
+            .shims
+            .create_sandbox(&SandboxSpec { resources: small, ..world.sandbox("p") })
+            .await
+            .unwrap();
+        let spec = ContainerSpec { resources: small, ..world.command("c", &["sleep", "1000"]) };
+        world.shims.start_container("p", &spec).await.unwrap();
+        let seen = async || {
+            let script = "cd /sys/fs/cgroup; if [ -e cgroup.procs ]; \
+                then cat cpu.weight cpu.max memory.max; else \
+                cat cpu/cpu.shares cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; fi";
+            let text = world.exec("c", &["sh", "-c", script]).await.1;
+            text.split_whitespace()
+                .filter(|it| *it != "100000")
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let is_unified = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap();
+        let told = |memory: u64, quota: i64, shares: u64| {
+            let weight = 1 + (shares - 2) * 9999 / 262_142;
+            let shares = if is_unified { weight } else { shares };
+            vec![shares.to_string(), quota.to_string(), (memory << 20).to_string()]
+        };
+        assert_eq!(seen().await, told(32, 20_000, 204));
+        let large = limits(64, 50_000, 512);
+        // A pod grows before its containers do, and shrinks after them.
+        for (group, to) in [(None, large), (Some("c"), large), (Some("c"), small), (None, small)] {
+            world.shims.resize("p", group, &to).await.unwrap();
+            if to == large && group.is_some() {
+                assert_eq!(seen().await, told(64, 50_000, 512));
+            }
+        }
+        assert_eq!(seen().await, told(32, 20_000, 204));
+        // What is not said stays.
+        let shares = Resources { cpu_shares: Some(100), ..Resources::default() };
+        world.shims.resize("p", Some("c"), &shares).await.unwrap();
+        assert_eq!(seen().await, told(32, 20_000, 100));
+        for (pod, container) in [("p", "gone"), ("q", "c"), ("..", "c"), ("p", "../..")] {
+            let refused = world.shims.resize(pod, Some(container), &shares).await;
+            assert!(refused.is_err(), "{pod} {container}");
+        }
     });
 }
 
