@@ -41,11 +41,13 @@ pub enum Bug {
     OldBesideNew,
     /// The CronJob controller keeps in memory what it has started last.
     StartForgotten,
+    /// A node gives a pod that is resized what it asks for, whatever others have.
+    PromisedTwice,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PreconditionIgnored,
         Self::StepPreconditionDropped,
         Self::OrderIgnored,
@@ -58,6 +60,7 @@ impl Bug {
         Self::CountedTwice,
         Self::OldBesideNew,
         Self::StartForgotten,
+        Self::PromisedTwice,
     ];
 
     /// What users must work with for it to show.

@@ -27,6 +27,8 @@ pub(crate) struct Hands<'a> {
     pub refused: bool,
     /// A planted bug: the object goes before its containers.
     pub object_first: bool,
+    /// A planted bug: whatever is asked for is promised.
+    pub promises_all: bool,
     /// For the trace.
     pub said: Vec<String>,
 }

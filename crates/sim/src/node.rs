@@ -313,6 +313,7 @@ fn hands<'a>(
         clock: around.machine.lock().clock(node),
         refused: around.refused,
         object_first: around.bug == Some(Bug::ObjectFirst),
+        promises_all: around.bug == Some(Bug::PromisedTwice),
         said: Vec::new(),
     }
 }

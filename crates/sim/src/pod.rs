@@ -417,7 +417,10 @@ fn claims(pod: &Spec, snapshot: &Snapshot) -> Result<Vec<String>, String> {
 fn allocated(allocate: Allocate, hands: &mut Hands<'_>) -> End {
     let Allocate { asking, record } = allocate;
     let (uid, room) = (asking.uid.clone(), room(hands.api, hands.node));
-    let verdict = hands.ledger.ask(asking, &room);
+    let verdict = match hands.promises_all {
+        true => Verdict::Granted,
+        false => hands.ledger.ask(asking, &room),
+    };
     if verdict == Verdict::Granted {
         let mut runtime = hands.machine.lock();
         if runtime.chaos && runtime.random.one_in(20) {

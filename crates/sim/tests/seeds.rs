@@ -107,6 +107,12 @@ fn an_effect_done_twice_after_a_kill_is_caught() {
 }
 
 #[test]
+fn a_node_that_is_promised_twice_is_caught() {
+    let what = caught(Bug::PromisedTwice).what;
+    assert!(what.contains("was promised"), "{what}");
+}
+
+#[test]
 fn an_index_that_is_not_updated_is_caught() {
     caught(Bug::IndexStale);
 }

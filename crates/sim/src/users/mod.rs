@@ -62,6 +62,7 @@ const STATEFUL: Acts = &[
     (6, Users::delete_one),
     (5, Users::delete_claim),
     (8, Users::change_settings),
+    (8, Users::resize_pod),
     (3, Users::make_trouble),
 ];
 

@@ -88,7 +88,7 @@ impl Users {
     /// Somebody gives a pod more or less, which the node may not have.
     pub(super) fn resize_pod(&mut self, api: &Api, random: &mut Random) {
         let Some(pod) = any(api, PODS, random) else { return };
-        let cores = *random.pick(&["1", "2", "7", "25", "40", "60", "65"]);
+        let cores = *random.pick(&["1", "30", "40", "60", "60", "65"]);
         self.give(api, &pod, cores);
     }
 
