@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 /// What each crate may depend on among ours.
 const ARROWS: &[(&str, &[&str])] = &[
     ("api", &[]),
+    ("cel", &["api"]),
     ("store", &["api"]),
     ("runtime", &[]),
     ("controllers", &["api", "store"]),
-    ("server", &["api", "store"]),
+    ("server", &["api", "cel", "store"]),
     ("network", &["api", "store"]),
     ("driver", &["api", "store", "server", "controllers"]),
     ("node", &["api", "store", "server", "controllers", "driver", "runtime", "network"]),
@@ -30,6 +31,7 @@ const SOURCES: &[&str] = &["crates", "bench/src"];
 /// Folders and files whose code decides: no I/O, no clock, no randomness, no `async`.
 const PURE: &[&str] = &[
     "crates/api/src",
+    "crates/cel/src",
     "crates/controllers/src",
     "crates/node/src/planner",
     "crates/node/src/worker",
