@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod kind;
 mod measured;
 pub mod resources;
+pub mod rules;
 
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};

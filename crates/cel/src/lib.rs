@@ -12,6 +12,7 @@
 
 mod check;
 mod cost;
+mod declared;
 mod eval;
 mod function;
 mod issue;
@@ -20,6 +21,7 @@ mod meter;
 mod node;
 mod parse;
 mod pattern;
+pub mod rules;
 mod table;
 mod text;
 mod types;
@@ -28,6 +30,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use declared::{declared, escape};
 pub use issue::Issue;
 pub use meter::EvalError;
 pub use types::{Field, Identity, ListType, ObjectType, Type};

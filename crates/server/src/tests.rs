@@ -5,6 +5,7 @@ mod identities;
 mod outside;
 mod reading;
 mod refusals;
+mod rules;
 mod services;
 mod shown;
 mod webhooks;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::FieldError;
 use crate::kinds::computed::Computed;
 use crate::kinds::custom::reading::Reading;
+use crate::kinds::rules::Rules;
 use crate::print::Column;
 use crate::schema::{Schema, Type, presence};
 
@@ -270,6 +271,8 @@ pub struct Kind {
     pub types: Option<Arc<Schema>>,
     /// `openAPIV3Schema` of a custom resource, as its author wrote it.
     pub definition: Option<Arc<Value>>,
+    /// What its author demands of a custom resource beyond the schema.
+    pub rules: Option<Arc<dyn Rules>>,
     /// Field selectors of a custom resource: label and JSON pointer.
     pub selectable: Vec<(String, String)>,
     /// What `/scale` shows of it.
@@ -308,6 +311,7 @@ impl Kind {
             schema: Text::Borrowed(""),
             types: None,
             definition: None,
+            rules: None,
             selectable: Vec::new(),
             scale: ScalePaths::DEFAULT,
             columns: Cow::Borrowed(crate::print::GENERIC),
@@ -575,6 +579,7 @@ pub(crate) mod tests {
         schema: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSet"),
         types: None,
         definition: None,
+        rules: None,
         selectable: Vec::new(),
         scale: ScalePaths::DEFAULT,
         columns: Cow::Borrowed(&[]),

@@ -1,5 +1,5 @@
 //! Custom resources against the `openAPIV3Schema` of their definition, with upstream's texts.
-//! Rules in CEL are not evaluated.
+//! Rules in CEL are the crate `cel`'s.
 
 use regex_lite::Regex;
 use serde_json::{Number, Value, json};

@@ -12,6 +12,7 @@ use coracle_api::kinds::custom;
 use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS;
 use coracle_api::schema::MalformedSchema;
 use coracle_api::{Kind, Kinds, Object};
+use coracle_cel::rules::Lazy;
 use coracle_store::{Snapshot, Store};
 
 /// The table of kinds over a store.
@@ -39,7 +40,12 @@ struct Rows {
 impl Rows {
     fn of(definition: &Object) -> Result<Self, MalformedSchema> {
         let definition = definition.value();
-        Ok(Self { served: custom::rows(definition)?, hidden: custom::hidden_row(definition)? })
+        let mut served = custom::rows(definition)?;
+        for row in &mut served {
+            let rules = row.definition.as_ref().and_then(Lazy::of);
+            row.rules = rules.map(|rules| Arc::new(rules) as _);
+        }
+        Ok(Self { served, hidden: custom::hidden_row(definition)? })
     }
 }
 

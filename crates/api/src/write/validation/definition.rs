@@ -1,5 +1,5 @@
-//! The schema, names, columns and conversion of a CustomResourceDefinition. Rules in CEL are not
-//! compiled.
+//! The schema, names, columns and conversion of a CustomResourceDefinition. Rules in CEL are the crate
+//! `cel`'s.
 
 use serde_json::Value;
 

@@ -125,7 +125,9 @@ fn replaced(
     }
     kind.spell(&mut value);
     count_generation(kind, part, &mut value, &old_value);
-    errors.extend(validation::of_change(kind, part, &value, &old_value));
+    let judged = validation::of_change(kind, part, &value, &old_value);
+    errors.extend(judged.errors);
+    attributes.warnings.extend(judged.warnings);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &request.name, &errors).into());
     }

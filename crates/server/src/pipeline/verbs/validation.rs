@@ -1,12 +1,13 @@
 //! What is checked of every object, whatever its kind, and then what its kind checks.
 
 use coracle_api::kind::NameRule;
+use coracle_api::kinds::rules::Judged;
 use coracle_api::{
     FieldError, FieldErrorKind, Kind, custom_validation, names, resources, validation,
 };
 use serde_json::{Value, json};
 
-use crate::pipeline::verbs::{Part, deletion, text};
+use crate::pipeline::verbs::{Part, deletion, rules, text};
 
 /// Finalizers without a domain.
 const STANDARD_FINALIZERS: &[&str] = &["kubernetes", deletion::ORPHAN, deletion::FOREGROUND];
@@ -26,11 +27,13 @@ pub(crate) fn of_new(kind: &Kind, value: &Value) -> Vec<FieldError> {
     errors.extend((kind.strategy.validate_create)(value));
     errors.extend(by_definition(kind, value));
     errors.extend(metadata(kind, value));
+    let judged = rules::judged(kind, value, None, &errors);
+    errors.extend(judged.errors);
     errors
 }
 
-/// What is wrong with the change of `part` from `old` to `new`.
-pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Vec<FieldError> {
+/// What is wrong with the change of `part` from `old` to `new`, and what clients are warned of.
+pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Judged {
     let mut errors = new_finalizers(new, old);
     match part {
         Part::Status | Part::Approval => {
@@ -52,7 +55,9 @@ pub(crate) fn of_change(kind: &Kind, part: Part, new: &Value, old: &Value) -> Ve
     }
     errors.extend(by_definition(kind, new));
     errors.extend(metadata(kind, new));
-    errors
+    let judged = rules::judged(kind, new, Some(old), &errors);
+    errors.extend(judged.errors);
+    Judged { errors, warnings: judged.warnings }
 }
 
 /// A custom resource is checked by the schema in its definition.
