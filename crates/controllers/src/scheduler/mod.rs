@@ -33,13 +33,15 @@ mod tests;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use coracle_api::pod_resources::RESIZE_PENDING;
 use coracle_api::pods::AnyPod;
 use coracle_api::resources::{
     NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES,
 };
-use coracle_api::{Index, Key, Object};
+use coracle_api::{Index, Key, Object, conditions};
 use coracle_store::{Event, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
 
 pub(crate) use self::figures::figures;
 pub(crate) use self::selectors::{allows_node, tolerates};
@@ -84,10 +86,28 @@ fn when_a_pod_waits_or_goes(event: &Event, _: &Snapshot) -> Vec<Key> {
     let (Some(old), Some(new)) = (&event.old, &event.new) else {
         return if waits || frees { question() } else { Vec::new() };
     };
+    let gives_back = gives_back(old.value(), new.value());
     let (old, new) = (old.metadata(), new.metadata());
     let moves = old.labels != new.labels || old.is_deleting() != new.is_deleting();
     let asks = old.generation != new.generation;
-    if waits || frees || moves || asks { question() } else { Vec::new() }
+    if waits || frees || moves || asks || gives_back { question() } else { Vec::new() }
+}
+
+/// Whether a pod that is resized has something else now than it had, or will not have what it asks
+/// for: until then it is counted with the most of both.
+fn gives_back(old: &Value, new: &Value) -> bool {
+    let differs = |(old, new): (&Value, &Value)| {
+        let fields = ["resources", "allocatedResources"];
+        fields.iter().any(|field| !old[*field].is_null() && old[*field] != new[*field])
+    };
+    let reason = |pod| conditions::find(pod, RESIZE_PENDING).map(|condition| &condition["reason"]);
+    statuses(old).zip(statuses(new)).any(differs) || reason(old) != reason(new)
+}
+
+/// What is told of a pod's containers.
+fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["containerStatuses", "initContainerStatuses"];
+    lists.into_iter().flat_map(|list| pod["status"][list].as_array()).flatten()
 }
 
 /// A claim that has come, is bound, or is not told a node any more.

@@ -49,6 +49,22 @@ fn world(nodes: &[Value], pods: &[Value]) -> World {
     world
 }
 
+#[test]
+fn what_a_pod_gives_up_is_free_when_it_has_given_it() {
+    let mut world = world(&[node("a")], &[pod("big", asks("2")), pod("next", asks("1"))]);
+    let told = |cpu: &str| {
+        let resources = json!({"requests": {"cpu": cpu}});
+        json!([{"name": "web", "resources": resources, "allocatedResources": {"cpu": cpu}}])
+    };
+    world.edit("pods", "big", |pod| pod["status"]["containerStatuses"] = told("2"));
+    world.edit("pods", "big", |pod| pod["spec"]["containers"] = asks("500m")["containers"].clone());
+    world.settle(CONTROLLER);
+    assert_eq!(world.place("next"), None, "the node has not resized it yet");
+    world.edit("pods", "big", |pod| pod["status"]["containerStatuses"] = told("500m"));
+    world.settle(CONTROLLER);
+    assert_eq!(world.place("next").as_deref(), Some("a"));
+}
+
 impl World {
     fn place(&self, pod: &str) -> Option<String> {
         self.get("pods", pod).str_at("/spec/nodeName").map(str::to_owned)
