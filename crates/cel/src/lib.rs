@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod check;
+pub mod conditions;
 mod cost;
 mod declared;
 mod eval;

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use crate::Kind;
-use crate::kinds::resources::{MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS};
 
 /// Kinds that are stored and served, and that nothing acts on: group, kind, what does not happen.
 const KINDS: &[(&str, &str, &str)] = &[
@@ -48,10 +47,6 @@ const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
     ("/volumes/*/image", None, "the volume is not made"),
 ];
 
-/// Why a webhook with conditions is no good yet.
-const UNEVALUATED: &str = "what the webhook wants to see is refused, or passed by when its \
-    failurePolicy is Ignore";
-
 /// What does not happen for an object of the kind: `no pods are made`.
 #[must_use]
 pub fn of_kind(kind: &Kind) -> Option<&'static str> {
@@ -81,31 +76,10 @@ pub fn sentences(kind: &Kind, object: &Value) -> Vec<String> {
     if let Some(why) = of_kind(kind) {
         return vec![format!("coracle does not act on objects of kind {} yet: {why}", kind.kind)];
     }
-    let fields = match pod_spec(kind) {
-        None => of_webhooks(kind, object),
-        Some((pointer, path)) => {
-            object.pointer(pointer).map(|spec| of_pod(spec, path)).unwrap_or_default()
-        }
-    };
+    let Some((pointer, path)) = pod_spec(kind) else { return Vec::new() };
+    let fields = object.pointer(pointer).map(|spec| of_pod(spec, path)).unwrap_or_default();
     let sentence = |(at, why)| format!("{at}: coracle does not act on this yet: {why}");
     fields.into_iter().map(sentence).collect()
-}
-
-/// The conditions of webhooks, which nobody evaluates.
-fn of_webhooks(kind: &Kind, configuration: &Value) -> Vec<(String, &'static str)> {
-    let mut found = Vec::new();
-    if [MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS]
-        .iter()
-        .any(|resource| kind.is(resource))
-    {
-        let mut add = |value: &Value, at| {
-            if value.as_array().is_some_and(|all| !all.is_empty()) {
-                found.push((at, UNEVALUATED));
-            }
-        };
-        collect(configuration, &["webhooks", "*", "matchConditions"], String::new(), &mut add);
-    }
-    found
 }
 
 /// Where a kind has a pod's specification: pointer and path.

@@ -421,20 +421,55 @@ fn a_webhook_sees_an_object_in_the_version_that_its_rules_name() {
     );
 }
 
-/// Conditions cannot be evaluated: nothing is taken for what it may not be.
 #[test]
-fn a_webhook_with_conditions_is_not_asked_and_says_so() {
+fn a_webhook_is_asked_when_its_conditions_hold() {
     let (api, asked) = hooked(|_, _| Ok(json!({"allowed": true})));
-    let conditions = json!([{"name": "a", "expression": "true"}]);
+    let conditions = json!([
+        {"name": "create", "expression": "request.operation == 'CREATE' && oldObject == null"},
+        {"name": "named", "expression": "object.metadata.name != 'skip-me'"},
+    ]);
+    let hooks = [hook("a", &[CONFIG_MAPS], json!({"matchConditions": conditions}))];
+    configure(&api, MUTATING_WEBHOOK_CONFIGURATIONS, "a", &hooks);
+    api.create(CONFIG_MAPS, "default", config("skip-me")).unwrap();
+    assert!(paths(&asked).is_empty());
+    let mut made = api.create(CONFIG_MAPS, "default", config("x")).unwrap();
+    assert_eq!(paths(&asked).len(), 1);
+    made["data"] = json!({"a": "changed"});
+    api.update(CONFIG_MAPS, made).unwrap();
+    assert!(paths(&asked).is_empty(), "an update is none of its business");
+}
+
+#[test]
+fn a_condition_that_cannot_be_told_is_for_the_failure_policy() {
+    let (api, asked) = hooked(|_, _| Ok(json!({"allowed": true})));
+    let conditions = json!([{"name": "a", "expression": "object.spec.x == 1"}]);
     let open = json!({"matchConditions": conditions, "failurePolicy": "Ignore"});
     configure(&api, VALIDATING_WEBHOOK_CONFIGURATIONS, "a", &[hook("a", &[CONFIG_MAPS], open)]);
     api.create(CONFIG_MAPS, "default", config("x")).unwrap();
-    assert!(paths(&asked).is_empty());
     let shut = json!({"matchConditions": conditions});
     configure(&api, VALIDATING_WEBHOOK_CONFIGURATIONS, "b", &[hook("b", &[CONFIG_MAPS], shut)]);
     let status = api.create(CONFIG_MAPS, "default", config("y")).unwrap_err();
-    assert_eq!(status.code, 403);
-    assert!(status.message.contains("matchConditions of webhook \"b.example.com\""), "{status}");
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (
+            403,
+            "configmaps \"y\" is forbidden: expression 'object.spec.x == 1' resulted in error: no such \
+             key: spec"
+        )
+    );
+    assert!(paths(&asked).is_empty());
+}
+
+#[test]
+fn a_condition_that_makes_no_sense_is_refused_when_it_is_written() {
+    let (api, _) = hooked(|_, _| Ok(json!({"allowed": true})));
+    let bad = json!({"matchConditions": [{"name": "a", "expression": "object.x ="}]});
+    let body = json!({"metadata": {"name": "a"}, "webhooks": [hook("a", &[CONFIG_MAPS], bad)]});
+    let status = api.create("validatingwebhookconfigurations", "", body).unwrap_err();
+    assert_eq!(status.code, 422);
+    let told = "webhooks[0].matchConditions[0].expression: Invalid value: \"object.x =\": compilation \
+                failed: ERROR: <input>:1:10: Syntax error";
+    assert!(status.message.contains(told), "{status}");
 }
 
 /// The same question of one request is asked once, whoever was faster; another one is asked anew.

@@ -1,9 +1,14 @@
-//! Rules in CEL: those of a definition when it is written, and what they say of its objects.
+//! Expressions in CEL: those of definitions and of webhooks when they are written, and what a
+//! definition's rules say of its objects.
 
 use coracle_api::kinds::rules::Judged;
+use coracle_api::resources::{MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS};
 use coracle_api::{FieldError, FieldErrorKind, Kind, resources};
+use coracle_cel::conditions;
 use coracle_cel::rules::{Rules, has_rules};
 use serde_json::Value;
+
+const WEBHOOKS: [&str; 2] = [MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS];
 
 /// What rules say of `value`, in which `errors` were found before.
 pub(super) fn judged(
@@ -16,6 +21,9 @@ pub(super) fn judged(
         // A schema that is none is mended before its rules are.
         let errors = if errors.is_empty() { of_definition(value, old) } else { Vec::new() };
         return Judged { errors, ..Judged::default() };
+    }
+    if WEBHOOKS.iter().any(|resource| kind.is(resource)) {
+        return Judged { errors: of_webhooks(value, old), ..Judged::default() };
     }
     let Some(rules) = &kind.rules else { return Judged::default() };
     if !errors.iter().any(hides_rules) {
@@ -67,4 +75,22 @@ fn of_definition(definition: &Value, old: Option<&Value>) -> Vec<FieldError> {
 fn schemas(definition: &Value) -> impl Iterator<Item = (&Value, &Value)> {
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
     versions.map(|version| (&version["name"], &version["schema"]["openAPIV3Schema"]))
+}
+
+/// What is wrong with the conditions of webhooks, but for lists that stay as they were.
+fn of_webhooks(configuration: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let hooks = |value| Value::as_array(value).into_iter().flatten();
+    let before = |hook: &Value| {
+        let mut before = hooks(&old?["webhooks"]);
+        before.find(|it| it["name"] == hook["name"]).map(|it| &it["matchConditions"])
+    };
+    let mut errors = Vec::new();
+    for (index, hook) in hooks(&configuration["webhooks"]).enumerate() {
+        let list = &hook["matchConditions"];
+        if before(hook) != Some(list) {
+            let path = format!("webhooks[{index}].matchConditions");
+            errors.extend(conditions::mistakes(list, &path));
+        }
+    }
+    errors
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::{Backend, Object, Selector};
+use coracle_cel::conditions::Conditions;
 use serde_json::Value;
 
 use crate::pipeline::verbs::text;
@@ -29,8 +30,8 @@ pub(super) struct Hook {
     pub(super) namespaces: Selector,
     /// Of which objects.
     pub(super) objects: Selector,
-    /// Whether it has conditions in CEL.
-    pub(super) has_conditions: bool,
+    /// Under which conditions.
+    pub(super) conditions: Conditions,
     /// Whether the request goes on when the webhook cannot be asked.
     pub(super) fails_open: bool,
     /// Whether it wants to see the object again that others have changed after it.
@@ -91,7 +92,7 @@ impl Hook {
             is_equivalent: said("matchPolicy") == "Equivalent",
             namespaces: everything("namespaceSelector"),
             objects: everything("objectSelector"),
-            has_conditions: hook["matchConditions"].as_array().is_some_and(|all| !all.is_empty()),
+            conditions: Conditions::of(&hook["matchConditions"]),
             fails_open: said("failurePolicy") == "Ignore",
             is_reinvoked: said("reinvocationPolicy") == "IfNeeded",
             spares_dry_runs: matches!(said("sideEffects"), "None" | "NoneOnDryRun"),

@@ -10,7 +10,8 @@ mod review;
 mod subject;
 
 use coracle_api::resources::VALIDATING_WEBHOOK_CONFIGURATIONS;
-use coracle_api::{Given, Status};
+use coracle_api::{Given, Kind, Status};
+use coracle_cel::conditions::{self, Verdict};
 use serde_json::Value;
 
 use crate::pipeline::admission::Attributes;
@@ -78,8 +79,8 @@ fn to_ask(
     env: &WriteEnv<'_>,
 ) -> Result<Option<Question>, Status> {
     let Some(row) = matching::row(hook, subject, object)? else { return Ok(None) };
-    if hook.has_conditions {
-        return unheeded(hook, subject, object).map(|()| None);
+    if !is_wanted(hook, subject, row, object)? {
+        return Ok(None);
     }
     if subject.is_dry_run() && !hook.spares_dry_runs {
         let why = format!("admission webhook {:?} does not support dry run", hook.name);
@@ -88,18 +89,27 @@ fn to_ask(
     review::question(hook, subject, row, object, &env.entropy).map(Some)
 }
 
-/// Conditions are written in CEL, which is not evaluated yet: a webhook that has some cannot be asked
-/// only when it wants to be.
-fn unheeded(hook: &Hook, subject: &Subject<'_>, object: &Value) -> Result<(), Status> {
-    if hook.fails_open {
-        return Ok(());
+/// Whether the conditions of `hook` hold.
+fn is_wanted(
+    hook: &Hook,
+    subject: &Subject<'_>,
+    row: &Kind,
+    object: &Value,
+) -> Result<bool, Status> {
+    if hook.conditions.is_empty() {
+        return Ok(true);
     }
-    let why = format!(
-        "coracle does not evaluate the matchConditions of webhook {:?} yet, and its failurePolicy \
-         is Fail",
-        hook.name
-    );
-    Err(Status::forbidden(&subject.request.kind, subject.name(object), why))
+    let request = review::request(subject, row, object)?;
+    let (object, old) = (&request["object"], &request["oldObject"]);
+    match hook.conditions.judge(conditions::Subject { object, old, request: &request }) {
+        Verdict::Holds => Ok(true),
+        Verdict::Fails => Ok(false),
+        Verdict::Unknown(_) if hook.fails_open => Ok(false),
+        Verdict::Unknown(why) => {
+            let kind = &subject.request.kind;
+            Err(Status::forbidden(kind, subject.name(object), why))
+        }
+    }
 }
 
 /// What `hook` has said to `question`.

@@ -43,7 +43,8 @@ pub(super) fn question(
     Ok(Question { uid, call })
 }
 
-fn request(subject: &Subject<'_>, row: &Kind, object: &Value) -> Result<Value, Status> {
+/// `AdmissionRequest`, without its uid.
+pub(super) fn request(subject: &Subject<'_>, row: &Kind, object: &Value) -> Result<Value, Status> {
     let own = &subject.request.kind;
     let mut request = json!({
         "kind": subject.body_kind(row, object),
