@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["api", "store", "server", "controllers", "driver", "runtime", "network"]),
     ("sim", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
     ("coracle", &["api", "store", "server", "controllers", "driver", "node", "runtime", "network"]),
-    ("bench", &["api", "store"]),
+    ("bench", &["api", "store", "controllers"]),
 ];
 
 /// Where our Rust is, beside the applications.
