@@ -91,6 +91,9 @@ impl FieldError {
     pub fn message(&self) -> String {
         let head = match &self.kind {
             FieldErrorKind::Required => "Required value".to_string(),
+            // A value that is too large to show.
+            FieldErrorKind::Invalid(value) if value.is_empty() => "Invalid value".to_string(),
+            FieldErrorKind::Duplicate(value) if value.is_empty() => "Duplicate value".to_string(),
             FieldErrorKind::Invalid(value) => format!("Invalid value: {value}"),
             FieldErrorKind::NotSupported { value, supported } => {
                 let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();

@@ -122,7 +122,7 @@ impl Run {
         if rule.is_transition && past.old.is_none() && !rule.has_optional_old {
             return Ok(());
         }
-        let told = |why: String| invalid(path.shown(""), value, &node.ty, why);
+        let told = |why: String| FieldError::invalid(path.shown(""), &node.ty.as_str().into(), why);
         let given = given(value, past.old);
         match self.holds(rule, &given) {
             Ok(true) => return Ok(()),
@@ -140,16 +140,13 @@ impl Run {
                 return Err(Stop);
             }
         };
-        let mut error = invalid(path.shown(&rule.field_path), value, &node.ty, detail);
-        error.kind = match rule.reason {
-            Reason::Invalid => error.kind,
-            Reason::Forbidden => FieldErrorKind::Forbidden,
-            Reason::Required => FieldErrorKind::Required,
-            Reason::Duplicate => {
-                error.detail.clear();
-                FieldErrorKind::Duplicate(shown(value, &node.ty).to_string())
-            }
+        let (kind, detail) = match rule.reason {
+            Reason::Invalid => (FieldErrorKind::Invalid(shown(value)), detail),
+            Reason::Forbidden => (FieldErrorKind::Forbidden, detail),
+            Reason::Required => (FieldErrorKind::Required, detail),
+            Reason::Duplicate => (FieldErrorKind::Duplicate(shown(value)), String::new()),
         };
+        let error = FieldError { field: path.shown(&rule.field_path), kind, detail };
         self.tell(error, is_forgiven);
         Ok(())
     }
@@ -233,14 +230,10 @@ fn given<'j>(value: &'j Json, old: Option<&'j Json>) -> Vec<(&'static str, &'j J
     [("self", value)].into_iter().chain(old.map(|old| ("oldSelf", old))).collect()
 }
 
-/// `value` as errors show it: what is large by its type alone.
-fn shown(value: &Json, ty: &str) -> Json {
+/// `value` as errors show it; nothing of what is large.
+fn shown(value: &Json) -> String {
     match value {
-        Json::Object(_) | Json::Array(_) => ty.into(),
-        other => other.clone(),
+        Json::Object(_) | Json::Array(_) => String::new(),
+        other => other.to_string(),
     }
-}
-
-fn invalid(field: String, value: &Json, ty: &str, why: String) -> FieldError {
-    FieldError::invalid(field, &shown(value, ty), why)
 }
