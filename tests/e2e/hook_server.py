@@ -1,4 +1,4 @@
-"""An admission webhook over HTTPS that answers by its path, in a pod: certificate and key are in /tls."""
+"""A webhook over HTTPS that answers by its path, in a pod: certificate and key are in /tls."""
 
 import base64
 import http.server
@@ -40,6 +40,17 @@ def slow(_):
     return {"allowed": True}
 
 
+def converted(boat, version):
+    """Version 1 has in one field what version 2 has in two."""
+    spec = boat["spec"]
+    if version == "example.com/v2":
+        host, port = spec["hostPort"].split(":")
+        spec = {"host": host, "port": port}
+    else:
+        spec = {"hostPort": f"{spec['host']}:{spec['port']}"}
+    return {**boat, "apiVersion": version, "spec": spec}
+
+
 ANSWERS = {
     "/mutate": mutate,
     "/other": lambda request: add("other", "1"),
@@ -66,8 +77,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, b"[" + b" " * (16 << 20) + b"]")
         if path == "/error":
             return self.answer(500, b"oops", **{"Content-Type": "text/plain"})
-        response = {"uid": review["request"]["uid"], **ANSWERS[path](review["request"])}
-        answer = {"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response}
+        if path == "/convert":
+            version = review["request"]["desiredAPIVersion"]
+            boats = [converted(boat, version) for boat in review["request"]["objects"]]
+            response = {"uid": review["request"]["uid"], "result": {"status": "Success"},
+                        "convertedObjects": boats}
+        else:
+            response = {"uid": review["request"]["uid"], **ANSWERS[path](review["request"])}
+        answer = {"kind": review["kind"], "apiVersion": review["apiVersion"], "response": response}
         return self.answer(200, json.dumps(answer).encode())
 
     def answer(self, code, body, **headers):

@@ -1,4 +1,4 @@
-"""Admission webhooks: a real one in a pod, reached through its Service, and stock kubectl."""
+"""Webhooks that admit and convert: a real one in a pod, reached through its Service, and stock kubectl."""
 
 import base64
 import json
@@ -182,6 +182,63 @@ def test_a_webhook_that_fails_stops_writes_or_does_not_and_can_be_mended(cluster
     assert "failed calling webhook" in hooks.refused("last")
     hooks.clear()
     assert hooks.config("last").returncode == 0
+
+
+def boats(namespace, bundle):
+    """A definition of boats, stored in version 1 and served in version 2 as well."""
+    def version(name, *fields):
+        spec = {"type": "object", "properties": {field: {"type": "string"} for field in fields}}
+        return {"name": name, "served": True, "storage": name == "v1", "schema": {
+            "openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}}
+    client = {"caBundle": bundle, "service": {
+        "namespace": namespace, "name": "hook", "path": "/convert", "port": 8443}}
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "boats.example.com"}, "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"plural": "boats", "kind": "Boat"},
+                "versions": [version("v1", "hostPort"), version("v2", "host", "port")],
+                "conversion": {"strategy": "Webhook", "webhook": {
+                    "clientConfig": client, "conversionReviewVersions": ["v1"]}}}}
+
+
+def test_objects_are_converted(cluster, namespace, hooks):
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(boats(namespace, hooks.bundle)))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/boats.example.com", "--timeout=30s")
+
+    def boat(version, name, **spec):
+        return json.dumps({"apiVersion": f"example.com/{version}", "kind": "Boat",
+                           "metadata": {"name": name}, "spec": spec})
+
+    def specs(version):
+        items = cluster.get(f"boats.{version}.example.com", "-n", namespace)["items"]
+        assert all(item["apiVersion"] == f"example.com/{version}" for item in items)
+        return [item["spec"] for item in items]
+
+    try:
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", input=boat("v1", "a", hostPort="localhost:1"))
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", input=boat("v2", "b", host="there", port="2"))
+        assert specs("v1") == [{"hostPort": "localhost:1"}, {"hostPort": "there:2"}]
+        assert specs("v2") == [{"host": "localhost", "port": "1"}, {"host": "there", "port": "2"}]
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", input=boat("v2", "b", host="there", port="3"))
+        patch = json.dumps({"spec": {"host": "here"}})
+        cluster.kubectl("patch", "boats.v2.example.com", "b", "-n", namespace, "--type=merge", f"-p={patch}")
+        cluster.kubectl("apply", "-n", namespace, "--server-side", "--field-manager=me", "-f", "-",
+                        input=boat("v2", "c", host="new", port="4"))
+        assert specs("v1")[1:] == [{"hostPort": "here:3"}, {"hostPort": "new:4"}]
+        watched = cluster.kubectl("get", "boats.v2.example.com", "-n", namespace, "-w", "-o",
+                                  "jsonpath={.spec.host} ", "--request-timeout=3s")
+        assert watched.split() == ["localhost", "here", "new"]
+        cluster.kubectl("delete", "boats.v2.example.com", "b", "-n", namespace)
+
+        # Nobody converts any more: what is stored is still there, and can go.
+        cluster.kubectl("scale", "deployment/hook", "-n", namespace, "--replicas=0")
+        eventually(lambda: not cluster.get("pods", "-n", namespace, "-l", "app=hook")["items"], "it is down")
+        assert specs("v1")[0] == {"hostPort": "localhost:1"}
+        cluster.kubectl("label", "boats.v1.example.com", "a", "-n", namespace, "changed=yes")
+        done = cluster.kubectl_process("get", "boats.v2.example.com", "a", "-n", namespace, check=False)
+        told = 'conversion webhook for example.com/v1, Kind=Boat failed: Post "https://hook.'
+        assert told in done.stderr, done.stderr
+    finally:
+        cluster.kubectl("delete", "crd", "boats.example.com", "--timeout=60s")
 
 
 def test_a_cluster_comes_up_that_a_webhook_has_shut(own_cluster):

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::usage::Usage;
 
 /// A question, with all that the answer depends on: whoever asks the same again, because others were
@@ -49,6 +51,36 @@ pub struct Post {
     pub body: String,
     /// For how long the answer is waited for, in seconds.
     pub timeout: u16,
+}
+
+impl Post {
+    /// A question without a body for whoever listens where `config` says: an
+    /// `admissionregistration.k8s.io/v1.WebhookClientConfig`, or the same of a definition.
+    #[must_use]
+    pub fn to(config: &Value, timeout: u16) -> Self {
+        let text =
+            |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let service = config["service"].is_object().then(|| Backend {
+            namespace: text("/service/namespace").to_owned(),
+            name: text("/service/name").to_owned(),
+            port: config["service"]["port"]
+                .as_u64()
+                .and_then(|it| it.try_into().ok())
+                .unwrap_or(443),
+        });
+        let base = match &service {
+            Some(Backend { namespace, name, port }) => {
+                let path = match text("/service/path") {
+                    "" => "/",
+                    path => path,
+                };
+                format!("https://{name}.{namespace}.svc:{port}{path}")
+            }
+            None => text("/url").to_owned(),
+        };
+        let (url, ca_bundle) = (format!("{base}?timeout={timeout}s"), text("/caBundle").to_owned());
+        Self { url, service, ca_bundle, body: String::new(), timeout }
+    }
 }
 
 /// A port of a Service.

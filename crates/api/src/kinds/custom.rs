@@ -1,5 +1,6 @@
 //! What a CustomResourceDefinition comes to: rows of the same table as every other kind.
 
+pub mod conversion;
 pub mod names;
 pub mod reading;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use self::conversion::Conversion;
 use self::reading::Reading;
 use crate::FieldError;
 use crate::kind::{
@@ -65,7 +67,11 @@ fn all_rows(definition: &Value) -> Result<Vec<(bool, Kind)>, MalformedSchema> {
         Some((row.version.to_string(), Arc::clone(row.types.as_ref()?), row.schema.to_string()))
     });
     let reading = Reading::of(definition, types);
-    rows.iter_mut().for_each(|(_, row)| row.reading.clone_from(&reading));
+    let conversion = Conversion::of(definition).map(Arc::new);
+    for (_, row) in &mut rows {
+        row.reading.clone_from(&reading);
+        row.conversion.clone_from(&conversion);
+    }
     Ok(rows)
 }
 

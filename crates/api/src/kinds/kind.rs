@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::FieldError;
 use crate::kinds::computed::Computed;
+use crate::kinds::custom::conversion::Conversion;
 use crate::kinds::custom::reading::Reading;
 use crate::kinds::rules::Rules;
 use crate::print::Column;
@@ -263,6 +264,8 @@ pub struct Kind {
     pub objects: Objects,
     /// What a custom object is given when it is read: defaults that are younger than it is.
     pub reading: Option<Arc<Reading>>,
+    /// Who brings a custom object from one version to another, when more than the version differs.
+    pub conversion: Option<Arc<Conversion>>,
     /// What clients are told that still use it.
     pub deprecation: Option<Text>,
     /// Name of its definition in the schema: `io.k8s.api.apps.v1.StatefulSet`.
@@ -307,6 +310,7 @@ impl Kind {
             subresources: Cow::Borrowed(&[]),
             objects: Objects::Stored(None),
             reading: None,
+            conversion: None,
             deprecation: None,
             schema: Text::Borrowed(""),
             types: None,
@@ -575,6 +579,7 @@ pub(crate) mod tests {
         subresources: Cow::Borrowed(&[]),
         objects: Objects::Stored(None),
         reading: None,
+        conversion: None,
         deprecation: None,
         schema: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSet"),
         types: None,

@@ -15,6 +15,7 @@ use crate::edge::negotiate::Form;
 use crate::edge::render::Rendering;
 use crate::edge::response::{Response, streamed, warn};
 use crate::pipeline::request::Request;
+use crate::pipeline::watch::Frame;
 use crate::streams::websocket::{self, Gone, Message, Socket, goodbye, send_all};
 
 /// Events of a watch over a WebSocket that wait for the client.
@@ -35,14 +36,16 @@ pub(crate) fn watched(
     let (kind, form, include) = (request.kind, rendering.form, rendering.include);
     let deprecation: Vec<_> = kind.deprecation.iter().map(ToString::to_string).collect();
     let (api, media_type) = (api.clone(), Form::JSON.encoding.media_type());
-    let lines = stream::unfold((watch, true), move |(mut watch, is_first)| {
+    let lines = stream::unfold((Some(watch), true), move |(watch, is_first)| {
         let (api, kind) = (api.clone(), Arc::clone(&kind));
         async move {
-            let frame = watch.next().await?;
+            let mut watch = watch?;
+            let frame = api.shown(&kind, watch.next().await?).await;
+            let goes_on = !matches!(frame, Frame::Error(_));
             let now = api.source().now();
             let rendering = Rendering { kind: &kind, form, include, now };
             let line = rendering.frame(&frame, is_first).ok()?;
-            Some((line, (watch, false)))
+            Some((line, (goes_on.then_some(watch), false)))
         }
     });
     if websocket::is_asked_for(&parts.headers) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use coracle_api::computed;
 use coracle_api::resources::BINDINGS;
-use coracle_api::{Key, Object, Objects, Status, Subresource, Timestamp, Usage, Verb};
+use coracle_api::{Key, Kind, Object, Objects, Status, Subresource, Timestamp, Usage, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use futures_util::future::join_all;
 
@@ -15,14 +15,15 @@ use crate::auth::reviews;
 use crate::auth::tokens::Tokens;
 use crate::pipeline::cluster::Cluster;
 use crate::pipeline::content;
+use crate::pipeline::conversion::{self, Kept, Task};
 use crate::pipeline::defined::Defined;
 use crate::pipeline::outside::Outside;
 use crate::pipeline::pages::Pages;
 use crate::pipeline::reply::{Answer, Reply};
 use crate::pipeline::request::Request;
-use crate::pipeline::source::Source;
+use crate::pipeline::source::{Entropy, Source};
 use crate::pipeline::verbs;
-use crate::pipeline::watch::WatchStream;
+use crate::pipeline::watch::{Frame, WatchStream};
 use crate::pipeline::write::calls::{Answers, Call, Given, Moment};
 use crate::pipeline::write::plan::{Planned, Planning, Unmet, plan, taken};
 use crate::pipeline::write::{Facts, Prepared};
@@ -52,14 +53,16 @@ struct Inner {
     tokens: OnceLock<Arc<Tokens>>,
     outside: OnceLock<Arc<dyn Outside>>,
     facts: ArcSwap<computed::Facts>,
+    converted: Kept,
 }
 
 impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
-        let (pages, tokens, outside, facts) = Default::default();
+        let (pages, tokens, outside, facts, converted) = Default::default();
         let kinds = Defined::new(kinds);
-        let inner = Inner { store, kinds, cluster, source, pages, tokens, outside, facts };
+        let inner =
+            Inner { store, kinds, cluster, source, pages, tokens, outside, facts, converted };
         let api = Self { inner: Arc::new(inner) };
         api.tell(computed::STORE, Ok(()));
         api
@@ -117,6 +120,80 @@ impl Api {
     /// # Errors
     /// The Status that the client gets.
     pub async fn call(&self, request: Request) -> Result<Reply, Status> {
+        if request.kind.conversion.is_none() {
+            return self.answered(request).await;
+        }
+        let (kind, is_kept) = (Arc::clone(&request.kind), !request.options.dry_run);
+        let mut reply = self.answered(request).await?;
+        reply.answer = match reply.answer {
+            Answer::Object(object) => {
+                let mut shown = self.converted(&kind, vec![object], is_kept).await?;
+                Answer::Object(shown.pop().ok_or_else(|| Status::internal("an object is lost"))?)
+            }
+            Answer::List(mut list) => {
+                list.items = self.converted(&kind, list.items, is_kept).await?;
+                Answer::List(list)
+            }
+            other => other,
+        };
+        Ok(reply)
+    }
+
+    /// `objects` as `kind` shows them, where a webhook must be asked for that: all at once. What it
+    /// says of a state that is stored is kept.
+    async fn converted(
+        &self,
+        kind: &Kind,
+        mut objects: Vec<Arc<Object>>,
+        is_kept: bool,
+    ) -> Result<Vec<Arc<Object>>, Status> {
+        let mut missing = Vec::new();
+        for (at, object) in objects.iter_mut().enumerate() {
+            if conversion::is_needed(kind, object) {
+                match self.inner.converted.find(kind, object).filter(|_| is_kept) {
+                    Some(found) => *object = found,
+                    None => missing.push(at),
+                }
+            }
+        }
+        let values = missing.iter().filter_map(|at| objects.get(*at));
+        let values: Vec<_> = values.map(|object| object.value().clone()).collect();
+        let mut entropy = Entropy::new(self.inner.source.seed());
+        let task = Task::new(kind, kind.api_version(), values, |_| entropy.uid());
+        let Some(task) = task.filter(|_| !missing.is_empty()) else { return Ok(objects) };
+        let given = self.ask(&task.call()).await?;
+        for (at, value) in missing.into_iter().zip(task.done(kind, &given)?) {
+            let Some(object) = objects.get_mut(at) else { continue };
+            let made = conversion::object(object, value)?;
+            if is_kept {
+                self.inner.converted.keep(kind, object, &made);
+            }
+            *object = made;
+        }
+        Ok(objects)
+    }
+
+    /// An event of a watch as `kind` shows it; when that fails, the watch is over.
+    pub(crate) async fn shown(&self, kind: &Kind, frame: Frame) -> Frame {
+        let (made, object): (fn(Arc<Object>) -> Frame, _) = match frame {
+            Frame::Added(object) => (Frame::Added, object),
+            Frame::Modified(object) => (Frame::Modified, object),
+            Frame::Deleted(object) => (Frame::Deleted, object),
+            other => return other,
+        };
+        if !conversion::is_needed(kind, &object) {
+            return made(object);
+        }
+        match self.converted(kind, vec![object], true).await {
+            Ok(mut objects) => match objects.pop() {
+                Some(object) => made(object),
+                None => Frame::Error(Status::internal("an object is lost")),
+            },
+            Err(status) => Frame::Error(status),
+        }
+    }
+
+    async fn answered(&self, request: Request) -> Result<Reply, Status> {
         let now = self.inner.source.now();
         if let Objects::Computed(row) = request.kind.objects {
             let usage = if row.is_measured { self.usage().await? } else { Arc::default() };

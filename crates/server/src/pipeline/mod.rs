@@ -6,6 +6,7 @@ pub mod admission;
 pub mod api;
 pub mod cluster;
 pub mod content;
+pub(crate) mod conversion;
 mod defined;
 pub mod options;
 pub mod outside;

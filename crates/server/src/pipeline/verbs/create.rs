@@ -8,6 +8,7 @@ use crate::pipeline::admission::{self, Attributes, Operation};
 use crate::pipeline::content::{self, Decoded};
 use crate::pipeline::request::Request;
 use crate::pipeline::source::rfc3339;
+use crate::pipeline::verbs::versions::stored;
 use crate::pipeline::verbs::{Part, definitions, fields, key, metadata, parts, text, validation};
 use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
@@ -90,8 +91,9 @@ fn made(
     if let Some(status) = taken {
         return Err(status.into());
     }
-    let object = content::storable(kind, value)?;
-    refuse_taken(snapshot, kind, object.key())?;
+    let name = key(kind, &request.namespace, name_of(&value));
+    refuse_taken(snapshot, kind, &name)?;
+    let object = stored(kind, value, env)?;
     Ok(Prepared::writing(201, Write::put(object, Expect::Absent), Part::Whole, &request.kind))
 }
 

@@ -16,6 +16,7 @@ pub mod scale;
 pub mod selectors;
 pub mod update;
 mod validation;
+mod versions;
 
 use std::sync::Arc;
 

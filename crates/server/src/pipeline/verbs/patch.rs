@@ -13,6 +13,7 @@ use crate::pipeline::content::{self, Decoded, Unfit};
 use crate::pipeline::request::{Body, Content, FieldValidation, Request};
 use crate::pipeline::source::rfc3339;
 use crate::pipeline::verbs::update::{self, Change};
+use crate::pipeline::verbs::versions::shown;
 use crate::pipeline::verbs::{Part, create, existing, metadata, scale, text};
 use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
@@ -34,7 +35,7 @@ pub fn prepare(
         let patch = content::decode_patch(*content, bytes)?;
         return applied(snapshot, request, part, patch, env);
     }
-    let old = existing(snapshot, request)?;
+    let old = &shown(snapshot, request, env)?;
     let patch = decoded(*content, bytes)?;
     let document = readable(request, part, old);
     let apply = || patched(request, part, *content, &document, &patch.value);
@@ -151,11 +152,12 @@ fn applied(
     };
     let mut value = decoded.value;
     complete_metadata(request, &mut value)?;
-    let old: Option<&Arc<Object>> = match existing(snapshot, request) {
-        Ok(old) => Some(old),
+    let old: Option<Arc<Object>> = match existing(snapshot, request) {
+        Ok(_) => Some(shown(snapshot, request, env)?),
         Err(status) if part != Part::Whole => return Err(status.into()),
         Err(_) => None,
     };
+    let old = old.as_ref();
     let live = old.map(|old| content::readable(&request.kind, old));
     let options = &request.options;
     let now = rfc3339(env.now);

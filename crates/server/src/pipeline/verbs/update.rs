@@ -10,6 +10,7 @@ use crate::pipeline::admission::{self, Attributes, Operation};
 use crate::pipeline::content::{self, Decoded};
 use crate::pipeline::reply::Reply;
 use crate::pipeline::request::Request;
+use crate::pipeline::verbs::versions::{shown, stored};
 use crate::pipeline::verbs::{
     Part, create, definitions, deletion, existing, fields, metadata, parts, text, validation,
 };
@@ -28,18 +29,19 @@ pub fn prepare(
 ) -> Result<Prepared, Stop> {
     let decoded = parts::body(request, part)?;
     check_name(request, &decoded.value)?;
-    let old = match existing(snapshot, request) {
+    let creates = request.kind.strategy.create_on_update && part == Part::Whole;
+    let old = match shown(snapshot, request, env) {
         Ok(old) => old,
-        Err(_) if request.kind.strategy.create_on_update && part == Part::Whole => {
+        Err(Stop::Refused(_)) if creates && existing(snapshot, request).is_err() => {
             return create::new_object(snapshot, request, decoded, false, env);
         }
-        Err(status) => return Err(status.into()),
+        Err(stop) => return Err(stop),
     };
     replace(
         snapshot,
         request,
         part,
-        old,
+        &old,
         Change { decoded, is_applied: false, is_patch: false },
         env,
     )
@@ -136,7 +138,7 @@ fn replaced(
         attributes.warnings.extend(coracle_api::warnings::of(kind, &value, &old_value));
     }
     admission::validate(attributes, &value, env)?;
-    Ok(write(kind, part, old, &old_value, value)?)
+    write(kind, part, old, &old_value, value, env)
 }
 
 fn write(
@@ -145,11 +147,12 @@ fn write(
     old: &Arc<Object>,
     old_value: &Value,
     value: Value,
-) -> Result<Prepared, Status> {
+    env: &WriteEnv<'_>,
+) -> Result<Prepared, Stop> {
     if fields::same_but_for_times(&value, old_value) {
         return Ok(Prepared::answered(Reply::ok(part.answer(kind, old))));
     }
-    let object = content::storable(kind, value)?;
+    let object = stored(kind, value, env)?;
     if deletion::is_over(kind, &object) {
         // The reply shows the last state, as upstream's does.
         let expect = Expect::Revision(old.revision());

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use coracle_api::{Key, Kind, Object, Status, Timestamp};
 use coracle_store::{Expect, Write};
+use serde_json::Value;
 
 use crate::Kinds;
 use crate::pipeline::cluster::Cluster;
+use crate::pipeline::conversion::Task;
 use crate::pipeline::reply::{Answer, Reply};
 use crate::pipeline::source::Entropy;
 use crate::pipeline::verbs::{Part, scale};
@@ -52,6 +54,24 @@ impl<'a> WriteEnv<'a> {
     /// That it is to be answered first; or why it failed.
     pub fn ask(&self, call: Call) -> Result<Given, Stop> {
         self.answers.ask(call)
+    }
+
+    /// `value` of `kind` in `version`, where only a webhook knows how it looks in that.
+    ///
+    /// # Errors
+    /// That it is to be asked first; or what it has said that is no answer.
+    pub(crate) fn converted(
+        &self,
+        kind: &Kind,
+        version: String,
+        value: Value,
+    ) -> Result<Value, Stop> {
+        let uid = |body: &str| self.entropy.uid_of(body);
+        let Some(task) = Task::new(kind, version, vec![value.clone()], uid) else {
+            return Ok(value);
+        };
+        let given = self.ask(task.call())?;
+        Ok(task.done(kind, &given)?.pop().unwrap_or(value))
     }
 }
 

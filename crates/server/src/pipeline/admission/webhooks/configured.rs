@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Backend, Object, Selector};
+use coracle_api::{Object, Post, Selector};
 use coracle_cel::conditions::Conditions;
 use serde_json::Value;
 
@@ -13,7 +13,6 @@ const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 /// How long a webhook has when its configuration does not say, in seconds.
 const TIMEOUT: u64 = 10;
 const TIMEOUT_MAX: u64 = 30;
-const HTTPS: u16 = 443;
 
 /// The webhooks of a configuration, in its order.
 pub(super) struct Hooks(pub(super) Vec<Hook>);
@@ -40,14 +39,8 @@ pub(super) struct Hook {
     pub(super) spares_dry_runs: bool,
     /// The version of AdmissionReview that it is sent.
     pub(super) version: &'static str,
-    /// Where it listens, with the time that it has.
-    pub(super) url: String,
-    /// The Service that it listens behind.
-    pub(super) service: Option<Backend>,
-    /// Who vouches for its certificate, in base64.
-    pub(super) ca_bundle: String,
-    /// How long it has, in seconds.
-    pub(super) timeout: u16,
+    /// How it is asked, but for what.
+    pub(super) post: Post,
 }
 
 /// Requests that a webhook wants to see.
@@ -81,7 +74,6 @@ impl Hook {
         let timeout = hook["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT).clamp(1, TIMEOUT_MAX);
         let versions = strings(&hook["admissionReviewVersions"]);
         let version = versions.iter().find_map(|said| REVIEWS.into_iter().find(|it| it == said));
-        let service = service(&hook["clientConfig"]["service"]);
         let everything = |field: &str| match &hook[field] {
             Value::Null => Selector::everything(),
             _ => selector(field),
@@ -97,33 +89,9 @@ impl Hook {
             is_reinvoked: said("reinvocationPolicy") == "IfNeeded",
             spares_dry_runs: matches!(said("sideEffects"), "None" | "NoneOnDryRun"),
             version: version.unwrap_or(REVIEWS[0]),
-            url: url(&hook["clientConfig"], service.as_ref(), timeout),
-            service,
-            ca_bundle: text(hook, "/clientConfig/caBundle").to_owned(),
-            timeout: u16::try_from(timeout).unwrap_or(u16::MAX),
+            post: Post::to(&hook["clientConfig"], u16::try_from(timeout).unwrap_or(u16::MAX)),
         }
     }
-}
-
-fn service(service: &Value) -> Option<Backend> {
-    let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-    service.is_object().then(|| Backend {
-        namespace: text(service, "/namespace").to_owned(),
-        name: text(service, "/name").to_owned(),
-        port: port.unwrap_or(HTTPS),
-    })
-}
-
-fn url(config: &Value, service: Option<&Backend>, timeout: u64) -> String {
-    let base = match service {
-        Some(Backend { namespace, name, port }) => {
-            let path = text(config, "/service/path");
-            let path = if path.is_empty() { "/" } else { path };
-            format!("https://{name}.{namespace}.svc:{port}{path}")
-        }
-        None => text(config, "/url").to_owned(),
-    };
-    format!("{base}?timeout={timeout}s")
 }
 
 impl Rule {

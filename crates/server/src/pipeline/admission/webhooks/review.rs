@@ -26,20 +26,14 @@ pub(super) fn question(
 ) -> Result<Question, Status> {
     let request = request(subject, row, object)?;
     // The same question has the same uid, however often the write is prepared.
-    let uid = entropy.uid_of(&format!("{} {} {request}", hook.url, hook.name));
+    let uid = entropy.uid_of(&format!("{} {} {request}", hook.post.url, hook.name));
     let mut review = json!({
         "kind": "AdmissionReview",
         "apiVersion": format!("admission.k8s.io/{}", hook.version),
         "request": request,
     });
     review["request"]["uid"] = uid.clone().into();
-    let call = Call::Post(Post {
-        url: hook.url.clone(),
-        service: hook.service.clone(),
-        ca_bundle: hook.ca_bundle.clone(),
-        body: review.to_string(),
-        timeout: hook.timeout,
-    });
+    let call = Call::Post(Post { body: review.to_string(), ..hook.post.clone() });
     Ok(Question { uid, call })
 }
 

@@ -73,10 +73,10 @@ impl<'a> Subject<'a> {
         self.request.options.dry_run || self.deletion.is_some_and(|deletion| deletion.dry_run)
     }
 
-    /// Other rows of the same objects.
+    /// Other rows of the same objects, of which we know how they show them.
     pub(super) fn equivalents(&self) -> Vec<&'a Kind> {
         let own = &self.request.kind;
-        if !own.is_stored() {
+        if !own.is_stored() || own.conversion.is_some() {
             return Vec::new();
         }
         let (stored, part) = (own.storage_resource(), self.request.subresource);
