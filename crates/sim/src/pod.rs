@@ -427,8 +427,7 @@ fn allocated(allocate: Allocate, hands: &mut Hands<'_>) -> End {
             // The disk was full.
             return End::Broken;
         }
-        let all = room.allocatable.get("cpu").map_or(0, |cpu| cpu.milli_value());
-        runtime.promise(&uid, record, (hands.node, all));
+        runtime.promise(&uid, record, (hands.node, &room));
     }
     hands.lucky.extend(hands.ledger.retry(&room));
     End::Allocated(verdict)

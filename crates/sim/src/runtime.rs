@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use coracle_api::Timestamp;
+use coracle_node::ledger::Room;
 use coracle_node::planner::{Record, Sizes};
 use coracle_runtime::{
     Container as State, ContainerSpec, ContainerState, EventSender, Resources, RuntimeEvent,
@@ -277,15 +278,17 @@ impl Runtime {
         }
     }
 
-    /// A pod was promised more or less: what all that were resized on its node were promised is
-    /// never more than `all`, in thousandths of a core.
-    pub fn promise(&mut self, uid: &str, record: Record, (node, all): (usize, i64)) {
+    /// A pod was promised more or less: what all that were resized on its node and that the API still
+    /// has were promised is never more than the node has, in thousandths of a core.
+    pub fn promise(&mut self, uid: &str, record: Record, (node, room): (usize, &Room)) {
         let before = self.records.get(uid).map_or(0, promised);
         let grew = promised(&record) > before;
         self.records.insert(uid.to_owned(), record);
         let here = self.records.iter().filter(|(uid, _)| {
-            self.sandboxes.get(*uid).is_some_and(|sandbox| sandbox.node == node)
+            room.pods.contains_key(*uid)
+                && self.sandboxes.get(*uid).is_some_and(|sandbox| sandbox.node == node)
         });
+        let all = room.allocatable.get("cpu").map_or(0, |cpu| cpu.milli_value());
         let sum: i64 = here.map(|(_, record)| promised(record)).sum();
         if grew && sum > all {
             self.overbooked = Some(format!("node {node} has {all} and was promised {sum}"));

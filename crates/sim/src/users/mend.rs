@@ -110,7 +110,9 @@ impl Users {
 
     fn delete_broken_pods(&mut self, api: &Api) {
         let snapshot = api.snapshot();
-        let is_left = |pod: &&Arc<Object>| !pod.metadata().is_deleting() && is_broken(pod);
+        let is_left = |pod: &&Arc<Object>| {
+            !pod.metadata().is_deleting() && (is_broken(pod) || is_kept(pod) && ends_itself(pod))
+        };
         let left: Vec<_> = snapshot.list(PODS, None).filter(is_left).cloned().collect();
         for pod in &left {
             if is_kept(pod) || is_condemned(&snapshot, pod) || may_have_worked(pod) {
@@ -142,6 +144,11 @@ fn is_kept(pod: &Object) -> bool {
 fn may_have_worked(pod: &Object) -> bool {
     let image = pod.str_at("/spec/containers/0/image").map(Behaviour::of);
     image == Some(Behaviour::Crashes)
+}
+
+/// Whether a pod was made for a job.
+fn ends_itself(pod: &Object) -> bool {
+    pod.str_at("/spec/containers/0/image").map(Behaviour::of).is_some_and(Behaviour::ends_itself)
 }
 
 /// Whether a pod has a number that its set does not want.
