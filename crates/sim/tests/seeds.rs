@@ -71,7 +71,9 @@ fn a_job_that_counts_twice_after_a_kill_is_caught() {
 #[test]
 fn a_cron_job_that_starts_twice_after_a_restart_is_caught() {
     let what = caught(Bug::StartForgotten).what;
-    assert!(what.contains("was started twice"), "{what}");
+    // What decides on another object than the stored one outruns also who suspends it.
+    let wrong = ["was started twice", "a CronJob that is suspended"];
+    assert!(wrong.iter().any(|it| what.contains(it)), "{what}");
 }
 
 #[test]
