@@ -18,15 +18,16 @@ DNS = ("10.96.0.10", 53)
 class Client:
     """One connection of the administrator that stays open; watches have their own."""
 
-    def __init__(self, kubeconfig, pems):
-        """Unpack the kubeconfig's certificates and key into the directory `pems`."""
+    def __init__(self, kubeconfig, pems, program):
+        """Unpack the kubeconfig's certificates and key into the directory `pems`. `program` is what the
+        engine runs."""
         config = yaml.safe_load(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         for name, data in [("ca", cluster["certificate-authority-data"]),
                            ("cert", user["client-certificate-data"]),
                            ("key", user["client-key-data"])]:
             (pems / f"{name}.pem").write_bytes(base64.b64decode(data))
-        self.pems = pems
+        self.pems, self.program = pems, program
         self.address = cluster["server"].removeprefix("https://")
         self._context = ssl.create_default_context(cafile=pems / "ca.pem")
         self._context.load_cert_chain(pems / "cert.pem", pems / "key.pem")

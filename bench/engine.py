@@ -49,7 +49,7 @@ class Engine(Cluster):
             answered = time.monotonic()
             # Written by then, or a moment later.
             until((self.data_dir / "admin.kubeconfig").exists, pause=0.001)
-            self.client = Client(self.data_dir / "admin.kubeconfig", self.home)
+            self.client = Client(self.data_dir / "admin.kubeconfig", self.home, self.program)
             until(lambda: self.node_is_ready() or died(up), pause=0.001)
             ready = time.monotonic()
         return (answered - begin) * 1e3, (ready - begin) * 1e3

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 import time
 
 
@@ -44,8 +46,18 @@ def cpu_seconds(pid):
     return used / 1e9
 
 
-def cpu_percent(pid, seconds):
-    """Of one core, over so long."""
-    before = cpu_seconds(pid)
-    time.sleep(seconds)
-    return (cpu_seconds(pid) - before) / seconds * 100
+def cpu_at_rest(table, name, pid, home):
+    """Of one core, three times ten seconds, beside a bare process that wakes as often."""
+    ours, bare = [], []
+    command = [sys.executable, "-m", "bench.waker", home]
+    with subprocess.Popen(command, cwd=pathlib.Path(__file__).parents[1]) as waker:
+        try:
+            time.sleep(1)
+            for _ in range(3):
+                before = cpu_seconds(pid), cpu_seconds(waker.pid)
+                time.sleep(10)
+                ours.append((cpu_seconds(pid) - before[0]) * 10)
+                bare.append((cpu_seconds(waker.pid) - before[1]) * 10)
+        finally:
+            waker.kill()
+    table.add(name, "% of a core", ours, "bare process that wakes as often: CPU", bare)

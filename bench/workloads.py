@@ -132,6 +132,5 @@ def resting(table, engine, count=1000):
     settled(client)
     table.add("writes of 1,000 deployments and cron jobs at rest", "in 12 s", writes(client))
     pid, _ = engine.processes()
-    table.add("1,000 deployments and cron jobs at rest: CPU", "% of a core",
-              [machine.cpu_percent(pid, 10) for _ in range(3)])
+    machine.cpu_at_rest(table, "1,000 deployments and cron jobs at rest: CPU", pid, engine.home)
     gone(client, DEPLOYMENTS, CRON_JOBS)
