@@ -1,7 +1,7 @@
 //! DaemonSets: at most one pod on a node, one more as far as surge allows, and a roll-out that leaves
 //! no more nodes without one than it may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coracle_api::resources::{NODES, PODS};
@@ -73,7 +73,10 @@ fn created(
     pod: &Arc<Object>,
     (after, now): (&Snapshot, Timestamp),
 ) -> Result<(), String> {
-    let surge = share(&rolling(set)["maxSurge"], fitting(before, set).len() as i64, true, "0");
+    // A node that has lost its labels since it decided was one of those that it counted.
+    let mut counted: BTreeSet<String> = fitting(before, set).into_iter().collect();
+    counted.extend(crowds(before, set).into_keys());
+    let surge = share(&rolling(set)["maxSurge"], counted.len() as i64, true, "0");
     let node = node_of(pod);
     let here = crowds(after, set).get(&node).copied().unwrap_or(0);
     let most = if surge > 0 { 2 } else { 1 };
