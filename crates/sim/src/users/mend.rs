@@ -139,11 +139,11 @@ fn is_kept(pod: &Object) -> bool {
     pod.metadata().controller().is_some_and(|owner| kinds.contains(&owner.kind.as_str()))
 }
 
-/// Whether a pod that will never work may have been Ready: it lives for seconds. What was Ready once
-/// is not deleted but by users.
+/// Whether a pod that will never work may have been Ready: it lives for seconds, or for an instant in
+/// which the clock jumped. What was Ready once is not deleted but by users.
 fn may_have_worked(pod: &Object) -> bool {
     let image = pod.str_at("/spec/containers/0/image").map(Behaviour::of);
-    image == Some(Behaviour::Crashes)
+    matches!(image, Some(Behaviour::Crashes | Behaviour::Dies))
 }
 
 /// Whether a pod was made for a job.
