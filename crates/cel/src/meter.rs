@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Steps of comparing and copying that one evaluation may take, whatever cost they have upstream:
 /// some seconds at most.
-const MAX_WORK: usize = 20_000_000;
+pub(crate) const MAX_WORK: usize = 20_000_000;
 /// Bytes that an element of a list takes.
 const ELEMENT: usize = 48;
 /// Bytes that one evaluation may make.

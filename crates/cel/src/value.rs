@@ -12,11 +12,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use coracle_api::Quantity;
+use coracle_api::text::spans;
 use ipnet::IpNet;
 use jiff::civil::DateTime;
 use serde_json::{Number, Value as Json};
 
-pub(crate) use equality::{compare, equal};
+pub(crate) use equality::{COMPARED_AT_ONCE, compare, equal, order};
 pub use list::List;
 pub use map::{Key, Map};
 
@@ -151,7 +152,7 @@ impl<'a> Value<'a> {
     fn of_text(text: &'a str, ty: &Type) -> Self {
         let read = match ty {
             Type::Bytes => BASE64_STANDARD.decode(text).ok().map(|it| Self::Bytes(it.into())),
-            Type::Duration => time::parse_duration(text).map(Self::Duration),
+            Type::Duration => spans::nanoseconds(text).map(Self::Duration),
             Type::Timestamp => time::parse_moment(text).map(Self::Timestamp),
             _ => None,
         };

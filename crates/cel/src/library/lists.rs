@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::operators;
 use crate::function::{Context, Outcome, Row, rows};
 use crate::meter::Failure;
-use crate::value::{List, Value, compare, equal};
+use crate::value::{self, COMPARED_AT_ONCE, List, Value, compare, equal};
 
 pub(super) const ROWS: &[Row] = rows! {
     "isSorted" "list(int).() -> bool" Elements => is_sorted;
@@ -221,8 +221,15 @@ fn sort<'a>(context: &mut Context, args: &[Value<'a>]) -> Outcome<'a> {
             "@sortByAssociatedKeys() expected a list of the same size as the associated keys list",
         ));
     }
-    let steps = list.len().saturating_mul(list.len().checked_ilog2().unwrap_or(0) as usize + 1);
-    context.meter.work(steps)?;
+    // Counted beforehand: an order that breaks off in between is none, on which sorting may panic.
+    let bytes = keys.iter().map(|key| match key {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    });
+    let read = bytes.fold(0_usize, usize::saturating_add) / COMPARED_AT_ONCE;
+    let rounds = list.len().checked_ilog2().unwrap_or(0) as usize + 1;
+    context.meter.work(list.len().saturating_add(read).saturating_mul(rounds))?;
     context.meter.elements(list.len().saturating_mul(2))?;
     let mut pairs: Vec<(Value, Value)> = keys.iter().zip(list.iter()).collect();
     let is_known = |key: &Value| {
@@ -244,22 +251,45 @@ fn sort<'a>(context: &mut Context, args: &[Value<'a>]) -> Outcome<'a> {
     if pairs.windows(2).any(|two| two[0].0.type_name() != two[1].0.type_name()) {
         return Err(Failure::new("list elements must have the same type"));
     }
-    let mut failure = None;
-    pairs.sort_by(|(a, _), (b, _)| match compare(a, b, &mut context.meter) {
-        // What has no order, a float that is none, goes first.
-        Ok(order) => order.unwrap_or_else(|| nan_first(a, b)),
-        Err(error) => {
-            failure = Some(error);
-            Ordering::Equal
-        }
-    });
-    match failure {
-        Some(failure) => Err(failure),
-        None => Ok(Value::list(pairs.into_iter().map(|(_, item)| item).collect())),
-    }
+    // What has no order, a float that is none, goes first.
+    pairs.sort_by(|(a, _), (b, _)| value::order(a, b).unwrap_or_else(|| nan_first(a, b)));
+    Ok(Value::list(pairs.into_iter().map(|(_, item)| item).collect()))
 }
 
 fn nan_first(a: &Value, b: &Value) -> Ordering {
     let is_nan = |value: &Value| matches!(value, Value::Double(it) if it.is_nan());
     is_nan(b).cmp(&is_nan(a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::{MAX_WORK, Meter};
+    use crate::pattern::Patterns;
+
+    #[test]
+    fn a_sort_that_may_not_take_so_long_is_refused_and_does_not_panic() {
+        let patterns = Patterns::default();
+        // In an order in which a comparison that breaks off contradicts others.
+        let texts = (0..64_u64).map(|n| format!("{}{}", "x".repeat(6400), n * 37 % 64));
+        let list = Value::list(texts.map(Value::from).collect());
+        let mut refused = 0;
+        for left in (0..80_000).step_by(61) {
+            let mut context = Context { meter: Meter::new(u64::MAX), patterns: &patterns };
+            context.meter.work(MAX_WORK - left).unwrap();
+            match sort(&mut context, std::slice::from_ref(&list)) {
+                Ok(Value::List(sorted)) => {
+                    let sorted: Vec<_> = sorted.iter().collect();
+                    let in_order = |two: &[Value]| two[0].as_text() <= two[1].as_text();
+                    assert!(sorted.windows(2).all(in_order));
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(why) => {
+                    assert_eq!(why, Failure::Cancelled);
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0);
+    }
 }

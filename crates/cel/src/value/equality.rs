@@ -9,6 +9,9 @@ use super::{List, Map, Value};
 use crate::meter::{Failure, Meter};
 use crate::types::Identity;
 
+/// Bytes of text that are compared in a step.
+pub(crate) const COMPARED_AT_ONCE: usize = 64;
+
 /// Whether `a` and `b` are the same. Numbers are, whatever their types; values of other types are not.
 ///
 /// # Errors
@@ -19,11 +22,11 @@ pub(crate) fn equal(a: &Value, b: &Value, meter: &mut Meter) -> Result<bool, Fai
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Text(a), Value::Text(b)) => {
-            meter.work(a.len().min(b.len()) / 64)?;
+            meter.work(a.len().min(b.len()) / COMPARED_AT_ONCE)?;
             **a == **b
         }
         (Value::Bytes(a), Value::Bytes(b)) => {
-            meter.work(a.len().min(b.len()) / 64)?;
+            meter.work(a.len().min(b.len()) / COMPARED_AT_ONCE)?;
             a == b
         }
         (Value::List(a), Value::List(b)) => lists(a, b, meter)?,
@@ -116,12 +119,13 @@ pub(crate) fn compare(
     meter: &mut Meter,
 ) -> Result<Option<Ordering>, Failure> {
     if let (Value::Text(a), Value::Text(b)) = (a, b) {
-        meter.work(a.len().min(b.len()) / 64)?;
+        meter.work(a.len().min(b.len()) / COMPARED_AT_ONCE)?;
     }
     Ok(order(a, b))
 }
 
-fn order(a: &Value, b: &Value) -> Option<Ordering> {
+/// Which of two is less, for who has counted what that takes.
+pub(crate) fn order(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
         (Value::Text(a), Value::Text(b)) => Some((**a).cmp(&**b)),
