@@ -53,6 +53,17 @@ pub struct Post {
     pub timeout: u16,
 }
 
+/// Versions of reviews that we speak, the one that we prefer first.
+const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
+
+/// The first of the versions in `said`, a list, that we speak: what a webhook is asked in.
+#[must_use]
+pub fn review_version(said: &Value) -> &'static str {
+    let mut said = said.as_array().into_iter().flatten();
+    let first = said.find_map(|said| REVIEWS.into_iter().find(|known| said == known));
+    first.unwrap_or(REVIEWS[0])
+}
+
 impl Post {
     /// A question without a body for whoever listens where `config` says: an
     /// `admissionregistration.k8s.io/v1.WebhookClientConfig`, or the same of a definition.

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use coracle_api::FieldError;
 use serde_json::Value as Json;
 
+use crate::cost::{EXPRESSION_LIMIT, OUT_OF_BUDGET};
 use crate::types::{Field, ObjectType, Type};
 use crate::{Environment, EvalError, Evaluated, Issue, Program, Value};
 
 /// What all conditions of a webhook may cost.
 const LIMIT: u64 = 2_500_000;
-/// What one expression may cost.
-const EXPRESSION_LIMIT: u64 = 1_000_000;
 
 /// The conditions of a webhook.
 #[derive(Debug)]
@@ -54,12 +53,6 @@ impl Conditions {
         Self(items.map(condition).collect())
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What they say. One that fails makes up for others that cannot be told.
     #[must_use]
     pub fn judge(&self, subject: Subject) -> Verdict {
@@ -78,9 +71,7 @@ impl Conditions {
                         Ok(Value::Bool(true)) => Ok(()),
                         Ok(other) => Err(format!("no such overload: {}", other.type_name())),
                         Err(EvalError::CostExceeded) if budget == 0 => {
-                            Err("validation failed due to running out of cost budget, no further \
-                             validation rules will be run"
-                                .to_owned())
+                            Err(OUT_OF_BUDGET.to_owned())
                         }
                         Err(why) => Err(why.to_string()),
                     }

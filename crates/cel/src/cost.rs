@@ -3,6 +3,12 @@
 
 use crate::value::Value;
 
+/// What one expression may cost: upstream's `PerCallLimit`.
+pub(crate) const EXPRESSION_LIMIT: u64 = 1_000_000;
+/// What is told when all of an object's or a webhook's expressions together cost too much.
+pub(crate) const OUT_OF_BUDGET: &str =
+    "validation failed due to running out of cost budget, no further validation rules will be run";
+
 /// Of a list literal.
 pub(crate) const LIST: u64 = 10;
 /// Of a map literal.

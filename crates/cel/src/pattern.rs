@@ -1,6 +1,6 @@
 //! Regular expressions: those that an expression has as literals are compiled once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use regex::{Regex, RegexBuilder};
 
@@ -11,7 +11,7 @@ const MAX_SIZE: usize = 1 << 20;
 
 /// The patterns of an expression.
 #[derive(Debug, Default)]
-pub(crate) struct Patterns(HashMap<String, Regex>);
+pub(crate) struct Patterns(BTreeMap<String, Regex>);
 
 impl Patterns {
     /// Compiles `pattern` for later.

@@ -16,8 +16,6 @@ use serde_json::Value as Json;
 
 use crate::Program;
 
-/// What one expression may cost.
-pub const EXPRESSION_LIMIT: u64 = 1_000_000;
 /// What all rules may cost on one object.
 pub const OBJECT_LIMIT: u64 = 10_000_000;
 

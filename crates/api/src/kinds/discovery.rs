@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kind::{Kind, Scope, SubresourceRow, Text, Verb};
+use crate::kind::{Kind, Scope, SubresourceRow, Text, Verb, api_version};
 use crate::kinds::{Group, Kinds};
 
 /// `/api`: an `APIVersions`. `server_address` (`10.0.0.1:6443`) is where the server says it is.
@@ -45,7 +45,7 @@ pub fn api_resource_list(kinds: &Kinds, group: &str, version: &str) -> Option<Va
     Some(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": group_version(group, version),
+        "groupVersion": api_version(group, version),
         "resources": resources,
     }))
 }
@@ -67,17 +67,13 @@ fn named_groups(kinds: &Kinds) -> impl Iterator<Item = &Group> {
     kinds.groups().iter().filter(|group| !group.name.is_empty())
 }
 
-fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_string() } else { format!("{group}/{version}") }
-}
-
 fn group_entry(group: &Group) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
         .map(|version| {
             json!({
-                "groupVersion": group_version(&group.name, &version.name),
+                "groupVersion": api_version(&group.name, &version.name),
                 "version": version.name,
             })
         })

@@ -167,6 +167,19 @@ impl fmt::Display for Subresource {
     }
 }
 
+/// `apps/v1`, or `v1` in the group without a name.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// `example.com/v1, Kind=Boat`, as upstream's `GroupVersionKind` shows itself.
+pub fn type_of(object: &Value) -> String {
+    let said = |field: &str| object[field].as_str().unwrap_or_default();
+    let (version, kind) = (said("apiVersion"), said("kind"));
+    let slash = if version.contains('/') { "" } else { "/" };
+    format!("{slash}{version}, Kind={kind}")
+}
+
 /// A subresource that a kind has, as discovery shows it: `pods/log`, `statefulsets/scale`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubresourceRow {
@@ -428,11 +441,7 @@ impl Kind {
 
     /// `apps/v1`, or `v1` in the core group.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_string()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        api_version(&self.group, &self.version)
     }
 
     /// Whether objects of the kind live in a namespace.

@@ -4,6 +4,8 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned, civil};
 
+use super::spans;
+
 /// What a field may hold: least, most, and names from `least` on.
 struct Bounds {
     min: u32,
@@ -185,47 +187,12 @@ fn word(text: &str) -> Result<Schedule, String> {
     let Some(every) = text.strip_prefix("@every ") else {
         return Err(format!("unrecognized descriptor: {text}"));
     };
-    let period = duration(every).ok_or_else(|| {
+    let period = spans::nanoseconds(every).map(SignedDuration::from_nanos).ok_or_else(|| {
         format!("failed to parse duration {text}: time: invalid duration {every:?}")
     })?;
     // Less than a second is a second, and parts of one are dropped.
     Ok(Schedule::Every(SignedDuration::from_secs(period.as_secs().max(1))))
 }
-
-/// A duration as Go writes one: `1h30m`.
-fn duration(text: &str) -> Option<SignedDuration> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(SignedDuration::ZERO);
-    }
-    let mut seconds = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let number: f64 = rest.strip_suffix(unit)?.parse().ok()?;
-        let known = UNITS.iter().filter(|(name, _)| unit.starts_with(name));
-        let (name, length) = known.max_by_key(|(name, _)| name.len())?;
-        seconds += number * length;
-        rest = unit.strip_prefix(name)?;
-    }
-    SignedDuration::try_from_secs_f64(sign * seconds).ok()
-}
-
-/// Units of durations, in seconds.
-const UNITS: [(&str, f64); 7] = [
-    ("ns", 1e-9),
-    ("us", 1e-6),
-    ("µs", 1e-6),
-    ("ms", 1e-3),
-    ("s", 1.0),
-    ("m", 60.0),
-    ("h", 3600.0),
-];
 
 fn field(text: &str, bounds: &Bounds) -> Result<Field, String> {
     let mut all = Field { bits: 0, is_any: false };

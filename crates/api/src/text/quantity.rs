@@ -208,6 +208,11 @@ impl Quantity {
         self.scaled(-3)
     }
 
+    /// As a number in the unit in which `resource` is counted: thousandths of `cpu`, else wholes.
+    pub fn figure(self, resource: &str) -> i64 {
+        if resource == "cpu" { self.milli_value() } else { self.value() }
+    }
+
     /// Whether it has a part that thousandths cannot show.
     pub fn is_finer_than_milli(self) -> bool {
         self.exponent < -3

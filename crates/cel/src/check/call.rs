@@ -1,6 +1,7 @@
 //! Calls: operators that have rules of their own, and functions by their signatures.
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use coracle_api::text::spans;
 
 use super::{Checker, qualified};
 use crate::function::Overload;
@@ -182,7 +183,7 @@ impl Checker<'_> {
         let (Some(expr), Some(node)) = (exprs.get(place), nodes.get(place)) else { return };
         let Kind::Literal(Value::Text(Text::Made(text))) = &node.kind else { return };
         let is_right = match name {
-            "duration" => time::parse_duration(text).is_some(),
+            "duration" => spans::nanoseconds(text).is_some(),
             "timestamp" => time::parse_instant(text).is_some(),
             _ => self.patterns.learn(text).is_ok(),
         };

@@ -1,5 +1,7 @@
 //! From one type to another, sizes and types.
 
+use coracle_api::text::spans;
+
 use crate::function::{Context, Outcome, Row, rows};
 use crate::meter::Failure;
 use crate::text::time;
@@ -163,19 +165,29 @@ pub(super) fn float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let shown = format!("{value:e}");
+    let (_, exponent) = parts(&shown);
     if value == 0.0 || (-4..6).contains(&exponent) {
         return value.to_string();
     }
+    scientific(&shown)
+}
+
+/// `1.5e0` as Go writes it, `1.5e+00`: with a sign and two digits at least in the exponent.
+pub(super) fn scientific(shown: &str) -> String {
+    let (digits, exponent) = parts(shown);
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
+fn parts(shown: &str) -> (&str, i32) {
+    let (digits, exponent) = shown.split_once('e').unwrap_or((shown, "0"));
+    (digits, exponent.parse().unwrap_or_default())
+}
+
 fn to_duration<'a>(_: &mut Context, args: &[Value<'a>]) -> Outcome<'a> {
     match only(args)? {
-        Value::Text(text) => time::parse_duration(text)
+        Value::Text(text) => spans::nanoseconds(text)
             .map(Value::Duration)
             .ok_or_else(|| cannot(&args[0], "google.protobuf.Duration")),
         Value::Int(nanos) => Ok(Value::Duration(*nanos)),

@@ -115,9 +115,13 @@ impl Clause {
             ('f', Value::Double(it)) => Ok(format!("{it:.precision$}")),
             ('f', Value::Int(it)) => Ok(format!("{:.precision$}", *it as f64)),
             ('f', Value::Uint(it)) => Ok(format!("{:.precision$}", *it as f64)),
-            ('e', Value::Double(it)) => Ok(scientific(*it, precision)),
-            ('e', Value::Int(it)) => Ok(scientific(*it as f64, precision)),
-            ('e', Value::Uint(it)) => Ok(scientific(*it as f64, precision)),
+            ('e', Value::Double(it)) => Ok(convert::scientific(&format!("{it:.precision$e}"))),
+            ('e', Value::Int(it)) => {
+                Ok(convert::scientific(&format!("{:.precision$e}", *it as f64)))
+            }
+            ('e', Value::Uint(it)) => {
+                Ok(convert::scientific(&format!("{:.precision$e}", *it as f64)))
+            }
             ('b', Value::Bool(it)) => Ok(i32::from(*it).to_string()),
             ('b' | 'x' | 'X' | 'o', Value::Int(it)) => {
                 let sign = if *it < 0 { "-" } else { "" };
@@ -153,15 +157,6 @@ impl Clause {
             out
         })
     }
-}
-
-/// `1.5e+00`: with a sign and two digits at least in the exponent.
-fn scientific(value: f64, precision: usize) -> String {
-    let shown = format!("{value:.precision$e}");
-    let (digits, exponent) = shown.split_once('e').unwrap_or((&shown, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
 /// `value` as `%s` shows it; lists and maps with what they hold.

@@ -7,7 +7,8 @@ use coracle_api::{FieldError, FieldErrorKind};
 use serde_json::Value as Json;
 
 use super::path::Path;
-use super::{EXPRESSION_LIMIT, Node, OBJECT_LIMIT, Reason, Rule};
+use super::{Node, OBJECT_LIMIT, Reason, Rule};
+use crate::cost::{EXPRESSION_LIMIT, OUT_OF_BUDGET};
 use crate::value::List;
 use crate::{EvalError, Evaluated, Program, Value};
 
@@ -153,8 +154,6 @@ impl Run {
 
     /// Whether `rule` holds; else why that cannot be said, and whether no more is to run.
     fn holds(&mut self, rule: &Rule, given: &[(&str, &Json)]) -> Result<bool, (String, bool)> {
-        let out_of_budget = "validation failed due to running out of cost budget, no further \
-                             validation rules will be run";
         let name = rule.name();
         let no_match = |why: String| {
             format!(
@@ -163,11 +162,11 @@ impl Run {
             )
         };
         if self.budget == 0 {
-            return Err((out_of_budget.to_owned(), true));
+            return Err((OUT_OF_BUDGET.to_owned(), true));
         }
         let Evaluated { value, cost } = rule.program.evaluate(given, EXPRESSION_LIMIT);
         if cost > self.budget && !matches!(value, Err(EvalError::CostExceeded)) {
-            return Err((out_of_budget.to_owned(), true));
+            return Err((OUT_OF_BUDGET.to_owned(), true));
         }
         self.budget = self.budget.saturating_sub(cost);
         match value {

@@ -83,53 +83,6 @@ pub(crate) fn parse_moment(text: &str) -> Option<DateTime> {
     parse_instant(text)
 }
 
-/// A span as Go writes it, `1h30m` or `-1.5s`, in nanoseconds.
-pub(crate) fn parse_duration(text: &str) -> Option<i64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    let mut total: i128 = 0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.')?;
-        let (number, after) = rest.split_at(end);
-        let end = after.find(|it: char| it.is_ascii_digit() || it == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let unit = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1000,
-            "ms" => MILLI,
-            "s" => SECOND,
-            "m" => MINUTE,
-            "h" => HOUR,
-            _ => return None,
-        };
-        total = total.checked_add(amount(number, unit)?)?;
-        rest = after;
-    }
-    i64::try_from(total.checked_mul(sign)?).ok()
-}
-
-/// `number` of `unit` nanoseconds.
-fn amount(number: &str, unit: i64) -> Option<i128> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || whole.len() > 19 {
-        return None;
-    }
-    let unit = i128::from(unit);
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let digits = fraction.get(..fraction.len().min(15))?;
-    let part: i128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
-    let scale = 10_i128.pow(u32::try_from(digits.len()).ok()?);
-    whole.checked_mul(unit)?.checked_add(part * unit / scale)
-}
-
 /// A span in seconds: `1.5s`.
 pub(crate) fn seconds(nanos: i64) -> String {
     let (whole, part) = (

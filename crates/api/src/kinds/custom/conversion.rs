@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::calls::Post;
+use crate::calls::{Post, review_version};
+use crate::kind::type_of;
 
-/// Versions of ConversionReview that we speak.
-const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 /// How long the webhook has, in seconds.
 const TIMEOUT: u16 = 30;
 /// What of the metadata a webhook may change.
@@ -29,13 +28,9 @@ impl Conversion {
         if conversion["strategy"] != "Webhook" {
             return None;
         }
-        let versions = conversion["webhook"]["conversionReviewVersions"].as_array();
-        let first = versions
-            .into_iter()
-            .flatten()
-            .find_map(|said| REVIEWS.into_iter().find(|known| said == known));
+        let review = review_version(&conversion["webhook"]["conversionReviewVersions"]);
         let post = Post::to(&conversion["webhook"]["clientConfig"], TIMEOUT);
-        Some(Self { post, review: first.unwrap_or(REVIEWS[0]), said: conversion.to_string() })
+        Some(Self { post, review, said: conversion.to_string() })
     }
 
     /// What the webhook is asked to bring `objects` to `version` (`example.com/v2`).
@@ -111,11 +106,6 @@ impl Conversion {
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
-}
-
-/// `example.com/v1, Kind=Boat`.
-fn type_of(object: &Value) -> String {
-    format!("{}, Kind={}", text(object, "apiVersion"), text(object, "kind"))
 }
 
 /// What became of the object at `at`, if it is the same object in the version that was asked for.
