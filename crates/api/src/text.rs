@@ -7,4 +7,5 @@ pub mod der;
 pub mod int_or_string;
 pub mod names;
 pub mod quantity;
+pub mod spans;
 pub mod sysctls;

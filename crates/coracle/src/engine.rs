@@ -255,12 +255,8 @@ impl Engine {
         let kinds = Kinds::gated(&gates);
         let api = Api::new(store.clone(), kinds, api_cluster(&config), Arc::new(System));
         let tokens = Arc::new(pki.tokens()?);
-        let outside = Arc::new(Machine::new(
-            Arc::clone(&tokens),
-            Arc::clone(&pki),
-            store.clone(),
-            Arc::clone(&kernel),
-        ));
+        let outside =
+            Arc::new(Machine::new(Arc::clone(&tokens), Arc::clone(&pki), store.clone(), &kernel));
         api.set_outside(Arc::clone(&outside) as Arc<dyn Outside>);
         api.set_tokens(Arc::clone(&tokens));
         let decisions = decision_config(&paths, &config, &link, &pki, gates);

@@ -1,9 +1,9 @@
 //! Which feature gates are on: what `up` was told, now or at an earlier time.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 
 use coracle_api::Gates;
+use coracle_store::files;
 
 use crate::paths::Paths;
 
@@ -19,12 +19,7 @@ pub fn settle(paths: &Paths, told: Option<&Gates>) -> io::Result<Gates> {
     };
     let now = told.map_or_else(|| former.clone(), |told| told.over(&former));
     if now != former {
-        let draft = paths.feature_gates().with_extension("new");
-        let mut file = File::create(&draft)?;
-        writeln!(file, "{now}")?;
-        // Before the name: after a power cut it is the old text or the new one.
-        file.sync_all()?;
-        std::fs::rename(&draft, paths.feature_gates())?;
+        files::replace(&paths.feature_gates(), format!("{now}\n").as_bytes(), 0o644)?;
     }
     Ok(now)
 }

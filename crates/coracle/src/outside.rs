@@ -4,11 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use coracle_api::Status;
-use coracle_network::{Kernel, NetworkError};
-use coracle_node::Node;
+use coracle_network::Kernel;
+use coracle_node::{Node, from_node};
 use coracle_server::auth::tokens::Tokens;
 use coracle_server::pki::Refused;
-use coracle_server::{Call, Dial, Given, Outside, Pki, Webhooks};
+use coracle_server::{Call, Given, Outside, Pki, Webhooks};
 use coracle_store::Store;
 
 /// Answers what pure functions ask.
@@ -22,8 +22,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Who has the keys, and no node yet.
-    pub fn new(tokens: Arc<Tokens>, pki: Arc<Pki>, store: Store, kernel: Arc<dyn Kernel>) -> Self {
-        let webhooks = Webhooks::new(dial(kernel));
+    pub fn new(tokens: Arc<Tokens>, pki: Arc<Pki>, store: Store, kernel: &Arc<dyn Kernel>) -> Self {
+        let webhooks = Webhooks::new(from_node(kernel));
         Self { tokens, pki, node: OnceLock::new(), store, webhooks }
     }
 
@@ -55,14 +55,4 @@ impl Outside for Machine {
             },
         }
     }
-}
-
-/// Connections from the node's own network, where Services are.
-fn dial(kernel: Arc<dyn Kernel>) -> Dial {
-    Arc::new(move |address, limit| {
-        kernel.connect_tcp(address, limit).map_err(|error| match error {
-            NetworkError::Connect { source, .. } => source,
-            error => std::io::Error::other(error),
-        })
-    })
 }

@@ -205,7 +205,6 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::Arc;
 
-    use coracle_network::NetworkError;
     use hyper::server::conn::http2;
     use hyper::service::service_fn;
     use tokio::net::TcpListener;
@@ -235,10 +234,8 @@ mod tests {
             let served = http2::Builder::new(TokioExecutor::new());
             served.serve_connection(TokioIo::new(stream), answer).await.unwrap_or(());
         });
-        let dial: Dial = Arc::new(|address, limit| {
-            let found = std::net::TcpStream::connect_timeout(&address, limit);
-            found.map_err(|source| NetworkError::Connect { address, source })
-        });
+        let dial: Dial =
+            Arc::new(|address, limit| std::net::TcpStream::connect_timeout(&address, limit));
         check(&dial, address, "db", "test", limit).await
     }
 

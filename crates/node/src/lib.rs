@@ -48,6 +48,7 @@ mod volumes;
 pub mod worker;
 
 pub use config::NodeConfig;
+pub use dial::from_node;
 pub use error::NodeError;
 pub use node::{Node, clean_up};
 pub use reserve::limits_of_all_pods;

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-
-use arc_swap::ArcSwap;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use coracle_api::pods::AnyPod;
 use coracle_api::{Object, Usage};
 use coracle_driver::EventRecorder;

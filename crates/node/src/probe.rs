@@ -224,7 +224,6 @@ async fn request(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coracle_network::NetworkError;
     use serde_json::json;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
@@ -237,8 +236,7 @@ mod tests {
             pod_ip: Some(Ipv4Addr::LOCALHOST),
             container: serde_json::from_value(container).unwrap(),
             dial: std::sync::Arc::new(|address, limit| {
-                let found = std::net::TcpStream::connect_timeout(&address, limit);
-                found.map_err(|source| NetworkError::Connect { address, source })
+                std::net::TcpStream::connect_timeout(&address, limit)
             }),
         }
     }

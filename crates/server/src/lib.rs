@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod auth;
+pub mod dial;
 mod documents;
 mod edge;
 pub mod pipeline;
@@ -21,7 +22,7 @@ pub use pipeline::source::{Source, System};
 pub use pipeline::watch::{Frame, WatchStream};
 pub use pipeline::write::calls::{Call, Given};
 pub use streams::node::{Duplex, ExecOptions, LogOptions, NodeStreams, Session, TerminalSize};
-pub use webhooks::{Dial, Webhooks};
+pub use webhooks::Webhooks;
 
 #[cfg(test)]
 mod tests;

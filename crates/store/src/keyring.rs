@@ -5,9 +5,8 @@
 //! beside the store and not in it: a copy of the store alone tells no Secret.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -15,6 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use coracle_api::resources;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::files;
 
 /// What a sealed record begins with; JSON begins with a brace.
 const MARK: u8 = 1;
@@ -209,14 +210,7 @@ impl KeyFile {
 
     /// Replaces it, whole or not at all; durable when this returns.
     pub(crate) fn write(&self, keys: &Keyring) -> io::Result<()> {
-        let new = self.0.with_extension("key.new");
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(keys.to_string().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        let parent = self.0.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        files::replace(&self.0, keys.to_string().as_bytes(), 0o600)
     }
 }
 

@@ -94,6 +94,7 @@ mod disk;
 mod durable;
 mod errors;
 mod faulty_disk;
+pub mod files;
 mod indexed;
 mod keyring;
 mod lock;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::disk::FileDisk;
 use crate::durable::{Batch, Durable, Loaded};
 use crate::errors::{DiskError, LoadError};
+use crate::files;
 use crate::keyring::{KeyFile, Keyring};
 use crate::lock::{Lock, LockError};
 use crate::memory;
@@ -352,18 +353,14 @@ impl Drop for Shared {
 /// Makes a new store under another name first, so that a crash leaves either none or a whole one.
 /// Only the owner may read it: it holds Secrets.
 fn create(path: &Path) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
+    let new = files::draft(path);
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     let mut loaded = Durable::open(Box::new(FileDisk::new(file)?), Keyring::default())
         .map_err(io::Error::other)?;
     loaded.durable.close().map_err(io::Error::other)?;
     drop(loaded);
-    std::fs::rename(&new, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    files::install(&new, path)
 }
 
 /// Opens what `disk` holds with the keys in `file`, and brings its Secrets under the newest of them:

@@ -69,9 +69,8 @@ impl<'a> Held<'a> {
     fn of(pod: &'a Value) -> Self {
         let status = &pod["status"];
         let mut conditions = each(status, "conditions");
-        let lists = ["containerStatuses", "initContainerStatuses"];
         Self {
-            statuses: lists.into_iter().flat_map(|list| each(status, list)).collect(),
+            statuses: statuses(pod).collect(),
             is_infeasible: conditions
                 .any(|it| it["type"] == RESIZE_PENDING && it["reason"] == INFEASIBLE),
         }
@@ -95,6 +94,13 @@ impl<'a> Held<'a> {
         }
         most
     }
+}
+
+/// What is told of the containers of a pod that are more than a visit: `status.containerStatuses` and
+/// `status.initContainerStatuses`.
+pub fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["containerStatuses", "initContainerStatuses"];
+    lists.into_iter().flat_map(|list| each(&pod["status"], list))
 }
 
 /// The condition of a pod that is not resized yet.

@@ -33,7 +33,7 @@ mod tests;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use coracle_api::pod_resources::RESIZE_PENDING;
+use coracle_api::pod_resources::{RESIZE_PENDING, statuses};
 use coracle_api::pods::AnyPod;
 use coracle_api::resources::{
     NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES,
@@ -102,12 +102,6 @@ fn gives_back(old: &Value, new: &Value) -> bool {
     };
     let reason = |pod| conditions::find(pod, RESIZE_PENDING).map(|condition| &condition["reason"]);
     statuses(old).zip(statuses(new)).any(differs) || reason(old) != reason(new)
-}
-
-/// What is told of a pod's containers.
-fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
-    let lists = ["containerStatuses", "initContainerStatuses"];
-    lists.into_iter().flat_map(|list| pod["status"][list].as_array()).flatten()
 }
 
 /// A claim that has come, is bound, or is not told a node any more.

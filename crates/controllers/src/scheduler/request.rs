@@ -33,17 +33,13 @@ impl Request {
 
 /// Sums as numbers.
 pub(super) fn numbers(quantities: &Quantities) -> Amounts {
-    quantities.iter().map(|(name, amount)| (name.clone(), number(name, *amount))).collect()
-}
-
-fn number(name: &str, amount: Quantity) -> i64 {
-    if name == "cpu" { amount.milli_value() } else { amount.value() }
+    quantities.iter().map(|(name, amount)| (name.clone(), amount.figure(name))).collect()
 }
 
 /// Quantities as numbers; what is no quantity counts as nothing.
 pub(super) fn amounts(quantities: Option<&BTreeMap<String, Text>>) -> Amounts {
     let amount =
-        |name: &str, text: &Text| number(name, Quantity::parse(&text.0).unwrap_or(Quantity::ZERO));
+        |name: &str, text: &Text| Quantity::parse(&text.0).unwrap_or(Quantity::ZERO).figure(name);
     let all = quantities.into_iter().flatten();
     all.map(|(name, text)| (name.clone(), amount(name, text))).collect()
 }

@@ -4,10 +4,10 @@
 //! (`ownership`), finds the revisions of the template (`revisions`), walks the wanted pods in their
 //! order (`draft`), then takes down those that are too many and replaces those that are too old
 //! (`scaling`; all at once and first of all with `recreate`), and counts (`status`). With
-//! `OrderedReady` the first pod that is not available ends the walk; with `Parallel` the walk goes on. A pod and its claims are one step, the status is the
-//! last. When admission refuses a pod, those before it stay, no further one is made, the status is
-//! written all the same, the refusal is told in an event, and the decision is asked for again after
-//! a while.
+//! `OrderedReady` the first pod that is not available ends the walk; with `Parallel` the walk goes on. A
+//! pod and its claims are one step, the status is the last. When admission refuses a pod, those before it
+//! stay, no further one is made, the status is written all the same, the refusal is told in an event, and
+//! the decision is asked for again after a while.
 //!
 //! # The first cure: a pod that never worked does not hold up the one that will
 //!

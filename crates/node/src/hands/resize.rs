@@ -1,10 +1,10 @@
 //! Resizing a pod: the node's ledger, the file that remembers what it promised, control groups.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::PathBuf;
+use std::{fs, io};
 
 use coracle_api::Object;
+use coracle_store::files;
 
 use super::{Hands, machine};
 use crate::context::Context;
@@ -78,14 +78,9 @@ fn file(places: &Places, uid: &str) -> PathBuf {
     places.pod(uid).join("resize.json")
 }
 
-/// Whoever reads it finds the old record or the new one, also after a power cut.
 fn write(file: &std::path::Path, record: &Record) -> io::Result<()> {
     if let Some(directory) = file.parent() {
         fs::create_dir_all(directory)?;
     }
-    let draft = file.with_extension("new");
-    let mut written = File::create(&draft)?;
-    written.write_all(&serde_json::to_vec(record)?)?;
-    written.sync_all()?;
-    fs::rename(&draft, file)
+    files::replace(file, &serde_json::to_vec(record)?, 0o600)
 }

@@ -55,8 +55,7 @@ impl fmt::Display for Lack {
 /// know are nobody's, and not missed.
 pub fn lacks(wanted: &Amounts, used: &Amounts, all: &Amounts) -> Vec<Lack> {
     let number = |name: &str, amount: Option<&Quantity>| {
-        let amount = amount.copied().unwrap_or(Quantity::ZERO);
-        if name == "cpu" { amount.milli_value() } else { amount.value() }
+        amount.copied().unwrap_or(Quantity::ZERO).figure(name)
     };
     let lack = |(name, amount): (&String, &Quantity)| {
         let requested = number(name, Some(amount));

@@ -40,7 +40,7 @@ impl Sizes {
             let resources = resources?;
             let map = if limits { &resources.limits } else { &resources.requests };
             let amount = Quantity::parse(&map.as_ref()?.get(name)?.0).ok()?;
-            Some(if name == "cpu" { amount.milli_value() } else { amount.value() })
+            Some(amount.figure(name))
         };
         let size = |name| Size { request: amount(false, name), limit: amount(true, name) };
         Self { cpu: size("cpu"), memory: size("memory") }

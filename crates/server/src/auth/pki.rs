@@ -1,15 +1,15 @@
 //! The certificates of a cluster: an authority of its own, made at first start, and what it signs.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::Timestamp;
 use coracle_api::certificates::{self, Certificate, CertificateRequest};
+use coracle_store::files;
 use jiff::SignedDuration;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -344,19 +344,8 @@ fn key_in(path: &Path) -> Result<KeyPair, PkiError> {
 
 /// Writes a file that only its owner reads, whole or not at all.
 fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
-    let unfinished = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
-    };
-    write().map_err(|source| PkiError::File { path: path.to_owned(), source })
+    let written = files::replace(path, text.as_bytes(), 0o600);
+    written.map_err(|source| PkiError::File { path: path.to_owned(), source })
 }
 
 fn der_of(pem: &str, path: &Path) -> Result<CertificateDer<'static>, PkiError> {

@@ -2,8 +2,6 @@
 //! keeps connections for the next question.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,9 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::address::{self, Address};
 use super::{answer, tls};
-
-/// How to connect from inside the node; blocks.
-pub type Dial = Arc<dyn Fn(SocketAddr, Duration) -> io::Result<std::net::TcpStream> + Send + Sync>;
+use crate::dial::{self, Dial};
 
 /// The most that an answer may have: a patch, in base64, that adds all that an object can hold.
 const ANSWER_MAX: usize = 8 << 20;
@@ -157,23 +153,12 @@ impl Webhooks {
     async fn dialled(&self, address: &Address, limit: Duration) -> Result<TcpStream, String> {
         let stream = match address {
             Address::Host(name, port) => {
+                let missing = || format!("dial tcp: lookup {name}: no such host");
                 let found = tokio::net::lookup_host((name.as_str(), *port)).await;
-                let mut found =
-                    found.map_err(|_| format!("dial tcp: lookup {name}: no such host"))?;
-                let first = found.next();
-                let address =
-                    first.ok_or_else(|| format!("dial tcp: lookup {name}: no such host"))?;
-                TcpStream::connect(address).await.map_err(|error| refused(address, &error))?
+                let first = found.ok().and_then(|mut found| found.next());
+                dial::tcp(first.ok_or_else(missing)?, limit).await?
             }
-            Address::Cluster(address, _) => {
-                let (dial, address) = (Arc::clone(&self.dial), *address);
-                let dialled = tokio::task::spawn_blocking(move || dial(address, limit)).await;
-                let stream = dialled
-                    .unwrap_or_else(|error| Err(io::Error::other(error)))
-                    .and_then(|stream| stream.set_nonblocking(true).map(|()| stream))
-                    .and_then(TcpStream::from_std);
-                stream.map_err(|error| refused(address, &error))?
-            }
+            Address::Cluster(address, _) => dial::tcp_by(&self.dial, *address, limit).await?,
         };
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         Ok(stream)
@@ -255,15 +240,4 @@ async fn read(response: Response<Incoming>) -> Result<Said, String> {
         if is_long { too_long() } else { format!("unexpected EOF: {error}") }
     })?;
     Ok((head.status.as_u16(), content_type, body.to_bytes()))
-}
-
-fn refused(address: SocketAddr, error: &io::Error) -> String {
-    let why = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::HostUnreachable => "no route to host",
-        io::ErrorKind::NetworkUnreachable => "network is unreachable",
-        io::ErrorKind::TimedOut => return format!("dial tcp {address}: i/o timeout"),
-        _ => return format!("dial tcp {address}: {error}"),
-    };
-    format!("dial tcp {address}: connect: {why}")
 }

@@ -5,4 +5,4 @@ mod answer;
 mod client;
 mod tls;
 
-pub use client::{Dial, Webhooks};
+pub use client::Webhooks;

@@ -14,6 +14,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use crate::dial::Anyone;
+
 /// Where distributions keep the authorities that a host trusts.
 const OF_HOST: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
@@ -64,19 +66,22 @@ struct Verifier {
     /// None trusts nobody.
     rules: Option<Arc<WebPkiServerVerifier>>,
     trusted: Vec<CertificateDer<'static>>,
+    /// Who shows a certificate must have its key, whoever vouches for it.
+    signatures: Anyone,
 }
 
 impl Verifier {
     fn new(trusted: Vec<CertificateDer<'static>>) -> Result<Self, String> {
+        let signatures = Anyone::default();
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(trusted.iter().cloned());
         if roots.is_empty() {
-            return Ok(Self { rules: None, trusted });
+            return Ok(Self { rules: None, trusted, signatures });
         }
         let provider = Arc::new(ring::default_provider());
         let rules = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
         let rules = rules.build().map_err(|error| error.to_string())?;
-        Ok(Self { rules: Some(rules), trusted })
+        Ok(Self { rules: Some(rules), trusted, signatures })
     }
 }
 
@@ -111,8 +116,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+        self.signatures.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -121,12 +125,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+        self.signatures.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
+        self.signatures.supported_verify_schemes()
     }
 }
 

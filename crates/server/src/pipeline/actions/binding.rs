@@ -28,8 +28,7 @@ pub(crate) fn prepare(
     target(&body)?;
     let pod = existing(snapshot, request)?;
     refuse_binding(request, pod, &body)?;
-    let (body, warnings) = admission::act(snapshot, request, named(body), env)?;
-    let body = content::as_definition(body, BINDING)?;
+    let (body, warnings) = admission::act(snapshot, request, body, BINDING, env)?;
     let node = target(&body)?;
     let mut value = pod.value().clone();
     map_at(&mut value, "spec").insert("nodeName".into(), node.into());
@@ -44,13 +43,6 @@ pub(crate) fn prepare(
     prepared.writes = vec![Write::put(object, Expect::Revision(pod.revision()))];
     prepared.warnings = warnings;
     Ok(prepared)
-}
-
-/// Webhooks are told of what type it is.
-fn named(mut binding: Value) -> Value {
-    binding["kind"] = "Binding".into();
-    binding["apiVersion"] = "v1".into();
-    binding
 }
 
 /// The node that a Binding names. Upstream answers one that is none with a 500 without a reason.

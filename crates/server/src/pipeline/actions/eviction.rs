@@ -30,14 +30,10 @@ pub(crate) fn prepare(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
-    let mut body = content::other(request, EVICTION)?;
+    let body = content::other(request, EVICTION)?;
     content::of_this_name(request, &body, "Eviction")?;
     let pod = existing(snapshot, request)?;
-    // Clients of the older version are shown the same.
-    body["kind"] = "Eviction".into();
-    body["apiVersion"] = "policy/v1".into();
-    let (body, warnings) = admission::act(snapshot, request, body, env)?;
-    let body = content::as_definition(body, EVICTION)?;
+    let (body, warnings) = admission::act(snapshot, request, body, EVICTION, env)?;
     let as_delete =
         Request { body: Body::Object(body["deleteOptions"].clone()), ..request.clone() };
     let options = match &body["deleteOptions"] {

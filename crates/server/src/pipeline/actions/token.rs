@@ -1,5 +1,6 @@
 //! `serviceaccounts/token`: a token of the account, for as long as what it is bound to is there.
 
+use coracle_api::kind::type_of;
 use coracle_api::resources::{NODES, PODS, SECRETS};
 use coracle_api::{FieldError, Key, Kind, Object, Status};
 use coracle_store::{Expect, Snapshot};
@@ -31,13 +32,10 @@ pub(crate) fn prepare(
     request: &Request,
     env: &mut WriteEnv<'_>,
 ) -> Result<Prepared, Stop> {
-    let mut body = content::other(request, TOKEN_REQUEST)?;
+    let body = content::other(request, TOKEN_REQUEST)?;
     check_name(request, &body)?;
     let account = existing(snapshot, request)?;
-    body["kind"] = "TokenRequest".into();
-    body["apiVersion"] = "authentication.k8s.io/v1".into();
-    let (body, warnings) = admission::act(snapshot, request, body, env)?;
-    let mut body = content::as_definition(body, TOKEN_REQUEST)?;
+    let (mut body, warnings) = admission::act(snapshot, request, body, TOKEN_REQUEST, env)?;
     let errors = errors(&body["spec"]);
     if !errors.is_empty() {
         return Err(Status::invalid(&token_request(request), "", &errors).into());
@@ -132,8 +130,7 @@ fn bind(
         "Secret" => (SECRETS, request.namespace.as_str(), "secret"),
         "Node" => (NODES, "", "node"),
         _ => {
-            let version = text(reference, "/apiVersion");
-            let message = format!("cannot bind token to object of type /{version}, Kind={kind}");
+            let message = format!("cannot bind token to object of type {}", type_of(reference));
             return Err(Status::bad_request(message));
         }
     };

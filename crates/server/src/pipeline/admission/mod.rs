@@ -19,10 +19,11 @@ mod token_secrets;
 mod webhooks;
 
 use coracle_api::resources::PODS;
-use coracle_api::{Key, Object, Status, Subresource};
+use coracle_api::{Key, Object, Status, Subresource, kind};
 use coracle_store::{Expect, Snapshot, Write};
 use serde_json::Value;
 
+use crate::pipeline::content;
 use crate::pipeline::request::Request;
 use crate::pipeline::verbs::deletion::DeleteOptions;
 use crate::pipeline::write::WriteEnv;
@@ -183,7 +184,8 @@ pub fn mutate(
 }
 
 /// Lets webhooks see `body`, with which something is done to the object that the request names, and
-/// which no plugin knows: a Binding, an Eviction. What they make of it.
+/// which no plugin knows: a Binding, an Eviction. They are told of what type it is, in the version that
+/// we serve, whatever the client said. What they make of it, as `definition` has it.
 ///
 /// # Errors
 /// The first refusal; or what is to be asked first.
@@ -191,8 +193,14 @@ pub fn act(
     snapshot: &Snapshot,
     request: &Request,
     mut body: Value,
+    definition: &str,
     env: &WriteEnv<'_>,
 ) -> Result<(Value, Vec<String>), Stop> {
+    let part = request.subresource.and_then(|part| request.kind.subresource(part));
+    if let Some((group, version, kind)) = part.and_then(|part| part.body.as_ref()) {
+        body["apiVersion"] = kind::api_version(group, version).into();
+        body["kind"] = kind.as_ref().into();
+    }
     let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
     let mut rounds = webhooks::Rounds::default();
     let acted = (|| {
@@ -202,7 +210,7 @@ pub fn act(
         webhooks::validate(&mut attributes, &body, env)
     })();
     match acted {
-        Ok(()) => Ok((body, attributes.warnings)),
+        Ok(()) => Ok((content::as_definition(body, definition)?, attributes.warnings)),
         Err(stop) => Err(stop.warned(attributes.warnings)),
     }
 }

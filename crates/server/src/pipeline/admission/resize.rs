@@ -33,10 +33,8 @@ pub(super) fn fits_node(attributes: &mut Attributes<'_>, value: &Value) -> Resul
 
 /// The parts of upstream's sentence for what is asked for and is not there.
 fn beyond(asked: &Amounts, there: &Amounts) -> Vec<String> {
-    let number = |of: &Amounts, name: &str| {
-        let amount = of.get(name).copied().unwrap_or(Quantity::ZERO);
-        if name == "cpu" { amount.milli_value() } else { amount.value() }
-    };
+    let number =
+        |of: &Amounts, name: &str| of.get(name).copied().unwrap_or(Quantity::ZERO).figure(name);
     let lack = |name: &&str| {
         let (asked, there) = (number(asked, name), number(there, name));
         (asked > there).then(|| format!("{name}, requested: {asked}, allocatable: {there}"))

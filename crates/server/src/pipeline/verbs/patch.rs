@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coracle_api::managed_fields::{Target, apply, check};
 use coracle_api::patch::{JsonPatch, PatchError, go_text, merge, strategic};
 use coracle_api::schema::{Schema, Type};
-use coracle_api::{Object, Status, structural};
+use coracle_api::{Object, Status, kind, structural};
 use coracle_store::Snapshot;
 use serde_json::{Value, json};
 
@@ -194,8 +194,7 @@ fn refuse_uid(request: &Request, value: &Value) -> Result<(), Status> {
 fn as_parent(request: &Request, mut patch: Decoded) -> Result<Decoded, Status> {
     let said = (text(&patch.value, "/apiVersion"), text(&patch.value, "/kind"));
     if !matches!(said, ("autoscaling/v1", "Scale")) {
-        let version = if said.0.contains('/') { said.0.into() } else { format!("/{}", said.0) };
-        let message = format!("invalid object type: {version}, Kind={}", said.1);
+        let message = format!("invalid object type: {}", kind::type_of(&patch.value));
         return Err(Status::bad_request(message));
     }
     patch.value = content::as_definition(patch.value, scale::DEFINITION)?;

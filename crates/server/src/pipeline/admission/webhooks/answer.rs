@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use coracle_api::kind::type_of;
 use coracle_api::patch::json::type_name;
 use coracle_api::{Status, StatusDetails};
 use serde_json::Value;
@@ -139,16 +140,11 @@ fn check_type(review: &Value, uid: &str, wanted: &str) -> Result<(), String> {
     if uid != wanted {
         return Err(format!("expected response.uid={wanted:?}, got {uid:?}"));
     }
-    let said = |field: &str| review[field].as_str().unwrap_or_default();
-    let (version, kind) = (said("apiVersion"), said("kind"));
-    if (version, kind) == ("admission.k8s.io/v1", "AdmissionReview") {
-        return Ok(());
+    let (wanted, found) = ("admission.k8s.io/v1, Kind=AdmissionReview", type_of(review));
+    match found == wanted {
+        true => Ok(()),
+        false => Err(format!("expected webhook response of {wanted}, got {found}")),
     }
-    let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
-    Err(format!(
-        "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {version}, \
-         Kind={kind}"
-    ))
 }
 
 /// A patch and its type come together, and not from those that may only look.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use coracle_api::calls::review_version;
 use coracle_api::{Object, Post, Selector};
 use coracle_cel::conditions::Conditions;
 use serde_json::Value;
 
 use crate::pipeline::verbs::text;
 
-/// Versions of AdmissionReview that we speak, the one that we prefer first.
-const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 /// How long a webhook has when its configuration does not say, in seconds.
 const TIMEOUT: u64 = 10;
 const TIMEOUT_MAX: u64 = 30;
@@ -72,8 +71,6 @@ impl Hook {
             Selector::from_json(hook.get(field)).unwrap_or_else(|_| Selector::nothing())
         };
         let timeout = hook["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT).clamp(1, TIMEOUT_MAX);
-        let versions = strings(&hook["admissionReviewVersions"]);
-        let version = versions.iter().find_map(|said| REVIEWS.into_iter().find(|it| it == said));
         let everything = |field: &str| match &hook[field] {
             Value::Null => Selector::everything(),
             _ => selector(field),
@@ -88,7 +85,7 @@ impl Hook {
             fails_open: said("failurePolicy") == "Ignore",
             is_reinvoked: said("reinvocationPolicy") == "IfNeeded",
             spares_dry_runs: matches!(said("sideEffects"), "None" | "NoneOnDryRun"),
-            version: version.unwrap_or(REVIEWS[0]),
+            version: review_version(&hook["admissionReviewVersions"]),
             post: Post::to(&hook["clientConfig"], u16::try_from(timeout).unwrap_or(u16::MAX)),
         }
     }

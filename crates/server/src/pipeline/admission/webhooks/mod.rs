@@ -10,7 +10,7 @@ mod review;
 mod subject;
 
 use coracle_api::resources::VALIDATING_WEBHOOK_CONFIGURATIONS;
-use coracle_api::{Given, Kind, Status};
+use coracle_api::{Given, Status};
 use coracle_cel::conditions::{self, Verdict};
 use serde_json::Value;
 
@@ -72,36 +72,33 @@ pub(super) fn validate(
 }
 
 /// What `hook` is to be asked about the write; `None` when it is not its business.
-fn to_ask(
+fn to_ask<'a>(
     hook: &Hook,
-    subject: &Subject<'_>,
+    subject: &Subject<'a>,
     object: &Value,
     env: &WriteEnv<'_>,
-) -> Result<Option<Question>, Status> {
+) -> Result<Option<Question<'a>>, Status> {
     let Some(row) = matching::row(hook, subject, object)? else { return Ok(None) };
-    if !is_wanted(hook, subject, row, object)? {
+    let request = review::request(subject, row, object)?;
+    if !is_wanted(hook, subject, &request, object)? {
         return Ok(None);
     }
     if subject.is_dry_run() && !hook.spares_dry_runs {
         let why = format!("admission webhook {:?} does not support dry run", hook.name);
         return Err(Status::bad_request(why));
     }
-    review::question(hook, subject, row, object, &env.entropy).map(Some)
+    Ok(Some(review::question(hook, row, request, &env.entropy)))
 }
 
-/// Whether the conditions of `hook` hold.
+/// Whether the conditions of `hook` hold for the `request` that it would be sent.
 fn is_wanted(
     hook: &Hook,
     subject: &Subject<'_>,
-    row: &Kind,
+    request: &Value,
     object: &Value,
 ) -> Result<bool, Status> {
-    if hook.conditions.is_empty() {
-        return Ok(true);
-    }
-    let request = review::request(subject, row, object)?;
-    let (object, old) = (&request["object"], &request["oldObject"]);
-    match hook.conditions.judge(conditions::Subject { object, old, request: &request }) {
+    let (shown, old) = (&request["object"], &request["oldObject"]);
+    match hook.conditions.judge(conditions::Subject { object: shown, old, request }) {
         Verdict::Holds => Ok(true),
         Verdict::Fails => Ok(false),
         Verdict::Unknown(_) if hook.fails_open => Ok(false),
@@ -115,12 +112,12 @@ fn is_wanted(
 /// What `hook` has said to `question`.
 fn heard(
     hook: &Hook,
-    question: Question,
+    question: Question<'_>,
     validates: bool,
     attributes: &mut Attributes<'_>,
     env: &WriteEnv<'_>,
 ) -> Result<Turn, Stop> {
-    let Question { uid, call } = question;
+    let Question { uid, call, .. } = question;
     let said = said(&uid, call, hook, validates, env)?;
     let answer = match said {
         Ok(answer) => answer,

@@ -77,7 +77,7 @@ impl Rounds {
         }
         let subject = Subject::of(attributes, value, env.kinds);
         let Some(question) = to_ask(hook, &subject, value, env)? else { return Ok(false) };
-        let row = matching::row(hook, &subject, value)?.unwrap_or(&subject.request.kind);
+        let row = question.row;
         let turn = heard(hook, question, false, attributes, env)?;
         let changed = match &turn {
             Turn::Passed => None,

@@ -10,21 +10,21 @@ use crate::pipeline::request::{FieldValidation, Options};
 use crate::pipeline::source::Entropy;
 use crate::pipeline::verbs::deletion::DeleteOptions;
 
-/// The question of a webhook, and by which uid its answer is known.
-pub(super) struct Question {
+/// The question of a webhook, by which uid its answer is known, and in the form of which row the
+/// object is shown.
+pub(super) struct Question<'a> {
     pub(super) uid: String,
     pub(super) call: Call,
+    pub(super) row: &'a Kind,
 }
 
-/// What `hook` is asked about `subject`, shown in the form of `row`.
-pub(super) fn question(
+/// What `hook` is asked: `request`, shown in the form of `row`.
+pub(super) fn question<'a>(
     hook: &Hook,
-    subject: &Subject<'_>,
-    row: &Kind,
-    object: &Value,
+    row: &'a Kind,
+    request: Value,
     entropy: &Entropy,
-) -> Result<Question, Status> {
-    let request = request(subject, row, object)?;
+) -> Question<'a> {
     // The same question has the same uid, however often the write is prepared.
     let uid = entropy.uid_of(&format!("{} {} {request}", hook.post.url, hook.name));
     let mut review = json!({
@@ -34,7 +34,7 @@ pub(super) fn question(
     });
     review["request"]["uid"] = uid.clone().into();
     let call = Call::Post(Post { body: review.to_string(), ..hook.post.clone() });
-    Ok(Question { uid, call })
+    Question { uid, call, row }
 }
 
 /// `AdmissionRequest`, without its uid.
