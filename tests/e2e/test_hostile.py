@@ -345,7 +345,8 @@ def test_who_fills_its_volume_fills_nothing_else(cluster, namespace):
         assert done.returncode != 0 and "No space left on device" in done.stderr
     cluster.kubectl("exec", "-n", namespace, "neighbour", "--", "sh", "-c", "echo x > /tmp/x")
     cluster.kubectl("create", "configmap", "written", "-n", namespace)
-    # What it wrote can be taken away again.
+    # A volume takes what it holds, for as long as somebody wants it; who wrote more than an emptyDir
+    # may have goes (test_evictions.py).
     cluster.kubectl("exec", "-n", namespace, "filler", "--", "sh", "-c", "rm /v/x; echo 1 > /v/y; sync")
 
 

@@ -50,6 +50,7 @@ pub use memory::{Memory, Stamped};
 pub use plan::{
     Because, DeleteOptions, EventType, Instead, Note, Plan, Propagation, Refusal, Step, Write,
 };
+pub use scheduler::tolerates;
 pub use table::{ANY, Concerns, Controller, Decide};
 pub use why::{VOLUME_FAILED, is_told_by_its_controller, outlook, shortfall, status_reason};
 

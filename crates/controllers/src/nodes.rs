@@ -28,6 +28,13 @@ const NODE_GONE: &str = "NodeGone";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Conditions of a node under which nothing new is placed there, and the taints that say so.
+const PRESSURES: [(&str, &str); 4] = [
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+];
 
 /// The row of the table for nodes.
 pub(crate) const NODE_LIFECYCLE: Controller = Controller {
@@ -120,11 +127,16 @@ fn taint(node: &Object, now: Timestamp) -> Option<Write> {
     let old = node.value()["spec"]["taints"].as_array().cloned().unwrap_or_default();
     let is_ours = |taint: &Value| {
         taint["effect"] == "NoSchedule"
-            && [NOT_READY, UNREACHABLE, UNSCHEDULABLE].iter().any(|key| taint["key"] == *key)
+            && [NOT_READY, UNREACHABLE, UNSCHEDULABLE]
+                .into_iter()
+                .chain(PRESSURES.into_iter().map(|(_, key)| key))
+                .any(|key| taint["key"] == key)
     };
     let added = json!(crate::rfc3339(now));
     let mut taints: Vec<_> = old.iter().filter(|taint| !is_ours(taint)).cloned().collect();
-    for (key, effect) in wanted.iter().copied().chain(cordon) {
+    let pressed = PRESSURES.into_iter().filter(|(name, _)| conditions::is_true(node.value(), name));
+    let pressed = pressed.map(|(_, key)| (key, "NoSchedule"));
+    for (key, effect) in wanted.iter().copied().chain(cordon).chain(pressed) {
         let there = old.iter().find(|taint| taint["key"] == key && taint["effect"] == effect);
         let fresh = || json!({"key": key, "effect": effect, "timeAdded": added});
         taints.push(there.cloned().unwrap_or_else(fresh));
@@ -243,6 +255,25 @@ mod tests {
         world.edit("nodes", "node-1", |node| node["spec"]["unschedulable"] = json!(true));
         world.settle(CONTROLLER);
         assert_eq!(taints(&world), [UNSCHEDULABLE]);
+    }
+
+    #[test]
+    fn a_node_that_is_short_of_something_is_tainted_until_it_is_not() {
+        let mut world = world("True");
+        let set = |world: &mut World, status: &str| {
+            world.edit("nodes", "node-1", |node| {
+                node["status"]["conditions"] = json!([
+                    {"type": "MemoryPressure", "status": "False"},
+                    {"type": "DiskPressure", "status": status},
+                    {"type": "Ready", "status": "True"},
+                ]);
+            });
+            world.settle(CONTROLLER);
+        };
+        set(&mut world, "True");
+        assert_eq!(taints(&world), ["node.kubernetes.io/disk-pressure"]);
+        set(&mut world, "False");
+        assert_eq!(taints(&world), [""; 0]);
     }
 
     #[test]

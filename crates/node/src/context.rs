@@ -9,11 +9,13 @@ use coracle_runtime::Containers;
 use coracle_store::Snapshot;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::Notify;
 
 use crate::addresses::Addresses;
 use crate::board::Board;
 use crate::client::Client;
 use crate::config::NodeConfig;
+use crate::evictions::pressure::Pressure;
 use crate::images::ImageStore;
 use crate::lock::locked;
 use crate::meter::Meter;
@@ -42,12 +44,20 @@ pub(crate) struct Context {
     pub shown: ShownPods,
     pub templates: Mutex<Templates>,
     pub meter: Meter,
+    pub pressure: Mutex<Pressure>,
+    /// Told when what the node is short of has changed.
+    pub pressure_changed: Notify,
 }
 
 impl Context {
     /// Which templates have proved themselves on this node.
     pub fn templates(&self) -> MutexGuard<'_, Templates> {
         locked(&self.templates)
+    }
+
+    /// What the node is short of.
+    pub fn pressure(&self) -> MutexGuard<'_, Pressure> {
+        locked(&self.pressure)
     }
 
     /// The pods that are placed on this node.

@@ -99,6 +99,7 @@ impl Context {
             others: if may_be_full { others().count() } else { 0 },
             ports_taken: index::host_ports(object.value()).any(|port| has_port(&port)),
             lacks,
+            pressure: self.pressure().conditions(),
         };
         admit(pod, &room)
     }
@@ -223,6 +224,7 @@ fn reason_word(reason: &str) -> &'static str {
     match reason {
         "NodePorts" => "NodePorts",
         "NodeAffinity" => "NodeAffinity",
+        "Evicted" => "Evicted",
         "OutOfpods" => "OutOfpods",
         "OutOfcpu" => "OutOfcpu",
         "OutOfmemory" => "OutOfmemory",

@@ -13,7 +13,7 @@ use coracle_network::{Kernel, NetworkConfig};
 use coracle_runtime::Containers;
 use coracle_server::{Api, NodeStreams};
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::addresses::Addresses;
 use crate::board::Board;
@@ -33,7 +33,7 @@ use crate::tasks::{Tasks, blocking};
 use crate::volumes::Places;
 use crate::volumes::mount_table::unmount_below;
 use crate::worker::Kept;
-use crate::{broken, growth, node_object, persistent, proxy};
+use crate::{broken, growth, node_object, persistent, proxy, relief};
 
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
@@ -96,6 +96,8 @@ impl Node {
             shown: ShownPods::default(),
             templates: Mutex::default(),
             meter: Meter::default(),
+            pressure: Mutex::default(),
+            pressure_changed: Notify::default(),
             config,
         });
         for sandbox in &sandboxes {
@@ -132,6 +134,7 @@ impl Node {
         }
         tasks.spawn_vital("what follows volumes", persistent::run(Arc::clone(&context)));
         tasks.spawn_vital("what grows volumes", growth::run(Arc::clone(&context)));
+        tasks.spawn_vital("what evicts pods", relief::run(Arc::clone(&context)));
         tasks.spawn_vital("what looks after volumes", broken::run(Arc::clone(&context)));
         let (told, ready) = watch::channel(false);
         let shared = Arc::clone(&context);
@@ -172,8 +175,7 @@ impl Node {
         let uses = |object: &&Arc<Object>| {
             let Ok(pod) = object.view::<Pod>() else { return false };
             !pod.has_ended()
-                && crate::pods::containers(&pod).iter().any(|container| {
-                    let name = container.image.as_deref().unwrap_or_default();
+                && crate::pods::images(&pod).iter().any(|name| {
                     let found = self.context.images.find(name).ok().flatten();
                     found.is_some_and(|image| image.id == id)
                 })

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::context::Context;
+use crate::evictions::pressure::{DISK_PRESSURE, MEMORY_PRESSURE};
 use crate::pods::fields::Allocatable;
 use crate::reserve;
 
@@ -25,11 +26,6 @@ const STATUS_EVERY: u32 = 30;
 /// The Kubernetes release whose kubelet this is like.
 const VERSION: &str = "v1.37.0";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
-/// With less of the disk free than this, the node is under pressure. A kubelet's tenth of the disk
-/// would be a lot of a developer's, which is there for other things, too.
-const DISK_FREE_MIN: u64 = 2 << 30;
-/// Below this many bytes of memory available, the node is under pressure.
-const MEMORY_MIN: i64 = 100 << 20;
 /// As many images as a node's status names.
 const IMAGES_MAX: usize = 50;
 /// A kubelet's port, as clients expect to see it; nobody listens there.
@@ -128,7 +124,14 @@ impl Context {
         let Some(node) = snapshot.find(NODES, "", &self.config.name) else { return false };
         let status = &node.value()["status"];
         let resources = with_foreign(self.resources(self.allocatable.memory), status);
-        status["allocatable"] != resources || status["images"] != self.shown_images()
+        let pressure = self.pressure().conditions();
+        let is_told = |name: &str| {
+            let told = conditions::is_true(node.value(), name);
+            told == pressure.contains(name)
+        };
+        status["allocatable"] != resources
+            || status["images"] != self.shown_images()
+            || ![DISK_PRESSURE, MEMORY_PRESSURE].into_iter().all(is_told)
     }
 
     fn status(&self, old: &Value, now: Timestamp) -> Value {
@@ -159,9 +162,9 @@ impl Context {
 
     fn conditions(&self, old: &Value, now: Timestamp) -> Vec<Value> {
         let old = old.as_array().map(Vec::as_slice).unwrap_or_default();
-        let (disk, free) = disk_bytes(&self.places.data);
-        let low_disk = disk > 0 && free < DISK_FREE_MIN.min(disk / 10);
-        let low_memory = reserve::meminfo("MemAvailable:") < MEMORY_MIN;
+        let pressure = self.pressure().conditions();
+        let low_disk = pressure.contains(DISK_PRESSURE);
+        let low_memory = pressure.contains(MEMORY_PRESSURE);
         let pressure = |kind: &str, low: bool, word: &str, what: &str| {
             let (reason, message) = match low {
                 true => {
@@ -289,7 +292,10 @@ async fn keep_node(context: &Context, told: &watch::Sender<bool>) {
             }
         }
         (beats, pause) = (beats.wrapping_add(1), AGAIN);
-        tokio::time::sleep(RENEW).await;
+        tokio::select! {
+            () = tokio::time::sleep(RENEW) => {}
+            () = context.pressure_changed.notified() => {}
+        }
     }
 }
 

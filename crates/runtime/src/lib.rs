@@ -131,6 +131,9 @@ pub trait Containers: Send + Sync {
     /// What running containers have used so far: `(pod UID, container ID)` each.
     async fn usage(&self, containers: Vec<(String, String)>) -> Reading;
 
+    /// The directory of what a container has written over its image; `None` when there can be none.
+    fn written(&self, pod_uid: &str, container_id: &str) -> Option<PathBuf>;
+
     /// What happens from now on. Each call gives an independent receiver.
     fn events(&self) -> EventReceiver;
 }

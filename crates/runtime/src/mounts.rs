@@ -35,6 +35,11 @@ pub fn mount_overlay(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
     Ok(dir.join("work"))
 }
 
+/// What is written over the layers of the overlay in `DIR`.
+pub fn upper(dir: &Path) -> PathBuf {
+    dir.join("upper")
+}
+
 fn mount_overlay_with(target: &str, options: &str) -> nix::Result<()> {
     mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options))
 }

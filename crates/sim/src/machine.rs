@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -134,6 +134,10 @@ impl Containers for Machine {
         // Nothing runs here that could use anything.
         let used = Some(Used::default());
         Reading { all: used, containers: vec![used; containers.len()] }
+    }
+
+    fn written(&self, _: &str, _: &str) -> Option<PathBuf> {
+        None
     }
 
     fn events(&self) -> EventReceiver {

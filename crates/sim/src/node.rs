@@ -11,6 +11,7 @@ use coracle_controllers::volumes::DATA_FINALIZER;
 use coracle_driver::EventRecorder;
 use coracle_node::ledger::Ledger;
 use coracle_node::names::Names;
+use coracle_node::planner::Eviction;
 use coracle_node::referred::Referred;
 use coracle_node::templates::Templates;
 use coracle_node::worker::{Found, Message, Worker};
@@ -226,6 +227,11 @@ impl Node {
         let (RuntimeEvent::ContainerExited { pod_uid, .. } | RuntimeEvent::SandboxLost { pod_uid }) =
             event;
         self.send(pod_uid, Message::Runtime(event.clone(), String::new()));
+    }
+
+    /// The pod must leave, if it is here.
+    pub fn evict(&mut self, uid: &str, eviction: Eviction) {
+        self.send(uid, Message::Evicted(eviction));
     }
 
     /// One turn of a pod's worker.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::{Gate, Gates, Timestamp};
+use coracle_node::planner::Eviction;
 use coracle_server::Source;
 use coracle_store::{Failure as DiskFailure, FaultyDisk, Store};
 use jiff::SignedDuration;
@@ -410,7 +411,7 @@ impl World {
         if self.gentle {
             return self.strike_gently();
         }
-        match self.random.below(15) {
+        match self.random.below(16) {
             0 => self.crash(true),
             1 => self.crash(false),
             2 | 3 => self.arm(DiskFailure::PowerLoss),
@@ -429,6 +430,7 @@ impl World {
             10 => self.remove_image(),
             11 => self.move_clock(),
             12 => self.sleep(),
+            13 => self.evict(),
             _ => return self.compact(),
         }
         Ok(())
@@ -493,6 +495,17 @@ impl World {
         {
             self.users.force(&engine.api, &uid);
         }
+    }
+
+    /// A pod must leave its node, for what it has written or for others' sake.
+    fn evict(&mut self) {
+        let Some(uid) = self.any_sandbox() else { return };
+        let is_disrupted = self.random.one_in(2);
+        for node in self.engine.iter_mut().flat_map(|engine| &mut engine.nodes) {
+            let message = "The node was low on resource: memory. ".to_owned();
+            node.evict(&uid, Eviction { message, is_disrupted });
+        }
+        self.say(format_args!("{uid} must leave its node"));
     }
 
     /// Somebody removes an image.

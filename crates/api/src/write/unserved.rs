@@ -24,9 +24,6 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("storagemigration.k8s.io", "StorageVersionMigration", "nothing is migrated"),
 ];
 
-/// Why a limit of ephemeral storage is none.
-const UNLIMITED: &str = "quotas count it, and nothing stops the container from writing more";
-
 /// Fields of a pod's specification: pointer with `*` for every item of a list, the value that is
 /// meant when not any, and what does not happen.
 const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
@@ -40,9 +37,6 @@ const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
         Some("RestartAllContainers"),
         "the container alone is restarted",
     ),
-    ("/containers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
-    ("/initContainers/*/resources/limits/ephemeral-storage", None, UNLIMITED),
-    ("/resources/limits/ephemeral-storage", None, UNLIMITED),
     ("/resourceClaims", None, "no device is allocated"),
     ("/volumes/*/image", None, "the volume is not made"),
 ];
@@ -136,9 +130,9 @@ mod tests {
     #[test]
     fn fields_are_found_where_they_stand() {
         let spec = json!({
-            "initContainers": [{}, {"resources": {"limits": {"ephemeral-storage": "1Gi"}}}],
+            "initContainers": [{}, {"restartPolicyRules": [{"action": "RestartAllContainers"}]}],
             "containers": [
-                {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}},
+                {"restartPolicyRules": [{"action": "Restart"}, {"action": "RestartAllContainers"}]},
                 {"lifecycle": {"preStop": {}}, "livenessProbe": {"httpGet": {}}},
             ],
             "volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "image": {}}],
@@ -147,8 +141,8 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "spec.containers[0].resources.limits.ephemeral-storage",
-                "spec.initContainers[1].resources.limits.ephemeral-storage",
+                "spec.containers[0].restartPolicyRules[1].action",
+                "spec.initContainers[1].restartPolicyRules[0].action",
                 "spec.volumes[1].image",
             ]
         );

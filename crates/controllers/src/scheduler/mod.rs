@@ -44,7 +44,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 pub(crate) use self::figures::figures;
-pub(crate) use self::selectors::{allows_node, tolerates};
+pub(crate) use self::selectors::allows_node;
+pub use self::selectors::tolerates;
 
 use self::round::Round;
 use crate::Context;

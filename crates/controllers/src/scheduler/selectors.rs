@@ -74,7 +74,8 @@ fn satisfies(rule: &NodeSelectorRequirement, value: Option<&str>) -> bool {
 }
 
 /// Whether one of the tolerations bears the taint.
-pub(crate) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+#[must_use]
+pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| {
         let any = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
         let effect = any(&toleration.effect) || toleration.effect.as_ref() == Some(&taint.effect);

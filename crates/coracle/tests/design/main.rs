@@ -33,6 +33,7 @@ const PURE: &[&str] = &[
     "crates/api/src",
     "crates/cel/src",
     "crates/controllers/src",
+    "crates/node/src/evictions",
     "crates/node/src/planner",
     "crates/node/src/worker",
     "crates/server/src/pipeline/actions",
@@ -58,8 +59,12 @@ const IMPURE: &[(&str, &str)] = &[
 ];
 
 /// Where things are decided: an order that differs from run to run would be a second history.
-const DECIDING: &[&str] =
-    &["crates/controllers/src", "crates/node/src/planner", "crates/node/src/worker"];
+const DECIDING: &[&str] = &[
+    "crates/controllers/src",
+    "crates/node/src/evictions",
+    "crates/node/src/planner",
+    "crates/node/src/worker",
+];
 const RANDOM_ORDER: &[(&str, &str)] = &[
     ("HashMap", "has a random order (use BTreeMap)"),
     ("HashSet", "has a random order (use BTreeSet)"),

@@ -1,16 +1,21 @@
 //! Whether the node takes a pod at all. The scheduler has asked before, but whoever sets
 //! `nodeName` goes past it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use coracle_api::pod_resources::Amounts;
 use coracle_api::resources::PODS;
 use coracle_api::{Quantity, sysctls};
-use k8s_openapi::api::core::v1::Pod;
+use coracle_controllers::tolerates;
+use k8s_openapi::api::core::v1::{Pod, Taint};
 
 use super::observed::Rejection;
 use super::spec;
+use super::status::EVICTED;
+use crate::evictions::choice::CRITICAL;
+use crate::evictions::pressure::MEMORY_PRESSURE;
+use crate::pods::resources::{Qos, qos};
 
 /// What the node has for one more pod.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +30,8 @@ pub struct NodeRoom {
     pub ports_taken: bool,
     /// What the pod asks for of which there is not enough beside them.
     pub lacks: Vec<Lack>,
+    /// The conditions under which it takes no more pods, or few.
+    pub pressure: BTreeSet<&'static str>,
 }
 
 /// A resource of which there is not enough: thousandths of `cpu`, whole units of everything else.
@@ -79,6 +86,11 @@ const FIRST: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 /// # Errors
 /// The reason and message for the pod's status.
 pub fn admit(pod: &Pod, node: &NodeRoom) -> Result<(), Rejection> {
+    if is_unwelcome(pod, &node.pressure) {
+        let pressure = node.pressure.iter().copied().collect::<Vec<_>>().join(" ");
+        let message = format!("The node had condition: [{pressure}]. ");
+        return Err(Rejection { reason: EVICTED.to_owned(), message });
+    }
     if let Some(name) = forbidden_parameter(pod) {
         let message = format!("forbidden sysctl: {name:?} not allowlisted");
         return Err(Rejection { reason: "SysctlForbidden".to_owned(), message });
@@ -105,6 +117,24 @@ pub fn admit(pod: &Pod, node: &NodeRoom) -> Result<(), Rejection> {
         ));
     }
     Ok(())
+}
+
+/// Whether a pod may not come while the node is short of something. As upstream: pods that the
+/// cluster itself needs may; and if it is memory, those that have said how much they need, or that
+/// they do not mind.
+fn is_unwelcome(pod: &Pod, pressure: &BTreeSet<&'static str>) -> bool {
+    let is_critical = spec::spec(pod).priority.is_some_and(|it| it >= CRITICAL);
+    if pressure.is_empty() || is_critical {
+        return false;
+    }
+    let memory_alone = pressure.iter().all(|condition| *condition == MEMORY_PRESSURE);
+    let tolerations = spec::spec(pod).tolerations.as_deref().unwrap_or_default();
+    let taint = Taint {
+        key: "node.kubernetes.io/memory-pressure".to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    };
+    !(memory_alone && (qos(pod) != Qos::BestEffort || tolerates(tolerations, &taint)))
 }
 
 /// A kernel parameter that may be the whole machine's.

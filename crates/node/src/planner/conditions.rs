@@ -8,6 +8,9 @@ use super::observed::{Observed, after};
 use super::resize;
 use super::spec::{self, Role};
 
+/// The condition of a pod that goes for another reason than its own.
+const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
 struct Finding {
     status: bool,
     reason: &'static str,
@@ -54,9 +57,17 @@ pub(crate) fn conditions(
     if !coracle_api::pods::is_final(phase) {
         all.extend(resize::conditions(pod, seen, now));
     }
+    let disruption = seen.eviction.as_ref().filter(|it| it.is_disrupted && phase == "Failed");
+    if let Some(eviction) = disruption {
+        let message = eviction.message.clone();
+        let finding = Finding { status: true, reason: "TerminationByKubelet", message };
+        all.push(condition(pod, old, seen, DISRUPTION_TARGET, &finding, now));
+    }
     let is_ours = |name: &str| {
         let of_resize = [resize::PENDING, resize::IN_PROGRESS];
-        of_resize.contains(&name) || ours.iter().any(|(ours, _)| *ours == name)
+        of_resize.contains(&name)
+            || disruption.is_some() && name == DISRUPTION_TARGET
+            || ours.iter().any(|(ours, _)| *ours == name)
     };
     let foreign = |condition: &&PodCondition| !is_ours(&condition.type_);
     all.extend(old.iter().filter(foreign).cloned());

@@ -186,7 +186,9 @@ fn minutes(seconds: u32) -> String {
 }
 
 fn is_ending(pod: &Pod, seen: &Observed) -> bool {
-    seen.gone || (pod.metadata.deletion_timestamp.is_some() && seen.sandbox.is_none())
+    seen.gone
+        || seen.eviction.is_some()
+        || (pod.metadata.deletion_timestamp.is_some() && seen.sandbox.is_none())
 }
 
 /// The bytes that each container of the pod may leave as its last words.

@@ -27,8 +27,8 @@ pub use admission::{NodeRoom, admit, lacks};
 pub use events::{EventType, Note};
 pub use hooked::{HookKind, HookSeen};
 pub use observed::{
-    ContainerSeen, Exit, ImageFailure, ImageSeen, Instance, Observed, Rejection, Retry, Sandbox,
-    StartFailure, StopStage, Stopping,
+    ContainerSeen, Eviction, Exit, ImageFailure, ImageSeen, Instance, Observed, Rejection, Retry,
+    Sandbox, StartFailure, StopStage, Stopping,
 };
 pub use plan::plan;
 pub use probed::{Outcome, ProbeKind, ProbeSeen};

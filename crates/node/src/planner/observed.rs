@@ -39,6 +39,8 @@ pub struct Observed {
     pub accepted_at: Option<Timestamp>,
     /// Why the node does not run it at all.
     pub rejection: Option<Rejection>,
+    /// Why it must leave the node.
+    pub eviction: Option<Box<Eviction>>,
     /// Whether all volumes are in place.
     pub volumes_ready: bool,
     /// The last failure to put them in place.
@@ -64,6 +66,15 @@ pub struct Rejection {
     pub reason: String,
     /// The sentence.
     pub message: String,
+}
+
+/// A pod that must leave the node: `status.message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// The sentence.
+    pub message: String,
+    /// It goes because the node is short of something, and not for what it did itself.
+    pub is_disrupted: bool,
 }
 
 /// A failure that is tried again.
@@ -260,6 +271,11 @@ impl Observed {
     /// The container's entry, made when missing.
     pub fn container(&mut self, name: &str) -> &mut ContainerSeen {
         self.containers.entry(name.to_owned()).or_default()
+    }
+
+    /// It must leave the node; the first reason stays.
+    pub fn evicted(&mut self, eviction: Eviction) {
+        self.eviction.get_or_insert_with(|| Box::new(eviction));
     }
 
     /// Whether the pod waits for the end of another one of its name.

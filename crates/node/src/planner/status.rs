@@ -14,6 +14,9 @@ use coracle_api::pods;
 pub(super) const DEADLINE: (&str, &str) =
     ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 
+/// Reason of the end of a pod that the node takes off.
+pub(super) const EVICTED: &str = "Evicted";
+
 /// The status that the pod should show. What others wrote (conditions of readiness gates, the
 /// nominated node…) stays; a pod that has ended stays ended.
 #[must_use]
@@ -34,7 +37,10 @@ pub fn status(pod: &Pod, seen: &Observed, now: Timestamp) -> PodStatus {
     let phase = shown(pod, seen, phase);
     status.conditions = Some(conditions(pod, seen, phase, &init, &app, now));
     status.phase = Some(phase.to_owned());
-    if outlived_deadline(pod, seen, now) && phase == "Failed" {
+    if let Some(eviction) = seen.eviction.as_ref().filter(|_| phase == "Failed") {
+        status.reason = Some(EVICTED.to_owned());
+        status.message = Some(eviction.message.clone());
+    } else if outlived_deadline(pod, seen, now) && phase == "Failed" {
         status.reason = Some(DEADLINE.0.to_owned());
         status.message = Some(DEADLINE.1.to_owned());
     }
@@ -111,7 +117,7 @@ fn phase(
     now: Timestamp,
 ) -> &'static str {
     let at_rest = seen.running().next().is_none();
-    if at_rest && outlived_deadline(pod, seen, now) {
+    if at_rest && (seen.eviction.is_some() || outlived_deadline(pod, seen, now)) {
         // However its containers took the signal that they were sent for it.
         return "Failed";
     }

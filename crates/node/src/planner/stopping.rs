@@ -10,13 +10,16 @@ use super::observed::{Instance, Observed, StopStage, after};
 use super::probed::ProbeKind;
 use super::probes;
 use super::spec::{self, Role};
-use super::status::{DEADLINE, is_past_deadline, phase_of};
+use super::status::{DEADLINE, EVICTED, is_past_deadline, phase_of};
 use super::step::Step;
 use coracle_api::pods;
 
 /// Seconds that a container has after its stop signal at least, whatever its hook or others took
 /// of its grace; and one of a pod which vanished from the API.
 pub(crate) const MINIMUM_GRACE_SECONDS: u8 = 2;
+
+/// Seconds that a container has that the node takes off, as upstream's.
+const EVICTION_GRACE_SECONDS: i64 = 1;
 
 /// Why a pod is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub(super) enum Ending {
     Gone,
     /// Somebody deletes it.
     Deleted,
+    /// The node takes it off.
+    Evicted,
     /// `activeDeadlineSeconds` are over.
     Deadline,
     /// All its containers have ended for good, but sidecars, which ask for no more than to end.
@@ -53,6 +58,8 @@ pub(super) fn ending(pod: &Pod, seen: &Observed, now: Timestamp) -> Option<Endin
         Some(Ending::Deleted)
     } else if seen.rejection.is_some() {
         None
+    } else if seen.eviction.is_some() {
+        Some(Ending::Evicted)
     } else if is_past_deadline(pod, seen, now) {
         Some(Ending::Deadline)
     } else if pods::is_final(phase_of(pod, seen, now)) {
@@ -74,6 +81,11 @@ pub(super) fn end(
     let shown = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     if ending == Ending::Deadline && !shown.is_some_and(pods::is_final) {
         steps.push(Step::Note(Note::normal(DEADLINE.0, DEADLINE.1)));
+    }
+    if let Some(eviction) = seen.eviction.as_ref().filter(|_| ending == Ending::Evicted)
+        && !shown.is_some_and(pods::is_final)
+    {
+        steps.push(Step::Note(Note::warning(EVICTED, eviction.message.as_str())));
     }
     // What does not even hear SIGKILL ends with its sandbox.
     let stuck = seen.is_stuck(now);
@@ -135,6 +147,7 @@ fn end_deadline(pod: &Pod, instance: &Instance, ending: Ending, now: Timestamp) 
             let grace = grace.unwrap_or_else(|| spec::grace_seconds(pod));
             begun(grace.max(MINIMUM_GRACE_SECONDS.into()))
         }
+        (Ending::Evicted, _) => begun(EVICTION_GRACE_SECONDS),
         _ => begun(spec::grace_seconds(pod)),
     }
 }

@@ -22,6 +22,24 @@ pub(crate) fn containers(pod: &Pod) -> Vec<&Container> {
     init.chain(spec.into_iter().flat_map(|spec| &spec.containers)).collect()
 }
 
+/// Names of all images that the pod has or will: of its containers and volumes, as its spec has them
+/// and as those are known that run, which may have lost that name since.
+pub(crate) fn images(pod: &Pod) -> Vec<String> {
+    let spec = pod.spec.as_ref();
+    let volumes = spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
+    let volumes = volumes.filter_map(|volume| volume.image.as_ref()?.reference.clone());
+    let ephemeral = spec.and_then(|spec| spec.ephemeral_containers.as_ref()).into_iter().flatten();
+    let ephemeral = ephemeral.filter_map(|container| container.image.clone());
+    let named = containers(pod).into_iter().filter_map(|container| container.image.clone());
+    let status = pod.status.as_ref();
+    let lists = status.map(|it| {
+        [&it.init_container_statuses, &it.container_statuses, &it.ephemeral_container_statuses]
+    });
+    let statuses = lists.into_iter().flatten().flatten().flatten();
+    let running = statuses.map(|status| status.image_id.clone()).filter(|id| !id.is_empty());
+    named.chain(volumes).chain(ephemeral).chain(running).collect()
+}
+
 /// Whether the pod is in the node's network, not in one of its own.
 pub(crate) fn is_on_host(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)

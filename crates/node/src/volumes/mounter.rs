@@ -17,6 +17,9 @@ use super::{Places, VolumeError, atomic, failed, host_path, mount_table, own, us
 use crate::pods::container::Mounted;
 use crate::pods::{fields, user};
 
+/// What an `emptyDir` holds beyond its limit, of which a quarter: at least, and at most.
+const MARGIN: (u64, u64) = (1 << 20, 256 << 20);
+
 /// Volumes in place, by name.
 pub(crate) type MountedVolumes = BTreeMap<String, Mounted>;
 
@@ -228,6 +231,8 @@ fn empty_dir(
     let in_memory = source.medium.as_deref() == Some("Memory");
     if let (Some(limit), false) = (limit, in_memory) {
         let sized = Sized::of(directory);
+        // A little more, so that one who writes too much is seen to have done so; and no more.
+        let limit = limit.saturating_add((limit / 4).clamp(MARGIN.0, MARGIN.1));
         return if is_running { sized.keep(limit) } else { sized.mount(limit) };
     }
     let is_new = !directory.exists();

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use crate::ledger::Asking;
-use crate::planner::{Changes, HookKind, Note, Outcome, ProbeKind, Record, Verdict};
+use crate::planner::{Changes, Eviction, HookKind, Note, Outcome, ProbeKind, Record, Verdict};
 use crate::templates::Template;
 
 /// What happens to a pod.
@@ -61,6 +61,8 @@ pub enum Message {
     },
     /// There may be room for what the pod asks for.
     Room,
+    /// It must leave the node.
+    Evicted(Eviction),
     /// The operation that was under way has ended.
     Ended(End),
 }

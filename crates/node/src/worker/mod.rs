@@ -310,6 +310,7 @@ impl Worker {
                 note.into_iter().for_each(|note| self.note(note, turn));
             }
             Message::Room => self.seen.resize_again(now),
+            Message::Evicted(eviction) => self.seen.evicted(eviction),
             Message::Ended(end) => {
                 self.ended(end, now, turn);
                 for (event, words) in std::mem::take(&mut self.early) {

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use crate::boot::{Boot, SANDBOX_VARIABLE, SandboxDir, tidy_mountpoints, write_json};
 use crate::cgroup::Cgroup;
+use crate::mounts;
 use crate::protocol::{Reply, Request};
 use crate::{
     AttachSpec, Config, Container, ContainerSpec, Containers, EventReceiver, EventSender, ExecSpec,
@@ -461,6 +463,11 @@ impl Containers for Shims {
         };
         // A container that has just ended, or a kernel that does not count: nothing is known.
         tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
+    fn written(&self, pod_uid: &str, container_id: &str) -> Option<PathBuf> {
+        let dir = self.dir(pod_uid).ok().filter(|_| is_plain(container_id))?;
+        Some(mounts::upper(&dir.container(container_id)))
     }
 
     fn events(&self) -> EventReceiver {

@@ -97,6 +97,17 @@ fn runs(snapshot: &Snapshot, pod: &Arc<Object>, runtime: &Runtime) -> Result<(),
             false => Ok(()),
         };
     }
+    // The node took it off, and others have come in its place.
+    let is_replaced_in_place = |pod: &Object| {
+        let owner = pod.metadata().controller().map(|owner| owner.kind.as_str());
+        matches!(owner, Some("StatefulSet" | "DaemonSet"))
+    };
+    if pod.has_ended() && pod.str_at("/status/reason") == Some("Evicted") {
+        return match is_replaced_in_place(pod) {
+            true => Err(format!("{key} was evicted and is still there")),
+            false => Ok(()),
+        };
+    }
     if !is_ready(pod) {
         return Err(format!("{key} is not ready: {}", shown(&pod.value()["status"])));
     }

@@ -1,6 +1,7 @@
 //! Pods played through in a world whose containers do as they are told.
 
 mod ephemeral;
+mod evictions;
 mod hooks;
 mod life;
 mod probing;
