@@ -3,6 +3,7 @@
 
 mod call;
 mod fold;
+mod made;
 mod unify;
 
 use std::sync::Arc;
@@ -10,15 +11,17 @@ use std::sync::Arc;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr};
 
 use self::unify::Unifier;
-use crate::Issue;
 use crate::node::{Kind, Node};
 use crate::parse::Tree;
 use crate::pattern::Patterns;
 use crate::types::Type;
 use crate::value::Value;
+use crate::{Environment, Issue};
 
 /// Mistakes that are told at most.
 const MAX_ISSUES: usize = 100;
+/// How deep variables that name one another may be in all: an evaluation goes that deep.
+const MAX_COMPOSED: usize = 240;
 
 /// A tree that makes sense.
 pub(crate) struct Checked {
@@ -27,6 +30,8 @@ pub(crate) struct Checked {
     pub(crate) patterns: Patterns,
     /// Places of the variables that it names.
     pub(crate) used: Vec<usize>,
+    /// Steps to its deepest leaf, those of the variables of a policy that it names among them.
+    pub(crate) depth: usize,
 }
 
 /// # Errors
@@ -34,11 +39,13 @@ pub(crate) struct Checked {
 pub(crate) fn check(
     source: &str,
     tree: &Tree,
-    variables: &[(String, Type)],
+    environment: &Environment,
 ) -> Result<Checked, Vec<Issue>> {
     let mut checker = Checker {
         tree,
-        variables,
+        variables: &environment.variables,
+        environment,
+        composed_depth: 0,
         locals: Vec::new(),
         types: Unifier::default(),
         patterns: Patterns::default(),
@@ -47,11 +54,16 @@ pub(crate) fn check(
     };
     let root = checker.node(&tree.root);
     let result = checker.types.settled(&root.ty);
+    let depth = tree.depth.saturating_add(checker.composed_depth);
+    if depth > MAX_COMPOSED {
+        let why = "expressions of variables that name one another are too deep";
+        checker.mistake(tree.root.id, why);
+    }
     let Checker { mut mistakes, patterns, mut used, .. } = checker;
     if mistakes.is_empty() {
         used.sort_unstable();
         used.dedup();
-        return Ok(Checked { root, result, patterns, used });
+        return Ok(Checked { root, result, patterns, used, depth });
     }
     mistakes.sort_by_key(|(offset, _)| *offset);
     mistakes.truncate(MAX_ISSUES);
@@ -61,6 +73,9 @@ pub(crate) fn check(
 struct Checker<'a> {
     tree: &'a Tree,
     variables: &'a [(String, Type)],
+    environment: &'a Environment,
+    /// How deep the deepest variable of a policy is that was named.
+    composed_depth: usize,
     /// What the comprehensions around have bound.
     locals: Vec<(String, Type)>,
     types: Unifier,
@@ -94,10 +109,7 @@ impl Checker<'_> {
             Expr::List(list) => self.list(list),
             Expr::Map(map) => self.map(map),
             Expr::Comprehension(fold) => self.fold(expr.id, fold),
-            Expr::Struct(made) => {
-                let name = made.type_name.clone();
-                self.wrong(expr.id, format!("undeclared reference to '{name}' (in container '')"))
-            }
+            Expr::Struct(made) => self.made(expr.id, made),
             Expr::Unspecified => self.wrong(expr.id, "unspecified expression"),
         }
     }
@@ -133,6 +145,12 @@ impl Checker<'_> {
         {
             return node;
         }
+        if let Some(node) = self.composed(expr.id, &select.operand, &select.field) {
+            if select.test {
+                return Node { kind: Kind::Literal(Value::Bool(true)), ty: Type::Bool };
+            }
+            return node;
+        }
         let operand = self.node(&select.operand);
         let field: Arc<str> = select.field.as_str().into();
         let (operand_type, is_optional) = match self.types.shallow(&operand.ty) {
@@ -159,6 +177,8 @@ impl Checker<'_> {
         match of {
             Type::Object(object) => match object.fields.get(field) {
                 Some(field) => field.ty.clone(),
+                // Nothing is known of what an expression makes.
+                None if self.environment.patches && object.fields.is_empty() => Type::Dyn,
                 None => self.wrong(id, format!("undefined field '{field}'")).ty,
             },
             Type::Map(of) => of.1.clone(),

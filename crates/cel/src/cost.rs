@@ -13,6 +13,12 @@ pub(crate) const OUT_OF_BUDGET: &str =
 pub(crate) const LIST: u64 = 10;
 /// Of a map literal.
 pub(crate) const MAP: u64 = 30;
+/// Of an object.
+pub(crate) const STRUCT: u64 = 40;
+/// Of asking what somebody may do: so much that no expression can ask three times.
+const AUTHORIZE: u64 = 350_000;
+/// Requirements that a character of a selector may begin.
+const REQUIREMENTS: f64 = 0.5;
 /// Of going through a character.
 const TRAVERSAL: f64 = 0.1;
 /// Of a character of a regular expression.
@@ -55,6 +61,10 @@ pub(crate) enum Cost {
     RangeRangeText,
     /// A text by a named format.
     Format,
+    /// Asking what somebody may do.
+    Authorize,
+    /// Reading a selector.
+    Selector,
 }
 
 fn traversal(size: u64) -> u64 {
@@ -108,6 +118,13 @@ impl Cost {
             Self::RangeRange => traversal(2 * size(0)) + traversal(size(0)) + 1,
             Self::RangeRangeText => {
                 (traversal(2 * size(0)) + traversal(size(0)) + 1).saturating_add(traversal(size(1)))
+            }
+            Self::Authorize => AUTHORIZE,
+            Self::Selector => {
+                let length = size(1);
+                let requirements = scaled(length, REQUIREMENTS);
+                LIST.saturating_add(traversal(length))
+                    .saturating_add(requirements.saturating_mul(LIST + STRUCT))
             }
             Self::Format => {
                 let Some(Value::Format(format)) = args.first() else { return 1 };

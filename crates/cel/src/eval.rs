@@ -5,18 +5,21 @@ mod access;
 mod fold;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::cost;
 use crate::function::{Context, Outcome};
 use crate::meter::Failure;
 use crate::node::{Call, Kind, Node};
-use crate::value::{Key, Value};
+use crate::scope::Scope;
+use crate::value::{Key, Struct, Value};
 
 /// A running evaluation.
 pub(crate) struct Evaluation<'a, 'c> {
     /// Values of the variables, in their places; those that were given.
     pub(crate) variables: &'c [Option<Value<'a>>],
     pub(crate) names: &'c [String],
+    pub(crate) scope: &'c Scope<'a>,
     /// What comprehensions have bound; what they gather may be a failure that is made up for later.
     pub(crate) locals: Vec<Outcome<'a>>,
     pub(crate) context: Context<'a>,
@@ -40,6 +43,8 @@ impl<'a> Evaluation<'a, '_> {
             Kind::Call(call) => self.call(call),
             Kind::List(items) => self.list(items),
             Kind::Map(entries) => self.map(entries),
+            Kind::Struct(name, fields) => self.made(name, fields),
+            Kind::Composed(place) => self.composed(*place),
             Kind::Fold(fold) => self.fold(fold),
             Kind::Append(place, list) => self.append(*place, list),
             Kind::Insert(place, args) => self.insert(*place, args),
@@ -55,6 +60,12 @@ impl<'a> Evaluation<'a, '_> {
                 Err(Failure::new(format!("no such attribute(s): {name}")))
             }
         }
+    }
+
+    /// A variable of a policy: a selection on all of them.
+    fn composed(&mut self, place: usize) -> Outcome<'a> {
+        self.context.meter.charge(2)?;
+        self.scope.composed(place)
     }
 
     fn local(&mut self, place: usize) -> Outcome<'a> {
@@ -134,6 +145,19 @@ impl<'a> Evaluation<'a, '_> {
         }
         self.context.meter.charge(cost::MAP)?;
         Ok(Value::map(all))
+    }
+
+    fn made(&mut self, name: &Arc<str>, fields: &'a [(Arc<str>, Node, bool)]) -> Outcome<'a> {
+        self.context.meter.elements(fields.len().saturating_mul(2))?;
+        let mut all = BTreeMap::new();
+        for (field, value, is_optional) in fields {
+            let value = self.node(value)?;
+            if let Some(value) = kept(value, *is_optional)? {
+                all.insert(Arc::clone(field), value);
+            }
+        }
+        self.context.meter.charge(cost::STRUCT)?;
+        Ok(Value::Struct(Arc::new(Struct { name: Arc::clone(name), fields: all })))
     }
 }
 

@@ -10,8 +10,9 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod admission;
+mod authorizer;
 mod check;
-pub mod conditions;
 mod cost;
 mod declared;
 mod eval;
@@ -23,6 +24,7 @@ mod node;
 mod parse;
 mod pattern;
 pub mod rules;
+mod scope;
 mod table;
 mod text;
 mod types;
@@ -31,22 +33,32 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use authorizer::{Authorizer, Decision, Question};
 pub use declared::{declared, escape};
 pub use issue::Issue;
 pub use meter::EvalError;
 pub use types::{Field, Identity, ListType, ObjectType, Type};
-pub use value::{List, Map, Value};
+pub use value::{List, Map, Struct, Value};
+
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use eval::Evaluation;
 use function::Context;
 use meter::Meter;
+use scope::{Given, Scope};
 
 /// What expressions may name.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: Vec<(String, Type)>,
+    /// The variables of a policy that are declared so far, by their place.
+    composed: Arc<Vec<scope::Declared>>,
+    /// Whether there are `variables` at all.
+    composes: bool,
+    /// Whether objects and patches can be made.
+    patches: bool,
 }
 
 impl Environment {
@@ -69,7 +81,7 @@ impl Environment {
     /// When it is no expression, or none that makes sense here.
     pub fn compile(&self, source: &str) -> Result<Program, Vec<Issue>> {
         let tree = parse::parse(source)?;
-        let checked = check::check(source, &tree, &self.variables)?;
+        let checked = check::check(source, &tree, self)?;
         let (names, types) = self.variables.iter().cloned().unzip();
         Ok(Program { names, types, checked })
     }
@@ -113,17 +125,23 @@ impl Program {
     /// Runs it with JSON for its variables, read by their types. A variable that is optional and not
     /// given is absent. `limit` is what it may cost.
     #[must_use]
-    pub fn evaluate<'a>(&'a self, given: &[(&str, &'a Json)], limit: u64) -> Evaluated<'a> {
-        let value_of =
-            |(name, ty): (&String, &'a Type)| match given.iter().find(|(it, _)| it == name) {
-                Some((_, json)) => Some(Value::of(json, ty)),
-                None => matches!(ty, Type::Optional(_)).then_some(Value::Optional(None)),
-            };
+    pub fn evaluate<'a>(&'a self, given: &[(&'a str, &'a Json)], limit: u64) -> Evaluated<'a> {
+        let given = given.iter().map(|(name, json)| (*name, Given::Json(json))).collect();
+        self.run(&Scope::new(given, &[]), limit)
+    }
+
+    pub(crate) fn run<'a>(&'a self, scope: &Scope<'a>, limit: u64) -> Evaluated<'a> {
+        let value_of = |(name, ty): (&String, &'a Type)| match scope.value(name) {
+            Some(Given::Json(json)) => Some(Value::of(json, ty)),
+            Some(Given::Value(value)) => Some(value.clone()),
+            None => matches!(ty, Type::Optional(_)).then_some(Value::Optional(None)),
+        };
         let variables: Vec<Option<Value<'a>>> =
             self.names.iter().zip(&self.types).map(value_of).collect();
         let context = Context { meter: Meter::new(limit), patterns: &self.checked.patterns };
+        let names = &self.names;
         let mut evaluation =
-            Evaluation { variables: &variables, names: &self.names, locals: Vec::new(), context };
+            Evaluation { variables: &variables, names, scope, locals: Vec::new(), context };
         let value = evaluation.node(&self.checked.root).map_err(EvalError::from);
         Evaluated { value, cost: evaluation.context.meter.cost() }
     }

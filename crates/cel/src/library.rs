@@ -3,11 +3,13 @@
 use crate::function::Row;
 
 mod addresses;
+mod checks;
 mod convert;
 mod formats;
 mod lists;
 mod operators;
 mod optionals;
+mod patches;
 mod printf;
 mod quantities;
 mod regexes;
@@ -17,9 +19,11 @@ mod times;
 mod urls;
 mod versions;
 
+pub(crate) use patches::ESCAPE_KEY;
+
 /// Every row.
 pub(crate) fn all() -> impl Iterator<Item = Row> {
-    let tables: [&'static [Row]; 14] = [
+    let tables: [&'static [Row]; 16] = [
         operators::ROWS,
         convert::ROWS,
         strings::ROWS,
@@ -34,6 +38,8 @@ pub(crate) fn all() -> impl Iterator<Item = Row> {
         quantities::ROWS,
         versions::ROWS,
         formats::ROWS,
+        checks::ROWS,
+        patches::ROWS,
     ];
     let copy =
         |row: &Row| Row { name: row.name, signature: row.signature, cost: row.cost, run: row.run };

@@ -35,6 +35,10 @@ pub(crate) enum Kind {
     List(Vec<(Node, bool)>),
     /// Keys, values, and whether each is an optional one.
     Map(Vec<(Node, Node, bool)>),
+    /// An object, by its name and its fields, and whether each is an optional one.
+    Struct(Arc<str>, Vec<(Arc<str>, Node, bool)>),
+    /// What a variable of a policy comes to, by its place among them.
+    Composed(usize),
     Fold(Box<Fold>),
     /// What a comprehension has gathered, and a list that is put to its end.
     Append(usize, Box<Node>),
@@ -79,6 +83,7 @@ impl Node {
                 | Kind::Index(_)
                 | Kind::OptionalIndex(_)
                 | Kind::Choice(_)
+                | Kind::Composed(_)
         )
     }
 }

@@ -18,6 +18,8 @@ const STACK: usize = 16 << 20;
 /// An expression, its macros expanded.
 pub(crate) struct Tree {
     pub(crate) root: IdedExpr,
+    /// A bound for the steps from its root to a leaf.
+    pub(crate) depth: usize,
     places: SourceInfo,
 }
 
@@ -33,12 +35,12 @@ impl Tree {
 /// # Errors
 /// When it is too long, too deep, or no expression.
 pub(crate) fn parse(source: &str) -> Result<Tree, Vec<Issue>> {
-    bounds::check(source).map_err(|why| vec![Issue::of_all(source, why)])?;
+    let depth = bounds::check(source).map_err(|why| vec![Issue::of_all(source, why)])?;
     let (root, mut places) = with_room(|| raw(source))
         .unwrap_or_else(|| Err(vec![Issue::of_all(source, "no room to parse it")]))?;
     let root = expand::all(root, &mut places)
         .map_err(|(offset, message)| vec![Issue::at(source, offset, message)])?;
-    Ok(Tree { root, places })
+    Ok(Tree { root, depth, places })
 }
 
 /// What `parse` gives, run on a stack of its own: of one bracket in another the generated parser

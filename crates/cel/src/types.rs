@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
+pub(crate) const PATH_CHECK: &str = "kubernetes.authorization.PathCheck";
+pub(crate) const GROUP_CHECK: &str = "kubernetes.authorization.GroupCheck";
+pub(crate) const RESOURCE_CHECK: &str = "kubernetes.authorization.ResourceCheck";
+pub(crate) const DECISION: &str = "kubernetes.authorization.Decision";
+
 /// The type of an expression.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
@@ -98,6 +104,11 @@ impl Type {
         Self::Map(Arc::new((key, value)))
     }
 
+    /// An object without known fields, by its name.
+    pub(crate) fn named(name: &str) -> Self {
+        Self::Object(Arc::new(ObjectType { name: name.to_owned(), fields: BTreeMap::new() }))
+    }
+
     /// A value that may be absent.
     #[must_use]
     pub fn optional(of: Self) -> Self {
@@ -134,6 +145,11 @@ impl Type {
             "Quantity" => Self::Opaque("kubernetes.Quantity"),
             "Semver" => Self::Opaque("kubernetes.Semver"),
             "Format" => Self::Opaque("kubernetes.NamedFormat"),
+            "Authorizer" => Self::Opaque(AUTHORIZER),
+            "PathCheck" => Self::Opaque(PATH_CHECK),
+            "GroupCheck" => Self::Opaque(GROUP_CHECK),
+            "ResourceCheck" => Self::Opaque(RESOURCE_CHECK),
+            "Decision" => Self::Opaque(DECISION),
             "A" => Self::Param('A'),
             "B" => Self::Param('B'),
             _ => Self::Dyn,

@@ -21,6 +21,7 @@ pub(crate) use equality::{COMPARED_AT_ONCE, compare, equal, order};
 pub use list::List;
 pub use map::{Key, Map};
 
+use crate::authorizer::{Check, Decision};
 use crate::meter::Failure;
 use crate::text::{format::Format, semver::Semver, time, url::Url};
 use crate::types::{Identity, ListType, Type};
@@ -86,6 +87,21 @@ pub enum Value<'a> {
     Semver(Arc<Semver>),
     /// A named format.
     Format(&'static Format),
+    /// An object that the expression has made: `Object.spec{…}`.
+    Struct(Arc<Struct<'a>>),
+    /// Who may be asked what somebody may do, or a question that is not yet whole.
+    Check(Check<'a>),
+    /// What they have said.
+    Decision(Arc<Decision>),
+}
+
+/// An object that an expression has made.
+#[derive(Debug, Clone)]
+pub struct Struct<'a> {
+    /// What it is called: `Object.spec`.
+    pub name: Arc<str>,
+    /// Its fields.
+    pub fields: BTreeMap<Arc<str>, Value<'a>>,
 }
 
 /// The type of what nothing is known of.
@@ -182,6 +198,9 @@ impl<'a> Value<'a> {
             Self::Quantity(_) => "kubernetes.Quantity",
             Self::Semver(_) => "kubernetes.Semver",
             Self::Format(_) => "kubernetes.NamedFormat",
+            Self::Struct(made) => &made.name,
+            Self::Check(check) => check.type_name(),
+            Self::Decision(_) => crate::types::DECISION,
         }
     }
 
@@ -192,7 +211,7 @@ impl<'a> Value<'a> {
             | (Type::Map(_), Self::Map(_))
             | (Type::Type(_), Self::Type(_)) => true,
             (Type::Null, Self::Null) => true,
-            (Type::Object(_), Self::Map(_)) => true,
+            (Type::Object(_), Self::Map(_) | Self::Struct(_)) => true,
             (Type::Dyn | Type::Error | Type::Param(_) | Type::Unknown(_), _) => true,
             (Type::List(_) | Type::Map(_) | Type::Type(_) | Type::Object(_), _) => false,
             _ => ty.name() == self.type_name(),

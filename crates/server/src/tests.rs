@@ -4,6 +4,7 @@ mod conversion;
 mod evictions;
 mod identities;
 mod outside;
+mod policies;
 mod reading;
 mod refusals;
 mod rules;

@@ -5,6 +5,7 @@ use coracle_api::text::spans;
 
 use super::{Checker, qualified};
 use crate::function::Overload;
+use crate::library::ESCAPE_KEY;
 use crate::node::{Call, Kind, Node};
 use crate::table;
 use crate::text::time;
@@ -114,10 +115,16 @@ impl Checker<'_> {
     }
 
     fn optional_select(&mut self, id: u64, of: &IdedExpr, at: &IdedExpr) -> Node {
-        let operand = self.node(of);
         let Expr::Literal(LiteralValue::String(field)) = &at.expr else {
             return self.wrong(at.id, "unsupported optional field selection");
         };
+        if let Some(node) = self.composed(id, of, field.inner()) {
+            let overloads = table::named("optional.of").unwrap_or_default().iter().collect();
+            let ty = Type::optional(node.ty.clone());
+            let call = Call { name: "optional.of", overloads, args: vec![node] };
+            return Node { kind: Kind::Call(call), ty };
+        }
+        let operand = self.node(of);
         let inner = match self.types.shallow(&operand.ty) {
             Type::Optional(of) => self.types.shallow(&of),
             other => other,
@@ -135,7 +142,8 @@ impl Checker<'_> {
     ) -> Node {
         let all: Vec<&IdedExpr> = target.into_iter().chain(args).collect();
         let nodes: Vec<Node> = all.iter().map(|expr| self.node(expr)).collect();
-        let Some(overloads) = table::named(name) else {
+        let is_known = self.environment.patches || name != ESCAPE_KEY;
+        let Some(overloads) = table::named(name).filter(|_| is_known) else {
             return self.wrong(id, format!("undeclared reference to '{name}' (in container '')"));
         };
         let types: Vec<Type> = nodes.iter().map(|node| node.ty.clone()).collect();

@@ -37,6 +37,9 @@ impl<'a> Evaluation<'a, '_> {
         match value {
             Value::Map(map) => map.field(field).map_or_else(|| no_such_key(field), Ok),
             Value::Optional(of) => Ok(optional_field(of.as_deref(), field)),
+            Value::Struct(made) => {
+                made.fields.get(field).cloned().map_or_else(|| no_such_key(field), Ok)
+            }
             Value::Null => no_such_key(field),
             other => Err(Failure::no_overload("select", &[other])),
         }
@@ -58,6 +61,7 @@ impl<'a> Evaluation<'a, '_> {
                 Some(Value::Map(map)) => Ok(Value::Bool(has(map, field))),
                 _ => Ok(Value::Bool(false)),
             },
+            Value::Struct(made) => Ok(Value::Bool(made.fields.contains_key(field))),
             Value::Null => Ok(Value::Bool(false)),
             other => Err(Failure::no_overload("has", &[other])),
         }
@@ -106,6 +110,7 @@ fn has(map: &Map, field: &str) -> bool {
 fn optional_field<'a>(value: Option<&Value<'a>>, field: &str) -> Value<'a> {
     match value {
         Some(Value::Map(map)) => Value::option(map.field(field)),
+        Some(Value::Struct(made)) => Value::option(made.fields.get(field).cloned()),
         _ => Value::Optional(None),
     }
 }

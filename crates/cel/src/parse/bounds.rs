@@ -18,18 +18,22 @@ struct Level {
     choices: usize,
 }
 
+/// How deep `source` is at most.
+///
 /// # Errors
-/// When `source` is too long or too deep.
-pub(super) fn check(source: &str) -> Result<(), String> {
+/// When it is too long or too deep.
+pub(super) fn check(source: &str) -> Result<usize, String> {
     let length = source.chars().count();
     if length > MAX_LENGTH {
         return Err(format!(
             "expression code point size exceeds limit: size: {length}, limit {MAX_LENGTH}"
         ));
     }
-    match depth(source.as_bytes()) > MAX_DEPTH {
-        true => Err(format!("expression recursion limit exceeded: {MAX_DEPTH}")),
-        false => Ok(()),
+    match depth(source.as_bytes()) {
+        depth if depth > MAX_DEPTH => {
+            Err(format!("expression recursion limit exceeded: {MAX_DEPTH}"))
+        }
+        depth => Ok(depth),
     }
 }
 

@@ -49,6 +49,14 @@ impl Expander<'_> {
                 }
                 Expr::Map(map)
             }
+            Expr::Struct(mut made) => {
+                for entry in &mut made.entries {
+                    if let EntryExpr::StructField(field) = &mut entry.expr {
+                        field.value = self.expand(std::mem::take(&mut field.value))?;
+                    }
+                }
+                Expr::Struct(made)
+            }
             Expr::Select(mut select) => {
                 *select.operand = self.expand(std::mem::take(&mut *select.operand))?;
                 Expr::Select(select)

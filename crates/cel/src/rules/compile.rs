@@ -139,7 +139,7 @@ impl Compiler {
             self.errors.push(FieldError::invalid(format!("{at}.{field}"), &shown, why));
         };
         let program = match environment.compile(source) {
-            Ok(program) if matches!(program.result_type(), Type::Bool | Type::Dyn) => Some(program),
+            Ok(program) if *program.result_type() == Type::Bool => Some(program),
             Ok(_) => {
                 invalid("rule", "cel expression must evaluate to a bool".to_owned());
                 None
@@ -152,7 +152,7 @@ impl Compiler {
         let mut message_expression = None;
         if !text("messageExpression").trim().is_empty() {
             match environment.compile(text("messageExpression")) {
-                Ok(program) if matches!(program.result_type(), Type::String | Type::Dyn) => {
+                Ok(program) if *program.result_type() == Type::String => {
                     message_expression = Some(program);
                 }
                 Ok(_) => {

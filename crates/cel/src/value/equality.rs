@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::{List, Map, Value};
+use super::{List, Map, Struct, Value};
 use crate::meter::{Failure, Meter};
 use crate::types::Identity;
 
@@ -40,6 +40,7 @@ pub(crate) fn equal(a: &Value, b: &Value, meter: &mut Meter) -> Result<bool, Fai
         (Value::Cidr(a), Value::Cidr(b)) => a == b,
         (Value::Format(a), Value::Format(b)) => std::ptr::eq(*a, *b),
         (Value::Double(a), Value::Double(b)) => a == b,
+        (Value::Struct(a), Value::Struct(b)) => structs(a, b, meter)?,
         (a, b) => order(a, b) == Some(Ordering::Equal),
     })
 }
@@ -81,6 +82,19 @@ fn keyed(
         let other = places.get(&List::key_of(item, keys)).and_then(|at| b.get(*at));
         match other {
             Some(other) if equal(&value, &other, meter)? => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+fn structs(a: &Struct, b: &Struct, meter: &mut Meter) -> Result<bool, Failure> {
+    if a.name != b.name || a.fields.len() != b.fields.len() {
+        return Ok(false);
+    }
+    for (name, value) in &a.fields {
+        match b.fields.get(name) {
+            Some(other) if equal(value, other, meter)? => {}
             _ => return Ok(false),
         }
     }

@@ -1,4 +1,5 @@
-//! Admission policies and what binds them. Expressions in CEL must be there; they are not compiled.
+//! Admission policies and what binds them. Expressions in CEL must be there; whether they make sense
+//! is said elsewhere.
 
 use serde_json::Value;
 
@@ -9,6 +10,10 @@ use super::cursor::{Errors, Field};
 use super::parts::{self, Unique};
 use crate::{FieldError, names};
 
+/// Annotations that a policy may have.
+const ANNOTATIONS_MAX: usize = 20;
+/// Bytes that the expression of one may have.
+const ANNOTATION_MAX: usize = 5 * 1024;
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const MUTABLE_OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
@@ -30,15 +35,41 @@ pub fn validating_policy(object: &Value) -> Vec<FieldError> {
         for validation in validations.items() {
             check_validation(errors, &validation);
         }
-        let mut seen = Unique::new();
-        for annotation in annotations.items() {
-            if annotation.child("valueExpression").text().trim().is_empty() {
-                let why = "valueExpression is not specified";
-                errors.required(&annotation.child("valueExpression"), why);
-            }
-            seen.check(errors, &annotation.child("key"));
-        }
+        audit_annotations(errors, text(object, "/metadata/name"), &annotations);
     })
+}
+
+fn audit_annotations(errors: &mut Errors, policy: &str, annotations: &Field<'_>) {
+    if annotations.len() > ANNOTATIONS_MAX {
+        let why = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
+        errors.invalid(annotations, why);
+    }
+    let mut seen = Unique::new();
+    for annotation in annotations.items() {
+        let (key, asked) = (annotation.child("key"), annotation.child("valueExpression"));
+        match policy {
+            "" => errors.invalid(&key, "requires metadata.name be non-empty"),
+            _ => {
+                let full = format!("{policy}/{}", key.text());
+                for why in names::qualified_name(&full) {
+                    errors.invalid_as(&key, &full.as_str().into(), &why);
+                }
+            }
+        }
+        match asked.text().trim().len() {
+            0 => errors.required(&asked, "valueExpression is not specified"),
+            length if length > ANNOTATION_MAX => {
+                errors
+                    .required(&asked, &format!("must not exceed {ANNOTATION_MAX} bytes in length"));
+            }
+            _ => {}
+        }
+        seen.check(errors, &key);
+    }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// What both kinds of policy start with.

@@ -1,20 +1,25 @@
 //! Admission: what the server adds to a write and what it refuses, before and after the verb.
 //! Functions in a list, each pure.
 
+mod admission_request;
 mod certificates;
 mod defaults;
 mod definitions;
 mod limits;
+mod matching;
 mod namespaces;
 mod pod_security;
 mod pods;
+mod policies;
 mod quota;
 mod resize;
 mod rights;
+mod rights_asked;
 mod runtime_classes;
 mod service_accounts;
 mod services;
 mod storage;
+mod subject;
 mod token_secrets;
 mod webhooks;
 
@@ -207,6 +212,7 @@ pub fn act(
         if rounds.run(&mut attributes, &mut body, env)? {
             rounds.run(&mut attributes, &mut body, env)?;
         }
+        policies::validate(&mut attributes, &body, env)?;
         webhooks::validate(&mut attributes, &body, env)
     })();
     match acted {
@@ -228,7 +234,7 @@ pub fn allocate(
     ASKING.iter().try_for_each(|plugin| plugin(attributes, value, env))
 }
 
-/// Lets every validating plugin and webhook see the write.
+/// Lets every validating plugin, policy and webhook see the write.
 ///
 /// # Errors
 /// The first refusal; or what is to be asked first.
@@ -240,14 +246,16 @@ pub fn validate(
     validate_by(VALIDATING, attributes, value, env)
 }
 
-/// Lets `plugins` see the write, then the webhooks, then what counts.
+/// Lets `plugins` see the write, then policies and webhooks, then what counts.
 pub(crate) fn validate_by(
     plugins: &[Validate],
     attributes: &mut Attributes<'_>,
     value: &Value,
     env: &WriteEnv<'_>,
 ) -> Result<(), Stop> {
+    policies::may_see_params(attributes, value, env.kinds)?;
     plugins.iter().try_for_each(|plugin| plugin(attributes, value))?;
+    policies::validate(attributes, value, env)?;
     webhooks::validate(attributes, value, env)?;
     Ok(COUNTING.iter().try_for_each(|plugin| plugin(attributes, value))?)
 }

@@ -1,14 +1,19 @@
-//! Expressions in CEL: those of definitions and of webhooks when they are written, and what a
+//! Expressions in CEL: those of definitions, webhooks and policies when they are written, and what a
 //! definition's rules say of its objects.
 
 use coracle_api::kinds::rules::Judged;
-use coracle_api::resources::{MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS};
+use coracle_api::resources::{
+    MUTATING_ADMISSION_POLICIES, MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_ADMISSION_POLICIES,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
+};
 use coracle_api::{FieldError, FieldErrorKind, Kind, resources};
-use coracle_cel::conditions;
+use coracle_cel::admission::{self, conditions};
 use coracle_cel::rules::{Rules, has_rules};
 use serde_json::Value;
 
 const WEBHOOKS: [&str; 2] = [MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS];
+
+const POLICIES: [&str; 2] = [MUTATING_ADMISSION_POLICIES, VALIDATING_ADMISSION_POLICIES];
 
 /// What rules say of `value`, in which `errors` were found before.
 pub(super) fn judged(
@@ -24,6 +29,9 @@ pub(super) fn judged(
     }
     if WEBHOOKS.iter().any(|resource| kind.is(resource)) {
         return Judged { errors: of_webhooks(value, old), ..Judged::default() };
+    }
+    if POLICIES.iter().any(|resource| kind.is(resource)) {
+        return Judged { errors: of_policy(kind, value, old), ..Judged::default() };
     }
     let Some(rules) = &kind.rules else { return Judged::default() };
     if !errors.iter().any(hides_rules) {
@@ -77,6 +85,16 @@ fn schemas(definition: &Value) -> impl Iterator<Item = (&Value, &Value)> {
     versions.map(|version| (&version["name"], &version["schema"]["openAPIV3Schema"]))
 }
 
+/// What is wrong with the expressions of a policy, unless they stay as they were.
+fn of_policy(kind: &Kind, policy: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let (spec, old) = (&policy["spec"], old.map(|old| &old["spec"]));
+    match old {
+        Some(old) if old == spec => Vec::new(),
+        old if kind.is(MUTATING_ADMISSION_POLICIES) => admission::mutating_mistakes(spec, old),
+        old => admission::validating_mistakes(spec, old),
+    }
+}
+
 /// What is wrong with the conditions of webhooks, but for lists that stay as they were.
 fn of_webhooks(configuration: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let hooks = |value| Value::as_array(value).into_iter().flatten();
@@ -89,7 +107,7 @@ fn of_webhooks(configuration: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let list = &hook["matchConditions"];
         if before(hook) != Some(list) {
             let path = format!("webhooks[{index}].matchConditions");
-            errors.extend(conditions::mistakes(list, &path));
+            errors.extend(conditions::mistakes(list, &path, false));
         }
     }
     errors

@@ -4,25 +4,45 @@
 
 mod answer;
 mod configured;
-mod matching;
 mod mutating;
 mod review;
-mod subject;
 
-use coracle_api::resources::VALIDATING_WEBHOOK_CONFIGURATIONS;
+use coracle_api::resources::{
+    MUTATING_ADMISSION_POLICIES, MUTATING_ADMISSION_POLICY_BINDINGS,
+    MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_ADMISSION_POLICIES,
+    VALIDATING_ADMISSION_POLICY_BINDINGS, VALIDATING_WEBHOOK_CONFIGURATIONS,
+};
 use coracle_api::{Given, Status};
-use coracle_cel::conditions::{self, Verdict};
+use coracle_cel::admission::Subject as Seen;
+use coracle_cel::admission::conditions::Verdict;
 use serde_json::Value;
 
-use crate::pipeline::admission::Attributes;
+use crate::pipeline::admission::rights_asked::Rights;
+use crate::pipeline::admission::subject::Subject;
+use crate::pipeline::admission::{Attributes, admission_request, matching};
+use crate::pipeline::request::Request;
 use crate::pipeline::write::WriteEnv;
 use crate::pipeline::write::calls::{Call, Stop};
 use answer::Answer;
 use configured::{Hook, Hooks};
 use review::Question;
-use subject::Subject;
 
 pub(super) use mutating::Rounds;
+
+/// What decides on requests is not decided on by webhooks: else one that is down could not be mended.
+const EXEMPT: &[&str] = &[
+    MUTATING_ADMISSION_POLICIES,
+    MUTATING_ADMISSION_POLICY_BINDINGS,
+    MUTATING_WEBHOOK_CONFIGURATIONS,
+    VALIDATING_ADMISSION_POLICIES,
+    VALIDATING_ADMISSION_POLICY_BINDINGS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
+];
+
+/// Whether webhooks are not asked about `request`, whatever they want.
+fn is_exempt(request: &Request) -> bool {
+    EXEMPT.iter().any(|resource| request.kind.is(resource)) || matching::is_exempt(request)
+}
 
 /// What becomes of a webhook's turn.
 enum Turn {
@@ -43,7 +63,7 @@ pub(super) fn validate(
 ) -> Result<(), Stop> {
     let mut configurations =
         attributes.snapshot.list(VALIDATING_WEBHOOK_CONFIGURATIONS, None).peekable();
-    if configurations.peek().is_none() || matching::is_exempt(attributes.request) {
+    if configurations.peek().is_none() || is_exempt(attributes.request) {
         return Ok(());
     }
     let subject = Subject::of(attributes, value, env.kinds);
@@ -78,8 +98,10 @@ fn to_ask<'a>(
     object: &Value,
     env: &WriteEnv<'_>,
 ) -> Result<Option<Question<'a>>, Status> {
-    let Some(row) = matching::row(hook, subject, object)? else { return Ok(None) };
-    let request = review::request(subject, row, object)?;
+    let Some(row) = hook.criteria.row(subject, object)? else { return Ok(None) };
+    let mut request = admission_request::about(subject, row, object);
+    request["object"] = subject.shown(row, object)?;
+    request["oldObject"] = subject.shown_before(row)?;
     if !is_wanted(hook, subject, &request, object)? {
         return Ok(None);
     }
@@ -97,8 +119,16 @@ fn is_wanted(
     request: &Value,
     object: &Value,
 ) -> Result<bool, Status> {
-    let (shown, old) = (&request["object"], &request["oldObject"]);
-    match hook.conditions.judge(conditions::Subject { object: shown, old, request }) {
+    if hook.conditions.is_empty() {
+        return Ok(true);
+    }
+    let authorizer = Rights::of(subject);
+    let seen = Seen {
+        object: &request["object"],
+        old: &request["oldObject"],
+        ..Seen::nothing(request, &authorizer)
+    };
+    match hook.conditions.judge(seen) {
         Verdict::Holds => Ok(true),
         Verdict::Fails => Ok(false),
         Verdict::Unknown(_) if hook.fails_open => Ok(false),

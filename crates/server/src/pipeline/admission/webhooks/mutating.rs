@@ -9,9 +9,9 @@ use coracle_api::{Kind, Status, semantic, structural};
 use serde_json::Value;
 
 use super::configured::{Hook, Hooks};
-use super::subject::{Shape, Subject, converted};
-use super::{Turn, heard, matching, to_ask};
+use super::{Turn, heard, is_exempt, to_ask};
 use crate::pipeline::admission::Attributes;
+use crate::pipeline::admission::subject::{Shape, Subject, converted};
 use crate::pipeline::content;
 use crate::pipeline::verbs::{scale, text};
 use crate::pipeline::write::WriteEnv;
@@ -45,7 +45,7 @@ impl Rounds {
     ) -> Result<bool, Stop> {
         let snapshot = attributes.snapshot;
         let mut configurations = snapshot.list(MUTATING_WEBHOOK_CONFIGURATIONS, None).peekable();
-        if configurations.peek().is_none() || matching::is_exempt(attributes.request) {
+        if configurations.peek().is_none() || is_exempt(attributes.request) {
             return Ok(false);
         }
         if self.left.take().is_some_and(|left| left != *value) {

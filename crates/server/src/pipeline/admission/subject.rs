@@ -1,10 +1,10 @@
-//! A write as webhooks are told of it.
+//! A write as webhooks and policies are told of it.
 
 use coracle_api::{Kind, Kinds, Object, Status, Subresource, scale};
 use coracle_store::Snapshot;
 use serde_json::{Value, json};
 
-use crate::pipeline::admission::{Attributes, Operation};
+use super::{Attributes, Operation};
 use crate::pipeline::content;
 use crate::pipeline::request::Request;
 use crate::pipeline::verbs::deletion::DeleteOptions;
@@ -66,6 +66,15 @@ impl<'a> Subject<'a> {
         match self.request.name.as_str() {
             "" => text(object, "/metadata/name"),
             name => name,
+        }
+    }
+
+    /// Which object, as refusals name it: one that has no name yet, by what it will begin with.
+    pub(super) fn shown_name<'b>(&'b self, object: &'b Value) -> &'b str {
+        match (self.name(object), text(object, "/metadata/generateName")) {
+            ("", "") => "Unknown",
+            ("", prefix) => prefix,
+            (name, _) => name,
         }
     }
 
