@@ -3,6 +3,7 @@
 mod conversion;
 mod evictions;
 mod identities;
+mod mutations;
 mod outside;
 mod policies;
 mod reading;

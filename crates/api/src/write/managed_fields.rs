@@ -6,6 +6,7 @@
 
 mod apply;
 mod entries;
+mod overlay;
 mod set;
 mod typed;
 
@@ -16,6 +17,7 @@ use crate::{Kind, Subresource};
 
 pub use apply::{ApplyError, Conflict, apply, check};
 use entries::{Entries, Manager, Operation, Owned};
+pub use overlay::overlay;
 pub use set::{FieldSet, PathElement};
 use typed::Place;
 

@@ -25,9 +25,12 @@ pub enum PatchError {
         /// How many there are.
         found: usize,
     },
-    /// An operation does not fit the object; a failed `test` is one of these.
+    /// An operation does not fit the object.
     #[error("{0}")]
     DoesNotApply(String),
+    /// What an operation tests is not so.
+    #[error("{0}")]
+    TestFailed(String),
     /// An item of a list that is merged by key lacks the key.
     #[error("map: {item} does not contain declared merge key: {key}")]
     NoMergeKey {
@@ -53,7 +56,7 @@ impl PatchError {
                 "RequestEntityTooLarge",
                 format!("Request entity too large: {text}"),
             ),
-            Self::DoesNotApply(_) => Status::failure(
+            Self::DoesNotApply(_) | Self::TestFailed(_) => Status::failure(
                 422,
                 "Invalid",
                 "the server rejected our request due to an error in our request",

@@ -9,8 +9,6 @@ use crate::Kind;
 const KINDS: &[(&str, &str, &str)] = &[
     ("networking.k8s.io", "Ingress", "no requests are routed; use a Service"),
     ("networking.k8s.io", "NetworkPolicy", "all traffic is allowed"),
-    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "no request is changed"),
-    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", "no request is changed"),
     ("apiregistration.k8s.io", "APIService", "no requests are passed on"),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", "requests are not queued by it"),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", "requests are not queued by it"),

@@ -43,7 +43,7 @@ pub enum ApplyError {
     Conflicts(Vec<Conflict>),
 }
 
-fn list(problems: &[Mismatch]) -> String {
+pub(super) fn list(problems: &[Mismatch]) -> String {
     match problems {
         [one] => one.to_string(),
         many => {

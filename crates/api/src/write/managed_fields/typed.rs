@@ -349,6 +349,34 @@ fn check_at(place: Place<'_>, value: &Value, path: &str, found: &mut Vec<Mismatc
     }
 }
 
+/// Paths of what `value` says of lists, maps and structs that are one value each, by fields of structs
+/// and by items of lists.
+pub fn atomics(place: Place<'_>, value: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    atomics_at(place, value, "", &mut found);
+    found
+}
+
+fn atomics_at(place: Place<'_>, value: &Value, path: &str, found: &mut Vec<String>) {
+    let is_one = matches!(place.shape(value), Shape::Leaf);
+    match value {
+        Value::Object(map) => {
+            found.extend(is_one.then(|| path.to_owned()));
+            for (name, value) in map.iter().filter(|(name, _)| place.names(name)) {
+                atomics_at(place.member(name), value, &format!("{path}.{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            found.extend(is_one.then(|| path.to_owned()));
+            let Type::Array(array) = place.schema.resolve(place.ty) else { return };
+            for (index, item) in items.iter().enumerate() {
+                atomics_at(place.item(&array.elem), item, &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn check_items(place: Place<'_>, items: &[Value], path: &str, found: &mut Vec<Mismatch>) {
     let Type::Array(array) = place.schema.resolve(place.ty) else { return };
     let part = place.item(&array.elem);

@@ -161,7 +161,12 @@ impl Operation {
             }
             Some(_) => false,
         };
-        if equal { Ok(()) } else { fails(format!("testing value {path} failed: test failed")) }
+        match equal {
+            true => Ok(()),
+            false => {
+                Err(PatchError::TestFailed(format!("testing value {path} failed: test failed")))
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod admission_request;
 mod certificates;
+mod changed;
 mod defaults;
 mod definitions;
 mod limits;
@@ -21,6 +22,7 @@ mod services;
 mod storage;
 mod subject;
 mod token_secrets;
+mod turns;
 mod webhooks;
 
 use coracle_api::resources::PODS;
@@ -166,8 +168,28 @@ pub(crate) const VALIDATING: &[Validate] = &[
 /// What counts what is written, and so comes last.
 const COUNTING: &[Validate] = &[quota::check];
 
-/// Lets every mutating plugin and webhook see the write: once more each, when a webhook has changed
-/// it. Whether any has.
+/// What policies and webhooks have changed so far.
+#[derive(Default)]
+struct Rounds {
+    policies: policies::Rounds,
+    webhooks: webhooks::Rounds,
+}
+
+impl Rounds {
+    /// Lets them see the write in this round, policies first; whether any of them has changed it.
+    fn run(
+        &mut self,
+        attributes: &mut Attributes<'_>,
+        value: &mut Value,
+        env: &WriteEnv<'_>,
+    ) -> Result<bool, Stop> {
+        let by_policies = self.policies.run(attributes, value, env)?;
+        Ok(self.webhooks.run(attributes, value, env)? || by_policies)
+    }
+}
+
+/// Lets every mutating plugin, policy and webhook see the write: once more, when a policy or a webhook
+/// has changed it. Whether any has.
 ///
 /// # Errors
 /// The first refusal; or what is to be asked first.
@@ -176,7 +198,7 @@ pub fn mutate(
     value: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<bool, Stop> {
-    let mut rounds = webhooks::Rounds::default();
+    let mut rounds = Rounds::default();
     MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?;
     if !rounds.run(attributes, value, env)? {
         return Ok(false);
@@ -207,7 +229,7 @@ pub fn act(
         body["kind"] = kind.as_ref().into();
     }
     let mut attributes = Attributes::new(snapshot, request, Operation::Create, None);
-    let mut rounds = webhooks::Rounds::default();
+    let mut rounds = Rounds::default();
     let acted = (|| {
         if rounds.run(&mut attributes, &mut body, env)? {
             rounds.run(&mut attributes, &mut body, env)?;

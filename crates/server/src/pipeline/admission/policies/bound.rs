@@ -15,6 +15,8 @@ pub(super) struct Policy<T> {
     /// Whether what goes wrong is forgiven.
     pub(super) fails_open: bool,
     pub(super) param_kind: Option<ParamKind>,
+    /// Whether it wants to see the object again that others have changed after it.
+    pub(super) is_reinvoked: bool,
     /// Its expressions.
     pub(super) expressions: T,
 }
@@ -42,6 +44,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
                 criteria: Criteria::of_policy(&spec["matchConstraints"]),
                 fails_open: spec["failurePolicy"] == "Ignore",
                 param_kind: ParamKind::of(&spec["paramKind"]),
+                is_reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
                 expressions: expressions(spec),
             }
         })

@@ -35,6 +35,10 @@ impl<'a, 's> Views<'a, 's> {
         }
     }
 
+    pub(super) fn subject(&self) -> &'s Subject<'a> {
+        self.subject
+    }
+
     /// What `act` makes of `object` as `run` sees it.
     ///
     /// # Errors

@@ -1,0 +1,115 @@
+//! Policies that may only refuse a write.
+
+use coracle_api::resources::{VALIDATING_ADMISSION_POLICIES, VALIDATING_ADMISSION_POLICY_BINDINGS};
+use coracle_api::{Cause, Status};
+use coracle_cel::admission::{Judgement, Validating};
+use serde_json::Value;
+
+use super::invocations::{self, Invocation, Resources, Run};
+use super::is_exempt;
+use super::view::Views;
+use crate::pipeline::admission::Attributes;
+use crate::pipeline::admission::subject::Subject;
+use crate::pipeline::write::WriteEnv;
+use crate::pipeline::write::calls::Stop;
+
+const VALIDATING: Resources = Resources {
+    policies: VALIDATING_ADMISSION_POLICIES,
+    bindings: VALIDATING_ADMISSION_POLICY_BINDINGS,
+};
+
+/// A refusal: reason, and what is said.
+struct Denial {
+    reason: String,
+    message: String,
+}
+
+/// Lets the validating policies see the write; the first in order that refuses is heard.
+///
+/// # Errors
+/// The refusal; or what is to be asked first.
+pub(in crate::pipeline::admission) fn validate(
+    attributes: &mut Attributes<'_>,
+    value: &Value,
+    env: &WriteEnv<'_>,
+) -> Result<(), Stop> {
+    if VALIDATING.are_absent(attributes.snapshot) || is_exempt(attributes.request) {
+        return Ok(());
+    }
+    let subject = Subject::of(attributes, value, env.kinds);
+    let all = invocations::of(&VALIDATING, &subject, value, env, Validating::of)?;
+    let mut views = Views::new(&subject);
+    let mut first: Option<Denial> = None;
+    for invocation in &all {
+        let judgement = match &invocation.run {
+            Err(why) => {
+                let message = invocation.denied(why);
+                first.get_or_insert(Denial { reason: String::new(), message });
+                continue;
+            }
+            Ok(run) => views.with(run, value, |seen| run.policy.expressions.judge(seen))?,
+        };
+        heard(invocation, judgement, attributes, &mut first);
+    }
+    match first {
+        None => Ok(()),
+        Some(denial) => Err(refusal(&subject, value, denial).into()),
+    }
+}
+
+/// What becomes of what a policy says.
+fn heard(
+    invocation: &Invocation<'_, Validating>,
+    judgement: Judgement,
+    attributes: &mut Attributes<'_>,
+    first: &mut Option<Denial>,
+) {
+    let Ok(Run { binding, .. }) = &invocation.run else { return };
+    for refusal in judgement.refusals {
+        if binding.warns {
+            let Invocation { policy, binding, .. } = invocation;
+            attributes.warn_once(format!(
+                "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding \
+                 '{binding}': {}",
+                refusal.message
+            ));
+        }
+        if binding.denies {
+            let message = invocation.denied(&refusal.message);
+            first.get_or_insert(Denial { reason: refusal.reason, message });
+        }
+    }
+    for annotation in judgement.annotations {
+        if let Err(why) = annotation.value {
+            let message = invocation.denied(&why);
+            first.get_or_insert(Denial { reason: String::new(), message });
+        }
+    }
+}
+
+impl Invocation<'_, Validating> {
+    fn denied(&self, why: &str) -> String {
+        let policy = self.policy;
+        match self.binding {
+            "" => format!("ValidatingAdmissionPolicy '{policy}' denied request: {why}"),
+            binding => format!(
+                "ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {why}"
+            ),
+        }
+    }
+}
+
+fn refusal(subject: &Subject<'_>, value: &Value, denial: Denial) -> Status {
+    let Denial { reason, message } = denial;
+    let mut status = Status::forbidden(&subject.request.kind, subject.shown_name(value), &message);
+    status.code = match reason.as_str() {
+        "Unauthorized" => 401,
+        "Forbidden" => 403,
+        "RequestEntityTooLarge" => 413,
+        _ => 422,
+    };
+    status.reason = if reason.is_empty() { "Invalid".into() } else { reason.into() };
+    status.with_details(|details| {
+        details.causes.push(Cause { message, ..Cause::default() });
+    })
+}
