@@ -146,6 +146,18 @@ def test_pulling(cluster, namespace, registries):
     create("guest", f"{CLOSED}/secret/app:1", serviceAccountName="known", policy="Always")
     runs("guest")
 
+    # An image may be a volume, pulled as those of containers.
+    mounts = {"name": "main", "image": f"{OPEN}/some/app:1", "command": ["sleep", "1000000"],
+              "volumeMounts": [{"name": "v", "mountPath": "/image"}]}
+    for name, reference in [("volume", "some/volume:1"), ("no-volume", "some/volume:2")]:
+        push(OPEN, "some/volume")
+        volume = {"name": "v", "image": {"reference": f"{OPEN}/{reference}", "pullPolicy": "Always"}}
+        create(name, mounts["image"], containers=[mounts], volumes=[volume])
+    runs("volume")
+    assert "busybox" in cluster.kubectl("exec", "-n", namespace, "volume", "--", "ls", "/image/bin")
+    assert f'Pulling image "{OPEN}/some/volume:1"' in said("volume")
+    refused("no-volume", failing, f'Failed to pull image "{OPEN}/some/volume:2"')
+
     # Without the registry: what is there runs, unless it must be asked for.
     registries()
     create("present", f"{OPEN}/some/app:1")

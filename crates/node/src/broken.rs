@@ -39,7 +39,9 @@ pub(crate) async fn run(context: Arc<Context>) {
 
 /// The mounts below the data directory that refuse writes.
 fn refusing(data: &std::path::Path) -> Result<BTreeSet<PathBuf>, VolumeError> {
-    let refuses = |mount: &mount_table::Mount| mount.readonly && mount.target.starts_with(data);
+    let refuses = |mount: &mount_table::Mount| {
+        mount.readonly && mount.target.starts_with(data) && sized::is_mount_point(&mount.target)
+    };
     Ok(mount_table::all()?.into_iter().filter(refuses).map(|mount| mount.target).collect())
 }
 

@@ -27,6 +27,7 @@ use crate::planner::{Eviction, Note};
 use crate::pods::PodId;
 use crate::reserve;
 use crate::tasks::blocking;
+use crate::volumes::image_volume;
 use crate::volumes::sized::Sized;
 use crate::worker::Message;
 
@@ -231,9 +232,15 @@ impl Context {
         let images = self.images.list().unwrap_or_default();
         let mut used = BTreeSet::new();
         for pod in self.living() {
-            let names = pod.view::<Pod>().map(|pod| crate::pods::images(&pod)).unwrap_or_default();
+            let Ok(pod) = pod.view::<Pod>() else { continue };
+            let names = crate::pods::images(&pod);
             let found = names.iter().filter_map(|name| self.images.find(name).ok().flatten());
             used.extend(found.map(|image| image.id));
+            let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            used.extend(
+                volumes.filter_map(|it| image_volume::mounted(&self.places, uid, &it.name)),
+            );
         }
         let candidate = |image: &crate::images::Image| Candidate {
             id: image.id.clone(),

@@ -37,6 +37,7 @@ mod usage;
 pub use error::{RuntimeError, StartError, StartErrorKind};
 pub use events::{EventReceiver, EventSender, RuntimeEvent};
 pub use loop_device::{LoopDevice, resize_ext4};
+pub use mounts::mount_image;
 pub use removal::{remove_all, remove_all_in};
 pub use session::{ExitResult, Session, TerminalSize};
 pub use shims::Shims;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 
 /// Mounts an overlay of `layers` (topmost first), writable through `DIR/upper`; where it is.
 ///
@@ -35,13 +36,44 @@ pub fn mount_overlay(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
     Ok(dir.join("work"))
 }
 
+/// Mounts an image's layers (topmost first) at a directory, to be read and nothing else: nothing in it
+/// can be run, and no device in it is one.
+///
+/// Its options name descriptors, as above; for that a thread of its own changes directory.
+///
+/// # Errors
+/// When the kernel refuses, or a layer is missing.
+pub fn mount_image(layers: &[PathBuf], target: &Path) -> io::Result<()> {
+    let mount = || {
+        unshare(CloneFlags::CLONE_FS)?;
+        let target = fs::File::open(target)?;
+        let opened = layers.iter().map(fs::File::open).collect::<io::Result<Vec<_>>>()?;
+        // The kernel wants two; below all of them there is nothing.
+        let lower = opened.iter().chain([&target]).map(|it| it.as_raw_fd().to_string());
+        let lower = lower.collect::<Vec<_>>();
+        std::env::set_current_dir("/proc/thread-self/fd")?;
+        let options = format!("lowerdir={}", lower.join(":"));
+        let flags =
+            MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+        let place = target.as_raw_fd().to_string();
+        mount_overlay_as(&place, &options, flags)
+            .map_err(|error| io::Error::other(format!("mount overlay: {error}")))
+    };
+    let mounted = std::thread::scope(|scope| scope.spawn(mount).join());
+    mounted.unwrap_or_else(|_| Err(io::Error::other("mount overlay: the thread broke off")))
+}
+
 /// What is written over the layers of the overlay in `DIR`.
 pub fn upper(dir: &Path) -> PathBuf {
     dir.join("upper")
 }
 
 fn mount_overlay_with(target: &str, options: &str) -> nix::Result<()> {
-    mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options))
+    mount_overlay_as(target, options, MsFlags::empty())
+}
+
+fn mount_overlay_as(target: &str, options: &str, flags: MsFlags) -> nix::Result<()> {
+    mount(Some("overlay"), target, Some("overlay"), flags, Some(options))
 }
 
 /// Mounts a memory file system.

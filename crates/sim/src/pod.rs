@@ -12,7 +12,7 @@ use coracle_api::{Object, Status, Timestamp, Verb};
 use coracle_controllers::{EventType, Note as ControlNote};
 use coracle_driver::EventSource;
 use coracle_node::hands::machine;
-use coracle_node::planner::{self, HookKind, Note, Outcome, ProbeKind, Verdict};
+use coracle_node::planner::{self, HookKind, ImageFor, Note, Outcome, ProbeKind, Verdict};
 use coracle_node::pods::container_resources;
 use coracle_node::worker::{
     Allocate, Effect, End, Kept, Message, Moment, MountFailure, Operation, Signal, Start,
@@ -38,7 +38,7 @@ const HEARD_WITHIN: u64 = 100;
 /// What runs beside the worker.
 #[derive(Debug)]
 enum Beside {
-    Pull { container: String, attempt: u32, image: String },
+    Pull { wanted: ImageFor, image: String },
     Probe { container: String, kind: ProbeKind, id: String },
     Hook { container: String, kind: HookKind, id: String },
 }
@@ -137,7 +137,7 @@ impl Pod {
     fn beside_done(&self, beside: Beside, hands: &mut Hands<'_>) -> Message {
         let uid = &self.worker.id().uid;
         match beside {
-            Beside::Pull { container, attempt, image } => {
+            Beside::Pull { wanted, image } => {
                 let missing = Behaviour::of(&image) == Behaviour::Missing;
                 let mut runtime = hands.machine.lock();
                 let fails = missing || runtime.chaos && runtime.random.one_in(15);
@@ -148,7 +148,7 @@ impl Pod {
                 if !fails {
                     runtime.images.insert(image);
                 }
-                Message::Pulled { container, attempt, result }
+                Message::Pulled { wanted, result }
             }
             Beside::Hook { container, kind, id } => {
                 let mut runtime = hands.machine.lock();
@@ -179,9 +179,9 @@ impl Pod {
                 hands.said.push(format!("{} {said}", self.name()));
                 self.under_way = Some((hands.now + hands.random.within(most), operation));
             }
-            Effect::Pull { container, attempt, image } => {
+            Effect::Pull { wanted, image } => {
                 let at = hands.now + hands.random.within(2000);
-                self.beside.push((at, Beside::Pull { container, attempt, image }));
+                self.beside.push((at, Beside::Pull { wanted, image }));
             }
             Effect::Probe { container, kind, id, .. } => {
                 let at = hands.now + hands.random.within(300);
@@ -456,7 +456,7 @@ fn described(operation: &Operation) -> (u64, String) {
         Operation::Allocate(it) => (50, format!("asks for {:?}", it.asking.wanted)),
         Operation::Resize(changes) => (100, format!("resizes {:?}", changes.changes)),
         Operation::AttachNetwork { ip, .. } => (100, format!("attaches {ip}")),
-        Operation::FindImage { attempt, .. } => (1, format!("wants an image for {attempt}")),
+        Operation::FindImage { wanted, .. } => (1, format!("wants an image for {wanted:?}")),
         Operation::Start(start) => (1500, format!("starts {}", start.attempt)),
         Operation::Signal { id, signal, .. } => (20, format!("{signal:?} {id}")),
         Operation::RemoveSandbox => (500, "removes its sandbox".to_owned()),

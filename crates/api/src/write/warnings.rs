@@ -214,12 +214,12 @@ mod tests {
 
     #[test]
     fn what_nothing_acts_on_says_so() {
-        let image = json!({"spec": {"template": {"spec": {
-            "containers": [{}], "volumes": [{"name": "v", "image": {}}]}}}});
+        let claims = json!({"spec": {"template": {"spec": {
+            "containers": [{}], "resourceClaims": [{"name": "v"}]}}}});
         assert_eq!(
-            warned("apps/v1", "StatefulSet", &image),
+            warned("apps/v1", "StatefulSet", &claims),
             [
-                "spec.template.spec.volumes[0].image: coracle does not act on this yet: the volume is not made"
+                "spec.template.spec.resourceClaims: coracle does not act on this yet: no device is allocated"
             ]
         );
         assert_eq!(
@@ -228,6 +228,6 @@ mod tests {
         );
         let kinds = Kinds::builtin();
         let sets = kinds.of_object("apps/v1", "StatefulSet").unwrap();
-        assert_eq!(of(sets, &image, &image), [""; 0], "an unchanged template is not told again");
+        assert_eq!(of(sets, &claims, &claims), [""; 0], "an unchanged template is not told again");
     }
 }

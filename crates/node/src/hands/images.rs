@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::Hands;
 use crate::images::{Credentials, ImageError};
-use crate::planner::find_container;
+use crate::planner::{ImageFor, find_container};
 use crate::stop::stop_signal;
 use crate::worker::{ImageFailure, Message, Signal};
 
@@ -29,7 +29,7 @@ impl Hands {
     }
 
     /// Pulls an image beside whatever else is done.
-    pub(super) fn pull(&self, container: String, attempt: u32, image: String) {
+    pub(super) fn pull(&self, wanted: ImageFor, image: String) {
         let (store, outbox) = (self.context.images.clone(), self.outbox.clone());
         let credentials = self.credentials();
         self.context.tasks.spawn(async move {
@@ -38,7 +38,7 @@ impl Hands {
             let result = pulled
                 .map(|image| (image.size, begun.elapsed()))
                 .map_err(|error| error.to_string());
-            outbox.send(Message::Pulled { container, attempt, result });
+            outbox.send(Message::Pulled { wanted, result });
         });
     }
 

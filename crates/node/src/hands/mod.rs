@@ -226,7 +226,7 @@ impl Hands {
         let context = &self.context;
         match effect {
             Effect::Begin(operation) => self.begin(operation),
-            Effect::Pull { container, attempt, image } => self.pull(container, attempt, image),
+            Effect::Pull { wanted, image } => self.pull(wanted, image),
             Effect::Probe { container, kind, id, ip } => self.probe(container, kind, id, ip),
             Effect::Hook { container, kind, id, ip } => self.hook(container, kind, id, ip),
             Effect::Note(object, note) => context.client.record(&object, note),

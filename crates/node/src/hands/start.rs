@@ -16,7 +16,7 @@ use crate::pods::container::{self, Inputs, container_spec};
 use crate::pods::env::{Env, environment};
 use crate::pods::{ContainerError, PodId, user};
 use crate::tasks::blocking;
-use crate::volumes::{sized, subpath};
+use crate::volumes::{image_volume, sized, subpath};
 use crate::worker::{Kept, Mounting, Start, StartFailure};
 
 /// Upstream's limits of a termination message, from the file and from the log.
@@ -151,6 +151,20 @@ impl Hands {
         Ok(mounts)
     }
 
+    /// Has the volume mounted if it is an image.
+    fn mount_image(&self, volume: &str) -> Result<(), ContainerError> {
+        let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let source = volumes.filter(|it| it.name == volume).find_map(|it| it.image.as_ref());
+        let Some(source) = source else { return Ok(()) };
+        let name = source.reference.as_deref().unwrap_or_default();
+        let found = self.context.images.find(name);
+        let found = found.map_err(|error| ContainerError::create(error.to_string()))?;
+        let missing = || ContainerError::create(format!("image \"{name}\" not found"));
+        let image = found.ok_or_else(missing)?;
+        image_volume::mount(&self.context.places, &self.id.uid, volume, &image)
+            .map_err(|error| ContainerError::create(error.to_string()))
+    }
+
     fn volume_mount(
         &self,
         container: &Container,
@@ -162,6 +176,7 @@ impl Hands {
         let volume = volume.ok_or_else(|| {
             ContainerError::create(format!("cannot find volume \"{}\" to mount", mount.name))
         })?;
+        self.mount_image(&mount.name)?;
         let part = match (&mount.sub_path, &mount.sub_path_expr) {
             (_, Some(expression)) if !expression.is_empty() => Some(env.expand_path(expression)?),
             (Some(path), _) if !path.is_empty() => Some(path.clone()),

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::observed::{Observed, after};
+use super::observed::Observed;
 use super::resize;
+use super::retry::after;
 use super::spec::{self, Role};
 
 /// The condition of a pod that goes for another reason than its own.

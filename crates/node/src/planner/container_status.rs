@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use super::observed::{ContainerSeen, Instance, Observed};
 use super::restart::{fate, next_start};
 use super::spec::{Role, api_time};
-use super::{hooks, probes, resize, spec};
+use super::{hooks, images, probes, resize, spec};
 
 /// What all last words of a pod together may be long, as upstream's.
 const MESSAGES_BYTES: usize = 12 << 10;
@@ -150,8 +150,7 @@ fn waiting(
         let message = format!("an earlier pod {} is still ending on this node", spec::name(pod));
         return Some(wait(initial_reason(pod), message));
     }
-    if let Some(failure) = &state.image.failure {
-        let image = container.image.as_deref().unwrap_or_default();
+    if let Some((image, failure)) = images::missing(pod, container, state, seen) {
         // The error itself is shown first; what follows is waiting for the next attempt.
         return Some(match failure.reason.as_str() {
             "ErrImagePull" if failure.failed_at < now => {

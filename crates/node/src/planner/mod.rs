@@ -11,6 +11,8 @@ mod container_status;
 mod events;
 mod hooked;
 mod hooks;
+mod imaged;
+mod images;
 mod observed;
 mod plan;
 mod probed;
@@ -18,6 +20,7 @@ mod probes;
 mod resize;
 mod resized;
 mod restart;
+mod retry;
 mod spec;
 mod status;
 mod step;
@@ -26,9 +29,10 @@ mod stopping;
 pub use admission::{NodeRoom, admit, lacks};
 pub use events::{EventType, Note};
 pub use hooked::{HookKind, HookSeen};
+pub use imaged::{ImageFailure, ImageFor, ImageSeen};
 pub use observed::{
-    ContainerSeen, Eviction, Exit, ImageFailure, ImageSeen, Instance, Observed, Rejection, Retry,
-    Sandbox, StartFailure, StopStage, Stopping,
+    ContainerSeen, Eviction, Exit, Instance, Observed, Rejection, Sandbox, StartFailure, StopStage,
+    Stopping,
 };
 pub use plan::plan;
 pub use probed::{Outcome, ProbeKind, ProbeSeen};
@@ -37,6 +41,7 @@ pub use resized::{
     AllSizes, Change, Changes, Decrease, Record, Resize, Size, Sizes, Verdict, sizes, too_little,
     with_sizes,
 };
+pub use retry::Retry;
 pub use spec::{
     PullDecision, PullPolicy, RestartPolicy, Role, all_containers, find_container, pull_decision,
     pull_policy, target_of,

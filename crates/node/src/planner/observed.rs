@@ -7,12 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
 use super::hooked::HookSeen;
+use super::imaged::ImageSeen;
 use super::probed::{ProbeKind, ProbeSeen};
 use super::resized::Resize;
+use super::retry::{BACKOFF_SECONDS, Retry, after, retry};
 use super::spec;
-
-/// First delay before something that failed is tried again, and the longest.
-const BACKOFF_SECONDS: (u32, u32) = (10, 300);
 
 /// A container that ran this long is forgiven what it did before.
 const FORGIVEN_AFTER_SECONDS: i64 = 600;
@@ -53,6 +52,8 @@ pub struct Observed {
     pub sandbox_failure: Option<Retry>,
     /// Sandboxes made so far; the present one has this number.
     pub sandbox_number: u32,
+    /// The images that are volumes, by the volumes' names.
+    pub volume_images: BTreeMap<String, ImageSeen>,
     /// By container name. Boxed: a map has room for eleven, and most pods have one.
     pub containers: BTreeMap<String, Box<ContainerSeen>>,
     /// Set while containers do not have, or were not promised, what their spec asks for.
@@ -75,17 +76,6 @@ pub struct Eviction {
     pub message: String,
     /// It goes because the node is short of something, and not for what it did itself.
     pub is_disrupted: bool,
-}
-
-/// A failure that is tried again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// What went wrong.
-    pub message: String,
-    /// When to try again.
-    pub at: Timestamp,
-    /// Seconds waited this time.
-    pub delay: u32,
 }
 
 /// The pod's namespaces.
@@ -195,32 +185,6 @@ pub struct StartFailure {
     pub retry_at: Timestamp,
 }
 
-/// The image of a container's next start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageSeen {
-    /// The attempt for which it was found or pulled.
-    pub ready_for: Option<u32>,
-    /// A pull is under way.
-    pub pulling: bool,
-    /// The last attempt failed.
-    pub failure: Option<ImageFailure>,
-}
-
-/// An image that is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageFailure {
-    /// Which one.
-    pub image: String,
-    /// `ErrImagePull`, `ErrImageNeverPull`, `InvalidImageName`.
-    pub reason: String,
-    /// The sentence.
-    pub message: String,
-    /// When it failed.
-    pub failed_at: Timestamp,
-    /// When to try again, and after how long.
-    pub retry: Retry,
-}
-
 impl Instance {
     /// Whether its process is there.
     #[must_use]
@@ -255,16 +219,6 @@ impl Instance {
         }
         (after(exit.at, self.backoff_seconds), (self.backoff_seconds * 2).min(longest))
     }
-}
-
-/// `seconds` after `time`; the end of time when that is out of range.
-pub(crate) fn after(time: Timestamp, seconds: u32) -> Timestamp {
-    time.checked_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
-}
-
-fn retry(last: Option<&Retry>, bounds: (u32, u32), message: String, now: Timestamp) -> Retry {
-    let delay = last.map_or(bounds.0, |last| (last.delay * 2).min(bounds.1));
-    Retry { message, at: after(now, delay), delay }
 }
 
 impl Observed {
@@ -357,35 +311,6 @@ impl Observed {
         self.sandbox = None;
     }
 
-    /// The pull of a container's image has begun.
-    pub fn pull_started(&mut self, container: &str) {
-        self.container(container).image.pulling = true;
-    }
-
-    /// The image for start number `attempt` is there.
-    pub fn image_ready(&mut self, container: &str, attempt: u32) {
-        self.container(container).image =
-            ImageSeen { ready_for: Some(attempt), pulling: false, failure: None };
-    }
-
-    /// The image for the next start is not there.
-    pub fn image_failed(
-        &mut self,
-        container: &str,
-        name: String,
-        reason: &str,
-        message: String,
-        now: Timestamp,
-    ) {
-        let image = &mut self.container(container).image;
-        let last = image.failure.as_ref().filter(|failure| failure.image == name);
-        let last = last.map(|failure| &failure.retry);
-        let retry = retry(last, BACKOFF_SECONDS, message.clone(), now);
-        let failure =
-            ImageFailure { image: name, reason: reason.to_owned(), message, failed_at: now, retry };
-        *image = ImageSeen { ready_for: None, pulling: false, failure: Some(failure) };
-    }
-
     /// A new instance runs.
     pub fn started(&mut self, container: &str, instance: Instance) {
         let seen = self.container(container);
@@ -401,8 +326,9 @@ impl Observed {
         let failure = StartFailure { reason: reason.to_owned(), message, retry_at };
         let seen = self.container(container);
         seen.failure = Some(failure);
-        // It may be the image that has gone since it was found.
+        // It may be an image that has gone since it was found.
         seen.image.ready_for = None;
+        self.volume_images.values_mut().for_each(|image| image.ready_for = None);
     }
 
     /// An instance (the current one when `id` is `None`) ended. Later reports change nothing.
@@ -442,13 +368,15 @@ impl Observed {
             let errors = resize.in_progress.iter_mut().filter_map(|it| it.error.as_mut());
             errors.for_each(|error| moved(&mut error.at));
         }
+        let images = self.containers.values_mut().map(|seen| &mut seen.image);
+        let images = images.chain(self.volume_images.values_mut());
+        for failure in images.filter_map(|image| image.failure.as_mut()) {
+            moved(&mut failure.failed_at);
+            moved(&mut failure.retry.at);
+        }
         for seen in self.containers.values_mut() {
             if let Some(failure) = &mut seen.failure {
                 moved(&mut failure.retry_at);
-            }
-            if let Some(failure) = &mut seen.image.failure {
-                moved(&mut failure.failed_at);
-                moved(&mut failure.retry.at);
             }
             seen.probes.values_mut().filter_map(|it| it.last_run.as_mut()).for_each(moved);
             for instance in seen.current.iter_mut().chain(&mut seen.previous) {

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::events::Note;
 use super::hooked::HookKind;
 use super::hooks;
+use super::images;
 use super::observed::{Instance, Observed};
 use super::probed::ProbeKind;
 use super::probes;
@@ -68,12 +69,7 @@ fn run(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
     }
 }
 
-fn retry(
-    failure: Option<&super::observed::Retry>,
-    step: Step,
-    now: Timestamp,
-    steps: &mut Vec<Step>,
-) {
+fn retry(failure: Option<&super::retry::Retry>, step: Step, now: Timestamp, steps: &mut Vec<Step>) {
     match failure {
         Some(failure) if failure.at > now => steps.push(Step::LookAgain(failure.at)),
         _ => steps.push(step),
@@ -203,23 +199,11 @@ fn start(
     {
         return steps.push(Step::LookAgain(failure.retry_at));
     }
-    let image = state.map(|state| state.image.clone()).unwrap_or_default();
-    if image.ready_for == Some(attempt) {
-        let container = name.clone();
-        return steps.push(Step::StartContainer { container, role, attempt, backoff_seconds });
-    }
-    match image.failure {
-        _ if image.pulling => {}
-        Some(failure)
-            if failure.retry.at > now && Some(&failure.image) == container.image.as_ref() =>
-        {
-            if failure.reason == "ErrImagePull" {
-                let image = container.image.as_deref().unwrap_or_default();
-                let note = Note::normal("BackOff", format!("Back-off pulling image \"{image}\""));
-                steps.push(Step::Note(note.of(name, role)));
-            }
-            steps.push(Step::LookAgain(failure.retry.at));
+    match images::ensure(pod, (container, role), attempt, seen, now) {
+        Some(needs) => steps.extend(needs),
+        None => {
+            let container = name.clone();
+            steps.push(Step::StartContainer { container, role, attempt, backoff_seconds });
         }
-        _ => steps.push(Step::EnsureImage { container: name.clone(), attempt }),
     }
 }

@@ -5,8 +5,9 @@ use k8s_openapi::api::core::v1::{Container, Probe};
 
 use super::events::Note;
 use super::hooks;
-use super::observed::{Instance, Observed, after};
+use super::observed::{Instance, Observed};
 use super::probed::{Outcome, ProbeKind};
+use super::retry::after;
 use super::spec::{self, Role};
 use super::step::Step;
 

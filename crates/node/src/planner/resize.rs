@@ -14,11 +14,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::events::Note;
-use super::observed::{Instance, Observed, StopStage, Stopping, after};
+use super::observed::{Instance, Observed, StopStage, Stopping};
 use super::resized::{
     AllSizes, Change, Changes, Decrease, Failure, InProgress, Pending, Record, Resize, Sizes,
     Verdict, sizes, with_sizes,
 };
+use super::retry::after;
 use super::spec;
 use super::step::Step;
 use crate::pods::resources::{container_resources, pod_resources};

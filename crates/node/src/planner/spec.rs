@@ -209,7 +209,11 @@ pub(crate) fn restarts(policy: RestartPolicy, code: i32) -> bool {
 /// The container's `imagePullPolicy`.
 #[must_use]
 pub fn pull_policy(container: &Container) -> PullPolicy {
-    match container.image_pull_policy.as_deref() {
+    pull_policy_of(container.image_pull_policy.as_deref())
+}
+
+pub(crate) fn pull_policy_of(text: Option<&str>) -> PullPolicy {
+    match text {
         Some("Always") => PullPolicy::Always,
         Some("Never") => PullPolicy::Never,
         _ => PullPolicy::IfNotPresent,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::events::Note;
 use super::hooked::HookKind;
+use super::imaged::ImageFor;
 use super::probed::ProbeKind;
 use super::resized::Changes;
 use super::spec::Role;
@@ -20,13 +21,8 @@ pub enum Step {
     },
     /// Join the pod's namespaces to the network, also if that may have been done before.
     AttachNetwork,
-    /// Find or pull the image for a start.
-    EnsureImage {
-        /// Of this container.
-        container: String,
-        /// Number of the start it is for.
-        attempt: u32,
-    },
+    /// Find or pull an image.
+    EnsureImage(ImageFor),
     /// Create a container and start it.
     StartContainer {
         /// Which one.

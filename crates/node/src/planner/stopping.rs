@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::events::Note;
 use super::hooked::HookKind;
-use super::observed::{Instance, Observed, StopStage, after};
+use super::observed::{Instance, Observed, StopStage};
 use super::probed::ProbeKind;
 use super::probes;
+use super::retry::after;
 use super::spec::{self, Role};
 use super::status::{DEADLINE, EVICTED, is_past_deadline, phase_of};
 use super::step::Step;

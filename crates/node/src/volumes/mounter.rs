@@ -96,6 +96,10 @@ impl Mounter<'_> {
             let filled = Filled { path, is_used, readonly: false, is_persistent: false };
             return self.owned(pod, volume, filled);
         }
+        if volume.image.is_some() {
+            // It is mounted when the first container that has it starts: it may have to be pulled.
+            return Ok(Mounted { path: self.places.image(uid, &volume.name).0, readonly: true });
+        }
         if let Some(source) = &volume.host_path {
             return Ok(Mounted { path: host_path::check(source)?, readonly: false });
         }

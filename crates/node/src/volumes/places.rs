@@ -43,6 +43,12 @@ impl Places {
         self.pod(uid).join("empty-dir").join(volume)
     }
 
+    /// The pod's volume of this name that is an image: where it is mounted, and which one is.
+    pub fn image(&self, uid: &str, volume: &str) -> (PathBuf, PathBuf) {
+        let directory = self.pod(uid).join("images").join(volume);
+        (directory.join("root"), directory.join("id"))
+    }
+
     /// What a container writes its last words to.
     pub fn termination_log(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
         self.pod(uid).join(format!("termination-log-{container}-{attempt}"))

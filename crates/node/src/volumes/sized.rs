@@ -278,6 +278,11 @@ pub(crate) fn mount_point(directory: &Path) -> PathBuf {
     directory.join(MOUNT)
 }
 
+/// Whether a volume in a directory may be mounted there.
+pub(crate) fn is_mount_point(target: &Path) -> bool {
+    target.ends_with(MOUNT)
+}
+
 /// Whether one of the volumes whose content is at `paths` refuses writes since its disk failed, or is
 /// not in place since an attempt to repair it failed half way.
 ///

@@ -37,14 +37,14 @@ impl Worker {
             (UnderWay::Resize(record), End::Resized(result)) => {
                 self.resized(*record, result, now, turn);
             }
-            (UnderWay::FindImage { container, attempt }, End::ImageFound(result)) => match result {
-                Ok(present) => self.image_found(&container, attempt, present, now, turn),
+            (UnderWay::FindImage(wanted), End::ImageFound(result)) => match result {
+                Ok(present) => self.image_found(wanted, present, now, turn),
                 Err(ImageFailure { reason, message }) => {
                     if reason == "InvalidImageName" {
                         let note = Note::warning("InspectFailed", message.as_str());
-                        self.note_of(&container, note, turn);
+                        self.note_for(&wanted, note, turn);
                     }
-                    self.no_image(&container, reason, message, now, turn);
+                    self.no_image(&wanted, reason, message, now, turn);
                 }
             },
             (UnderWay::Start { container }, End::Started(result, trusted)) => match result {

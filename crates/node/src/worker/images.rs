@@ -1,4 +1,4 @@
-//! The images of a pod's containers: whether one is pulled, and what is said of it.
+//! The images that a pod needs: whether one is pulled, and what is said of it.
 
 use std::time::Duration;
 
@@ -6,82 +6,81 @@ use jiff::Timestamp;
 
 use super::message::Effect;
 use super::{Turn, Worker};
-use crate::planner::{Note, PullDecision, find_container, pull_decision, pull_policy};
+use crate::planner::{ImageFor, Note, PullDecision, pull_decision};
 
 impl Worker {
-    /// Whether the image that a start needs is here: it is used, pulled, or missed.
+    /// Whether an image that is needed is here: it is used, pulled, or missed.
     pub(super) fn image_found(
         &mut self,
-        name: &str,
-        attempt: u32,
+        wanted: ImageFor,
         present: bool,
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let Some(policy) = find_container(self.pod(), name).map(|(_, it)| pull_policy(&it)) else {
-            return;
-        };
-        let image = self.image(name);
+        let Some((image, policy)) = wanted.of(self.pod()) else { return };
         match pull_decision(policy, present) {
             PullDecision::Use => {
                 let message = format!(
                     "Container image \"{image}\" already present on machine and can be accessed by the pod"
                 );
-                self.note_of(name, Note::normal("Pulled", message), turn);
-                self.seen.image_ready(name, attempt);
+                self.note_for(&wanted, Note::normal("Pulled", message), turn);
+                self.seen.image_ready(&wanted);
             }
             PullDecision::Refuse => {
                 let message =
                     format!("Container image \"{image}\" is not present with pull policy of Never");
-                self.note_of(name, Note::warning("ErrImageNeverPull", message.as_str()), turn);
-                self.no_image(name, "ErrImageNeverPull", message, now, turn);
+                self.note_for(&wanted, Note::warning("ErrImageNeverPull", message.as_str()), turn);
+                self.no_image(&wanted, "ErrImageNeverPull", message, now, turn);
             }
             PullDecision::Pull => {
                 let message = format!("Pulling image \"{image}\"");
-                self.note_of(name, Note::normal("Pulling", message), turn);
-                self.seen.pull_started(name);
-                turn.effects.push(Effect::Pull { container: name.to_owned(), attempt, image });
+                self.note_for(&wanted, Note::normal("Pulling", message), turn);
+                self.seen.pull_started(&wanted);
+                turn.effects.push(Effect::Pull { wanted, image });
             }
         }
     }
 
     pub(super) fn no_image(
         &mut self,
-        name: &str,
+        wanted: &ImageFor,
         reason: &'static str,
         message: String,
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        self.note_of(name, Note::warning("Failed", format!("Error: {reason}")), turn);
-        let image = self.image(name);
-        self.seen.image_failed(name, image, reason, message, now);
+        self.note_for(wanted, Note::warning("Failed", format!("Error: {reason}")), turn);
+        let image = wanted.of(self.pod()).map(|(image, _)| image).unwrap_or_default();
+        self.seen.image_failed(wanted, image, reason, message, now);
     }
 
     pub(super) fn pulled(
         &mut self,
-        name: &str,
-        attempt: u32,
+        wanted: &ImageFor,
         result: Result<(u64, Duration), String>,
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let image = self.image(name);
+        let image = wanted.of(self.pod()).map(|(image, _)| image).unwrap_or_default();
         match result {
             Ok((size, time)) => {
                 let time = go_duration(time);
                 let message = format!(
                     "Successfully pulled image \"{image}\" in {time} ({time} including waiting). Image size: {size} bytes."
                 );
-                self.note_of(name, Note::normal("Pulled", message), turn);
-                self.seen.image_ready(name, attempt);
+                self.note_for(wanted, Note::normal("Pulled", message), turn);
+                self.seen.image_ready(wanted);
             }
             Err(error) => {
                 let message = format!("Failed to pull image \"{image}\": {error}");
-                self.note_of(name, Note::warning("Failed", message), turn);
-                self.no_image(name, "ErrImagePull", error, now, turn);
+                self.note_for(wanted, Note::warning("Failed", message), turn);
+                self.no_image(wanted, "ErrImagePull", error, now, turn);
             }
         }
+    }
+
+    pub(super) fn note_for(&self, wanted: &ImageFor, note: Note, turn: &mut Turn) {
+        self.note(wanted.note(self.pod(), note), turn);
     }
 }
 

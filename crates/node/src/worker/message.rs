@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use crate::ledger::Asking;
-use crate::planner::{Changes, Eviction, HookKind, Note, Outcome, ProbeKind, Record, Verdict};
+use crate::planner::{
+    Changes, Eviction, HookKind, ImageFor, Note, Outcome, ProbeKind, Record, Verdict,
+};
 use crate::templates::Template;
 
 /// What happens to a pod.
@@ -30,10 +32,8 @@ pub enum Message {
     Referred(Arc<str>, Option<Arc<str>>),
     /// A pull ended: the image's size in bytes and the time it took, or why it failed.
     Pulled {
-        /// For this container.
-        container: String,
-        /// For this start.
-        attempt: u32,
+        /// What it was for.
+        wanted: ImageFor,
         /// What came of it.
         result: Result<(u64, Duration), String>,
     },
@@ -74,10 +74,8 @@ pub enum Effect {
     Begin(Operation),
     /// Pull an image; ends as [`Message::Pulled`].
     Pull {
-        /// For this container.
-        container: String,
-        /// For this start.
-        attempt: u32,
+        /// What it is for.
+        wanted: ImageFor,
         /// As the spec has it.
         image: String,
     },
@@ -136,10 +134,8 @@ pub enum Operation {
     },
     /// Look for an image on this machine.
     FindImage {
-        /// For this container.
-        container: String,
-        /// For this start.
-        attempt: u32,
+        /// What it is for.
+        wanted: ImageFor,
         /// As the spec has it.
         image: String,
     },

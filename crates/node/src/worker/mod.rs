@@ -36,8 +36,8 @@ pub use moment::Moment;
 pub(crate) use refers::{refers_to, token_files};
 
 use crate::planner::{
-    AllSizes, Note, Observed, Outcome, ProbeKind, Record, Rejection, Role, Step, allocated_pod,
-    find_container, plan, status, target_of,
+    AllSizes, ImageFor, Note, Observed, Outcome, ProbeKind, Record, Rejection, Role, Step,
+    allocated_pod, find_container, plan, status, target_of,
 };
 use crate::pods::resources::pod_resources;
 use crate::pods::{PodId, is_on_host};
@@ -119,7 +119,7 @@ enum UnderWay {
     Mount(Mounting),
     CreateSandbox { number: u32 },
     AttachNetwork,
-    FindImage { container: String, attempt: u32 },
+    FindImage(ImageFor),
     Start { container: String },
     Signal { container: String, signal: Signal },
     RemoveSandbox,
@@ -298,9 +298,7 @@ impl Worker {
                     self.stale = self.stale.max(Some(Mounting::Files));
                 }
             }
-            Message::Pulled { container, attempt, result } => {
-                self.pulled(&container, attempt, result, now, turn);
-            }
+            Message::Pulled { wanted, result } => self.pulled(&wanted, result, now, turn),
             Message::Probed { container, kind, id, outcome } => {
                 self.probed(&container, kind, &id, &outcome, turn);
             }
@@ -525,7 +523,7 @@ impl Worker {
                 };
                 (UnderWay::AttachNetwork, Operation::AttachNetwork { netns, ip })
             }
-            Step::EnsureImage { container, attempt } => return self.find(container, attempt, turn),
+            Step::EnsureImage(wanted) => return self.find(wanted, turn),
             Step::StartContainer { container, attempt, backoff_seconds, .. } => {
                 return self.start(container, attempt, backoff_seconds, now, turn);
             }
@@ -556,10 +554,10 @@ impl Worker {
         self.begin(under_way, operation, turn);
     }
 
-    fn find(&mut self, container: String, attempt: u32, turn: &mut Turn) {
-        let image = self.image(&container);
-        let under_way = UnderWay::FindImage { container: container.clone(), attempt };
-        self.begin(under_way, Operation::FindImage { container, attempt, image }, turn);
+    fn find(&mut self, wanted: ImageFor, turn: &mut Turn) {
+        let image = wanted.of(self.pod()).map(|(image, _)| image).unwrap_or_default();
+        let under_way = UnderWay::FindImage(wanted.clone());
+        self.begin(under_way, Operation::FindImage { wanted, image }, turn);
     }
 
     fn start(
@@ -617,11 +615,6 @@ impl Worker {
         find_container(self.pod(), container).map_or(Role::App, |(role, _)| role)
     }
 
-    fn image(&self, container: &str) -> String {
-        let found = find_container(self.pod(), container);
-        found.and_then(|(_, container)| container.image.clone()).unwrap_or_default()
-    }
-
     fn is_on_host(&self) -> bool {
         is_on_host(self.pod())
     }
@@ -647,7 +640,9 @@ impl Worker {
                 (attempt, seen.image.failure.as_ref().map(|it| it.failed_at))
             })
             .collect();
-        let mark = format!("{} {attempts:?}", note.message);
+        let volumes = self.seen.volume_images.values().filter_map(|it| it.failure.as_ref());
+        let volumes: Vec<_> = volumes.map(|failure| failure.failed_at).collect();
+        let mark = format!("{} {attempts:?} {volumes:?}", note.message);
         let key = (note.field_path.clone(), note.reason);
         if self.noted.insert(key, mark.clone()) != Some(mark) {
             self.note(note, turn);

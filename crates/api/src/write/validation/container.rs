@@ -324,11 +324,6 @@ fn mounts(errors: &mut Errors, container: &Field<'_>, pod: &Pod<'_>) {
             errors.invalid(&path, "must not already exist as a path in volumeDevices");
         }
         let (sub, expression) = (mount.child("subPath"), mount.child("subPathExpr"));
-        if volume.is_some_and(|volume| volume.child("image").is_set()) {
-            for field in [&sub, &expression].into_iter().filter(|field| !field.is_empty()) {
-                errors.invalid(field, "not allowed in image volume sources");
-            }
-        }
         // Upstream names the list here, not the item.
         descending_path(errors, &Field::at(sub.value, &format!("{}.subPath", list.path)));
         if !expression.is_empty() && !sub.is_empty() {

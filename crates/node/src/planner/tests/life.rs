@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{World, pod, start_of_time};
-use crate::planner::{NodeRoom, Observed, Rejection, admit, lacks, plan, status};
+use crate::planner::{ImageFor, NodeRoom, Observed, Rejection, admit, lacks, plan, status};
 
 fn one() -> World {
     World::new(json!({"containers": [{"name": "web", "image": "i"}]}))
@@ -243,7 +243,7 @@ fn a_missing_config_map_keeps_the_container_waiting() {
     let mut world = one();
     world.seen.volumes_mounted();
     world.seen.sandbox_created(1, None, true);
-    world.seen.image_ready("web", 0);
+    world.seen.image_ready(&ImageFor::Container("web".to_owned(), 0));
     let message = "configmap \"c\" not found".to_owned();
     world.seen.start_failed("web", "CreateContainerConfigError", message, world.now);
     assert_eq!(world.state("web"), "Waiting CreateContainerConfigError");
@@ -467,7 +467,7 @@ fn an_image_that_has_vanished_is_looked_for_again() {
             message: String::new(),
         },
     );
-    world.seen.image_ready("web", 1);
+    world.seen.image_ready(&ImageFor::Container("web".to_owned(), 1));
     world.seen.start_failed("web", "CreateContainerError", "image not found".into(), world.now);
     assert_eq!(world.seen.containers["web"].image.ready_for, None);
 }

@@ -3,6 +3,7 @@
 mod ephemeral;
 mod evictions;
 mod hooks;
+mod image_volumes;
 mod life;
 mod probing;
 mod properties;

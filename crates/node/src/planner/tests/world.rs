@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use serde_json::{Value, json};
 
 use crate::planner::{
-    Change, Changes, Exit, HookKind, Instance, Note, Observed, Outcome, ProbeKind, Record, Step,
-    Verdict, find_container, plan, sizes, status, too_little,
+    Change, Changes, Exit, HookKind, ImageFor, Instance, Note, Observed, Outcome, ProbeKind,
+    Record, Step, Verdict, find_container, plan, sizes, status, too_little,
 };
 
 pub(super) struct World {
@@ -259,15 +259,20 @@ impl World {
                 self.seen.sandbox_removed(self.now);
                 self.done.push("remove sandbox".into());
             }
-            Step::EnsureImage { container, attempt } => match self.image_errors.get(&container) {
-                Some(reason) => {
-                    self.done.push(format!("pull {container} failed"));
-                    let (_, spec) = find_container(&self.pod, &container).unwrap();
-                    let image = spec.image.clone().unwrap();
-                    self.seen.image_failed(&container, image, reason, "no".into(), self.now);
+            Step::EnsureImage(wanted) => {
+                let name = match &wanted {
+                    ImageFor::Container(name, _) => name.clone(),
+                    ImageFor::Volume(name, _) => format!("volume {name}"),
+                };
+                match self.image_errors.get(&name) {
+                    Some(reason) => {
+                        self.done.push(format!("pull {name} failed"));
+                        let (image, _) = wanted.of(&self.pod).unwrap();
+                        self.seen.image_failed(&wanted, image, reason, "no".into(), self.now);
+                    }
+                    None => self.seen.image_ready(&wanted),
                 }
-                None => self.seen.image_ready(&container, attempt),
-            },
+            }
             Step::StartContainer { container, attempt, backoff_seconds, .. } => {
                 self.start(&container, attempt, backoff_seconds);
             }
