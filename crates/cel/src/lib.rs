@@ -15,6 +15,7 @@ mod authorizer;
 mod check;
 mod cost;
 mod declared;
+mod described;
 mod eval;
 mod function;
 mod issue;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use authorizer::{Authorizer, Decision, Question};
 pub use declared::{declared, escape};
+pub use described::described;
 pub use issue::Issue;
 pub use meter::EvalError;
 pub use types::{Field, Identity, ListType, ObjectType, Type};

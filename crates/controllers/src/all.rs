@@ -35,6 +35,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::garbage::CONTROLLER,
     crate::namespaces::CONTROLLER,
     crate::definitions::CONTROLLER,
+    crate::policies::CONTROLLER,
     crate::disruption::CONTROLLER,
     crate::disruption::STALE,
     crate::nodes::NODE_LIFECYCLE,

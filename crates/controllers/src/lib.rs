@@ -28,6 +28,7 @@ mod namespaces;
 mod nodes;
 pub mod plan;
 mod pod_conditions;
+mod policies;
 mod quota;
 mod replicaset;
 mod roles;

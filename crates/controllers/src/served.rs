@@ -8,6 +8,12 @@ use coracle_api::resources::CUSTOM_RESOURCE_DEFINITIONS;
 use coracle_api::{Kind, Object, ScalePaths, Subresource};
 use coracle_store::Snapshot;
 
+/// The rows that are compiled in.
+pub(crate) fn builtin() -> &'static Kinds {
+    static BUILTIN: LazyLock<Kinds> = LazyLock::new(Kinds::builtin);
+    &BUILTIN
+}
+
 /// A kind that is served.
 pub(crate) enum Served {
     /// A row that is compiled in.
@@ -19,13 +25,13 @@ pub(crate) enum Served {
 impl Served {
     /// What `apiVersion` and `kind` name, whatever the version.
     pub fn find(snapshot: &Snapshot, api_version: &str, kind: &str) -> Option<Self> {
-        static BUILTIN: LazyLock<BTreeMap<(String, String), Arc<Kind>>> = LazyLock::new(|| {
-            let kinds = Kinds::builtin();
+        static BY_NAME: LazyLock<BTreeMap<(String, String), Arc<Kind>>> = LazyLock::new(|| {
+            let kinds = builtin();
             let named = |row: &Arc<Kind>| (row.group.to_string(), row.kind.to_string());
             kinds.iter().map(|row| (named(row), Arc::clone(row))).collect()
         });
         let group = split_api_version(api_version).0;
-        if let Some(row) = BUILTIN.get(&(group.to_string(), kind.to_owned())) {
+        if let Some(row) = BY_NAME.get(&(group.to_string(), kind.to_owned())) {
             return Some(Self::Builtin(Arc::clone(row)));
         }
         let mut definitions = snapshot.list(CUSTOM_RESOURCE_DEFINITIONS, None);

@@ -255,3 +255,33 @@ fn variables_that_name_one_another_are_only_so_deep() {
     assert!(told[0].to_string().contains("name one another are too deep"), "{}", told[0]);
     assert!(judged(chain(2000)).refusals[0].message.contains("fails to compile"));
 }
+
+/// The deepest that variables may be together has room on the stack of a thread of two megabytes.
+#[test]
+fn deep_variables_that_name_one_another_have_room() {
+    for (before, after) in [
+        ("[", "]"),
+        ("{'a': ", "}"),
+        ("!(", ")"),
+        ("dyn(", ")"),
+        ("1 + (", ")"),
+        ("[1].map(x, ", ")"),
+        ("true ? (", ") : 0"),
+    ] {
+        let nested =
+            |n: usize, inner: &str| format!("dyn({}{inner}{})", before.repeat(n), after.repeat(n));
+        let policy = |n: usize| {
+            let (first, second) = (nested(n, "dyn(1)"), nested(n, "dyn(variables.a)"));
+            json!({"variables": [{"name": "a", "expression": first}, {"name": "b", "expression": second}],
+                "validations": [{"expression": "[variables.b].size() == 1"}]})
+        };
+        let fits = (3..39)
+            .rev()
+            .map(|n| n * 3)
+            .find(|n| validating_mistakes(&policy(*n), None).is_empty());
+        let fits = fits.unwrap_or_default();
+        assert!(fits > 8, "{before}: {fits}");
+        let judgement = judged(policy(fits));
+        assert!(judgement.refusals.len() <= 1, "{before}");
+    }
+}

@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cel", &["api"]),
     ("store", &["api"]),
     ("runtime", &[]),
-    ("controllers", &["api", "store"]),
+    ("controllers", &["api", "cel", "store"]),
     ("server", &["api", "cel", "store"]),
     ("network", &["api", "store"]),
     ("driver", &["api", "store", "server", "controllers"]),
