@@ -60,6 +60,7 @@ fn decision(row: &Controller, snapshot: &Snapshot, key: &Key, context: &Context<
 fn config() -> Result<Config, Failure> {
     Ok(Config {
         ca_bundle: String::new(),
+        front_proxy_ca: String::new(),
         api_address: [10, 244, 255, 253].into(),
         api_port: 6443,
         dns_address: [10, 244, 255, 253].into(),

@@ -36,6 +36,110 @@ pub enum Call {
     Measure,
     /// What a webhook says.
     Post(Post),
+    /// What another API server says.
+    Fetch(Fetch),
+    /// Several questions, asked at once.
+    All(Vec<Call>),
+}
+
+/// Another API server, which an APIService stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OtherServer {
+    /// `v1beta1.metrics.k8s.io`: the APIService.
+    pub name: String,
+    /// The Service that it is reached through.
+    pub service: Backend,
+    /// Who vouches for its certificate: PEM, in base64.
+    pub ca_bundle: String,
+    /// Whether nobody has to.
+    pub insecure: bool,
+}
+
+impl OtherServer {
+    /// The server of an APIService; `None` when we serve that version ourselves.
+    #[must_use]
+    pub fn of(api_service: &Value) -> Option<Self> {
+        let spec = &api_service["spec"];
+        let service = spec.get("service").filter(|service| service.is_object())?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let port = service["port"].as_u64().and_then(|port| port.try_into().ok()).unwrap_or(443);
+        Some(Self {
+            name: text(&api_service["metadata"]["name"]),
+            service: Backend {
+                namespace: text(&service["namespace"]),
+                name: text(&service["name"]),
+                port,
+            },
+            ca_bundle: text(&spec["caBundle"]),
+            insecure: spec["insecureSkipTLSVerify"] == true,
+        })
+    }
+}
+
+/// A request of the control plane's own to another API server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fetch {
+    /// Whom to ask.
+    pub server: OtherServer,
+    /// `GET`
+    pub method: &'static str,
+    /// `/apis/example.com/v1`, with the query.
+    pub path: String,
+    /// Which media types are understood.
+    pub accept: &'static str,
+    /// The ETag of an answer that is known already; else empty.
+    pub tag: String,
+    /// Who asks.
+    pub user: String,
+    /// In which groups.
+    pub groups: Vec<String>,
+    /// For how long the answer is waited for, in seconds.
+    pub timeout: u16,
+    /// How often it is asked at once; the first answer with a code of success is taken.
+    pub tries: u8,
+}
+
+impl Fetch {
+    /// What upstream's aggregator asks, with the rights of everybody, within five seconds.
+    #[must_use]
+    pub fn get(server: OtherServer, path: impl Into<String>) -> Self {
+        Self {
+            server,
+            method: "GET",
+            path: path.into(),
+            accept: "application/json",
+            tag: String::new(),
+            user: "system:kube-aggregator".into(),
+            groups: vec!["system:masters".into()],
+            timeout: 5,
+            tries: 1,
+        }
+    }
+}
+
+/// What came of a [`Fetch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where it went: `https://10.96.3.4:443/apis/example.com/v1`.
+    pub url: String,
+    /// The ETag of the answer, if it has one.
+    pub tag: String,
+    /// The code and the body; or why there is none.
+    pub answer: Result<(u16, String), String>,
+}
+
+impl Fetched {
+    /// The body of a success.
+    ///
+    /// # Errors
+    /// What was answered in its place, or why nothing was.
+    pub fn success(&self) -> Result<&str, String> {
+        match &self.answer {
+            Ok((200..=299, body)) => Ok(body),
+            Ok((code, _)) => Err(format!("bad status from {}: {code}", self.url)),
+            Err(why) => Err(why.clone()),
+        }
+    }
 }
 
 /// JSON that is sent to a webhook, which is to answer with JSON.
@@ -118,4 +222,8 @@ pub enum Given {
     Usage(Arc<Usage>),
     /// The body of a webhook's answer; or why there is none: `failed to call webhook: Post …`.
     Posted(Result<String, String>),
+    /// What another API server said.
+    Fetched(Fetched),
+    /// An answer to each of the questions, in their order.
+    All(Vec<Result<Given, String>>),
 }

@@ -10,6 +10,7 @@ pub mod custom;
 pub mod discovery;
 pub mod kind;
 mod measured;
+pub mod offered;
 pub mod resources;
 pub mod rules;
 

@@ -12,6 +12,8 @@ use crate::memory::Memory;
 pub struct Config {
     /// The cluster's certificate authority, in PEM: what pods verify the API with.
     pub ca_bundle: String,
+    /// The authority, in PEM, of what the API shows other API servers that it hands requests to.
+    pub front_proxy_ca: String,
     /// Where the API answers inside the cluster: the endpoint of the Service `kubernetes`.
     pub api_address: Ipv4Addr,
     /// Port at [`Config::api_address`].

@@ -8,6 +8,7 @@
 
 mod all;
 mod autoscaler;
+mod availability;
 mod bootstrap;
 mod certificates;
 mod context;
@@ -30,6 +31,7 @@ pub mod plan;
 mod pod_conditions;
 mod policies;
 mod quota;
+mod registration;
 mod replicaset;
 mod roles;
 mod scheduler;
@@ -38,6 +40,7 @@ mod statefulset;
 mod table;
 mod taints;
 mod token_secrets;
+mod trust;
 pub mod volumes;
 mod why;
 mod workload;
@@ -51,6 +54,7 @@ pub use memory::{Memory, Stamped};
 pub use plan::{
     Because, DeleteOptions, EventType, Instead, Note, Plan, Propagation, Refusal, Step, Write,
 };
+pub use registration::at_start as register_at_start;
 pub use scheduler::tolerates;
 pub use table::{ANY, Concerns, Controller, Decide};
 pub use why::{VOLUME_FAILED, is_told_by_its_controller, outlook, shortfall, status_reason};

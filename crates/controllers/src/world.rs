@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use coracle_api::{Call, Given, Key, Object, Status, Subresource, Timestamp, Usage};
+use coracle_api::{Call, Fetched, Given, Key, Object, Status, Subresource, Timestamp, Usage};
 use coracle_store::{Event, Expect, Store, Transaction, Watch};
 use jiff::ToSpan;
 use redb::backends::InMemoryBackend;
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub allowed: Vec<&'static str>,
     /// Whether the authority signs.
     pub signs: Result<(), Status>,
+    /// What other API servers say.
+    pub remotes: Result<(u16, String), String>,
     /// How often the outside was asked.
     pub asked: usize,
     memories: BTreeMap<(&'static str, Key), Memory>,
@@ -50,6 +52,7 @@ pub(crate) struct World {
 pub(crate) fn config() -> Config {
     Config {
         ca_bundle: "-----BEGIN CERTIFICATE-----\n".into(),
+        front_proxy_ca: "-----BEGIN CERTIFICATE-----\nproxy".into(),
         api_address: [10, 244, 255, 253].into(),
         api_port: 6443,
         dns_address: [10, 244, 255, 253].into(),
@@ -97,6 +100,7 @@ impl World {
             usage: Usage::default(),
             allowed: Vec::new(),
             signs: Ok(()),
+            remotes: Err("EOF".into()),
             asked: 0,
             memories: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -418,7 +422,7 @@ impl World {
 
 /// What the outside says.
 fn answer(world: &World, call: &Call) -> Result<Given, Status> {
-    let World { usage, allowed, signs, .. } = world;
+    let World { usage, allowed, signs, remotes, .. } = world;
     match call {
         Call::Measure => Ok(Given::Usage(Arc::new(usage.clone()))),
         Call::Review { questions } => {
@@ -429,6 +433,14 @@ fn answer(world: &World, call: &Call) -> Result<Given, Status> {
             Ok(()) => Ok(Given::Certificate(format!("{not_before} {not_after}"))),
             Err(status) => Err(status.clone()),
         },
+        Call::Fetch(fetch) => {
+            let url = format!("https://10.96.0.9:{}{}", fetch.server.service.port, fetch.path);
+            Ok(Given::Fetched(Fetched { url, tag: String::new(), answer: remotes.clone() }))
+        }
+        Call::All(calls) => {
+            let answers = calls.iter().map(|call| answer(world, call).map_err(|it| it.message));
+            Ok(Given::All(answers.collect()))
+        }
         Call::Sign { .. } | Call::Post(_) => panic!("no decision signs tokens or asks webhooks"),
     }
 }

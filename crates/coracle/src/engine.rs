@@ -11,10 +11,12 @@ use coracle_api::{Gates, Timestamp};
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
 use coracle_driver::{EventRecorder, Journal, Loop, Reasons};
 use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
-use coracle_node::{Ending, Node, NodeConfig, NodeError};
+use coracle_node::{Ending, Node, NodeConfig, NodeError, from_node};
 use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::pki::PkiError;
-use coracle_server::{Api, Cluster as ApiCluster, Kinds, Outside, Pki, Server, System, pki};
+use coracle_server::{
+    Aggregator, Api, Cluster as ApiCluster, Kinds, Outside, Pki, Server, System, follow_others, pki,
+};
 use coracle_store::{OpenError, Store};
 use futures_util::future::join_all;
 use ipnet::Ipv4Net;
@@ -233,6 +235,7 @@ struct Engine {
     stopping: watch::Sender<Option<Stop>>,
     serving: JoinHandle<io::Result<()>>,
     driving: oneshot::Receiver<()>,
+    following: JoinHandle<Infallible>,
     answering: JoinHandle<()>,
 }
 
@@ -255,17 +258,26 @@ impl Engine {
         let kinds = Kinds::gated(&gates);
         let api = Api::new(store.clone(), kinds, api_cluster(&config), Arc::new(System));
         let tokens = Arc::new(pki.tokens()?);
-        let outside =
-            Arc::new(Machine::new(Arc::clone(&tokens), Arc::clone(&pki), store.clone(), &kernel));
+        let front_proxy = pki.front_proxy()?;
+        let identity = Arc::clone(&front_proxy) as _;
+        let aggregator = Arc::new(Aggregator::new(from_node(&kernel), identity));
+        let outside = Arc::new(Machine::new(
+            Arc::clone(&tokens),
+            Arc::clone(&pki),
+            store.clone(),
+            &kernel,
+            Arc::clone(&aggregator),
+        ));
         api.set_outside(Arc::clone(&outside) as Arc<dyn Outside>);
         api.set_tokens(Arc::clone(&tokens));
         let decisions = decision_config(&paths, &config, &link, &pki, gates);
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
+        server.set_aggregator(Arc::clone(&aggregator));
         listeners.extend(listen(config.api_port, &[link.host_ip.into()])?);
         let names = api_names(&config, &link, arguments);
         let name = (&names[..], config.api_port);
-        let serving = serve(&server, cluster, &pki, name, listeners, &stopping)?;
+        let serving = serve(&server, cluster, &pki, front_proxy, name, listeners, &stopping)?;
         let answers_after = start.elapsed();
         write_access(cluster, &pki, config.api_port)?;
         let events = EventRecorder::default();
@@ -273,6 +285,7 @@ impl Engine {
             Loop::new(CONTROLLERS, decisions, events.clone()).with_journal(journal(&paths)?);
         let reasons = driver.reasons();
         let driving = drive(driver, &api, &events, &stopping)?;
+        let following = tokio::spawn(follow_others(aggregator, api.clone()));
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
         let containers = Arc::clone(&shims) as Arc<dyn Containers>;
         let node_config = node_config(&paths, config, arguments.max_pods);
@@ -283,7 +296,19 @@ impl Engine {
         let is_ready = node.ready().await;
         let answering = answer_questions(&paths, api, reasons, Arc::clone(&node), asked.clone())?;
         report(arguments, answers_after, is_ready.then(|| start.elapsed()));
-        Ok(Self { paths, store, kernel, shims, node, asked, stopping, serving, driving, answering })
+        Ok(Self {
+            paths,
+            store,
+            kernel,
+            shims,
+            node,
+            asked,
+            stopping,
+            serving,
+            driving,
+            following,
+            answering,
+        })
     }
 
     /// The first part that has ended although nobody told it to.
@@ -291,6 +316,7 @@ impl Engine {
         tokio::select! {
             _ = &mut self.serving => "the API",
             _ = &mut self.driving => "the driver of the controllers",
+            _ = &mut self.following => "who asks other API servers what they have",
             _ = &mut self.answering => "the command line's socket",
             part = self.node.broken_part() => part,
         }
@@ -319,6 +345,7 @@ impl Engine {
         // Closing writes: it may take a moment on a busy disk.
         tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other).ok();
         self.answering.abort();
+        self.following.abort();
         // The last act: to the command line, a missing socket means an orderly end.
         remove_file(&self.paths.socket())?;
         tracing::info!("stopped");
@@ -359,6 +386,7 @@ fn serve(
     server: &Arc<Server>,
     cluster: &Cluster,
     pki: &Arc<Pki>,
+    front_proxy: Arc<pki::Serving>,
     (names, api_port): (&[String], u16),
     listeners: Vec<TcpListener>,
     stopping: &watch::Sender<Option<Stop>>,
@@ -372,7 +400,7 @@ fn serve(
         };
         tokio::select! {
             served = server.serve(listeners, tls, stop) => served,
-            never = renew(&cluster, &pki, &certificate, api_port) => match never {},
+            never = renew(&cluster, &pki, [&certificate, &front_proxy], api_port) => match never {},
         }
     }))
 }
@@ -386,16 +414,19 @@ fn api_names(config: &NetworkConfig, link: &ClusterLink, arguments: &UpArgs) -> 
     names
 }
 
-/// Looks whether the API's certificate is to be renewed, for as long as the engine runs; that of the
+/// Looks whether the API's certificates are to be renewed, for as long as the engine runs; that of the
 /// administrator is as old.
 async fn renew(
     cluster: &Cluster,
     pki: &Pki,
-    certificate: &pki::Serving,
+    [certificate, front_proxy]: [&pki::Serving; 2],
     api_port: u16,
 ) -> Infallible {
     loop {
         tokio::time::sleep(CERTIFICATE_LOOK).await;
+        if let Err(error) = pki.renew(front_proxy, Timestamp::now()) {
+            tracing::error!(%error, "what other API servers know the API by stays as it is");
+        }
         match pki.renew(certificate, Timestamp::now()) {
             Ok(true) => {
                 tracing::info!("the API has a new certificate");
@@ -508,6 +539,7 @@ fn decision_config(
 ) -> DecisionConfig {
     DecisionConfig {
         ca_bundle: pki.authority().to_string(),
+        front_proxy_ca: pki.front_proxy_authority().to_string(),
         api_address: link.host_ip,
         api_port: config.api_port,
         dns_address: config.dns_ip(),

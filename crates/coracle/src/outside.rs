@@ -8,7 +8,7 @@ use coracle_network::Kernel;
 use coracle_node::{Node, from_node};
 use coracle_server::auth::tokens::Tokens;
 use coracle_server::pki::Refused;
-use coracle_server::{Call, Given, Outside, Pki, Webhooks};
+use coracle_server::{Aggregator, Call, Given, Outside, Pki, Webhooks};
 use coracle_store::Store;
 
 /// Answers what pure functions ask.
@@ -18,13 +18,20 @@ pub(crate) struct Machine {
     node: OnceLock<Arc<Node>>,
     store: Store,
     webhooks: Webhooks,
+    aggregator: Arc<Aggregator>,
 }
 
 impl Machine {
     /// Who has the keys, and no node yet.
-    pub fn new(tokens: Arc<Tokens>, pki: Arc<Pki>, store: Store, kernel: &Arc<dyn Kernel>) -> Self {
+    pub fn new(
+        tokens: Arc<Tokens>,
+        pki: Arc<Pki>,
+        store: Store,
+        kernel: &Arc<dyn Kernel>,
+        aggregator: Arc<Aggregator>,
+    ) -> Self {
         let webhooks = Webhooks::new(from_node(kernel));
-        Self { tokens, pki, node: OnceLock::new(), store, webhooks }
+        Self { tokens, pki, node: OnceLock::new(), store, webhooks, aggregator }
     }
 
     /// Who runs the containers.
@@ -48,6 +55,11 @@ impl Outside for Machine {
             Call::Post(post) => {
                 Ok(Given::Posted(self.webhooks.post(&self.store.snapshot(), post).await))
             }
+            Call::Fetch(fetch) => {
+                let fetched = self.aggregator.fetch(&self.store.snapshot(), fetch).await;
+                Ok(Given::Fetched(fetched))
+            }
+            Call::All(_) => Err(Status::internal("questions are asked one by one")),
             Call::Measure => match self.node.get() {
                 Some(node) => Ok(Given::Usage(node.usage().await)),
                 // Nothing runs yet.

@@ -45,6 +45,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 fn config() -> Config {
     Config {
         ca_bundle: "CA".into(),
+        front_proxy_ca: "CA of the front proxy".into(),
         api_address: [10, 244, 255, 253].into(),
         api_port: 6443,
         dns_address: [10, 244, 255, 253].into(),
@@ -252,7 +253,7 @@ fn a_new_cluster_has_what_every_cluster_has() {
     let namespaces = world.names("namespaces");
     assert_eq!(namespaces, ["default", "kube-node-lease", "kube-public", "kube-system"]);
     assert_eq!(world.names("serviceaccounts").len(), 4);
-    assert_eq!(world.names("configmaps").len(), 4);
+    assert_eq!(world.names("configmaps").len(), 5);
     let service = world.get("services", "kubernetes");
     assert_eq!(service.str_at("/spec/clusterIP"), Some("10.96.0.1"));
     let revision = world.api.snapshot().revision();

@@ -256,7 +256,9 @@ impl Loop {
 /// # Errors
 /// What the API says of one of the objects.
 pub async fn bootstrap(api: &Api, config: &Config) -> Result<(), Status> {
-    let plan = coracle_controllers::bootstrap(&api.snapshot(), config);
+    let snapshot = api.snapshot();
+    let mut plan = coracle_controllers::bootstrap(&snapshot, config);
+    plan.steps.extend(coracle_controllers::register_at_start(&snapshot, &api.kinds()).steps);
     let nobody = Job { controller: 0, key: Key::new("", "", "") };
     match Errand::new(nobody, plan).carry_out(api, "bootstrap").await {
         Outcome::Done => Ok(()),

@@ -2,14 +2,17 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod aggregation;
 pub mod auth;
 pub mod dial;
 mod documents;
 mod edge;
 pub mod pipeline;
+mod reach;
 mod streams;
 mod webhooks;
 
+pub use aggregation::{Aggregator, follow_others};
 pub use auth::{Pki, bootstrap, pki};
 pub use coracle_api::kinds::Kinds;
 pub use edge::server::Server;

@@ -184,6 +184,7 @@ fn config(gates: Gates) -> Config {
     let services = Cluster::default().services;
     Config {
         ca_bundle: "CA".to_owned(),
+        front_proxy_ca: "CA of the front proxy".to_owned(),
         api_address: [10, 244, 255, 1].into(),
         api_port: 6443,
         dns_address: [10, 244, 255, 1].into(),

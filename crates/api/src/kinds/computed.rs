@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::kinds::offered::Remote;
 use crate::{Object, Usage};
 
 /// Makes the objects of a row, of which only those that are asked for need be among them.
@@ -51,6 +52,8 @@ pub trait Look {
 pub struct Facts {
     /// The parts of the control plane that were begun, and what is wrong with each that fails.
     pub components: BTreeMap<&'static str, Result<(), String>>,
+    /// What other API servers have said of themselves, by the name of their APIService.
+    pub remotes: BTreeMap<String, Arc<Remote>>,
 }
 
 /// Runs the controllers.

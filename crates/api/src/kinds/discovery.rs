@@ -3,15 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::kind::{Kind, Scope, SubresourceRow, Text, Verb, api_version};
-use crate::kinds::{Group, Kinds};
+use crate::kinds::Kinds;
+use crate::kinds::offered::{OfferedGroup, OfferedVersion, Origin};
 
 /// `/api`: an `APIVersions`. `server_address` (`10.0.0.1:6443`) is where the server says it is.
 #[must_use]
-pub fn api_versions(kinds: &Kinds, server_address: &str) -> Value {
-    let core = kinds.group("").map(|group| group.versions.as_slice()).unwrap_or_default();
+pub fn api_versions(offered: &[OfferedGroup<'_>], server_address: &str) -> Value {
+    let core = offered.iter().filter(|group| group.name.is_empty());
     json!({
         "kind": "APIVersions",
-        "versions": core.iter().map(|version| version.name.as_ref()).collect::<Vec<_>>(),
+        "versions": core.flat_map(|it| &it.versions).map(|it| it.name).collect::<Vec<_>>(),
         "serverAddressByClientCIDRs": [
             {"clientCIDR": "0.0.0.0/0", "serverAddress": server_address},
         ],
@@ -20,15 +21,15 @@ pub fn api_versions(kinds: &Kinds, server_address: &str) -> Value {
 
 /// `/apis`: an `APIGroupList`.
 #[must_use]
-pub fn api_group_list(kinds: &Kinds) -> Value {
-    let groups: Vec<Value> = named_groups(kinds).map(group_entry).collect();
+pub fn api_group_list(offered: &[OfferedGroup<'_>]) -> Value {
+    let groups: Vec<Value> = named_groups(offered).map(group_entry).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/GROUP`: an `APIGroup`; `None` when there is no such group.
 #[must_use]
-pub fn api_group(kinds: &Kinds, group: &str) -> Option<Value> {
-    let group = named_groups(kinds).find(|known| known.name == group)?;
+pub fn api_group(offered: &[OfferedGroup<'_>], group: &str) -> Option<Value> {
+    let group = named_groups(offered).find(|known| known.name == group)?;
     let mut entry = group_entry(group);
     entry["kind"] = "APIGroup".into();
     entry["apiVersion"] = "v1".into();
@@ -53,8 +54,8 @@ pub fn api_resource_list(kinds: &Kinds, group: &str, version: &str) -> Option<Va
 /// `/api` (`core`) or `/apis` in the aggregated form: an `APIGroupDiscoveryList` of
 /// apidiscovery.k8s.io/v2.
 #[must_use]
-pub fn aggregated(kinds: &Kinds, core: bool) -> Value {
-    let groups = kinds.groups().iter().filter(|group| group.name.is_empty() == core);
+pub fn aggregated(offered: &[OfferedGroup<'_>], core: bool) -> Value {
+    let groups = offered.iter().filter(|group| group.name.is_empty() == core);
     json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
@@ -63,17 +64,17 @@ pub fn aggregated(kinds: &Kinds, core: bool) -> Value {
     })
 }
 
-fn named_groups(kinds: &Kinds) -> impl Iterator<Item = &Group> {
-    kinds.groups().iter().filter(|group| !group.name.is_empty())
+fn named_groups<'a>(offered: &'a [OfferedGroup<'a>]) -> impl Iterator<Item = &'a OfferedGroup<'a>> {
+    offered.iter().filter(|group| !group.name.is_empty())
 }
 
-fn group_entry(group: &Group) -> Value {
+fn group_entry(group: &OfferedGroup<'_>) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
         .map(|version| {
             json!({
-                "groupVersion": api_version(&group.name, &version.name),
+                "groupVersion": api_version(group.name, version.name),
                 "version": version.name,
             })
         })
@@ -138,22 +139,28 @@ fn add_names(entry: &mut Value, kind: &Kind) {
     }
 }
 
-fn aggregated_group(group: &Group) -> Value {
-    let versions: Vec<Value> = group
-        .versions
-        .iter()
-        .map(|version| {
-            let rows = version.kinds.iter().map(|kind| aggregated_resource(kind));
-            json!({
-                "version": version.name,
-                "freshness": "Current",
-                "resources": rows.collect::<Vec<_>>(),
-            })
-        })
-        .collect();
+fn aggregated_group(group: &OfferedGroup<'_>) -> Value {
+    let versions: Vec<Value> = group.versions.iter().map(aggregated_version).collect();
     // The core group has no name, and upstream then leaves it out.
     let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name}) };
     json!({"metadata": metadata, "versions": versions})
+}
+
+/// What another server has not said, or not lately, is stale: clients then know that they miss some.
+fn aggregated_version(version: &OfferedVersion<'_>) -> Value {
+    let (resources, is_current) = match &version.origin {
+        Origin::Own(own) => {
+            (own.kinds.iter().map(|kind| aggregated_resource(kind)).collect(), true)
+        }
+        Origin::Other(Some(remote)) => (remote.resources.clone(), remote.is_current),
+        Origin::Other(None) => (Vec::new(), false),
+    };
+    let freshness = if is_current { "Current" } else { "Stale" };
+    let mut entry = json!({"version": version.name, "freshness": freshness});
+    if !resources.is_empty() {
+        entry["resources"] = resources.into();
+    }
+    entry
 }
 
 fn aggregated_resource(kind: &Kind) -> Value {
@@ -198,7 +205,18 @@ fn storage_version_hash(stored: &Kind) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, LazyLock};
+
     use super::*;
+    use crate::kinds::offered::{Remote, offer};
+
+    static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::builtin);
+    static NONE: BTreeMap<String, Arc<Remote>> = BTreeMap::new();
+
+    fn offered() -> Vec<OfferedGroup<'static>> {
+        offer(&KINDS, std::iter::empty(), &NONE)
+    }
 
     fn entry<'a>(list: &'a Value, name: &str) -> &'a Value {
         let all = list["resources"].as_array().unwrap();
@@ -207,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_core_group_is_under_api_and_the_others_under_apis() {
-        let kinds = Kinds::builtin();
+        let kinds = offered();
         let core = api_versions(&kinds, "127.0.0.1:6443");
         assert_eq!(core["versions"], json!(["v1"]));
         let groups = api_group_list(&kinds);
@@ -261,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_aggregated_form_nests_versions_resources_and_subresources() {
-        let kinds = Kinds::builtin();
+        let kinds = offered();
         let core = aggregated(&kinds, true);
         assert_eq!(core["items"].as_array().unwrap().len(), 1);
         assert_eq!(core["items"][0]["metadata"], json!({}));
@@ -280,6 +298,24 @@ mod tests {
             })
         );
         assert_eq!(sets["responseKind"]["group"], "apps");
+    }
+
+    #[test]
+    fn what_another_server_does_not_say_is_stale() {
+        let service = json!({"metadata": {"name": "v1.example.com"}, "spec": {
+            "group": "example.com", "version": "v1", "service": {}}});
+        let shown = |remotes: &BTreeMap<String, Arc<Remote>>| {
+            let all = aggregated(&offer(&KINDS, [&service].into_iter(), remotes), false);
+            let items = all["items"].as_array().unwrap();
+            let found = items.iter().find(|group| group["metadata"]["name"] == "example.com");
+            found.unwrap()["versions"][0].clone()
+        };
+        assert_eq!(shown(&NONE), json!({"version": "v1", "freshness": "Stale"}));
+        let resources = vec![json!({"resource": "boats"})];
+        let remote = Remote { resources: resources.clone(), is_current: true, ..Remote::default() };
+        let known = BTreeMap::from([("v1.example.com".to_owned(), Arc::new(remote))]);
+        let current = json!({"version": "v1", "freshness": "Current", "resources": resources});
+        assert_eq!(shown(&known), current);
     }
 
     #[test]

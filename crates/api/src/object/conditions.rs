@@ -40,6 +40,17 @@ pub fn set(conditions: &mut Vec<Value>, new: Value, now: &str) {
     }
 }
 
+/// What holds of every APIService that we serve ourselves.
+#[must_use]
+pub fn local_api_service() -> Value {
+    json!({
+        "type": "Available",
+        "status": "True",
+        "reason": "Local",
+        "message": "Local APIServices are always available",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

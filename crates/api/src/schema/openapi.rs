@@ -4,6 +4,7 @@
 //! cache it under [`v3_hash`].
 
 mod gnostic;
+mod merged;
 mod parameters;
 mod paths;
 mod v2;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::kind::Kind;
+use crate::kinds::offered::OfferedGroup;
 use crate::kinds::{Kinds, Version};
 use crate::schema::{MalformedSchema, PACKED, REFERENCE, definitions};
 
@@ -41,9 +43,10 @@ fn patch_types(strategic: bool) -> Vec<&'static str> {
     general.into_iter().chain(strategic).collect()
 }
 
-/// `/openapi/v3`: where the document of each version is, with a hash that changes with it.
+/// `/openapi/v3`: where the document of each version is, with a hash that changes with it; those of
+/// other servers are among `offered`.
 #[must_use]
-pub fn v3_index(kinds: &Kinds) -> Value {
+pub fn v3_index(kinds: &Kinds, offered: &[OfferedGroup<'_>]) -> Value {
     let mut all = Map::new();
     for group in kinds.groups() {
         for version in &group.versions {
@@ -53,6 +56,7 @@ pub fn v3_index(kinds: &Kinds) -> Value {
             all.insert(path.trim_start_matches('/').into(), json!({"serverRelativeURL": url}));
         }
     }
+    merged::index(&mut all, offered);
     json!({"paths": all})
 }
 
@@ -101,11 +105,21 @@ pub fn v3_group_version(
     Ok(Some(text))
 }
 
-/// `/openapi/v2`, as JSON.
+/// `/openapi/v2`, as JSON, with what other servers say that are among `offered`.
 ///
 /// # Errors
 /// Never, unless the build is broken.
-pub fn v2(kinds: &Kinds) -> Result<String, MalformedSchema> {
+pub fn v2(kinds: &Kinds, offered: &[OfferedGroup<'_>]) -> Result<String, MalformedSchema> {
+    let own = own_v2(kinds)?;
+    if merged::others(offered).next().is_none() {
+        return Ok(own);
+    }
+    let mut document = serde_json::from_str(&own).map_err(MalformedSchema::Parse)?;
+    merged::v2(&mut document, offered);
+    Ok(document.to_string())
+}
+
+fn own_v2(kinds: &Kinds) -> Result<String, MalformedSchema> {
     let mut names = BTreeSet::new();
     let mut text =
         r#"{"swagger":"2.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#
@@ -141,8 +155,11 @@ pub fn v2(kinds: &Kinds) -> Result<String, MalformedSchema> {
 ///
 /// # Errors
 /// Never, unless the build is broken.
-pub fn v2_protobuf(kinds: &Kinds) -> Result<Vec<u8>, MalformedSchema> {
-    let document = serde_json::from_str(&v2(kinds)?).map_err(MalformedSchema::Parse)?;
+pub fn v2_protobuf(
+    kinds: &Kinds,
+    offered: &[OfferedGroup<'_>],
+) -> Result<Vec<u8>, MalformedSchema> {
+    let document = serde_json::from_str(&v2(kinds, offered)?).map_err(MalformedSchema::Parse)?;
     Ok(gnostic::encode(&document))
 }
 

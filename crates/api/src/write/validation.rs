@@ -49,7 +49,9 @@ pub use certificate::{
     certificate_signing_request, certificate_signing_request_create,
     certificate_signing_request_status,
 };
-pub use cluster::{api_service, limit_range, node, node_update, resource_quota};
+pub use cluster::{
+    api_service, api_service_status, limit_range, node, node_update, resource_quota,
+};
 pub use config::{config_map, config_map_update, secret, secret_update};
 pub use csi::{
     csi_driver, csi_driver_update, csi_node, csi_node_update, csi_storage_capacity,

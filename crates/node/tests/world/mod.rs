@@ -142,6 +142,7 @@ impl World {
         let link = self.kernel.up().unwrap();
         let config = coracle_controllers::Config {
             ca_bundle: authority.to_owned(),
+            front_proxy_ca: authority.to_owned(),
             api_address: link.host_ip,
             api_port: self.network.api_port,
             dns_address: self.network.dns_ip(),

@@ -24,8 +24,9 @@ pub async fn bootstrap(api: &Api) -> Result<(), Status> {
         let kind = kinds
             .of_object(text("/apiVersion"), text("/kind"))
             .ok_or_else(|| Status::internal(format!("there is no kind {}", text("/kind"))))?;
-        let name = text("/metadata/name").to_owned();
-        let stored = snapshot.find(&kind.storage_resource(), "", &name);
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name").to_owned());
+        let namespace = namespace.to_owned();
+        let stored = snapshot.find(&kind.storage_resource(), &namespace, &name);
         let (verb, name, object) = match stored.map(|stored| reconciled(stored.value(), &object)) {
             None => (Verb::Create, String::new(), object),
             Some(Some(changed)) => (Verb::Update, name, changed),
@@ -35,7 +36,7 @@ pub async fn bootstrap(api: &Api) -> Result<(), Status> {
             user: User::system("system:apiserver"),
             verb,
             kind: Arc::clone(kind),
-            namespace: String::new(),
+            namespace,
             name,
             subresource: None,
             options: Options { field_manager: "kube-apiserver".into(), ..Options::default() },

@@ -1,4 +1,7 @@
-//! The certificates of a cluster: an authority of its own, made at first start, and what it signs.
+//! The certificates of a cluster: authorities of its own, made when they are missing, and what they
+//! sign.
+
+mod authority;
 
 use std::fs;
 use std::io;
@@ -12,15 +15,17 @@ use coracle_api::certificates::{self, Certificate, CertificateRequest};
 use coracle_store::files;
 use jiff::SignedDuration;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType, SigningKey as _,
 };
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use self::authority::Authority;
 use crate::auth::issue;
 use crate::auth::tokens::{Tokens, UnusableKey};
 
@@ -32,18 +37,39 @@ const RENEWED_AFTER: SignedDuration = SignedDuration::from_hours(24 * 365 * 2 / 
 
 /// The keys and certificates of one cluster.
 pub struct Pki {
-    authority: Issuer<'static, KeyPair>,
-    authority_pem: String,
-    authority_der: CertificateDer<'static>,
+    authority: Authority,
+    front_proxy: Authority,
     now: Timestamp,
     accounts: KeyPair,
 }
 
-/// What the API server shows its clients: renewed while it runs, before it is over.
+/// What the API server shows in TLS: renewed while it runs, before it is over.
 pub struct Serving {
-    names: Vec<String>,
+    purpose: Purpose,
     signed: ArcSwap<Timestamp>,
     shown: ArcSwap<CertifiedKey>,
+}
+
+/// Whom a certificate of the API server is for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    /// Clients, who know it by these names.
+    Clients(Vec<String>),
+    /// Other API servers, to which it hands the requests of its clients.
+    Servers,
+}
+
+/// Who the API is to other API servers: the name that they are told in a ConfigMap to expect.
+const FRONT_PROXY: &str = "front-proxy-client";
+
+impl ResolvesClientCert for Serving {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.shown.load_full())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 impl ResolvesServerCert for Serving {
@@ -54,7 +80,7 @@ impl ResolvesServerCert for Serving {
 
 impl std::fmt::Debug for Serving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Serving({:?})", self.names)
+        write!(f, "Serving({:?})", self.purpose)
     }
 }
 
@@ -116,36 +142,37 @@ pub enum Refused {
 }
 
 impl Pki {
-    /// Reads the keys in `directory`, making it and those that are missing. The authority's
-    /// certificate follows from its key and the day it was made, which are kept.
+    /// Reads the keys in `directory`, making it and those that are missing.
     ///
     /// # Errors
     /// When a file cannot be read or written, or holds something else.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Self, PkiError> {
         fs::create_dir_all(directory)
             .map_err(|source| PkiError::File { path: directory.to_owned(), source })?;
-        let key = key_in(&directory.join("ca.key"))?;
+        let authority = Authority::open(directory, "ca", "kubernetes", now)?;
+        let front_proxy = Authority::open(directory, "front-proxy-ca", "front-proxy-ca", now)?;
         let accounts = key_in(&directory.join("sa.key"))?;
-        let path = directory.join("ca.crt");
-        let params = authority_params(now);
-        let authority_pem = match fs::read_to_string(&path) {
-            Ok(pem) => pem,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let pem = params.self_signed(&key).map_err(PkiError::Sign)?.pem();
-                write_private(&path, &pem)?;
-                pem
-            }
-            Err(source) => return Err(PkiError::File { path, source }),
-        };
-        let authority_der = der_of(&authority_pem, &path)?;
-        let authority = Issuer::new(params, key);
-        Ok(Self { authority, authority_pem, authority_der, now, accounts })
+        Ok(Self { authority, front_proxy, now, accounts })
     }
 
     /// The certificate of the authority, as PEM.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.authority_pem
+        &self.authority.pem
+    }
+
+    /// The certificate of the authority for what the API shows other API servers, as PEM.
+    #[must_use]
+    pub fn front_proxy_authority(&self) -> &str {
+        &self.front_proxy.pem
+    }
+
+    /// What the API shows other API servers.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn front_proxy(&self) -> Result<Arc<Serving>, PkiError> {
+        self.shown(Purpose::Servers)
     }
 
     /// A client certificate for `name` in `groups`.
@@ -172,7 +199,7 @@ impl Pki {
             params.distinguished_name.push(DnType::OrganizationName, *group);
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (certificate, key) = self.sign(params)?;
+        let (certificate, key) = self.authority.sign(params)?;
         Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
@@ -190,14 +217,9 @@ impl Pki {
     /// # Errors
     /// As [`Pki::server_config`].
     pub fn serving(&self, names: &[String]) -> Result<(Arc<ServerConfig>, Arc<Serving>), PkiError> {
-        let certified = self.certified(names, self.now)?;
-        let serving = Arc::new(Serving {
-            names: names.to_vec(),
-            signed: ArcSwap::from_pointee(self.now),
-            shown: ArcSwap::from_pointee(certified),
-        });
+        let serving = self.shown(Purpose::Clients(names.to_vec()))?;
         let mut roots = RootCertStore::empty();
-        roots.add(self.authority_der.clone()).map_err(PkiError::Tls)?;
+        roots.add(self.authority.der.clone()).map_err(PkiError::Tls)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -222,22 +244,40 @@ impl Pki {
         if !is_due(**serving.signed.load(), now) {
             return Ok(false);
         }
-        serving.shown.store(Arc::new(self.certified(&serving.names, now)?));
+        serving.shown.store(Arc::new(self.certified(&serving.purpose, now)?));
         serving.signed.store(Arc::new(now));
         Ok(true)
     }
 
-    fn certified(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, PkiError> {
+    fn shown(&self, purpose: Purpose) -> Result<Arc<Serving>, PkiError> {
+        let shown = ArcSwap::from_pointee(self.certified(&purpose, self.now)?);
+        let signed = ArcSwap::from_pointee(self.now);
+        Ok(Arc::new(Serving { purpose, signed, shown }))
+    }
+
+    fn certified(&self, purpose: &Purpose, now: Timestamp) -> Result<CertifiedKey, PkiError> {
         let mut params = params(now, CERTIFICATE_YEARS);
-        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        for name in names {
-            params.subject_alt_names.push(match name.parse::<IpAddr>() {
-                Ok(ip) => SanType::IpAddress(ip),
-                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(PkiError::Sign)?),
-            });
-        }
-        let (certificate, key) = self.sign(params)?;
+        let authority = match purpose {
+            Purpose::Clients(names) => {
+                params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+                for name in names {
+                    params.subject_alt_names.push(match name.parse::<IpAddr>() {
+                        Ok(ip) => SanType::IpAddress(ip),
+                        Err(_) => {
+                            SanType::DnsName(name.as_str().try_into().map_err(PkiError::Sign)?)
+                        }
+                    });
+                }
+                &self.authority
+            }
+            Purpose::Servers => {
+                params.distinguished_name.push(DnType::CommonName, FRONT_PROXY);
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+                &self.front_proxy
+            }
+        };
+        let (certificate, key) = authority.sign(params)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = any_supported_type(&key).map_err(PkiError::Tls)?;
         Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
@@ -274,7 +314,7 @@ impl Pki {
         }
         let mut serial = [0; 16];
         getrandom::fill(&mut serial).map_err(|error| Refused::Failed(error.to_string()))?;
-        let authority = Certificate::from_der(&self.authority_der);
+        let authority = Certificate::from_der(&self.authority.der);
         let authority = authority.ok_or_else(|| Refused::Failed("no authority".into()))?;
         let end = authority.not_after().map_or(not_after, |end| not_after.min(end.as_second()));
         let order = issue::Order { request: &request, usages, not_before, not_after: end, serial };
@@ -283,12 +323,6 @@ impl Pki {
         let signature = signature.map_err(|error| Refused::Failed(error.to_string()))?;
         let certificate = issue::signed(&to_be_signed, &authority, &signature);
         Ok(certificates::to_pem(&certificate, certificates::CERTIFICATE))
-    }
-
-    fn sign(&self, params: CertificateParams) -> Result<(rcgen::Certificate, KeyPair), PkiError> {
-        let key = KeyPair::generate().map_err(PkiError::Sign)?;
-        let certificate = params.signed_by(&key, &self.authority).map_err(PkiError::Sign)?;
-        Ok((certificate, key))
     }
 }
 
@@ -320,9 +354,9 @@ fn params(now: Timestamp, years: i32) -> CertificateParams {
     params
 }
 
-fn authority_params(now: Timestamp) -> CertificateParams {
+fn authority_params(name: &str, now: Timestamp) -> CertificateParams {
     let mut params = params(now, AUTHORITY_YEARS);
-    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     params
@@ -392,6 +426,30 @@ mod tests {
         assert!(pki.renew(&serving, days(600)).unwrap());
     }
 
+    #[test]
+    fn other_servers_know_the_api_by_an_authority_that_no_client_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-02-28T12:00:00Z".parse().unwrap();
+        // A data directory of a version that had no such authority.
+        let older = Pki::open(directory.path(), now).unwrap();
+        fs::remove_file(directory.path().join("front-proxy-ca.key")).unwrap();
+        fs::remove_file(directory.path().join("front-proxy-ca.crt")).unwrap();
+        let pki = Pki::open(directory.path(), now).unwrap();
+        assert_eq!(pki.authority(), older.authority());
+        let shown = pki.front_proxy().unwrap().shown.load().cert[0].clone();
+        assert_eq!(certificate::user(&shown).unwrap().name, FRONT_PROXY);
+        let believed = |authority: &Authority| {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der.clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let seconds = std::time::Duration::from_secs(now.as_second().unsigned_abs());
+            let now = rustls_pki_types::UnixTime::since_unix_epoch(seconds);
+            verifier.build().unwrap().verify_client_cert(&shown, &[], now).is_ok()
+        };
+        assert!(believed(&pki.front_proxy) && !believed(&pki.authority));
+    }
+
     /// A request as PEM in base64, by another key than it is about where `forged`.
     fn request(change: impl FnOnce(&mut CertificateParams), forged: bool) -> String {
         let mut params = CertificateParams::default();
@@ -435,7 +493,7 @@ mod tests {
 
         // The verifiers that the API and its clients use believe it.
         let mut roots = RootCertStore::empty();
-        roots.add(pki.authority_der.clone()).unwrap();
+        roots.add(pki.authority.der.clone()).unwrap();
         let roots = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let at = |seconds: i64| {
@@ -465,7 +523,7 @@ mod tests {
         let pki = Pki::open(directory.path(), now).unwrap();
         let usages = usages(&["client auth"]);
         let pem = pki.certify(&request(|_| (), false), &usages, 0, i64::MAX).unwrap();
-        let authority = Certificate::from_der(&pki.authority_der).unwrap();
+        let authority = Certificate::from_der(&pki.authority.der).unwrap();
         assert_eq!(certificates::end_of_pem(&pem), authority.not_after());
         let forged = pki.certify(&request(|_| (), true), &usages, 0, 1).unwrap_err();
         assert!(matches!(&forged, Refused::Request(why) if why.contains("RFC 2986")), "{forged}");

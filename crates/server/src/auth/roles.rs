@@ -264,7 +264,19 @@ const BINDINGS: &[(&str, &str, &[&str])] = &[
 pub fn all() -> Vec<Value> {
     let roles = CLUSTER_ROLES.iter().map(cluster_role);
     let bindings = BINDINGS.iter().map(|(name, role, groups)| binding(name, role, groups));
-    roles.chain(bindings).collect()
+    roles.chain(bindings).chain([authentication_reader()]).collect()
+}
+
+/// What other API servers read to know whom to trust.
+fn authentication_reader() -> Value {
+    let mut metadata = metadata("extension-apiserver-authentication-reader");
+    metadata["namespace"] = "kube-system".into();
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": metadata,
+        "rules": [rule(&(READ, "core", "configmaps=extension-apiserver-authentication"))],
+    })
 }
 
 fn metadata(name: &str) -> Value {

@@ -165,9 +165,11 @@ impl Outside for Tokens {
         match call {
             Call::Sign { claims } => self.sign(claims).map(Given::Token),
             Call::Measure => Ok(Given::Usage(Arc::default())),
-            Call::Certify { .. } | Call::Review { .. } | Call::Post(_) => {
-                Err(Status::internal("whoever signs tokens does nothing else"))
-            }
+            Call::Certify { .. }
+            | Call::Review { .. }
+            | Call::Post(_)
+            | Call::Fetch(_)
+            | Call::All(_) => Err(Status::internal("whoever signs tokens does nothing else")),
         }
     }
 }

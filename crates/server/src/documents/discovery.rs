@@ -1,9 +1,13 @@
 //! What is served besides objects: version, health, discovery, OpenAPI, keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use coracle_api::kinds::offered::{self, OfferedGroup, Remote};
+use coracle_api::resources::API_SERVICES;
 use coracle_api::{Status, discovery, openapi};
+use coracle_store::Snapshot;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -26,11 +30,31 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 /// What documents are made of.
 pub(crate) struct Facts<'a> {
     pub(crate) kinds: &'a Arc<Kinds>,
+    /// Where the APIServices are.
+    pub(crate) snapshot: &'a Snapshot,
+    /// What other API servers have said of themselves.
+    pub(crate) remotes: &'a BTreeMap<String, Arc<Remote>>,
     pub(crate) tokens: &'a Tokens,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: &'a Query,
     /// Under which address the client reached us.
     pub(crate) host: Option<&'a str>,
+}
+
+impl Facts<'_> {
+    /// All groups that clients may use, in their order.
+    fn offered(&self) -> Vec<OfferedGroup<'_>> {
+        offered(self.kinds, self.snapshot, self.remotes)
+    }
+}
+
+fn offered<'a>(
+    kinds: &'a Kinds,
+    snapshot: &'a Snapshot,
+    remotes: &'a BTreeMap<String, Arc<Remote>>,
+) -> Vec<OfferedGroup<'a>> {
+    let services = snapshot.list(API_SERVICES, None).map(|service| service.value());
+    offered::offer(kinds, services, remotes)
 }
 
 /// The answer to GET of `path`.
@@ -51,21 +75,23 @@ pub(crate) async fn get(facts: &Facts<'_>, path: &str) -> Result<Response, Statu
         ["healthz" | "livez" | "readyz", ..] => {
             Ok(full(404, "text/plain; charset=utf-8", "404 page not found\n"))
         }
-        ["api"] | ["apis"] if wants_aggregated(facts.headers) => {
-            Ok(document(facts, AGGREGATED, discovery::aggregated(kinds, segments == ["api"])))
-        }
+        ["api"] | ["apis"] if wants_aggregated(facts.headers) => Ok(document(
+            facts,
+            AGGREGATED,
+            discovery::aggregated(&facts.offered(), segments == ["api"]),
+        )),
         ["api"] => {
             let address = facts.host.unwrap_or("localhost:6443");
-            Ok(document(facts, JSON, discovery::api_versions(kinds, address)))
+            Ok(document(facts, JSON, discovery::api_versions(&facts.offered(), address)))
         }
-        ["apis"] => Ok(document(facts, JSON, discovery::api_group_list(kinds))),
+        ["apis"] => Ok(document(facts, JSON, discovery::api_group_list(&facts.offered()))),
         ["api", version] => found(facts, discovery::api_resource_list(kinds, "", version)),
-        ["apis", group] => found(facts, discovery::api_group(kinds, group)),
+        ["apis", group] => found(facts, discovery::api_group(&facts.offered(), group)),
         ["apis", group, version] => {
             found(facts, discovery::api_resource_list(kinds, group, version))
         }
         ["openapi", "v2"] => open_api_v2(facts).await,
-        ["openapi", "v3"] => Ok(document(facts, JSON, openapi::v3_index(kinds))),
+        ["openapi", "v3"] => Ok(document(facts, JSON, openapi::v3_index(kinds, &facts.offered()))),
         ["openapi", "v3", "api", version] => open_api_v3(facts, "", version).await,
         ["openapi", "v3", "apis", group, version] => open_api_v3(facts, group, version).await,
         ["openid", "v1", "jwks"] => {
@@ -74,7 +100,7 @@ pub(crate) async fn get(facts: &Facts<'_>, path: &str) -> Result<Response, Statu
         [".well-known", "openid-configuration"] => {
             Ok(full(200, JSON, openid_configuration().to_string()))
         }
-        [] => Ok(full(200, JSON, root(kinds).to_string())),
+        [] => Ok(full(200, JSON, root(&facts.offered()).to_string())),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -125,9 +151,9 @@ fn openid_configuration() -> Value {
     })
 }
 
-fn root(kinds: &Kinds) -> Value {
+fn root(offered: &[OfferedGroup<'_>]) -> Value {
     let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
-    for group in kinds.groups().iter().filter(|group| !group.name.is_empty()) {
+    for group in offered.iter().filter(|group| !group.name.is_empty()) {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|v| format!("/apis/{}/{}", group.name, v.name)));
     }
@@ -233,11 +259,15 @@ fn moved(group: &str, version: &str, hash: &str) -> Response {
 }
 
 async fn open_api_v2(facts: &Facts<'_>) -> Result<Response, Status> {
-    let kinds = Arc::clone(facts.kinds);
+    let (kinds, snapshot) = (Arc::clone(facts.kinds), facts.snapshot.clone());
+    let remotes = facts.remotes.clone();
     let media_type = if wants_protobuf(facts.headers) { OPEN_API_V2_PROTOBUF } else { JSON };
-    let make = move || match media_type {
-        JSON => openapi::v2(&kinds).map(String::into_bytes),
-        _ => openapi::v2_protobuf(&kinds),
+    let make = move || {
+        let offered = offered(&kinds, &snapshot, &remotes);
+        match media_type {
+            JSON => openapi::v2(&kinds, &offered).map(String::into_bytes),
+            _ => openapi::v2_protobuf(&kinds, &offered),
+        }
     };
     let document = tokio::task::spawn_blocking(make).await;
     let document = document.map_err(Status::internal)?.map_err(Status::internal)?;

@@ -6,14 +6,29 @@ use futures_util::stream::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 
 /// Upstream's limits of the `Warning` headers.
 const WARNINGS_MAX: usize = 4096;
 const WARNING_MAX: usize = 256;
 
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// It came from elsewhere, and broke off there.
+    #[error(transparent)]
+    Elsewhere(#[from] hyper::Error),
+    /// It took longer than it may.
+    #[error("the answer took too long")]
+    Late,
+}
 /// A body of ours; one that is handed on from elsewhere may break off.
-pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, Broken>;
+/// A body that somebody sends us, to be handed on.
+pub(crate) fn incoming(body: Incoming) -> Body {
+    body.map_err(Broken::from).boxed_unsync()
+}
+
 /// A response of ours.
 pub(crate) type Response = http::Response<Body>;
 
@@ -28,7 +43,7 @@ pub(crate) fn streamed(
     media_type: &str,
     pieces: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
-    let frames = pieces.map(|piece| Ok::<_, hyper::Error>(Frame::data(piece)));
+    let frames = pieces.map(|piece| Ok::<_, Broken>(Frame::data(piece)));
     with_body(200, media_type, StreamBody::new(frames).boxed_unsync())
 }
 

@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Api;
+use crate::aggregation::{self, Aggregator, Handed};
 use crate::auth::tokens::{ISSUER, Tokens};
 use crate::auth::{Action, authorize, certificate, impersonate};
 use crate::documents::discovery;
@@ -67,6 +68,7 @@ pub struct Server {
     api: Api,
     tokens: Arc<Tokens>,
     node: OnceLock<Arc<dyn NodeStreams>>,
+    aggregator: OnceLock<Arc<Aggregator>>,
     places: Arc<Places>,
     counters: Counters,
     /// What requests with large bodies take one of.
@@ -79,10 +81,11 @@ impl Server {
     /// Serves `api`; `tokens` says who bears which.
     #[must_use]
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
-        let (node, stopping) = (OnceLock::new(), watch::Sender::new(false));
+        let (node, aggregator, stopping) =
+            (OnceLock::new(), OnceLock::new(), watch::Sender::new(false));
         let (places, large) = (Arc::default(), Arc::new(Semaphore::new(LARGE_AT_ONCE)));
         let counters = Counters::new(api.source().now());
-        Arc::new(Self { api, tokens, node, places, counters, large, stopping })
+        Arc::new(Self { api, tokens, node, aggregator, places, counters, large, stopping })
     }
 
     /// Sets where logs, exec and ports are asked for; done once.
@@ -90,6 +93,19 @@ impl Server {
         if self.node.set(node).is_err() {
             tracing::warn!("the node was set before and stays");
         }
+    }
+
+    /// Sets who hands requests on to other API servers; done once.
+    pub fn set_aggregator(&self, aggregator: Arc<Aggregator>) {
+        if self.aggregator.set(aggregator).is_err() {
+            tracing::warn!("who hands requests on was set before and stays");
+        }
+    }
+
+    fn aggregator(&self) -> Result<&Aggregator, Status> {
+        let missing =
+            || Status::failure(503, "ServiceUnavailable", "nobody asks other servers yet");
+        self.aggregator.get().map(AsRef::as_ref).ok_or_else(missing)
     }
 
     /// Answers connections to `listeners` until `stop`, then lets open requests end.
@@ -223,6 +239,12 @@ impl Server {
         let user = self.authenticate(peer, &parts.headers)?;
         let user = impersonate::user(&snapshot, user, &parts.headers)?;
         authorize(&snapshot, &user, &action(&route, &parts.method, &query))?;
+        if let Some(target) = aggregation::of_path(&snapshot, parts.uri.path())? {
+            let (user, route, stopping) = (&user, &route, self.stopping.subscribe());
+            let handed =
+                Handed { snapshot: &snapshot, target, user, route, query: &query, stopping };
+            return aggregation::serve(self.aggregator()?, handed, parts, body).await;
+        }
         match route {
             Route::Path(path) if path == "/metrics" && parts.method == Method::GET => {
                 let (kinds, connections) = (self.api.kinds(), self.places.taken());
@@ -233,7 +255,10 @@ impl Server {
                 let (kinds, headers, query) = (&self.api.kinds(), &parts.headers, &query);
                 let host = parts.uri.authority().map(ToString::to_string);
                 let host = host.as_deref().or_else(|| headers.get(header::HOST)?.to_str().ok());
-                let facts = discovery::Facts { kinds, tokens: &self.tokens, headers, query, host };
+                let (known, tokens, snapshot) = (self.api.facts(), &self.tokens, &snapshot);
+                let remotes = &known.remotes;
+                let facts =
+                    discovery::Facts { kinds, snapshot, remotes, tokens, headers, query, host };
                 discovery::get(&facts, &path).await
             }
             Route::Path(_) => Err(Status::no_such_path()),

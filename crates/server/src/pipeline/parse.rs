@@ -272,6 +272,18 @@ pub(crate) fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
+/// A segment of a path as it is written in a URL: whatever could mean something else is escaped.
+pub(crate) fn percent_encoded(segment: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@$&+,;=!'()*".contains(&byte);
+    segment.bytes().fold(String::new(), |mut text, byte| {
+        match plain(byte) {
+            true => text.push(char::from(byte)),
+            false => text.push_str(&format!("%{byte:02X}")),
+        }
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use coracle_api::Scope;

@@ -2,6 +2,7 @@
 
 mod channels;
 mod forwarding;
+pub(crate) mod hops;
 mod links;
 pub(crate) mod logs;
 pub mod node;

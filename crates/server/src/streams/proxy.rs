@@ -3,8 +3,6 @@
 //! Whoever asks is known by the time a request comes here, so what it proved itself with goes no
 //! further. Redirects within the pod lead back through here, and so do links in its pages.
 
-use std::sync::Arc;
-
 use coracle_api::resources::{ENDPOINTS, PODS, SERVICES};
 use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
@@ -12,40 +10,17 @@ use futures_util::{StreamExt, stream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Empty, StreamBody};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
 
-use crate::edge::connections::{Place, stopped};
-use crate::edge::response::{Body, Response};
+use crate::edge::response::{Body, Response, incoming};
 use crate::pipeline::parse::ResourceRef;
+use crate::streams::hops::{CORS_HEADERS, OWN_HEADERS, join, remove, until_stopped};
 use crate::streams::links::Links;
 use crate::streams::node::Call;
 use crate::streams::pods;
-
-/// Headers that are about one connection alone, or that we have answered.
-const OWN_HEADERS: &[&str] = &[
-    "authorization",
-    "connection",
-    "expect",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-/// What a pod may not say in our name.
-const CORS_HEADERS: &[&str] = &[
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-];
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,7 +74,7 @@ pub(crate) async fn serve(
     let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then_some(client);
     if let Some(client) = upgraded.flatten() {
         join(client, hyper::upgrade::on(&mut response), place);
-        return Ok(response.map(BodyExt::boxed_unsync));
+        return Ok(response.map(incoming));
     }
     let headers = response.headers_mut();
     remove(headers, OWN_HEADERS);
@@ -142,15 +117,6 @@ fn linked(body: Body, here: String, host: Option<HeaderValue>) -> Body {
         };
         std::future::ready(data.map(|data| data.map(|data| Frame::data(data.into()))))
     });
-    StreamBody::new(frames).boxed_unsync()
-}
-
-/// A body without a known end does not keep a server from stopping.
-fn until_stopped(body: Incoming, mut stopping: watch::Receiver<bool>) -> Body {
-    if body.size_hint().exact().is_some() {
-        return body.boxed_unsync();
-    }
-    let frames = BodyStream::new(body).take_until(async move { stopped(&mut stopping).await });
     StreamBody::new(frames).boxed_unsync()
 }
 
@@ -303,20 +269,6 @@ fn forwarded(from: &HeaderMap, path: &str, host: Option<&HeaderValue>) -> Header
     headers
 }
 
-/// Takes out `names`, and what the header `Connection` names.
-fn remove(headers: &mut HeaderMap, names: &[&str]) {
-    let listed: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    for name in names.iter().copied().chain(listed.iter().map(String::as_str)) {
-        headers.remove(name);
-    }
-}
-
 /// A redirect of the pod, as it reads from outside; `None` when it leads elsewhere or is relative.
 fn back(location: &str, here: &str, host: Option<&HeaderValue>) -> Option<String> {
     let path = match location.split_once("://") {
@@ -329,22 +281,6 @@ fn back(location: &str, here: &str, host: Option<&HeaderValue>) -> Option<String
     };
     let is_ours = path.starts_with('/') && !path.starts_with("//") && !path.starts_with(here);
     is_ours.then(|| format!("{here}{path}"))
-}
-
-/// Carries bytes both ways once both ends have changed the protocol.
-fn join(client: OnUpgrade, pod: OnUpgrade, place: Option<Arc<Place>>) {
-    tokio::spawn(async move {
-        let both = tokio::try_join!(client, pod);
-        let (client, pod) = match both {
-            Ok(both) => both,
-            Err(error) => return tracing::debug!(%error, "upgrade a proxied connection"),
-        };
-        let (mut client, mut pod) = (TokioIo::new(client), TokioIo::new(pod));
-        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut pod).await {
-            tracing::debug!(%error, "a proxied connection ended");
-        }
-        drop(place);
-    });
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! The client: it waits no longer than it is told to, reads no more than an object may have, and
 //! keeps connections for the next question.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use coracle_api::Post;
@@ -14,39 +13,24 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use super::address::{self, Address};
-use super::{answer, tls};
-use crate::dial::{self, Dial};
+use super::answer;
+use crate::dial::Dial;
+use crate::reach::address::{self, Address};
+use crate::reach::connect::{Connector, Place};
+use crate::reach::pool::Pool;
+use crate::reach::tls::Trust;
 
 /// The most that an answer may have: a patch, in base64, that adds all that an object can hold.
 const ANSWER_MAX: usize = 8 << 20;
-/// For how long a connection is kept that nobody uses.
-const IDLE: Duration = Duration::from_secs(90);
-/// How many are kept to one webhook.
-const IDLE_MAX: usize = 16;
-/// How many bundles are remembered as they were read.
-const BUNDLES_MAX: usize = 256;
 
 type Sender = SendRequest<Full<Bytes>>;
 
 /// Asks webhooks.
 pub struct Webhooks {
-    dial: Dial,
-    idle: Mutex<BTreeMap<Place, Vec<(Sender, Instant)>>>,
-    bundles: Mutex<BTreeMap<String, Arc<ClientConfig>>>,
-}
-
-/// Whom a connection is to: where, under which name, and who vouches for it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    address: Address,
-    name: String,
-    ca_bundle: String,
+    connector: Connector,
+    idle: Pool<Full<Bytes>>,
 }
 
 /// Why there is no answer.
@@ -60,7 +44,7 @@ enum Failed {
 impl Webhooks {
     /// A client without connections; `dial` is for those inside the cluster.
     pub fn new(dial: Dial) -> Self {
-        Self { dial, idle: Mutex::default(), bundles: Mutex::default() }
+        Self { connector: Connector::new(dial, None), idle: Pool::default() }
     }
 
     /// What is answered to `post`, with Services as `snapshot` shows them.
@@ -79,11 +63,11 @@ impl Webhooks {
         post: &Post,
         limit: Duration,
     ) -> Result<String, String> {
-        let config = self.config(&post.ca_bundle);
+        let config = self.connector.config(&Trust::Bundle(post.ca_bundle.clone()));
         let config = config.map_err(|why| format!("could not get REST client: {why}"))?;
         let place = place(snapshot, post).map_err(|why| of_call(post, &why))?;
         let of_call = |why: &str| of_call(post, why);
-        let kept = self.kept(&place);
+        let kept = self.idle.take(&place);
         let (sender, response) = match self.over(kept, post).await {
             Ok(answered) => answered,
             Err(Failed::Asking(why)) => return Err(of_call(&why)),
@@ -97,7 +81,7 @@ impl Webhooks {
         };
         let said = read(response).await;
         if said.is_ok() {
-            self.keep(place, sender);
+            self.idle.keep(place, sender);
         }
         said.and_then(|(code, content_type, body)| {
             let text = answer::shown(content_type.as_deref(), &body);
@@ -136,10 +120,7 @@ impl Webhooks {
         config: Arc<ClientConfig>,
         limit: Duration,
     ) -> Result<Sender, String> {
-        let stream = self.dialled(&place.address, limit).await?;
-        let name = ServerName::try_from(place.name.clone()).map_err(|error| error.to_string())?;
-        let connector = TlsConnector::from(config);
-        let stream = connector.connect(name, stream).await.map_err(|error| tls::words(&error))?;
+        let stream = self.connector.connect(place, config, limit).await?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         tokio::spawn(async move {
@@ -148,51 +129,6 @@ impl Webhooks {
             }
         });
         Ok(sender)
-    }
-
-    async fn dialled(&self, address: &Address, limit: Duration) -> Result<TcpStream, String> {
-        let stream = match address {
-            Address::Host(name, port) => {
-                let missing = || format!("dial tcp: lookup {name}: no such host");
-                let found = tokio::net::lookup_host((name.as_str(), *port)).await;
-                let first = found.ok().and_then(|mut found| found.next());
-                dial::tcp(first.ok_or_else(missing)?, limit).await?
-            }
-            Address::Cluster(address, _) => dial::tcp_by(&self.dial, *address, limit).await?,
-        };
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        Ok(stream)
-    }
-
-    fn config(&self, ca_bundle: &str) -> Result<Arc<ClientConfig>, String> {
-        let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = bundles.get(ca_bundle) {
-            return Ok(Arc::clone(known));
-        }
-        let config = tls::config(ca_bundle)?;
-        if bundles.len() >= BUNDLES_MAX {
-            bundles.clear();
-        }
-        bundles.insert(ca_bundle.to_owned(), Arc::clone(&config));
-        Ok(config)
-    }
-
-    /// A connection that is not in use, if one is left.
-    fn kept(&self, place: &Place) -> Option<Sender> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        for senders in idle.values_mut() {
-            senders.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
-        }
-        idle.retain(|_, senders| !senders.is_empty());
-        idle.get_mut(place)?.pop().map(|(sender, _)| sender)
-    }
-
-    fn keep(&self, place: Place, sender: Sender) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = idle.entry(place).or_default();
-        if !sender.is_closed() && senders.len() < IDLE_MAX {
-            senders.push((sender, Instant::now()));
-        }
     }
 }
 
@@ -211,7 +147,7 @@ fn place(snapshot: &Snapshot, post: &Post) -> Result<Place, String> {
         }
         None => (Address::Host(host.clone(), uri.port_u16().unwrap_or(443)), host),
     };
-    Ok(Place { address, name, ca_bundle: post.ca_bundle.clone() })
+    Ok(Place { address, name, trust: Trust::Bundle(post.ca_bundle.clone()) })
 }
 
 fn request(post: &Post) -> Result<Request<Full<Bytes>>, String> {

@@ -17,6 +17,7 @@ fn api_services() -> Kind {
         .names(NameRule::PathSegment)
         .defaults(defaults::api_service)
         .validate(validation::api_service)
+        .validate_status(validation::api_service_status)
         .extends_api()
         .status()
         .guarded()

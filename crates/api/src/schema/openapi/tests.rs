@@ -35,7 +35,7 @@ fn every_reference_of_every_document_leads_somewhere() {
             }
         }
     }
-    let document: Value = serde_json::from_str(&v2(&kinds).unwrap()).unwrap();
+    let document: Value = serde_json::from_str(&v2(&kinds, &[]).unwrap()).unwrap();
     let mut found = BTreeSet::new();
     references(&document, &mut found);
     for target in found {
@@ -46,7 +46,7 @@ fn every_reference_of_every_document_leads_somewhere() {
 #[test]
 fn operations_have_identifiers_of_their_own() {
     let kinds = Kinds::builtin();
-    let document: Value = serde_json::from_str(&v2(&kinds).unwrap()).unwrap();
+    let document: Value = serde_json::from_str(&v2(&kinds, &[]).unwrap()).unwrap();
     let mut seen = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -100,7 +100,7 @@ fn definitions_keep_what_apply_and_explain_read() {
 
 #[test]
 fn the_older_form_has_references_with_siblings() {
-    let document: Value = serde_json::from_str(&v2(&Kinds::builtin()).unwrap()).unwrap();
+    let document: Value = serde_json::from_str(&v2(&Kinds::builtin(), &[]).unwrap()).unwrap();
     let definitions = &document["definitions"];
     let spec = &definitions["io.k8s.api.apps.v1.StatefulSet"]["properties"]["spec"];
     assert_eq!(spec["$ref"], "#/definitions/io.k8s.api.apps.v1.StatefulSetSpec");
@@ -129,11 +129,11 @@ fn a_custom_resource_has_a_document_and_changes_its_hash() {
     assert!(content.get("application/strategic-merge-patch+json").is_none());
     assert!(document["components"]["schemas"].get(DELETE_OPTIONS).is_some());
 
-    let url = &v3_index(&kinds)["paths"]["apis/example.com/v1"]["serverRelativeURL"];
+    let url = &v3_index(&kinds, &[])["paths"]["apis/example.com/v1"]["serverRelativeURL"];
     let hash = v3_hash(&kinds, "example.com", "v1").unwrap();
     assert_eq!(*url, format!("/openapi/v3/apis/example.com/v1?hash={hash}"));
     assert_ne!(hash, v3_hash(&boat("sinks"), "example.com", "v1").unwrap());
-    assert!(v3_index(&kinds)["paths"].get("api/v1").is_some());
+    assert!(v3_index(&kinds, &[])["paths"].get("api/v1").is_some());
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn the_older_form_says_nothing_of_what_it_has_no_words_for() {
         kind.schema = "com.example.v1.Boat".into();
         kind.types = Some(Arc::new(Schema::of_custom_resource(&kind.schema, &root).unwrap()));
         kind.definition = Some(Arc::new(root));
-        let text = v2(&Kinds::builtin().with([kind])).unwrap();
+        let text = v2(&Kinds::builtin().with([kind]), &[]).unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         document["definitions"]["com.example.v1.Boat"].clone()
     };
@@ -204,7 +204,7 @@ fn field(message: &[u8], path: &[u64]) -> Vec<u8> {
 
 #[test]
 fn version_2_in_protobuf_names_what_kubectl_looks_for() {
-    let document = v2_protobuf(&Kinds::builtin()).unwrap();
+    let document = v2_protobuf(&Kinds::builtin(), &[]).unwrap();
     assert_eq!(field(&document, &[1]), b"2.0");
     let named = |list: Vec<Vec<u8>>, name: &str| {
         list.into_iter().find(|entry| field(entry, &[1]) == name.as_bytes()).unwrap()

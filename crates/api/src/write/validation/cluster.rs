@@ -356,6 +356,19 @@ pub fn api_service(object: &Value) -> Vec<FieldError> {
     })
 }
 
+/// A change of an APIService's status.
+pub fn api_service_status(new: &Value, _: &Value) -> Vec<FieldError> {
+    Errors::of(|errors| {
+        for condition in Field::root(new).descend(&["status", "conditions"]).items() {
+            let status = condition.child("status");
+            let known = ["True", "False", "Unknown"];
+            if !known.contains(&status.text()) {
+                errors.not_supported(&status, &known);
+            }
+        }
+    })
+}
+
 fn api_service_backend(errors: &mut Errors, spec: &Field<'_>) {
     let service = spec.child("service");
     let (bundle, skips) = (spec.child("caBundle"), spec.child("insecureSkipTLSVerify"));

@@ -9,7 +9,9 @@ use crate::pipeline::content::{self, Decoded};
 use crate::pipeline::request::Request;
 use crate::pipeline::source::rfc3339;
 use crate::pipeline::verbs::versions::stored;
-use crate::pipeline::verbs::{Part, definitions, fields, key, metadata, parts, text, validation};
+use crate::pipeline::verbs::{
+    Part, definitions, fields, key, metadata, parts, registrations, text, validation,
+};
 use crate::pipeline::write::calls::Stop;
 use crate::pipeline::write::{Prepared, WriteEnv};
 
@@ -80,6 +82,7 @@ fn made(
     parts::drop_status(kind, &mut value);
     (kind.strategy.prepare_create)(&mut value);
     definitions::settle_names(snapshot, request, &mut value, env);
+    registrations::note_local(request, &mut value, env);
     kind.spell(&mut value);
     let errors = validation::of_new(kind, &value);
     if !errors.is_empty() {

@@ -11,6 +11,7 @@ pub mod get;
 pub mod list;
 mod parts;
 pub mod patch;
+mod registrations;
 pub(crate) mod rules;
 pub mod scale;
 pub mod selectors;

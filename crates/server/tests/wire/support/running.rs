@@ -43,19 +43,21 @@ pub async fn start() -> Running {
     let pki = Pki::open(directory.path(), Timestamp::now()).unwrap();
     let tokens = Arc::new(pki.tokens().unwrap());
     api.set_tokens(Arc::clone(&tokens));
-    bootstrap::bootstrap(&api).await.unwrap();
     let kind = Arc::clone(api.kinds().resource("", "v1", "namespaces").unwrap());
-    let namespace = Request {
-        user: User::system("test"),
-        verb: Verb::Create,
-        kind,
-        namespace: String::new(),
-        name: String::new(),
-        subresource: None,
-        options: Options::default(),
-        body: Body::Object(json!({"metadata": {"name": "default"}})),
-    };
-    api.call(namespace).await.unwrap();
+    for name in ["default", "kube-system"] {
+        let namespace = Request {
+            user: User::system("test"),
+            verb: Verb::Create,
+            kind: Arc::clone(&kind),
+            namespace: String::new(),
+            name: String::new(),
+            subresource: None,
+            options: Options::default(),
+            body: Body::Object(json!({"metadata": {"name": name}})),
+        };
+        api.call(namespace).await.unwrap();
+    }
+    bootstrap::bootstrap(&api).await.unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let tls = pki.server_config(&pki::server_names("cluster.local")).unwrap();

@@ -1,11 +1,11 @@
-//! Whom a webhook's certificate must be from.
+//! Whom the certificate of such a server must be from.
 
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -30,33 +30,50 @@ fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect()
 }
 
-/// How to talk to whoever has a certificate of `ca_bundle` (PEM, in base64), or of whom the host
-/// trusts, when it is empty.
+/// Who vouches for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trust {
+    /// An authority in this bundle (PEM, in base64), or one that the host trusts, when it is empty.
+    Bundle(String),
+    /// Nobody has to, since its owner said so: whoever is there must only have its key.
+    Anyone,
+}
+
+/// How to talk to whom `trust` trusts; `identity` is shown to whoever asks for it.
 ///
 /// # Errors
 /// When it is no bundle.
-pub(super) fn config(ca_bundle: &str) -> Result<Arc<ClientConfig>, String> {
-    let trusted = if ca_bundle.is_empty() {
-        HOST.clone()
-    } else {
-        let pem = STANDARD.decode(ca_bundle).map_err(|error| error.to_string())?;
-        let given = certificates(&pem);
-        if given.is_empty() {
-            return Err(
-                "unable to load root certificates: unable to parse bytes as PEM block".into()
-            );
-        }
-        given
+pub(crate) fn config(
+    trust: &Trust,
+    identity: Option<Arc<dyn ResolvesClientCert>>,
+) -> Result<Arc<ClientConfig>, String> {
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::Bundle(bundle) => Arc::new(Verifier::new(trusted(bundle)?)?),
+        Trust::Anyone => Arc::new(Anyone::default()),
     };
-    let verifier = Arc::new(Verifier::new(trusted)?);
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+fn trusted(ca_bundle: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    if ca_bundle.is_empty() {
+        return Ok(HOST.clone());
+    }
+    let pem = STANDARD.decode(ca_bundle).map_err(|error| error.to_string())?;
+    let given = certificates(&pem);
+    match given.is_empty() {
+        true => Err("unable to load root certificates: unable to parse bytes as PEM block".into()),
+        false => Ok(given),
+    }
 }
 
 /// As the web's rules have it (RFC 5280), but for one thing that Go allows: a certificate that is in
@@ -141,7 +158,7 @@ fn is_of_authority(error: &Error) -> bool {
 }
 
 /// Why a handshake failed, in Go's words.
-pub(super) fn words(error: &std::io::Error) -> String {
+pub(crate) fn words(error: &std::io::Error) -> String {
     let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
         return error.to_string();
     };
@@ -227,6 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_no_bundle_is_refused() {
+        let config = |bundle: &str| config(&Trust::Bundle(bundle.to_owned()), None);
         let refused = config(&STANDARD.encode("nothing")).unwrap_err();
         assert!(refused.contains("unable to parse bytes as PEM block"), "{refused}");
         assert!(config("not base64").is_err());

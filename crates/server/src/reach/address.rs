@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Address {
+pub(crate) enum Address {
     /// From the node's own network. A connection is worth keeping for as long as the Service has the
     /// endpoints that it had at this revision.
     Cluster(SocketAddr, u64),
@@ -21,7 +21,7 @@ pub(super) enum Address {
 ///
 /// # Errors
 /// Why it is nowhere, in upstream's words.
-pub(super) fn of(snapshot: &Snapshot, backend: &Backend) -> Result<Address, String> {
+pub(crate) fn of(snapshot: &Snapshot, backend: &Backend) -> Result<Address, String> {
     let Backend { namespace, name, port } = backend;
     let service = snapshot.find(SERVICES, namespace, name);
     let spec = &service.ok_or_else(|| format!("service {name:?} not found"))?.value()["spec"];
