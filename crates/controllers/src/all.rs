@@ -32,6 +32,8 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::endpoints::ENDPOINT_SLICES,
     crate::endpoints::ENDPOINT_MIRROR,
     crate::load_balancer::CONTROLLER,
+    crate::service_ranges::ADDRESSES,
+    crate::service_ranges::RANGES,
     crate::garbage::CONTROLLER,
     crate::namespaces::CONTROLLER,
     crate::definitions::CONTROLLER,

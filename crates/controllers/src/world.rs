@@ -76,7 +76,7 @@ pub(crate) fn resource(value: &Value) -> String {
     let kind = value["kind"].as_str().unwrap().to_lowercase();
     let plural = match kind.as_str() {
         "endpoints" => kind,
-        _ if kind.ends_with("class") => format!("{kind}es"),
+        _ if kind.ends_with("ss") => format!("{kind}es"),
         _ => format!("{kind}s"),
     };
     match value["apiVersion"].as_str().unwrap().split_once('/') {

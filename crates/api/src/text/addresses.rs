@@ -11,6 +11,10 @@ use ipnet::Ipv4Net;
 /// The ports a Service of type NodePort or LoadBalancer may take on the node.
 pub const NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
 
+/// The label by which an IPAddress follows from a Service, and was not made by a user.
+pub const MANAGED_BY_ALLOCATOR: (&str, &str) =
+    ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
+
 /// Addresses at the end of the pod range that belong to the link between host and node.
 const LINK_ADDRESSES: u32 = 4;
 

@@ -10,9 +10,10 @@ use coracle_store::{Event, Snapshot};
 use serde_json::Value;
 
 use super::{ATTRIBUTES_CLASSES, CLAIMS, VOLUMES};
-use crate::plan::{Because, Plan, Write};
+use crate::Context;
+use crate::finalizers::protect;
+use crate::plan::{Because, Plan};
 use crate::table::{Controller, itself};
-use crate::{Context, json};
 
 /// Finalizer of claims.
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
@@ -120,26 +121,4 @@ fn decide_attributes_class(snapshot: &Snapshot, key: &Key, _: &Context<'_>) -> P
         })
     };
     snapshot.get(key).map_or_else(Plan::default, |class| protect(class, ATTRIBUTES_FINALIZER, user))
-}
-
-/// An object gets its finalizer, and keeps it until nobody uses the object that is being deleted.
-fn protect(
-    object: &Object,
-    finalizer: &str,
-    user: impl FnOnce(&Object) -> Option<Because>,
-) -> Plan {
-    let metadata = object.metadata();
-    let has = metadata.finalizers.iter().any(|name| name == finalizer);
-    let mut plan = Plan::default();
-    match (metadata.is_deleting(), has) {
-        (false, false) => {
-            plan.write(Write::Update(json::with_finalizer(object, finalizer)));
-        }
-        (true, true) => match user(object) {
-            Some(because) => plan.because = Some(because),
-            None => plan.write(Write::Update(json::without_finalizer(object, finalizer))),
-        },
-        _ => {}
-    }
-    plan
 }

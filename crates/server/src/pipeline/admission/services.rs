@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use coracle_api::addresses::{NODE_PORTS, Outside, next_node_port, next_service_ip};
+use coracle_api::addresses::{
+    MANAGED_BY_ALLOCATOR, NODE_PORTS, Outside, next_node_port, next_service_ip,
+};
 use coracle_api::index::node_port;
-use coracle_api::resources::SERVICES;
-use coracle_api::{FieldError, Index, Key, Status};
+use coracle_api::resources::{IP_ADDRESSES, SERVICES};
+use coracle_api::{FieldError, Index, Key, Object, Status};
 use coracle_store::Snapshot;
 use serde_json::{Map, Value, json};
 
@@ -85,6 +87,7 @@ struct Used<'a> {
 impl Used<'_> {
     fn address(&self, address: &str) -> bool {
         self.snapshot.is_taken(Index::ClusterAddress, address, &self.key)
+            || self.snapshot.find(IP_ADDRESSES, "", address).is_some_and(|held| is_kept(held))
     }
 
     fn port(&self, protocol: &str, number: u16) -> bool {
@@ -94,6 +97,12 @@ impl Used<'_> {
     fn any_port(&self, number: u16) -> bool {
         ["TCP", "UDP", "SCTP"].iter().any(|protocol| self.port(protocol, number))
     }
+}
+
+/// Whether a user made an IPAddress, so that no Service gets its address.
+fn is_kept(address: &Object) -> bool {
+    let (label, value) = MANAGED_BY_ALLOCATOR;
+    address.metadata().labels.get(label).is_none_or(|held| held != value)
 }
 
 fn number(value: &Value) -> Option<u16> {
