@@ -1,11 +1,15 @@
 //! Which templates of pods have proved themselves on this node.
 //!
 //! A container without a readiness probe is Ready when it has lived for a second. Once one of a
-//! template has, the next ones are believed at once, until one of them fails. (Nobody waits for a pod
-//! without a controller to go on with others: its worker believes it as on a stock cluster.)
+//! template has, those that run beside it and the next ones are believed at once, until one of them
+//! fails. (Nobody waits for a pod without a controller to go on with others: its worker believes it as
+//! on a stock cluster.)
 
 use std::collections::BTreeSet;
 
+use coracle_api::Index;
+use coracle_api::resources::PODS;
+use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::Pod;
 
 /// Templates remembered at most; beyond that all begin anew, which costs each a second.
@@ -38,6 +42,22 @@ impl Template {
             container: container.to_owned(),
         }
     }
+
+    /// The container's name.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// UIDs of the pods of its owner, of whatever revision; none where pods have no revisions.
+    #[must_use]
+    pub fn pods(&self, snapshot: &Snapshot) -> Vec<String> {
+        if self.revision.is_empty() {
+            return Vec::new();
+        }
+        let pods = snapshot.indexed(Index::Owner, &self.owner, PODS, None);
+        pods.map(|pod| pod.metadata().uid.clone()).collect()
+    }
 }
 
 /// The templates of a node.
@@ -47,12 +67,13 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// A container made from it has lived long enough.
-    pub fn lived(&mut self, template: Template) {
+    /// A container made from it has lived long enough. Whether none had before, since the last
+    /// failure: then those that run are to be told.
+    pub fn lived(&mut self, template: Template) -> bool {
         if self.proved.len() >= REMEMBERED {
             self.proved.clear();
         }
-        self.proved.insert(template);
+        self.proved.insert(template)
     }
 
     /// One made from it has failed.
@@ -105,7 +126,8 @@ mod tests {
         let template = Template::of(&pod("a", Some("s"), Some("1")), "c");
         let mut templates = Templates::default();
         assert!(!templates.has_proved(&template));
-        templates.lived(template.clone());
+        assert!(templates.lived(template.clone()));
+        assert!(!templates.lived(template.clone()), "who runs was told already");
         assert!(templates.has_proved(&template));
         templates.failed(&template);
         assert!(!templates.has_proved(&template));

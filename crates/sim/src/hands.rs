@@ -4,6 +4,7 @@ use coracle_api::Timestamp;
 use coracle_driver::EventRecorder;
 use coracle_node::ledger::{Ledger, Room};
 use coracle_node::templates::Templates;
+use coracle_node::worker::Message;
 use coracle_server::Api;
 
 use crate::machine::Machine;
@@ -16,8 +17,8 @@ pub(crate) struct Hands<'a> {
     pub machine: Machine,
     pub templates: &'a mut Templates,
     pub ledger: &'a mut Ledger,
-    /// Pods that waited for room and have it now.
-    pub lucky: Vec<String>,
+    /// What other pods are told, by their UIDs.
+    pub letters: Vec<(String, Message)>,
     pub random: &'a mut Random,
     pub node: usize,
     pub now: Timestamp,

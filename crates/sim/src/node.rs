@@ -240,10 +240,10 @@ impl Node {
         let mut hands = hands(self.index, (&mut self.templates, &mut self.ledger), around);
         pod.turn(&mut hands);
         let said = std::mem::take(&mut hands.said);
-        let lucky = std::mem::take(&mut hands.lucky);
+        let letters = std::mem::take(&mut hands.letters);
         around.said.extend(said);
         let is_done = pod.worker.is_done();
-        lucky.iter().for_each(|uid| self.send(uid, Message::Room));
+        letters.into_iter().for_each(|(uid, message)| self.send(&uid, message));
         let Some(pod) = self.pods.get_mut(uid).filter(|_| is_done) else { return };
         let id = pod.worker.id().clone();
         self.pods.remove(uid);
@@ -312,7 +312,7 @@ fn hands<'a>(
         machine: around.machine.clone(),
         templates,
         ledger,
-        lucky: Vec::new(),
+        letters: Vec::new(),
         random: around.random,
         node,
         now: around.now,

@@ -197,7 +197,13 @@ impl Pod {
                 self.beside.push((at, Beside::Hook { container, kind, id }));
             }
             Effect::Note(object, note) => note_down(object, &note, hands),
-            Effect::Lived(template) => hands.templates.lived(template),
+            Effect::Lived(template) => {
+                if hands.templates.lived(template.clone()) {
+                    let pods = template.pods(&hands.api.snapshot()).into_iter();
+                    let proved = pods.map(|uid| (uid, Message::Proved(template.clone())));
+                    hands.letters.extend(proved);
+                }
+            }
             Effect::Failed(template) => hands.templates.failed(&template),
         }
     }
@@ -429,7 +435,8 @@ fn allocated(allocate: Allocate, hands: &mut Hands<'_>) -> End {
         }
         runtime.promise(&uid, record, (hands.node, &room));
     }
-    hands.lucky.extend(hands.ledger.retry(&room));
+    let lucky = hands.ledger.retry(&room).into_iter();
+    hands.letters.extend(lucky.map(|uid| (uid, Message::Room)));
     End::Allocated(verdict)
 }
 

@@ -32,6 +32,7 @@ use crate::lock::locked;
 use crate::planner::{Rejection, find_container};
 use crate::pods::PodId;
 use crate::tasks::blocking;
+use crate::templates::Template;
 use crate::volumes::mounter::MountedVolumes;
 use crate::worker::{Effect, End, Found, Message, Moment, Operation, Worker, WriteFailure};
 
@@ -230,8 +231,17 @@ impl Hands {
             Effect::Probe { container, kind, id, ip } => self.probe(container, kind, id, ip),
             Effect::Hook { container, kind, id, ip } => self.hook(container, kind, id, ip),
             Effect::Note(object, note) => context.client.record(&object, note),
-            Effect::Lived(template) => context.templates().lived(template),
+            Effect::Lived(template) => self.lived(&template),
             Effect::Failed(template) => context.templates().failed(&template),
+        }
+    }
+
+    /// What runs of a template that has proved itself now is believed from now on.
+    fn lived(&self, template: &Template) {
+        let context = &self.context;
+        if context.templates().lived(template.clone()) {
+            let pods = template.pods(&context.client.api.snapshot());
+            pods.iter().for_each(|uid| context.board.send(uid, Message::Proved(template.clone())));
         }
     }
 

@@ -398,6 +398,15 @@ impl Observed {
         }
     }
 
+    /// The container is believed if it runs, as others of its template have lived.
+    pub fn trust(&mut self, container: &str) {
+        let seen = self.containers.get_mut(container);
+        let current = seen.and_then(|seen| seen.current.as_mut());
+        if let Some(current) = current.filter(|current| current.is_running()) {
+            current.trusted = true;
+        }
+    }
+
     /// Containers that were believed without having lived have to live.
     pub fn doubt(&mut self) {
         for current in self.containers.values_mut().filter_map(|seen| seen.current.as_mut()) {

@@ -63,6 +63,8 @@ pub enum Message {
     Room,
     /// It must leave the node.
     Evicted(Eviction),
+    /// A container that was made from this template has lived long enough, here.
+    Proved(Template),
     /// The operation that was under way has ended.
     Ended(End),
 }

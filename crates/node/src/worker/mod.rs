@@ -298,6 +298,11 @@ impl Worker {
                     self.stale = self.stale.max(Some(Mounting::Files));
                 }
             }
+            Message::Proved(template) => {
+                if Template::of(self.pod(), template.container()) == template {
+                    self.seen.trust(template.container());
+                }
+            }
             Message::Pulled { wanted, result } => self.pulled(&wanted, result, now, turn),
             Message::Probed { container, kind, id, outcome } => {
                 self.probed(&container, kind, &id, &outcome, turn);

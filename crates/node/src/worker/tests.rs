@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::{
-    Effect, End, Found, Kept, Message, Moment, MountFailure, Mounting, Operation, Turn, Worker,
+    Effect, End, Found, Kept, Message, Moment, MountFailure, Mounting, Operation, Template, Turn,
+    Worker,
 };
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
@@ -193,4 +194,17 @@ fn a_pod_is_believed_until_it_is_adopted() {
     assert!(!is_ready(&worker, at(0)));
     worker.turn(None, moment(2));
     assert!(is_ready(&worker, at(2)));
+}
+
+/// All pods of a roll-out start together: the first that has lived speaks for the others at once.
+#[test]
+fn a_container_is_believed_when_another_of_its_template_has_lived() {
+    let mut worker = worker_at(Kept::of_sandbox(1, [10, 244, 0, 2].into()));
+    started(&mut worker);
+    let other = Template::of(worker.pod(), "sidecar");
+    worker.turn(Some(Message::Proved(other)), moment(0));
+    assert!(!is_ready(&worker, at(0)));
+    let own = Template::of(worker.pod(), "app");
+    worker.turn(Some(Message::Proved(own)), moment(0));
+    assert!(is_ready(&worker, at(0)));
 }
