@@ -7,4 +7,5 @@ mod pieces;
 pub(crate) mod render;
 pub(crate) mod response;
 pub mod server;
+mod turns;
 mod watching;

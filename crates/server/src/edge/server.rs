@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -38,6 +38,7 @@ use crate::edge::gathered::Gathered;
 use crate::edge::negotiate::{Asked, Shape, form};
 use crate::edge::render::{Rendered, Rendering};
 use crate::edge::response::{Response, failure, full, streamed, warn};
+use crate::edge::turns::Turns;
 use crate::edge::watching::watched;
 use crate::pipeline::content::BODY_MAX;
 use crate::pipeline::options;
@@ -57,10 +58,8 @@ const REST_MAX: usize = 64 * 1024 * 1024;
 const REST: Duration = Duration::from_secs(5);
 /// How long open requests may take after the server was told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// From here on a body is large: it is read and carried out beside the threads that serve everybody,
-/// and so many of them at once.
+/// From here on a body is large: it is read and carried out beside the threads that serve everybody.
 const LARGE: usize = 64 * 1024;
-const LARGE_AT_ONCE: usize = 2;
 /// Pause after a failure to accept a connection, which is one of too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// The API over HTTPS.
@@ -71,8 +70,8 @@ pub struct Server {
     aggregator: OnceLock<Arc<Aggregator>>,
     places: Arc<Places>,
     counters: Counters,
-    /// What requests with large bodies take one of.
-    large: Arc<Semaphore>,
+    /// Where requests with large bodies are carried out.
+    large: Turns,
     /// True once the server is to stop; watches end then.
     stopping: watch::Sender<bool>,
 }
@@ -83,7 +82,7 @@ impl Server {
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
         let (node, aggregator, stopping) =
             (OnceLock::new(), OnceLock::new(), watch::Sender::new(false));
-        let (places, large) = (Arc::default(), Arc::new(Semaphore::new(LARGE_AT_ONCE)));
+        let (places, large) = (Arc::default(), Turns::default());
         let counters = Counters::new(api.source().now());
         Arc::new(Self { api, tokens, node, aggregator, places, counters, large, stopping })
     }
@@ -337,13 +336,8 @@ impl Server {
         if !matches!(&request.body, RequestBody::Encoded(_, bytes) if bytes.len() >= LARGE) {
             return self.api.call(request).await;
         }
-        let turn = Arc::clone(&self.large).acquire_owned().await.map_err(Status::internal)?;
-        let (api, runtime) = (self.api.clone(), tokio::runtime::Handle::current());
-        let carried = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            runtime.block_on(api.call(request))
-        });
-        carried.await.map_err(Status::internal)?
+        let api = self.api.clone();
+        self.large.carry_out(async move { api.call(request).await }).await?
     }
 
     /// Admits a connection as a write is admitted, and makes it. Whoever asks for an upgrade by GET,
