@@ -153,7 +153,9 @@ fn own_command(cluster: &Cluster, arguments: &UpArgs, part: &str) -> Command {
     // a pod between what only its start took; so do lists of free pieces that are not joined, but for
     // those of the smallest, which make it fast.
     command.env("MALLOC_ARENA_MAX", "2");
-    command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_max=128:glibc.malloc.mxfast=0");
+    if std::env::var_os("GLIBC_TUNABLES").is_none() {
+        command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_max=128:glibc.malloc.mxfast=0");
+    }
     command.arg("--name").arg(&cluster.name);
     command.arg("--data-dir").arg(cluster.paths().data_dir());
     command.args(["up", part, "--report"]);

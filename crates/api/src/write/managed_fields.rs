@@ -10,6 +10,8 @@ mod overlay;
 mod set;
 mod typed;
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use crate::schema::{Schema, Type};
@@ -76,8 +78,11 @@ impl<'a> Target<'a> {
     }
 }
 
-fn unowned() -> FieldSet {
-    UNOWNED.iter().fold(FieldSet::default(), |set, path| set.union(&FieldSet::of_fields(path)))
+fn unowned() -> &'static FieldSet {
+    static SET: LazyLock<FieldSet> = LazyLock::new(|| {
+        UNOWNED.iter().fold(FieldSet::default(), |set, path| set.union(&FieldSet::of_fields(path)))
+    });
+    &SET
 }
 
 fn managed_fields(object: &Value) -> Option<&Value> {
@@ -169,7 +174,7 @@ fn update(
         owned.set = owned.set.difference(&gained).difference(&changes.removed);
         !owned.set.is_empty()
     });
-    let gained = gained.difference(&unowned());
+    let gained = gained.difference(unowned());
     if gained.is_empty() {
         return;
     }

@@ -226,7 +226,7 @@ impl<'a> Writer<'a> {
             return Err(found);
         }
         if let Some(owned) = entries.by_manager.get_mut(&own) {
-            owned.set = owned.set.difference(&unowned());
+            owned.set = owned.set.difference(unowned());
         }
         entries.by_manager.retain(|_, owned| !owned.set.is_empty());
         Ok((object, entries))

@@ -202,6 +202,10 @@ fn compare_at(
     path: &mut Vec<PathElement>,
     found: &mut Comparison,
 ) {
+    // Most of what is written is as it was.
+    if old == new {
+        return;
+    }
     let old_parts = old.and_then(|value| place.parts(value));
     let new_parts = new.and_then(|value| place.parts(value));
     let absent = |value: Option<&Value>| value.is_none_or(Value::is_null);

@@ -38,11 +38,14 @@ pub(crate) fn check_scale(kind: &Kind, old: &Arc<Object>, value: &Value) -> Resu
 
 /// The stored object with the part that `value` brings.
 pub(crate) fn merge(part: Part, kind: &Kind, value: Value, old: &Value) -> Value {
+    if part == Part::Whole {
+        return value;
+    }
     let mut new = old.clone();
     match part {
-        Part::Whole => return value,
+        Part::Whole => {}
         Part::Status => {
-            new = with_status(kind, &value, old);
+            take_status(kind, &value, &mut new);
             (kind.strategy.prepare_status)(&mut new, old);
             content::default(kind, &mut new);
         }
@@ -69,11 +72,10 @@ pub(crate) fn merge(part: Part, kind: &Kind, value: Value, old: &Value) -> Value
 
 /// The stored object with the status of `value`; kinds compiled in also take what upstream's let a
 /// status update change of the metadata.
-fn with_status(kind: &Kind, value: &Value, old: &Value) -> Value {
-    let mut new = old.clone();
+fn take_status(kind: &Kind, value: &Value, new: &mut Value) {
     match &value["status"] {
         Value::Null => {
-            map_at(&mut new, "status").clear();
+            map_at(new, "status").clear();
         }
         status => new["status"] = status.clone(),
     }
@@ -83,9 +85,8 @@ fn with_status(kind: &Kind, value: &Value, old: &Value) -> Value {
         (false, false) => &["annotations"],
     };
     for field in taken {
-        copy(value, &mut new, "metadata", field);
+        copy(value, new, "metadata", field);
     }
-    new
 }
 
 /// What clients say of the status on create is dropped where a subresource is for it.

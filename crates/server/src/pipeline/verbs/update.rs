@@ -272,15 +272,7 @@ fn count_generation(kind: &Kind, part: Part, value: &mut Value, old: &Value) {
     if !kind.strategy.has_generation {
         return;
     }
-    let changed = {
-        let of = |value: &Value| {
-            let rest = value.as_object().into_iter().flatten();
-            rest.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect::<Value>()
-        };
-        !semantic::equal(&of(value), &of(old))
-    };
+    let changed = !semantic::equal_but(&["metadata", "status"], value, old);
     let annotations = |value: &Value| {
         let all = value["metadata"]["annotations"].as_object();
         all.filter(|all| !all.is_empty()).cloned()
