@@ -327,3 +327,31 @@ def test_hooks_and_order_hold_when_the_engine_is_killed_and_when_the_cluster_goe
     cluster.up()
     ready(cluster, "default", "second")
     assert lines("second")[5:] == ["pre", "done", "app", "side"]
+
+
+def test_a_container_has_all_of_its_pod_start_over(cluster, namespace):
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    once = "echo $HOSTNAME run >> /v/log; test -e /v/again || { touch /v/again; sleep 2; exit 42; }; " + FOR_EVER
+    create(cluster, namespace, pod_of(
+        "over", script("a", once, restartPolicy="Never", restartPolicyRules=rules, **mount),
+        script("b", FOR_EVER), restartPolicy="Never",
+        initContainers=[script("first", "echo first >> /v/log", **mount),
+                        script("side", FOR_EVER, restartPolicy="Always")],
+        volumes=[{"name": "v", "emptyDir": {}}], terminationGracePeriodSeconds=60))
+
+    def counts():
+        status = cluster.get("pod", "over", "-n", namespace)["status"]
+        both = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
+        return {one["name"]: one["restartCount"] for one in both}
+
+    eventually(lambda: counts() == dict.fromkeys(["first", "side", "a", "b"], 1), "all of them ran once more")
+    ready(cluster, namespace, "over")
+    log = cluster.kubectl("exec", "-n", namespace, "over", "-c", "a", "--", "cat", "/v/log")
+    assert log.splitlines() == ["first", "over run", "first", "over run"], "volumes stay, and the order"
+    pod = cluster.get("pod", "over", "-n", namespace)
+    by_name = {one["name"]: one for one in pod["status"]["containerStatuses"]}
+    ended = by_name["b"]["lastState"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("RestartingAllContainers", 137)
+    assert by_name["a"]["lastState"]["terminated"]["exitCode"] == 42
+    assert "AllContainersRestarting" in [one["type"] for one in pod["status"]["conditions"]]

@@ -182,10 +182,9 @@ def test_pod_security_labels_are_read_or_refused(cluster, namespace):
 
 
 def test_what_the_node_cannot_do_yet_is_said(cluster, namespace):
-    limits = {"resources": {"limits": {"ephemeral-storage": "1Gi", "cpu": "100m", "memory": "64Mi"}}}
     made = cluster.kubectl_process("create", "-n", namespace, "-f", "-",
-                                   input=json.dumps(sleeper("limited", limits)))
-    told = "limits.ephemeral-storage: coracle does not act on this yet: quotas count it"
+                                   input=json.dumps(sleeper("apart", hostUsers=False)))
+    told = "spec.hostUsers: coracle does not act on this yet: the pod's users are the machine's"
     assert told in made.stderr
 
 

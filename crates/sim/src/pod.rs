@@ -295,7 +295,7 @@ impl Pod {
             attempt: start.attempt,
             args: vec![image.clone()],
             resources: resources.unwrap_or_default(),
-            annotations: Kept::of_container(start.backoff_seconds, &image, &image),
+            annotations: Kept::of_container((start.backoff_seconds, start.era), &image, &image),
             ..ContainerSpec::default()
         };
         ready(machine::start(&handle, uid, &spec, hands.clock))

@@ -20,20 +20,10 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("storagemigration.k8s.io", "StorageVersionMigration", "nothing is migrated"),
 ];
 
-/// Fields of a pod's specification: pointer with `*` for every item of a list, the value that is
-/// meant when not any, and what does not happen.
-const POD_FIELDS: &[(&str, Option<&str>, &str)] = &[
-    (
-        "/containers/*/restartPolicyRules/*/action",
-        Some("RestartAllContainers"),
-        "the container alone is restarted",
-    ),
-    (
-        "/initContainers/*/restartPolicyRules/*/action",
-        Some("RestartAllContainers"),
-        "the container alone is restarted",
-    ),
-    ("/resourceClaims", None, "no device is allocated"),
+/// Fields of a pod's specification, the value that is meant when not any, and what does not happen.
+const POD_FIELDS: &[(&str, Option<bool>, &str)] = &[
+    ("hostUsers", Some(false), "the pod's users are the machine's"),
+    ("resourceClaims", None, "no device is allocated"),
 ];
 
 /// What does not happen for an object of the kind: `no pods are made`.
@@ -47,16 +37,13 @@ pub fn of_kind(kind: &Kind) -> Option<&'static str> {
 /// not happen.
 #[must_use]
 pub fn of_pod(spec: &Value, path: &str) -> Vec<(String, &'static str)> {
-    let mut found = Vec::new();
-    for (pointer, wanted, why) in POD_FIELDS {
-        let parts: Vec<&str> = pointer.split('/').skip(1).collect();
-        collect(spec, &parts, path.to_string(), &mut |value, at| {
-            if wanted.is_none_or(|wanted| value == wanted) {
-                found.push((at, *why));
-            }
-        });
-    }
-    found
+    let is_meant = |name: &str, wanted: Option<bool>| {
+        let value = &spec[name];
+        !value.is_null() && wanted.is_none_or(|wanted| *value == wanted)
+    };
+    let found = POD_FIELDS.iter().filter(|(name, wanted, _)| is_meant(name, *wanted));
+    let dot = if path.is_empty() { "" } else { "." };
+    found.map(|(name, _, why)| (format!("{path}{dot}{name}"), *why)).collect()
 }
 
 /// What does not happen for an object: of its kind, or else of each field of its pods.
@@ -86,27 +73,6 @@ pub(super) fn pod_spec(kind: &Kind) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Calls `act` with every value that a pointer leads to, and its path.
-fn collect(value: &Value, parts: &[&str], path: String, act: &mut dyn FnMut(&Value, String)) {
-    match parts {
-        [] => match value {
-            Value::Null => {}
-            _ => act(value, path),
-        },
-        ["*", rest @ ..] => {
-            for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                collect(item, rest, format!("{path}[{index}]"), act);
-            }
-        }
-        [name, rest @ ..] => {
-            if let Some(member) = value.get(*name) {
-                let dot = if path.is_empty() { "" } else { "." };
-                collect(member, rest, format!("{path}{dot}{name}"), act);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -124,23 +90,12 @@ mod tests {
 
     #[test]
     fn fields_are_found_where_they_stand() {
-        let spec = json!({
-            "initContainers": [{}, {"restartPolicyRules": [{"action": "RestartAllContainers"}]}],
-            "containers": [
-                {"restartPolicyRules": [{"action": "Restart"}, {"action": "RestartAllContainers"}]},
-                {"lifecycle": {"preStop": {}}, "livenessProbe": {"httpGet": {}}},
-            ],
-            "volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "image": {}}],
-            "resourceClaims": [],
-        });
-        let paths: Vec<String> = of_pod(&spec, "spec").into_iter().map(|(path, _)| path).collect();
-        assert_eq!(
-            paths,
-            [
-                "spec.containers[0].restartPolicyRules[1].action",
-                "spec.initContainers[1].restartPolicyRules[0].action",
-                "spec.resourceClaims",
-            ]
-        );
+        let paths = |spec: &Value, path: &str| {
+            of_pod(spec, path).into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        let spec = json!({"hostUsers": false, "resourceClaims": []});
+        assert_eq!(paths(&spec, "spec"), ["spec.hostUsers", "spec.resourceClaims"]);
+        assert_eq!(paths(&spec, ""), ["hostUsers", "resourceClaims"]);
+        assert_eq!(paths(&json!({"hostUsers": true}), "spec"), [""; 0]);
     }
 }

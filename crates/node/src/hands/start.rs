@@ -119,7 +119,11 @@ impl Hands {
             seccomp_profiles: &context.places.data.join("seccomp"),
             memory_of_node: context.allocatable.memory,
             target: start.target.clone(),
-            annotations: Kept::of_container(start.backoff_seconds, name, image_id(&image)),
+            annotations: Kept::of_container(
+                (start.backoff_seconds, start.era),
+                name,
+                image_id(&image),
+            ),
         })
     }
 

@@ -5,9 +5,9 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::Observed;
-use super::resize;
 use super::retry::after;
 use super::spec::{self, Role};
+use super::{resize, restart_all};
 
 /// The condition of a pod that goes for another reason than its own.
 const DISRUPTION_TARGET: &str = "DisruptionTarget";
@@ -55,8 +55,22 @@ pub(crate) fn conditions(
     for (name, finding) in &ours {
         all.push(condition(pod, old, seen, name, finding, now));
     }
-    if !coracle_api::pods::is_final(phase) {
+    let is_over = coracle_api::pods::is_final(phase);
+    if !is_over {
         all.extend(resize::conditions(pod, seen, now));
+    }
+    let was_restarting = old.iter().any(|it| it.type_ == restart_all::CONDITION);
+    let is_restarting = !is_over && restart_all::is_due(pod, seen);
+    if is_restarting || was_restarting {
+        let finding = match is_restarting {
+            true => Finding {
+                status: true,
+                reason: restart_all::STARTED,
+                message: restart_all::WHY.to_owned(),
+            },
+            false => Finding::no("", String::new()),
+        };
+        all.push(condition(pod, old, seen, restart_all::CONDITION, &finding, now));
     }
     let disruption = seen.eviction.as_ref().filter(|it| it.is_disrupted && phase == "Failed");
     if let Some(eviction) = disruption {
@@ -67,6 +81,7 @@ pub(crate) fn conditions(
     let is_ours = |name: &str| {
         let of_resize = [resize::PENDING, resize::IN_PROGRESS];
         of_resize.contains(&name)
+            || name == restart_all::CONDITION
             || disruption.is_some() && name == DISRUPTION_TARGET
             || ours.iter().any(|(ours, _)| *ours == name)
     };

@@ -20,6 +20,7 @@ mod probes;
 mod resize;
 mod resized;
 mod restart;
+mod restart_all;
 mod retry;
 mod spec;
 mod status;

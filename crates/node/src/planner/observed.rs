@@ -52,6 +52,8 @@ pub struct Observed {
     pub sandbox_failure: Option<Retry>,
     /// Sandboxes made so far; the present one has this number.
     pub sandbox_number: u32,
+    /// How often all its containers were started anew.
+    pub era: u32,
     /// The images that are volumes, by the volumes' names.
     pub volume_images: BTreeMap<String, ImageSeen>,
     /// By container name. Boxed: a map has room for eleven, and most pods have one.
@@ -115,6 +117,8 @@ pub struct Instance {
     pub attempt: u32,
     /// Number of the sandbox it runs in.
     pub sandbox: u32,
+    /// How often the pod had started over before.
+    pub era: u32,
     /// The image as the spec had it.
     pub image: String,
     /// The image's digest.
@@ -463,7 +467,7 @@ impl Observed {
             if let Some((end, id)) = former.filter(|(_, id)| !known(id))
                 && seen.previous.is_none()
             {
-                seen.previous = Some(recovered(status, id, sandbox, Some(end), now));
+                seen.previous = Some(recovered(status, id, (sandbox, self.era), Some(end), now));
             }
             if seen.current.is_some() {
                 continue;
@@ -473,7 +477,7 @@ impl Observed {
             if let Some(id) = bare_id(status.container_id.as_deref()) {
                 let waiting = state.is_some_and(|state| state.waiting.is_some());
                 let end = if waiting { former.map(|(end, _)| end) } else { end };
-                seen.current = Some(recovered(status, id, sandbox, end, now));
+                seen.current = Some(recovered(status, id, (sandbox, self.era), end, now));
             }
         }
     }
@@ -482,9 +486,11 @@ impl Observed {
         self.containers.get(container)?.current.as_ref()
     }
 
-    /// The current instance, if it belongs to the present sandbox.
+    /// The current instance, if it belongs to the present sandbox and era.
     pub(crate) fn current_here(&self, container: &str) -> Option<&Instance> {
-        let here = |instance: &&Instance| instance.sandbox == self.sandbox_number;
+        let here = |instance: &&Instance| {
+            instance.sandbox == self.sandbox_number && instance.era == self.era
+        };
         self.current(container).filter(here)
     }
 
@@ -505,7 +511,7 @@ fn bare_id(container_id: Option<&str>) -> Option<&str> {
 fn recovered(
     status: &ContainerStatus,
     id: &str,
-    sandbox: u32,
+    (sandbox, era): (u32, u32),
     end: Option<&ContainerStateTerminated>,
     now: Timestamp,
 ) -> Instance {
@@ -527,6 +533,7 @@ fn recovered(
         id: id.to_owned(),
         attempt: u32::try_from(status.restart_count).unwrap_or(0),
         sandbox,
+        era,
         image: status.image.clone(),
         image_id: status.image_id.clone(),
         backoff_seconds: 0,

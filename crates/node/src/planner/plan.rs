@@ -12,6 +12,7 @@ use super::probed::ProbeKind;
 use super::probes;
 use super::resize;
 use super::restart::{is_outdated, next_attempt, next_start};
+use super::restart_all;
 use super::spec::{self, RestartPolicy, Role};
 use super::status::deadline;
 use super::step::Step;
@@ -56,6 +57,9 @@ fn run(pod: &Pod, seen: &Observed, now: Timestamp, steps: &mut Vec<Step>) {
             let create = Step::CreateSandbox { number: seen.sandbox_number + 1 };
             return retry(seen.sandbox_failure.as_ref(), create, now, steps);
         }
+    }
+    if restart_all::is_due(pod, seen) {
+        return restart_all::steps(pod, seen, steps);
     }
     resize::act(pod, seen, now, steps);
     for container in spec::ephemeral(pod).iter().filter(|it| seen.current(&it.name).is_none()) {

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::observed::{Instance, Observed};
 use super::resize;
-use super::spec::{self, RestartPolicy, Role};
+use super::spec::{self, RestartPolicy, Role, RuleAction};
 
 /// Whether it runs from another image than its spec now says.
 pub(crate) fn is_outdated(container: &Container, instance: &Instance) -> bool {
@@ -43,6 +43,14 @@ pub(crate) fn next_start(
     if instance.sandbox != seen.sandbox_number && role.goes_first() {
         return Some((Timestamp::MIN, 0));
     }
+    if instance.era != seen.era && role != Role::Ephemeral {
+        // Who has them all start over waits as it would for itself; the others do not.
+        let rule = spec::rule_for(container, exit.code).filter(|_| instance.stopping.is_none());
+        return Some(match rule {
+            Some(RuleAction::RestartAll) => instance.next_start(exit),
+            _ => (Timestamp::MIN, 0),
+        });
+    }
     if is_replaced(container, seen) {
         return Some(instance.next_start(exit));
     }
@@ -54,7 +62,9 @@ pub(crate) fn next_start(
     let was_unfit = instance.stopping.is_some() && pod.metadata.deletion_timestamp.is_none();
     let restarts = match was_unfit {
         true => policy != RestartPolicy::Never,
-        false => spec::has_rule_for(container, exit.code) || spec::restarts(policy, exit.code),
+        false => {
+            spec::rule_for(container, exit.code).is_some() || spec::restarts(policy, exit.code)
+        }
     };
     restarts.then(|| match is_outdated(container, instance) {
         // Whatever the other image did.

@@ -174,13 +174,27 @@ fn policy_of(text: &str) -> RestartPolicy {
     }
 }
 
-/// Whether one of the container's rules has it restarted for `code`, whatever its policy.
-pub(crate) fn has_rule_for(container: &Container, code: i32) -> bool {
-    let rules = container.restart_policy_rules.iter().flatten();
-    let codes = rules.filter_map(|rule| rule.exit_codes.as_ref());
-    codes.into_iter().any(|it| {
-        let is_listed = it.values.iter().flatten().any(|value| *value == code);
-        if it.operator == "NotIn" { !is_listed } else { is_listed }
+/// What a container's rules have happen when it ends, whatever its policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RuleAction {
+    /// It is started again.
+    Restart,
+    /// All containers of the pod are.
+    RestartAll,
+}
+
+/// What the first of the container's rules for `code` has happen.
+pub(crate) fn rule_for(container: &Container, code: i32) -> Option<RuleAction> {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    let rule = rules.find(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|it| {
+            let is_listed = it.values.iter().flatten().any(|value| *value == code);
+            if it.operator == "NotIn" { !is_listed } else { is_listed }
+        })
+    })?;
+    Some(match rule.action.as_str() {
+        "RestartAllContainers" => RuleAction::RestartAll,
+        _ => RuleAction::Restart,
     })
 }
 

@@ -79,6 +79,8 @@ pub enum Step {
         /// The runtime's id of the instance.
         id: String,
     },
+    /// All containers have ended, and all of them are to run once more.
+    StartOver,
     /// Remove what is left of the containers, the namespaces and the address.
     RemoveSandbox,
     /// Take the volumes away.

@@ -15,6 +15,7 @@ const SANDBOX: &str = "coracle.dev/sandbox";
 const BACKOFF: &str = "coracle.dev/backoff-seconds";
 const IMAGE: &str = "coracle.dev/image";
 const IMAGE_ID: &str = "coracle.dev/image-id";
+const ERA: &str = "coracle.dev/era";
 
 /// What the runtime keeps of a pod for the next engine, as annotations.
 #[derive(Debug)]
@@ -27,11 +28,17 @@ impl Kept {
         BTreeMap::from([(IP.to_owned(), ip.to_string()), (SANDBOX.to_owned(), number.to_string())])
     }
 
-    /// Of a container: the back-off that it carries, its image as the spec has it, and its ID.
+    /// Of a container: the back-off that it carries and its era, its image as the spec has it, and
+    /// its ID.
     #[must_use]
-    pub fn of_container(backoff: u32, image: &str, image_id: &str) -> BTreeMap<String, String> {
+    pub fn of_container(
+        (backoff, era): (u32, u32),
+        image: &str,
+        image_id: &str,
+    ) -> BTreeMap<String, String> {
         BTreeMap::from([
             (BACKOFF.to_owned(), backoff.to_string()),
+            (ERA.to_owned(), era.to_string()),
             (IMAGE.to_owned(), image.to_owned()),
             (IMAGE_ID.to_owned(), image_id.to_owned()),
         ])
@@ -94,6 +101,7 @@ pub(super) fn instance(container: &Container, sandbox: u32, now: Timestamp) -> I
         id: container.id.clone(),
         attempt: container.attempt,
         sandbox,
+        era: kept(ERA).parse().unwrap_or(0),
         image: kept(IMAGE),
         image_id: kept(IMAGE_ID),
         backoff_seconds: kept(BACKOFF).parse().unwrap_or(0),
@@ -126,6 +134,7 @@ impl Worker {
             if !next.is_running() {
                 next.judged_from = next.started_at;
             }
+            self.seen.era = self.seen.era.max(next.era);
             self.seen.started(&container.name, next);
         }
         if sandbox.state == SandboxState::Lost {

@@ -191,6 +191,8 @@ pub struct Start {
     pub attempt: u32,
     /// The back-off that it carries.
     pub backoff_seconds: u32,
+    /// How often the pod has started over.
+    pub era: u32,
     /// The pod with its newest status, which the API may not have yet: variables are made from it.
     pub pod: Pod,
     /// The runtime's id of the instance before, if it was in the same sandbox: its root goes.

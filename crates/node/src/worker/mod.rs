@@ -547,6 +547,7 @@ impl Worker {
                 let record = Box::new(changes.record.clone());
                 (UnderWay::Resize(record), Operation::Resize(changes))
             }
+            Step::StartOver => return self.start_over(now, turn),
             Step::RemoveSandbox => (UnderWay::RemoveSandbox, Operation::RemoveSandbox),
             Step::UnmountVolumes => (UnderWay::Unmount, Operation::Unmount),
             Step::Probe { .. }
@@ -557,6 +558,16 @@ impl Worker {
             | Step::LookAgain(_) => return,
         };
         self.begin(under_way, operation, turn);
+    }
+
+    /// All containers run once more, as soon as the API shows why.
+    fn start_over(&mut self, now: Timestamp, turn: &mut Turn) {
+        self.tell(false, now, turn);
+        if self.under_way.is_none() {
+            let pod = Arc::clone(self.pod());
+            self.seen.starts_over(&pod, now);
+            turn.wake_at(now);
+        }
     }
 
     fn find(&mut self, wanted: ImageFor, turn: &mut Turn) {
@@ -594,6 +605,7 @@ impl Worker {
         let start = Start {
             attempt,
             backoff_seconds,
+            era: self.seen.era,
             last: last.map(|instance| instance.id.clone()),
             former: seen.and_then(|seen| seen.previous.as_ref()).map(|it| it.attempt),
             template: Template::of(&pod, &container),

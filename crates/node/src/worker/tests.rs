@@ -145,7 +145,7 @@ fn started(worker: &mut Worker) {
                     state: ContainerState::Running { started_at: START },
                     log_path: "/log".into(),
                     labels: BTreeMap::new(),
-                    annotations: Kept::of_container(0, "app:1", "sha256:1"),
+                    annotations: Kept::of_container((0, 0), "app:1", "sha256:1"),
                 }),
                 false,
             ),

@@ -10,4 +10,5 @@ mod properties;
 mod resizing;
 mod restarts;
 mod sidecars;
+mod starting_over;
 mod world;

@@ -255,6 +255,11 @@ impl World {
                 self.seen.sandbox_attached();
                 self.done.push("attach".into());
             }
+            Step::StartOver => {
+                let pod = self.pod.clone();
+                self.seen.starts_over(&pod, self.now);
+                self.done.push("start over".into());
+            }
             Step::RemoveSandbox => {
                 self.seen.sandbox_removed(self.now);
                 self.done.push("remove sandbox".into());
@@ -327,6 +332,7 @@ impl World {
             id: format!("{name}-{attempt}-{}", self.now),
             attempt,
             sandbox: self.seen.sandbox_number,
+            era: self.seen.era,
             image: image.unwrap_or_default(),
             image_id: "sha256:1".into(),
             backoff_seconds,
