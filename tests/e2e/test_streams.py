@@ -64,11 +64,20 @@ class Pod:
             process.communicate(timeout=30)
 
 
-@pytest.fixture(params=KUBECTLS)
+# The last one speaks SPDY, as all did before 1.31 and as older libraries do.
+@pytest.fixture(params=[*KUBECTLS, "SPDY"])
 def pod(request, cluster, namespace):
     cluster.kubectl("apply", "-n", namespace, "-f", "-", input=POD)
     cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/main", "--timeout=60s")
-    return Pod(cluster, namespace, request.param)
+    if request.param != "SPDY":
+        yield Pod(cluster, namespace, request.param)
+        return
+    off = ["KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "KUBECTL_PORT_FORWARD_WEBSOCKETS"]
+    cluster.extra = dict.fromkeys(off, "false")
+    try:
+        yield Pod(cluster, namespace, KUBECTLS[-1])
+    finally:
+        cluster.extra = {}
 
 
 def test_exec_input_output_and_exit_code(pod):

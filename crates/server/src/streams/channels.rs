@@ -1,4 +1,5 @@
-//! The protocol of exec and attach over WebSocket: what a message's first byte says. Pure.
+//! The protocol of exec and attach: what a message's first byte says over WebSocket, or its stream
+//! over SPDY. Pure.
 
 use bytes::Bytes;
 use coracle_api::Status;
@@ -16,7 +17,7 @@ pub(crate) const STDERR: u8 = 2;
 /// To the client, once, at the end.
 pub(crate) const ERROR: u8 = 3;
 /// From the client.
-const RESIZE: u8 = 4;
+pub(crate) const RESIZE: u8 = 4;
 /// From the client: the channel that the second byte names has ended.
 const CLOSE: u8 = 255;
 
@@ -124,7 +125,7 @@ impl Outcome {
 }
 
 /// JSON values one after another; what is none ends them.
-fn sizes(data: &[u8]) -> Vec<TerminalSize> {
+pub(super) fn sizes(data: &[u8]) -> Vec<TerminalSize> {
     let values = serde_json::Deserializer::from_slice(data).into_iter::<Size>();
     let sizes = values.map_while(Result::ok);
     sizes.map(|Size { width, height }| TerminalSize { width, height }).collect()

@@ -1,5 +1,5 @@
-//! `pods/portforward`: connections to a pod's ports, as streams of SPDY inside a WebSocket, as kubectl
-//! asks for them; others are served by [`port_channels`].
+//! `pods/portforward`: connections to a pod's ports, as streams of SPDY, inside a WebSocket as
+//! kubectl asks for them, or without one as it did before; others are served by [`port_channels`].
 //!
 //! For each connection the client opens two streams with one `requestid`: one for errors, which we
 //! close at the end, with or without words, and one for the bytes themselves.
@@ -23,9 +23,14 @@ use crate::streams::forwarding::{INPUT, QUEUE, Target, from_pod, to_pod};
 use crate::streams::node::Call;
 use crate::streams::spdy::{self, Decoder, Encoder, Frame, Headers, SpdyError};
 use crate::streams::websocket::{self, Framing, Gone, Message, Socket, send_all};
-use crate::streams::{pods, port_channels};
+use crate::streams::{pods, port_channels, spdy_upgrade};
 
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
+/// Without a WebSocket around it.
+const PLAIN: &str = "portforward.k8s.io";
+/// Streams that a client may have open at once. Who opens more is refused them: nothing else bounds
+/// what one client has us keep (as with CVE-2023-44487 in what came after SPDY).
+const STREAMS_MAX: usize = 2048;
 
 /// Answers `pods/portforward`.
 ///
@@ -44,11 +49,23 @@ pub(crate) fn serve(call: Call<'_>, query: &Query, parts: &mut Parts) -> Result<
         pod: call.resource.name.clone(),
         uid: pod.metadata().uid.clone(),
     });
+    if spdy_upgrade::is_asked_for(&parts.headers) {
+        return spdy_upgrade::upgrade(parts, &[PLAIN], call.stopping, |connection, _| async move {
+            let (reader, writer) = io::split(connection);
+            let (frames, queue) = mpsc::channel(QUEUE);
+            let sending = spdy_upgrade::send_all(writer, queue);
+            run(spdy_upgrade::bytes(reader), frames, sending, target).await;
+        });
+    }
     // Only who opens a channel for each port says at once which they are.
     let known: Vec<&'static str> = [PROTOCOL].into_iter().chain(port_channels::PROTOCOLS).collect();
     let known = if websocket::names(parts, PROTOCOL) { &known[..1] } else { &known[1..] };
     if known == [PROTOCOL] {
-        return websocket::upgrade(parts, known, call.stopping, |socket, _| run(socket, target));
+        return websocket::upgrade(parts, known, call.stopping, |socket, _| async move {
+            let (sink, source) = socket.split();
+            let (frames, queue) = mpsc::channel(QUEUE);
+            run(bytes(source), frames, send_all(sink, queue), target).await;
+        });
     }
     let ports = match websocket::is_asked_for(&parts.headers) {
         true => port_channels::ports(query)?,
@@ -59,18 +76,21 @@ pub(crate) fn serve(call: Call<'_>, query: &Query, parts: &mut Parts) -> Result<
     })
 }
 
-async fn run(socket: Socket, target: Arc<Target>) {
-    let (sink, source) = socket.split();
-    let (frames, queue) = mpsc::channel(QUEUE);
+async fn run(
+    arriving: impl Stream<Item = Bytes>,
+    frames: mpsc::Sender<Message>,
+    sending: impl Future<Output = Result<(), Gone>>,
+    target: Arc<Target>,
+) {
     let serving = async {
         let mut session = Session::new(target, frames)?;
-        session.serve(bytes(source)).await
+        session.serve(arriving).await
     };
     tokio::select! {
         ended = serving => if let Err(error) = ended {
             tracing::debug!(%error, "a session of port-forward ended");
         },
-        Err(gone) = send_all(sink, queue) => tracing::debug!(%gone, "port-forward"),
+        Err(gone) = sending => tracing::debug!(%gone, "port-forward"),
     }
 }
 
@@ -205,6 +225,9 @@ impl Session {
     /// Notes a stream of a request.
     fn accept(&mut self, stream: u32, fin: bool, headers: &Headers) -> Result<(), String> {
         let purpose = purpose(headers)?;
+        if self.open.len().max(self.requests.len()) >= STREAMS_MAX {
+            return Err("too many streams are open".into());
+        }
         let request = self.requests.entry(request_id(headers, stream)).or_default();
         match purpose {
             Purpose::Error if request.error.is_some() => {

@@ -1,7 +1,6 @@
 //! Upgrades to WebSocket (RFC 6455): the handshake, and the connection that comes of it.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,9 +10,8 @@ use coracle_api::Status;
 use futures_util::SinkExt;
 use futures_util::stream::SplitSink;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use http::{HeaderMap, HeaderValue, header};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::sync::{mpsc, watch};
@@ -22,8 +20,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use crate::edge::connections::{Place, stopped};
 use crate::edge::response::Response;
+use crate::streams::upgrade::{self, has_token, tokens};
 
 pub(crate) use tokio_tungstenite::tungstenite::Message;
 
@@ -96,78 +94,51 @@ pub(crate) struct Gone;
 /// none.
 ///
 /// # Errors
-/// 400 when the request is no upgrade, 403 when it is to SPDY or no protocol is shared.
+/// 400 when the request is no upgrade, 403 when no protocol is shared.
 pub(crate) fn upgrade<F>(
     parts: &mut Parts,
     supported: &[&'static str],
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
     serve: impl FnOnce(Socket, &'static str) -> F + Send + 'static,
 ) -> Result<Response, Status>
 where
     F: Future<Output = ()> + Send,
 {
-    if has_token(&parts.headers, header::UPGRADE, "SPDY/3.1") {
-        let why = "unable to upgrade: unable to negotiate protocol: client supports [SPDY/3.1], \
-                   server accepts [websocket]";
-        return Err(Status::failure(403, "Forbidden", why));
-    }
-    if !has_token(&parts.headers, header::UPGRADE, "websocket") {
+    if !has_token(&parts.headers, &header::UPGRADE, "websocket") {
         return Err(Status::bad_request("Upgrade request required"));
     }
-    let place = parts.extensions.remove::<Arc<Place>>();
-    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let on_upgrade = on_upgrade.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
-    if !has_token(&parts.headers, header::SEC_WEBSOCKET_VERSION, "13") {
+    if !has_token(&parts.headers, &header::SEC_WEBSOCKET_VERSION, "13") {
         return Err(Status::bad_request("missing or bad WebSocket Version"));
     }
     let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
     let key = key.ok_or_else(|| Status::bad_request("missing or bad Sec-WebSocket-Key"))?;
     let protocol = agree(&parts.headers, supported)?;
     let response = switching(key, protocol).map_err(Status::internal)?;
-    tokio::spawn(async move {
-        let upgraded = match on_upgrade.await {
-            Ok(upgraded) => TokioIo::new(upgraded),
-            Err(error) => return tracing::debug!(%error, "upgrade a connection"),
-        };
+    upgrade::run(parts, stopping, move |upgraded| async move {
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
             .write_buffer_size(BUFFER)
             .max_message_size(Some(MESSAGE_MAX))
             .max_frame_size(Some(MESSAGE_MAX));
         let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
-        tokio::select! {
-            () = serve(socket, protocol) => {}
-            () = stopped(&mut stopping) => {}
-        }
-        drop(place);
-    });
+        serve(socket, protocol).await;
+    })?;
     Ok(response)
 }
 
 /// Whether the client names `protocol` among those it speaks.
 pub(crate) fn names(parts: &Parts, protocol: &str) -> bool {
-    has_token(&parts.headers, header::SEC_WEBSOCKET_PROTOCOL, protocol)
+    has_token(&parts.headers, &header::SEC_WEBSOCKET_PROTOCOL, protocol)
 }
 
 /// Whether the client would rather have a WebSocket than a body.
 pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
-    has_token(headers, header::CONNECTION, "upgrade")
-        && has_token(headers, header::UPGRADE, "websocket")
-}
-
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|known| known.eq_ignore_ascii_case(token))
-}
-
-/// The members of a header that is a list.
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    upgrade::is_asked_for(headers, "websocket")
 }
 
 /// The first protocol the client names that is supported.
 fn agree(headers: &HeaderMap, supported: &[&'static str]) -> Result<&'static str, Status> {
-    let asked: Vec<&str> = tokens(headers, header::SEC_WEBSOCKET_PROTOCOL).collect();
+    let asked: Vec<&str> = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).collect();
     let known = |name: &str| supported.iter().copied().find(|own| *own == name);
     let agreed = match asked.as_slice() {
         [] => known(""),
@@ -188,11 +159,8 @@ fn switching(
     protocol: &'static str,
 ) -> Result<Response, header::InvalidHeaderValue> {
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID.as_bytes()].concat());
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let mut response = upgrade::switching("websocket");
     let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, STANDARD.encode(hash).try_into()?);
     if !protocol.is_empty() {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));

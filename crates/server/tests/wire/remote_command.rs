@@ -177,7 +177,12 @@ async fn a_request_that_cannot_be_served_is_refused_before_the_upgrade() {
     let refusal = world.open(path, "v9.channel.k8s.io").await.unwrap_err();
     assert_eq!(refusal.code, 403);
     let spdy = format!("POST /api/v1/namespaces/default/pods/{path}");
-    let headers = [("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("Content-Length", "0")];
+    let headers = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "SPDY/3.1"),
+        ("X-Stream-Protocol-Version", "v9.channel.k8s.io"),
+        ("Content-Length", "0"),
+    ];
     let refusal = world.ask(&spdy, &headers).await.unwrap_err();
     let message = refusal.status["message"].as_str().unwrap();
     assert_eq!(refusal.code, 403);
