@@ -245,3 +245,35 @@ def test_a_service_takes_nobody_elses_address(cluster, namespace, client):
     assert f"no traffic is taken for {plain}" in written.stderr
     heard = {client(f"wget -qO- http://{plain}").strip() for _ in range(12)}
     assert heard <= {"web-0", "web-1"}, heard
+
+
+def test_host_ports_answer_where_they_are_bound(cluster, namespace):
+    """As upstream's spec on host ports, but with a client of busybox."""
+    node = next(one["address"] for one in cluster.get("node", "node-1")["status"]["addresses"]
+                if one["type"] == "InternalIP")
+
+    def server(name, host_ip, container_port=8080):
+        port = {"containerPort": container_port, "hostPort": 54323, "protocol": "TCP"}
+        port |= {"hostIP": host_ip} if host_ip else {}
+        serve = "mkdir /www; hostname > /www/index.html; exec busybox httpd -f -p 8080 -h /www"
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "terminationGracePeriodSeconds": 0, "containers": [{
+                "name": "c", "image": "busybox:1.36", "command": ["sh", "-c", serve], "ports": [port],
+                "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}]}}
+
+    asker = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asker"}, "spec": {
+        "hostNetwork": True, "terminationGracePeriodSeconds": 0, "containers": [{
+            "name": "c", "image": "busybox:1.36", "command": ["sleep", "1000000"]}]}}
+    for one in [server("loopback", "127.0.0.1"), server("outer", node), asker]:
+        cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(one))
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "--timeout=60s",
+                    "pod/loopback", "pod/outer", "pod/asker")
+
+    def ask(source, address):
+        command = f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 5 -s {source} {address} 54323 | tail -n1"
+        done = cluster.kubectl_process("exec", "-n", namespace, "asker", "--", "sh", "-c", command, check=False)
+        return done.stdout.strip()
+
+    for source in [node, "127.0.0.1"]:
+        eventually(lambda: ask(source, "127.0.0.1") == "loopback", f"127.0.0.1 answers {source}")
+    eventually(lambda: ask(node, node) == "outer", "the node's address answers")

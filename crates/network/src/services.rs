@@ -175,15 +175,9 @@ pub(crate) fn pod_claims(pod: &Pod, config: &NetworkConfig) -> Vec<((Frontend, R
         return Vec::new();
     };
     let (namespace, name) = key(&pod.metadata);
-    let lead = |port: &ContainerPort| {
-        let host = port.host_ip.as_deref().and_then(|ip| ip.parse().ok());
-        // An address that is not the node's is another's.
-        let node = config.node_ip();
-        if host.is_some_and(|ip: Ipv4Addr| !ip.is_unspecified() && ip != node) {
-            return None;
-        }
+    let lead = |port: &ContainerPort, at: Ipv4Addr| {
         let frontend = Frontend {
-            ip: node,
+            ip: at,
             port: port_number(port.host_port?)?,
             protocol: Protocol::parse(port.protocol.as_deref())?,
         };
@@ -193,7 +187,14 @@ pub(crate) fn pod_claims(pod: &Pod, config: &NetworkConfig) -> Vec<((Frontend, R
         Some(((frontend, rank), Target { backends, affinity_seconds: None, sources: Vec::new() }))
     };
     let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
-    ports.filter_map(lead).collect()
+    let everywhere = ports.flat_map(|port| {
+        let asked = port.host_ip.as_deref().and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+        // An address that is not the node's is another's.
+        let own = [config.node_ip(), Ipv4Addr::LOCALHOST].into_iter();
+        let meant = own.filter(move |own| asked.is_none_or(|ip| ip.is_unspecified() || ip == *own));
+        meant.map(move |at| (port, at))
+    });
+    everywhere.filter_map(|(port, at)| lead(port, at)).collect()
 }
 
 fn key(metadata: &ObjectMeta) -> (&str, &str) {

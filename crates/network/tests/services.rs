@@ -4,10 +4,10 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use coracle_network::{Kernel, Protocol, ServiceMap};
-use world::{Cluster, OUTSIDE, TIMEOUT, inside, run, serve, serve_on, services, target};
+use world::{Cluster, OUTSIDE, TIMEOUT, ask, inside, run, serve, serve_on, services, target};
 
 #[test]
 fn a_service_is_reached_from_host_and_pods_and_spreads() {
@@ -274,4 +274,36 @@ fn nft_reads_the_rules_as_they_are_meant() {
     ] {
         assert!(host.contains(line), "missing: {line}\n{host}");
     }
+}
+
+#[test]
+fn a_host_port_on_loopback_answers_the_node_and_nobody_else() {
+    let cluster = Cluster::up();
+    cluster.serving_pod("web-0", "10.244.0.2");
+    let client = cluster.client_pod("client", "10.244.0.9");
+    let map = services(&[("127.0.0.1:8000", target(&["10.244.0.2:8080"]))]);
+    cluster.kernel.apply_services(&map).unwrap();
+    let netns = &cluster.link.netns;
+    let asked = || {
+        let address = "127.0.0.1:8000".parse().unwrap();
+        inside(netns, || TcpStream::connect_timeout(&address, TIMEOUT).map(ask).unwrap())
+    };
+    for source in ["127.0.0.1", "10.244.255.253"] {
+        inside(netns, || {
+            run(&format!("ip route replace local 127.0.0.1 dev lo table local src {source}"))
+        });
+        let answer = asked();
+        assert_eq!((answer.server.as_str(), answer.client.as_str()), ("web-0", "10.244.255.253"));
+    }
+    // Whoever sends something there from outside has it dropped.
+    let listener = cluster.kernel.listen_tcp("127.0.0.1:9000".parse().unwrap()).unwrap();
+    serve_on(listener, "private");
+    inside(&client.netns, || {
+        std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
+        run("ip route add 127.0.0.1 via 169.254.1.1 dev eth0 table 7");
+        run("ip rule add pref 1 to 127.0.0.1 lookup 7");
+        run("ip rule add pref 5 lookup local");
+        run("ip rule del pref 0");
+    });
+    assert!(cluster.pod_asks(&client, "127.0.0.1:9000").is_err());
 }

@@ -27,8 +27,10 @@ const GATEWAY_MAC: Mac = [2, 0, 0x0a, 0xf4, 0, 3];
 const LOOPBACK: u32 = 1;
 
 /// Settings inside the node's namespace; the host's own are not touched by them.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("/proc/sys/net/ipv4/ip_forward", "1"),
+    // A host port on 127.0.0.1 leads to a pod; the rules keep everybody else off that address.
+    ("/proc/sys/net/ipv4/conf/all/route_localnet", "1"),
     // A pod may only send from its own address.
     ("/proc/sys/net/ipv4/conf/all/rp_filter", "1"),
     // Who asks for what is not there shall know at once, however often it asks.

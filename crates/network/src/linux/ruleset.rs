@@ -76,6 +76,7 @@ pub fn node_table(facts: &NodeFacts) -> Batch {
         batch.rule(chain, &[&load_frontend(0)[..], &[decide]].concat());
     }
     hairpin(&mut batch, facts.node_ip);
+    leave_loopback(&mut batch, facts.node_ip);
     for (chain, at) in [("refuse-passing", At::Forward), ("refuse-own", At::Output)] {
         batch.base_chain(chain, Hook { kind: "filter", at, priority: 0 });
         refuse(&mut batch, chain, facts);
@@ -92,6 +93,9 @@ fn load_frontend(first: u8) -> [Expr; 3] {
     ]
 }
 
+/// The node's own: nothing with one of these leaves it, but what a host port sends to a pod.
+const LOOPBACK_RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+
 /// `loadBalancerSourceRanges`, before the destination is translated.
 fn guard(batch: &mut Batch) {
     let hook = Hook { kind: "filter", at: At::Prerouting, priority: DESTINATION_NAT - 10 };
@@ -104,6 +108,18 @@ fn guard(batch: &mut Batch) {
         Expr::Verdict(Verdict::Drop),
     ]);
     batch.rule("guard", &rule);
+    // Loopback is routed for the sake of host ports there; nobody but the node itself may send to it
+    // (CVE-2020-8558).
+    batch.rule(
+        "guard",
+        &[
+            Expr::Destination(Reg(0)),
+            Expr::InNetwork(Reg(0), LOOPBACK_RANGE),
+            Expr::Meta(Meta::InName, Reg(4)),
+            Expr::Compare(Reg(4), Is::NotIn, interface("lo")),
+            Expr::Verdict(Verdict::Drop),
+        ],
+    );
 }
 
 /// A pod (or the host) that reaches itself through a Service would see its own address as the
@@ -118,6 +134,20 @@ fn hairpin(batch: &mut Batch, node_ip: Ipv4Addr) {
             Expr::Source(Reg(0)),
             Expr::Destination(Reg(1)),
             Expr::InSet(HAIRPIN, Reg(0), Is::In),
+            Expr::Address(node_ip, Reg(2)),
+            Expr::ComeFrom { address: Reg(2) },
+        ],
+    );
+}
+
+/// What the node sends from its loopback to a host port there goes to a pod with the node's address.
+fn leave_loopback(batch: &mut Batch, node_ip: Ipv4Addr) {
+    batch.rule(
+        "postrouting",
+        &[
+            Expr::Connection(Tracked::Status, STATUS_DNAT),
+            Expr::Source(Reg(0)),
+            Expr::InNetwork(Reg(0), LOOPBACK_RANGE),
             Expr::Address(node_ip, Reg(2)),
             Expr::ComeFrom { address: Reg(2) },
         ],

@@ -172,7 +172,8 @@ pub struct Answer {
     pub client: String,
 }
 
-fn ask(mut stream: TcpStream) -> Answer {
+/// What the other end of a connection says.
+pub fn ask(mut stream: TcpStream) -> Answer {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
