@@ -186,10 +186,9 @@ def test_what_nothing_acts_on_is_told(kubectl, cluster):
     assert f"Warning: {told}" in made.stderr
     namespace = kubectl.json("ingress", "idle")["metadata"]["namespace"]
     assert told in cluster.coracle("why", "ingress/idle", "-n", namespace).stdout
-    bound = STATEFUL_SET.replace("env:", "resources: {limits: {ephemeral-storage: 1Gi}}\n          env:")
-    bounded = kubectl.process("apply", "-f", "-", input=bound.replace("replicas: 2", "replicas: 0"))
-    field = "spec.template.spec.containers[0].resources.limits.ephemeral-storage"
-    assert f"Warning: {field}: coracle" in bounded.stderr
+    apart = STATEFUL_SET.replace("      containers:", "      hostUsers: false\n      containers:")
+    set_apart = kubectl.process("apply", "-f", "-", input=apart.replace("replicas: 2", "replicas: 0"))
+    assert "Warning: spec.template.spec.hostUsers: coracle" in set_apart.stderr
     plain = kubectl.process("apply", "-f", "-", input=STATEFUL_SET.replace("replicas: 2", "replicas: 0"))
     assert "Warning" not in plain.stderr
 
@@ -270,3 +269,33 @@ def test_pods_by_hand(kubectl):
     old = kubectl.process("get", "endpoints")
     assert "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" in old.stderr
     kubectl("delete", "pod", "server", "copy", "--now")
+
+
+def test_a_node_serves_what_a_kubelet_does(kubectl, cluster):
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "busy"}, "spec": {
+        "terminationGracePeriodSeconds": 0, "containers": [{
+            "name": "c", "image": "busybox:1.36", "command": ["sleep", "1000000"]}]}}
+    kubectl("create", "-f", "-", input=json.dumps(pod))
+    kubectl("wait", "--for=condition=Ready", "pod/busy", "--timeout=60s")
+    uid = json.loads(kubectl("get", "pod", "busy", "-o", "json"))["metadata"]["uid"]
+
+    def raw(path, node="node-1"):
+        return kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/{path}")
+
+    assert raw("healthz") == raw("healthz", "https:node-1:10250") == "ok"
+    pods = json.loads(raw("pods"))
+    assert uid in [one["metadata"]["uid"] for one in pods["items"] if one["status"]["phase"] == "Running"]
+    assert json.loads(raw("configz"))["kubeletconfig"]["maxPods"] == 110
+
+    def summed():
+        summary = json.loads(raw("stats/summary"))
+        assert summary["node"]["nodeName"] == "node-1" and summary["node"]["fs"]["capacityBytes"] > 0
+        mine = [one for one in summary["pods"] if one["podRef"]["uid"] == uid]
+        return mine and mine[0]["containers"] and mine[0]["containers"][0]
+    container = eventually(summed, "the pod is in the summary")
+    assert container["name"] == "c" and container["memory"]["workingSetBytes"] > 0
+    assert container["cpu"]["usageCoreNanoSeconds"] > 0
+    for path, name in [("metrics/resource", "container_memory_working_set_bytes"),
+                       ("metrics/cadvisor", "container_cpu_usage_seconds_total")]:
+        assert any(line.startswith(name + "{") and 'pod="busy"' in line for line in raw(path).splitlines())
+    assert "kubelet_running_pods" in raw("metrics")

@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod context;
 mod dial;
+mod doors;
 mod error;
 mod evictions;
 mod follow;

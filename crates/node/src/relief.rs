@@ -139,7 +139,7 @@ impl Context {
     }
 
     /// The pods of the node that have not ended.
-    fn living(&self) -> Vec<Arc<Object>> {
+    pub fn living(&self) -> Vec<Arc<Object>> {
         let snapshot = self.client.api.snapshot();
         self.pods(&snapshot).filter(|pod| !pod.has_ended()).cloned().collect()
     }
@@ -165,7 +165,7 @@ impl Context {
     }
 
     /// What a pod has on the disk.
-    async fn written(self: &Arc<Self>, pod: &Arc<Object>) -> Written {
+    pub async fn written(self: &Arc<Self>, pod: &Arc<Object>) -> Written {
         let (context, pod) = (Arc::clone(self), Arc::clone(pod));
         blocking(move || context.measure(&pod)).await
     }

@@ -209,6 +209,10 @@ impl NodeStreams for Streams {
         Ok(Box::new(stream))
     }
 
+    async fn door(&self, path: &str) -> Result<(&'static str, Bytes), Status> {
+        self.0.door(path).await
+    }
+
     async fn reach(
         &self,
         namespace: &str,

@@ -38,13 +38,15 @@ impl Context {
         usage
     }
 
-    fn running(&self) -> Vec<Running> {
+    /// The containers that run.
+    pub fn running(&self) -> Vec<Running> {
         let snapshot = self.client.api.snapshot();
         let pods = self.pods(&snapshot).filter_map(|object| object.view::<Pod>().ok());
         pods.flat_map(|pod| running(&pod)).collect()
     }
 
-    async fn sample(&self, running: &[Running]) -> Sample {
+    /// What they have used until now.
+    pub async fn sample(&self, running: &[Running]) -> Sample {
         let asked = running.iter().map(|one| (one.pod.clone(), one.id.clone())).collect();
         let (at, time) = (Instant::now(), self.client.now());
         let reading = self.runtime.usage(asked).await;

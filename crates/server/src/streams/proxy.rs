@@ -3,7 +3,7 @@
 //! Whoever asks is known by the time a request comes here, so what it proved itself with goes no
 //! further. Redirects within the pod lead back through here, and so do links in its pages.
 
-use coracle_api::resources::{ENDPOINTS, PODS, SERVICES};
+use coracle_api::resources::{ENDPOINTS, NODES, PODS, SERVICES};
 use coracle_api::{Object, Status};
 use coracle_store::Snapshot;
 use futures_util::{StreamExt, stream};
@@ -15,7 +15,7 @@ use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use crate::edge::response::{Body, Response, incoming};
+use crate::edge::response::{Body, Response, full, incoming};
 use crate::pipeline::parse::ResourceRef;
 use crate::streams::hops::{CORS_HEADERS, OWN_HEADERS, join, remove, until_stopped};
 use crate::streams::links::Links;
@@ -41,10 +41,12 @@ pub(crate) async fn serve(
     body: Incoming,
 ) -> Result<Response, Status> {
     let resource = call.resource;
+    if resource.resource == NODES {
+        return node(&call, parts).await;
+    }
     let target = match resource.resource.as_str() {
         PODS => pod(call.snapshot, resource)?,
         SERVICES => service(call.snapshot, resource, chance)?,
-        // A node serves nothing of its own.
         _ => return Err(Status::no_such_path()),
     };
     let path = parts.uri.path().to_owned();
@@ -94,6 +96,21 @@ pub(crate) async fn serve(
         let body = until_stopped(body, call.stopping);
         if is_page { linked(body, here, host) } else { body }
     }))
+}
+
+/// What the node serves of its own, to be read. Its name may have a scheme and a port, which are one
+/// here.
+async fn node(call: &Call<'_>, parts: &Parts) -> Result<Response, Status> {
+    let (_, name, _) = address(&call.resource.name, "node")?;
+    if call.snapshot.find(NODES, "", name).is_none() {
+        return Err(Status::failure(404, "NotFound", format!("nodes {name:?} not found")));
+    }
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Err(Status::no_such_path());
+    }
+    let (_, there) = split(parts.uri.path(), 5);
+    let (kind, body) = call.node.door(there).await?;
+    Ok(full(200, kind, body))
 }
 
 /// Whether links in the body are changed: upstream changes those of HTML.

@@ -127,6 +127,10 @@ impl NodeStreams for LocalNode {
         Ok(Box::new(stream))
     }
 
+    async fn door(&self, path: &str) -> Result<(&'static str, Bytes), Status> {
+        Ok(("text/plain", Bytes::from(path.to_owned())))
+    }
+
     async fn reach(
         &self,
         namespace: &str,

@@ -1,0 +1,337 @@
+//! What a kubelet serves of its own, as `nodes/proxy` asks for it: pods, what they use, health.
+//!
+//! Nothing listens on a port; nothing is measured while nobody asks.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use coracle_api::{Status, Timestamp, Usage};
+use coracle_runtime::Used;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::evictions::own_limits::Written;
+use crate::meter::{Running, Sample};
+use crate::reserve;
+
+const JSON: &str = "application/json";
+const PLAIN: &str = "text/plain; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is known of a pod that runs.
+struct Known {
+    pod: Arc<Pod>,
+    written: Written,
+    containers: Vec<(Running, Used)>,
+}
+
+/// All of it, at one moment.
+struct Measured {
+    node: String,
+    at: Timestamp,
+    all: Used,
+    usage: Arc<Usage>,
+    pods: Vec<Known>,
+    /// Bytes of the disk: in all, and free.
+    disk: (u64, u64),
+    memory: (u64, u64),
+}
+
+impl Context {
+    /// What is at `path`: its type, and itself.
+    ///
+    /// # Errors
+    /// 404 for what is not there.
+    pub async fn door(self: &Arc<Self>, path: &str) -> Result<(&'static str, Bytes), Status> {
+        let json = |value: Value| Ok((JSON, Bytes::from(value.to_string())));
+        match path.trim_matches('/') {
+            "healthz" | "healthz/ping" | "healthz/log" | "healthz/syncloop" => {
+                Ok((PLAIN, Bytes::from_static(b"ok")))
+            }
+            "pods" => json(self.pod_list(|_| true)),
+            "runningpods" => json(self.pod_list(|pod| pod["status"]["phase"] == "Running")),
+            "configz" => json(json!({"kubeletconfig": {
+                "apiVersion": "kubelet.config.k8s.io/v1beta1",
+                "kind": "KubeletConfiguration",
+                "clusterDNS": [self.dns.address.to_string()],
+                "clusterDomain": self.dns.domain,
+                "maxPods": self.config.max_pods,
+            }})),
+            "stats/summary" => json(self.measured(true).await.summary()),
+            "metrics" => Ok((METRICS, self.counted().into())),
+            "metrics/resource" => Ok((METRICS, self.measured(false).await.resources().into())),
+            "metrics/cadvisor" => Ok((METRICS, self.measured(false).await.containers().into())),
+            _ => Err(Status::no_such_path()),
+        }
+    }
+
+    fn pod_list(&self, is_meant: impl Fn(&Value) -> bool) -> Value {
+        let snapshot = self.client.api.snapshot();
+        let pods = self.pods(&snapshot).map(|pod| pod.value().clone()).filter(|pod| is_meant(pod));
+        let items: Vec<Value> = pods.collect();
+        json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+    }
+
+    fn counted(&self) -> String {
+        let running = self.running();
+        let pods: BTreeSet<_> = running.iter().map(|one| &one.pod).collect();
+        let mut text = String::new();
+        head(&mut text, "kubelet_running_pods", "gauge", "Pods that run.");
+        line(&mut text, "kubelet_running_pods", &[], pods.len(), None);
+        head(&mut text, "kubelet_running_containers", "gauge", "Containers, by their state.");
+        let state = [("container_state", "running")];
+        line(&mut text, "kubelet_running_containers", &state, running.len(), None);
+        text
+    }
+
+    /// Measures what runs; what it has on the disk only if asked to.
+    async fn measured(self: &Arc<Self>, with_disk: bool) -> Measured {
+        let usage = self.usage().await;
+        let mut running = self.running();
+        let Sample { time, all, mut containers, .. } = self.sample(&running).await;
+        let mut pods = Vec::new();
+        for object in self.living() {
+            let Ok(pod) = object.view::<Pod>() else { continue };
+            let uid = &object.metadata().uid;
+            let own: Vec<Running> = running.extract_if(.., |one| one.pod == *uid).collect();
+            let known = own.into_iter().filter_map(|one| Some((containers.remove(&one.id)?, one)));
+            let known = known.map(|(used, one)| (one, used)).collect();
+            let written = if with_disk { self.written(&object).await } else { Written::default() };
+            pods.push(Known { pod, written, containers: known });
+        }
+        let disk = rustix::fs::statvfs(&self.places.data).map_or((0, 0), |disk| {
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            (bytes(disk.f_blocks), bytes(disk.f_bavail))
+        });
+        let bytes = |number: i64| u64::try_from(number).unwrap_or_default();
+        let available = reserve::meminfo("MemAvailable:");
+        let memory = (bytes(reserve::memory_of_machine()), bytes(available));
+        let node = self.config.name.clone();
+        Measured { node, at: time, all: all.unwrap_or_default(), usage, pods, disk, memory }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn sum(used: impl Iterator<Item = Used>) -> Used {
+    used.fold(Used::default(), |sum, one| Used {
+        cpu_time: sum.cpu_time.saturating_add(one.cpu_time),
+        working_set: sum.working_set.saturating_add(one.working_set),
+    })
+}
+
+impl Known {
+    fn name(&self) -> &str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn namespace(&self) -> &str {
+        self.pod.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    fn used(&self) -> Used {
+        sum(self.containers.iter().map(|(_, used)| *used))
+    }
+}
+
+impl Measured {
+    fn cpu(&self, used: Used, rate: Option<u64>) -> Value {
+        let mut cpu = json!({"time": self.at, "usageCoreNanoSeconds": nanos(used.cpu_time)});
+        if let Some(rate) = rate {
+            cpu["usageNanoCores"] = rate.into();
+        }
+        cpu
+    }
+
+    fn memory(&self, used: Used) -> Value {
+        json!({"time": self.at, "workingSetBytes": used.working_set})
+    }
+
+    fn disk(&self, used: u64) -> Value {
+        let (capacity, available) = self.disk;
+        json!({
+            "time": self.at, "availableBytes": available, "capacityBytes": capacity,
+            "usedBytes": used,
+        })
+    }
+
+    /// `stats/summary`, with what is measured here of upstream's `stats.v1alpha1.Summary`.
+    fn summary(&self) -> Value {
+        let rate = self.usage.nodes.get(&self.node).map(|node| node.used.nanocores);
+        let mut memory = self.memory(self.all);
+        memory["availableBytes"] = self.memory.1.into();
+        let used = self.disk.0.saturating_sub(self.disk.1);
+        json!({
+            "node": {
+                "nodeName": self.node,
+                "cpu": self.cpu(self.all, rate),
+                "memory": memory,
+                "fs": self.disk(used),
+                "runtime": {"imageFs": self.disk(used)},
+            },
+            "pods": self.pods.iter().map(|pod| self.pod(pod)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn pod(&self, pod: &Known) -> Value {
+        let rates = self.usage.pods.get(pod.uid()).map(|pod| &pod.used);
+        let rate = |name: &str| Some(rates?.get(name)?.nanocores);
+        let containers = pod.containers.iter().map(|(one, used)| {
+            json!({
+                "name": one.name,
+                "startTime": one.since,
+                "cpu": self.cpu(*used, rate(&one.name)),
+                "memory": self.memory(*used),
+                "rootfs": self.disk(pod.written.containers.get(&one.name).copied().unwrap_or(0)),
+            })
+        });
+        let volumes = pod.written.volumes.iter();
+        let volumes = volumes.map(|(name, bytes)| json!({"name": name, "usedBytes": bytes}));
+        let total = rates.map(|rates| rates.values().map(|amount| amount.nanocores).sum());
+        let (name, namespace, uid) = (pod.name(), pod.namespace(), pod.uid());
+        json!({
+            "podRef": {"name": name, "namespace": namespace, "uid": uid},
+            "startTime": pod.pod.status.as_ref().and_then(|status| status.start_time.as_ref()),
+            "containers": containers.collect::<Vec<_>>(),
+            "cpu": self.cpu(pod.used(), total),
+            "memory": self.memory(pod.used()),
+            "volume": volumes.collect::<Vec<_>>(),
+            "ephemeral-storage": self.disk(pod.written.bytes()),
+        })
+    }
+
+    /// `metrics/resource`.
+    fn resources(&self) -> String {
+        let mut text = String::new();
+        let at = Some(self.at);
+        let pods = || {
+            self.pods.iter().filter(|pod| !pod.containers.is_empty()).map(|pod| {
+                let labels = vec![("namespace", pod.namespace()), ("pod", pod.name())];
+                (labels, pod.used())
+            })
+        };
+        let containers = || {
+            self.pods.iter().flat_map(|pod| {
+                pod.containers.iter().map(|(one, used)| {
+                    let (namespace, name) = (pod.namespace(), pod.name());
+                    let labels =
+                        vec![("container", &*one.name), ("namespace", namespace), ("pod", name)];
+                    (labels, *used)
+                })
+            })
+        };
+        let all: [(&str, Vec<_>); 3] = [
+            ("container", containers().collect()),
+            ("node", vec![(Vec::new(), self.all)]),
+            ("pod", pods().collect()),
+        ];
+        for (what, rows) in all {
+            let name = format!("{what}_cpu_usage_seconds_total");
+            head(&mut text, &name, "counter", "Seconds of processors used.");
+            for (labels, used) in &rows {
+                line(&mut text, &name, labels, used.cpu_time.as_secs_f64(), at);
+            }
+            let name = format!("{what}_memory_working_set_bytes");
+            head(&mut text, &name, "gauge", "Bytes of memory in use.");
+            for (labels, used) in &rows {
+                line(&mut text, &name, labels, used.working_set, at);
+            }
+        }
+        let name = "container_start_time_seconds";
+        head(&mut text, name, "gauge", "When it started, in seconds since 1970.");
+        for pod in &self.pods {
+            for (one, _) in &pod.containers {
+                let (namespace, pod) = (pod.namespace(), pod.name());
+                let labels = [("container", &*one.name), ("namespace", namespace), ("pod", pod)];
+                line(&mut text, name, &labels, one.since.as_second(), at);
+            }
+        }
+        head(&mut text, "resource_scrape_error", "gauge", "1 if something was not measured.");
+        line(&mut text, "resource_scrape_error", &[], 0, None);
+        text
+    }
+
+    /// `metrics/cadvisor`: of containers, and of pods as containers without a name.
+    fn containers(&self) -> String {
+        let mut rows = Vec::new();
+        for pod in &self.pods {
+            let labels = |container, id| {
+                vec![
+                    ("container", container),
+                    ("id", id),
+                    ("namespace", pod.namespace()),
+                    ("pod", pod.name()),
+                ]
+            };
+            rows.extend(
+                pod.containers.iter().map(|(one, used)| (labels(&*one.name, &*one.id), *used)),
+            );
+            rows.push((labels("", pod.uid()), pod.used()));
+        }
+        let mut text = String::new();
+        let at = Some(self.at);
+        let name = "container_cpu_usage_seconds_total";
+        head(&mut text, name, "counter", "Seconds of processors used.");
+        for (labels, used) in &rows {
+            line(&mut text, name, labels, used.cpu_time.as_secs_f64(), at);
+        }
+        let name = "container_memory_working_set_bytes";
+        head(&mut text, name, "gauge", "Bytes of memory in use.");
+        for (labels, used) in &rows {
+            line(&mut text, name, labels, used.working_set, at);
+        }
+        head(&mut text, "machine_memory_bytes", "gauge", "Bytes of memory of the machine.");
+        line(&mut text, "machine_memory_bytes", &[], self.memory.0, None);
+        text
+    }
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let more = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    // Writing into a string does not fail.
+    more.unwrap_or_default();
+}
+
+/// One sample, as Prometheus reads it. Names of pods and containers need no escapes.
+fn line(
+    text: &mut String,
+    name: &str,
+    labels: &[(&str, &str)],
+    value: impl std::fmt::Display,
+    at: Option<Timestamp>,
+) {
+    let labels = labels.iter().map(|(name, value)| format!("{name}=\"{value}\""));
+    let labels = labels.collect::<Vec<_>>().join(",");
+    let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+    let at = at.map(|at| format!(" {}", at.as_millisecond())).unwrap_or_default();
+    text.push_str(&format!("{name}{labels} {value}{at}\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_written_as_prometheus_reads_them() {
+        let mut text = String::new();
+        head(&mut text, "a_total", "counter", "How many.");
+        line(&mut text, "a_total", &[], 1.5, None);
+        let at = Some(Timestamp::from_millisecond(1234).unwrap());
+        line(&mut text, "a_total", &[("pod", "p"), ("container", "")], 2, at);
+        assert_eq!(
+            text,
+            "# HELP a_total How many.\n# TYPE a_total counter\na_total 1.5\n\
+             a_total{pod=\"p\",container=\"\"} 2 1234\n"
+        );
+    }
+}
