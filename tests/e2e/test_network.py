@@ -269,11 +269,10 @@ def test_host_ports_answer_where_they_are_bound(cluster, namespace):
     cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "--timeout=60s",
                     "pod/loopback", "pod/outer", "pod/asker")
 
-    def ask(source, address):
-        command = f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 5 -s {source} {address} 54323 | tail -n1"
+    def ask(address):
+        command = f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {address} 54323 | tail -n1"
         done = cluster.kubectl_process("exec", "-n", namespace, "asker", "--", "sh", "-c", command, check=False)
         return done.stdout.strip()
 
-    for source in [node, "127.0.0.1"]:
-        eventually(lambda: ask(source, "127.0.0.1") == "loopback", f"127.0.0.1 answers {source}")
-    eventually(lambda: ask(node, node) == "outer", "the node's address answers")
+    eventually(lambda: ask("127.0.0.1") == "loopback", "127.0.0.1 answers")
+    eventually(lambda: ask(node) == "outer", "the node's address answers")
