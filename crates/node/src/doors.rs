@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use coracle_api::resources::PODS;
 use coracle_api::{Status, Timestamp, Usage};
 use coracle_runtime::Used;
 use k8s_openapi::api::core::v1::Pod;
@@ -52,7 +53,7 @@ impl Context {
             "healthz" | "healthz/ping" | "healthz/log" | "healthz/syncloop" => {
                 Ok((PLAIN, Bytes::from_static(b"ok")))
             }
-            "pods" => json(self.pod_list(|_| true)),
+            PODS => json(self.pod_list(|_| true)),
             "runningpods" => json(self.pod_list(|pod| pod["status"]["phase"] == "Running")),
             "configz" => json(json!({"kubeletconfig": {
                 "apiVersion": "kubelet.config.k8s.io/v1beta1",
