@@ -27,7 +27,7 @@ spec:
               required: [cronSpec]
               x-kubernetes-validations:
                 - rule: "self.minReplicas <= self.replicas && self.replicas <= self.maxReplicas"
-                  messageExpression: "'replicas must be from ' + string(self.minReplicas) + ' to ' + string(self.maxReplicas)"
+                  messageExpression: "'replicas must be from %d to %d'.format([self.minReplicas, self.maxReplicas])"
                   fieldPath: ".replicas"
               properties:
                 cronSpec:

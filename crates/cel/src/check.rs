@@ -4,6 +4,7 @@
 mod call;
 mod fold;
 mod made;
+mod settle;
 mod unify;
 
 use std::sync::Arc;
@@ -52,15 +53,16 @@ pub(crate) fn check(
         used: Vec::new(),
         mistakes: Vec::new(),
     };
-    let root = checker.node(&tree.root);
+    let mut root = checker.node(&tree.root);
     let result = checker.types.settled(&root.ty);
     let depth = tree.depth.saturating_add(checker.composed_depth);
     if depth > MAX_COMPOSED {
         let why = "expressions of variables that name one another are too deep";
         checker.mistake(tree.root.id, why);
     }
-    let Checker { mut mistakes, patterns, mut used, .. } = checker;
+    let Checker { mut mistakes, patterns, mut used, types, .. } = checker;
     if mistakes.is_empty() {
+        settle::all(&types, &mut root);
         used.sort_unstable();
         used.dedup();
         return Ok(Checked { root, result, patterns, used, depth });

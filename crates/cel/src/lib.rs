@@ -16,6 +16,7 @@ mod check;
 mod cost;
 mod declared;
 mod described;
+mod estimate;
 mod eval;
 mod function;
 mod issue;

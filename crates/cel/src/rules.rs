@@ -1,6 +1,7 @@
 //! `x-kubernetes-validations`: rules in a schema, compiled once and run on every object that is
 //! written.
 
+mod budget;
 mod compile;
 mod path;
 mod run;
@@ -69,7 +70,7 @@ impl Rules {
     /// are no rules.
     #[must_use]
     pub fn compile(schema: &Json, path: &str) -> (Option<Self>, Vec<FieldError>) {
-        let (root, errors) = compile::compile(schema, path);
+        let (root, errors) = compile::compile(schema, path, true);
         (root.map(|root| Self { root }), errors)
     }
 
@@ -111,7 +112,8 @@ impl Lazy {
 impl api::Rules for Lazy {
     fn judge(&self, new: &Json, old: Option<&Json>) -> Judged {
         // What is wrong with a rule was told when the definition was written.
-        let rules = self.compiled.get_or_init(|| Rules::compile(&self.schema, "").0);
+        let compiled = || compile::compile(&self.schema, "", false).0.map(|root| Rules { root });
+        let rules = self.compiled.get_or_init(compiled);
         rules.as_ref().map(|rules| rules.judge(new, old)).unwrap_or_default()
     }
 }

@@ -3,24 +3,36 @@
 use coracle_api::FieldError;
 use serde_json::{Value as Json, json};
 
+use super::budget::{Estimated, Extent, most_below};
 use super::{Node, Reason, Rule};
 use crate::declared::{declared, is_embedded, keys};
+use crate::estimate::Sized;
 use crate::types::Type;
-use crate::{Environment, Issue};
+use crate::{Environment, Issue, Program};
 
 const REASONS: [&str; 4] =
     ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 
-pub(super) fn compile(schema: &Json, path: &str) -> (Option<Node>, Vec<FieldError>) {
-    let mut compiler = Compiler { errors: Vec::new() };
+/// The rules of `schema`, which stands at `path`, and what is wrong with them; what they may cost is
+/// told only if it `estimates`.
+pub(super) fn compile(
+    schema: &Json,
+    path: &str,
+    estimates: bool,
+) -> (Option<Node>, Vec<FieldError>) {
+    let estimated = estimates.then(Estimated::default);
+    let mut compiler = Compiler { errors: Vec::new(), estimated };
     let ty = declared(schema, true, "selfType");
-    let place = Place { path: path.to_owned(), uncorrelated: None };
+    let place = Place { path: path.to_owned(), uncorrelated: None, is_root: true, often: Some(1) };
     let root = compiler.node((schema, schema), ty.as_ref(), &place);
-    (root, compiler.errors)
+    let Compiler { mut errors, estimated } = compiler;
+    errors.extend(estimated.map(|estimated| estimated.errors(path)).into_iter().flatten());
+    (root, errors)
 }
 
 struct Compiler {
     errors: Vec<FieldError>,
+    estimated: Option<Estimated>,
 }
 
 /// Where a part of a schema stands.
@@ -29,6 +41,9 @@ struct Place {
     path: String,
     /// The list or map above, of whose parts the old value cannot be told.
     uncorrelated: Option<String>,
+    is_root: bool,
+    /// How often there may be the part in one object, as far as limits say so.
+    often: Option<u64>,
 }
 
 impl Place {
@@ -79,7 +94,9 @@ impl Compiler {
         ty: &Type,
         place: &Place,
     ) {
-        let mut inner = place.clone();
+        let often = place.often.zip(most_below(spine));
+        let often = often.map(|(often, most)| often.saturating_mul(most));
+        let mut inner = Place { is_root: false, often, ..place.clone() };
         if node.is_atomic || (spine["type"] == "array" && node.keys.is_empty()) {
             inner.uncorrelated.get_or_insert_with(|| place.path.clone());
         }
@@ -169,6 +186,7 @@ impl Compiler {
             }
         }
         let program = program?;
+        self.estimate(&program, message_expression.as_ref(), at, (spine, place));
         let is_transition = program.names("oldSelf");
         if has_optional_old && !is_transition {
             let why = "may not be set if oldSelf is not used in rule";
@@ -194,6 +212,22 @@ impl Compiler {
             field_path,
             source: source.trim().to_owned(),
         })
+    }
+
+    fn estimate(
+        &mut self,
+        rule: &Program,
+        message: Option<&Program>,
+        at: &str,
+        (spine, place): (&Json, &Place),
+    ) {
+        let Some(estimated) = &mut self.estimated else { return };
+        let Some(sized) = Sized::of(spine, place.is_root || is_embedded(spine)) else { return };
+        let extent = Extent { sized, often: place.often };
+        estimated.rule(rule, &extent, format!("{at}.rule"));
+        if let Some(message) = message {
+            estimated.message(message, &extent, format!("{at}.messageExpression"));
+        }
     }
 
     fn check_message(&mut self, rule: &Json, at: &str) {

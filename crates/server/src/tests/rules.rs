@@ -21,7 +21,7 @@ fn objects_are_held_to_the_rules_of_their_definition() {
     let rules = json!([
         {"rule": "self.length > 0", "message": "boats have a length", "fieldPath": ".length"},
         {"rule": "self.length >= oldSelf.length", "messageExpression":
-         "'was ' + string(oldSelf.length)"},
+         "'was %d'.format([oldSelf.length])"},
     ]);
     api.create("customresourcedefinitions", "", ruled(rules)).unwrap();
     let refused = api.create("boats", "default", boat("a", 0)).unwrap_err();
