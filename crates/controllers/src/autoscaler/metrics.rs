@@ -1,12 +1,13 @@
 //! The metrics of an autoscaler: what each proposes, and what its status shows of it.
 
-use coracle_api::{Quantity, Timestamp, Usage};
+use coracle_api::{Fetched, Quantity, Timestamp, Usage};
 use k8s_openapi::api::autoscaling::v2::{
     HPAScalingRules, HorizontalPodAutoscalerBehavior, MetricIdentifier, MetricSpec, MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
+use super::foreign;
 use super::usage::{Proposal, Question, Tolerance};
 use crate::plan::EventType;
 use crate::workload::conditions::Condition;
@@ -48,12 +49,13 @@ struct Failed {
 impl Looked<'_> {
     /// The proposals of all metrics; those that fail are passed over, unless all do or fewer pods
     /// would be the outcome.
-    pub fn all(&self, specs: &[MetricSpec]) -> Outcome {
+    /// `answers` has what other servers said, where one was asked.
+    pub fn all(&self, specs: &[MetricSpec], answers: &[Option<Fetched>]) -> Outcome {
         let (mut shown, mut said) = (Vec::new(), Vec::new());
         let mut best: Option<(i64, String)> = None;
         let mut failures: Vec<Failed> = Vec::new();
-        for spec in specs {
-            match self.one(spec) {
+        for (at, spec) in specs.iter().enumerate() {
+            match self.one(spec, answers.get(at).and_then(Option::as_ref)) {
                 Ok((proposal, name, status)) => {
                     shown.push(status);
                     if best.as_ref().is_none_or(|(most, _)| proposal.replicas > *most) {
@@ -94,7 +96,11 @@ impl Looked<'_> {
     }
 
     /// What one metric proposes, its name in sentences, and what the status shows of it.
-    fn one(&self, spec: &MetricSpec) -> Result<(Proposal, String, Value), Failed> {
+    fn one(
+        &self,
+        spec: &MetricSpec,
+        said: Option<&Fetched>,
+    ) -> Result<(Proposal, String, Value), Failed> {
         if let Some(metric) = &spec.resource {
             let (proposal, name) = self
                 .resource(&metric.name, None, &metric.target)
@@ -112,7 +118,20 @@ impl Looked<'_> {
             let status = json!({"type": "ContainerResource", "containerResource": status});
             return Ok((proposal, name, status));
         }
-        Err(self.foreign(spec))
+        self.foreign(spec, said)
+    }
+
+    /// What is looked at with no resource in mind.
+    fn question(&self) -> Question<'_> {
+        Question {
+            resource: "",
+            container: None,
+            pods: self.pods,
+            usage: self.usage,
+            current: self.current,
+            tolerance: self.tolerance(),
+            now: self.now,
+        }
     }
 
     fn resource(
@@ -162,33 +181,95 @@ impl Looked<'_> {
         }
     }
 
-    /// Metrics that only another server could have, and none is there.
-    fn foreign(&self, spec: &MetricSpec) -> Failed {
+    /// Metrics that only another server can have.
+    fn foreign(
+        &self,
+        spec: &MetricSpec,
+        said: Option<&Fetched>,
+    ) -> Result<(Proposal, String, Value), Failed> {
         let namespace = self.namespace;
         if let Some(metric) = &spec.pods {
-            let why = format!("unable to get metric {}: {NO_CUSTOM}", metric.metric.name);
-            return Failed { reason: "FailedGetPodsMetric", why };
+            let name = &metric.metric.name;
+            let failed = |why: String| Failed {
+                reason: "FailedGetPodsMetric",
+                why: format!("unable to get metric {name}: {why}"),
+            };
+            let values = custom(said).map_err(failed)?;
+            let target = milli(metric.target.average_value.as_ref());
+            let proposal =
+                self.question().at_average_of(foreign::by_pod(values), target).map_err(failed)?;
+            let status = json!({"metric": metric.metric, "current": current(&proposal)});
+            let shown = json!({"type": "Pods", "pods": status});
+            return Ok((proposal, format!("pods metric {name}"), shown));
         }
         if let Some(metric) = &spec.object {
             let (name, of) = (&metric.metric.name, &metric.described_object);
             let (kind, object) = (&of.kind, &of.name);
-            let why =
-                format!("unable to get metric {name}: {kind} on {namespace} {object}/{NO_CUSTOM}");
-            return Failed { reason: "FailedGetObjectMetric", why };
+            let failed = |why: String| Failed {
+                reason: "FailedGetObjectMetric",
+                why: format!("unable to get metric {name}: {kind} on {namespace} {object}/{why}"),
+            };
+            let used = foreign::sum(&custom(said).map_err(failed)?);
+            let (proposal, shown) = self.of_all(used, &metric.target).map_err(failed)?;
+            let status = json!({"describedObject": of, "metric": metric.metric, "current": shown});
+            let shown = json!({"type": "Object", "object": status});
+            let said = match metric.target.average_value {
+                Some(_) => of_other(&metric.metric),
+                None => format!("{kind} metric {name}"),
+            };
+            return Ok((proposal, said, shown));
         }
         if let Some(metric) = &spec.external {
             let MetricIdentifier { name, selector } = &metric.metric;
-            let why = format!(
-                "unable to get external metric {namespace}/{name}/{}: unable to fetch metrics \
-                 from external metrics API: the server could not find the requested resource \
-                 (get {name}.external.metrics.k8s.io)",
-                shown_selector(selector.as_ref())
-            );
-            return Failed { reason: "FailedGetExternalMetric", why };
+            let failed = |why: String| Failed {
+                reason: "FailedGetExternalMetric",
+                why: format!(
+                    "unable to get external metric {namespace}/{name}/{}: {why}",
+                    shown_selector(selector.as_ref())
+                ),
+            };
+            let missing = || {
+                format!(
+                    "unable to fetch metrics from external metrics API: the server could not find \
+                     the requested resource (get {name}.external.metrics.k8s.io)"
+                )
+            };
+            let values =
+                said.ok_or_else(missing).and_then(|said| foreign::values(said, "external"));
+            let used = foreign::sum(&values.map_err(failed)?);
+            let (proposal, shown) = self.of_all(used, &metric.target).map_err(failed)?;
+            let status = json!({"metric": metric.metric, "current": shown});
+            let shown = json!({"type": "External", "external": status});
+            return Ok((proposal, of_other(&metric.metric), shown));
         }
         let why = format!("unknown metric source type {:?}", spec.type_);
-        Failed { reason: "InvalidMetricSourceType", why }
+        Err(Failed { reason: "InvalidMetricSourceType", why })
     }
+
+    /// What is proposed by a metric of something for all pods, and what the status shows of it.
+    fn of_all(&self, used: i64, target: &MetricTarget) -> Result<(Proposal, Value), String> {
+        if target.average_value.is_some() {
+            let proposal = self.question().at_share(used, milli(target.average_value.as_ref()));
+            return Ok((proposal, current(&proposal)));
+        }
+        let proposal = self.question().at_total(used, milli(target.value.as_ref()))?;
+        Ok((proposal, json!({"value": Quantity::from_millis(used).to_string()})))
+    }
+}
+
+/// What was said of a metric of pods or of an object.
+fn custom(said: Option<&Fetched>) -> Result<Vec<(String, i64)>, String> {
+    foreign::values(said.ok_or(NO_CUSTOM)?, "custom")
+}
+
+fn milli(target: Option<&k8s_openapi::apimachinery::pkg::api::resource::Quantity>) -> i64 {
+    let target = target.and_then(|target| Quantity::parse(&target.0).ok());
+    target.map_or(0, Quantity::milli_value)
+}
+
+/// How events call a metric that is about no pod.
+fn of_other(metric: &MetricIdentifier) -> String {
+    format!("external metric {}({})", metric.name, shown_selector(metric.selector.as_ref()))
 }
 
 /// What the status shows of a proposal.

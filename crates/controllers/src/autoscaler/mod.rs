@@ -1,9 +1,10 @@
 //! HorizontalPodAutoscalers: how many replicas their targets should have.
 //!
-//! Every fifteen seconds each one looks at its target and at what the pods use, which is asked for
-//! then. What came out lately is remembered; a new engine begins with the size that the target has.
+//! Every fifteen seconds each one looks at its target, at what the pods use and at what other servers
+//! have measured, which is asked for then. What came out lately is remembered; a new engine begins with the size that the target has.
 
 mod floats;
+mod foreign;
 mod limits;
 mod metrics;
 mod status;
@@ -13,10 +14,12 @@ mod usage;
 use std::sync::Arc;
 
 use coracle_api::resources::{HORIZONTAL_POD_AUTOSCALERS as AUTOSCALERS, PODS};
-use coracle_api::{Call, Given, Key, Object, Selector, Subresource, Timestamp, Usage, time};
+use coracle_api::{
+    Call, Fetch, Fetched, Given, Key, Object, Selector, Subresource, Timestamp, Usage, time,
+};
 use coracle_store::Snapshot;
 use k8s_openapi::api::autoscaling::v2::{
-    HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec as Spec,
+    HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec as Spec, MetricSpec,
 };
 
 use self::limits::Wanted;
@@ -56,15 +59,11 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
     let Ok(view) = object.view::<HorizontalPodAutoscaler>() else { return Plan::default() };
     let mut memory = context.memory.cloned().unwrap_or_else(|| Memory::begun(next));
     memory.due = next;
-    let mut look = Look { snapshot, object, spec: &view.spec, now: context.now, memory };
-    let usage = match context.given {
-        Some(Ok(Given::Usage(usage))) => Some(Arc::clone(usage)),
-        // Nothing was measured: the pods' metrics are missing, as it says.
-        Some(_) => Some(Arc::default()),
-        None => None,
-    };
-    let Some(mut plan) = look.plan(usage.as_deref()) else {
-        return Plan { asks: Some(Call::Measure), ..Plan::default() };
+    let asks = None;
+    let mut look = Look { snapshot, object, spec: &view.spec, now: context.now, memory, asks };
+    let known = context.given.map(Known::of);
+    let Some(mut plan) = look.plan(known.as_ref()) else {
+        return Plan { asks: look.asks, ..Plan::default() };
     };
     plan.look_again_at(next);
     plan.remembers = Some(look.memory);
@@ -79,6 +78,34 @@ pub(crate) fn target(snapshot: &Snapshot, object: &Object) -> Option<Key> {
     Some(target.object.key().clone())
 }
 
+/// What the outside has said: what is used, and what other servers answered, in the order of the
+/// questions.
+#[derive(Default)]
+struct Known {
+    usage: Arc<Usage>,
+    said: Vec<Result<Given, String>>,
+}
+
+impl Known {
+    /// What was not answered is missing, as it then says.
+    fn of(given: &Result<Given, coracle_api::Status>) -> Self {
+        match given {
+            Ok(Given::All(answers)) => {
+                let mut said = answers.clone();
+                let usage = match said.first() {
+                    Some(Ok(Given::Usage(usage))) => Some(Arc::clone(usage)),
+                    _ => None,
+                };
+                if usage.is_some() {
+                    drop(said.remove(0));
+                }
+                Self { usage: usage.unwrap_or_default(), said }
+            }
+            _ => Self::default(),
+        }
+    }
+}
+
 /// One look at one target.
 struct Look<'a> {
     snapshot: &'a Snapshot,
@@ -86,6 +113,8 @@ struct Look<'a> {
     spec: &'a Spec,
     now: Timestamp,
     memory: Memory,
+    /// What must be known first.
+    asks: Option<Call>,
 }
 
 /// What is to become of a target that is there.
@@ -97,8 +126,8 @@ struct Verdict {
 }
 
 impl Look<'_> {
-    /// `None` when it must be known first what the pods use.
-    fn plan(&mut self, usage: Option<&Usage>) -> Option<Plan> {
+    /// `None` when something must be known first.
+    fn plan(&mut self, known: Option<&Known>) -> Option<Plan> {
         let mut draft = Draft::of(self.object, self.now);
         let namespace = &self.object.metadata().namespace;
         let found = Target::find(self.snapshot, namespace, &self.spec.scale_target_ref);
@@ -136,7 +165,7 @@ impl Look<'_> {
         } else if current < least {
             at_once(least, "Current number of replicas below Spec.MinReplicas")
         } else {
-            self.by_metrics(&target, &mut draft, usage)?
+            self.by_metrics(&target, &mut draft, known)?
         };
         draft.current(current);
         Some(match verdict {
@@ -149,12 +178,12 @@ impl Look<'_> {
         })
     }
 
-    /// What the metrics come to; `None` when it must be known first what the pods use.
+    /// What the metrics come to; `None` when something must be known first.
     fn by_metrics(
         &mut self,
         target: &Target,
         draft: &mut Draft<'_>,
-        usage: Option<&Usage>,
+        known: Option<&Known>,
     ) -> Option<Result<Verdict, String>> {
         let specs = self.spec.metrics.as_deref().unwrap_or_default();
         let pods = match self.pods(target) {
@@ -166,15 +195,18 @@ impl Look<'_> {
                 return Some(Err(why));
             }
         };
-        let is_measured = |spec: &k8s_openapi::api::autoscaling::v2::MetricSpec| {
-            spec.resource.is_some() || spec.container_resource.is_some()
+        let nothing = Known::default();
+        let known = match known {
+            Some(known) => known,
+            None => {
+                self.asks = self.questions(target, specs);
+                if self.asks.is_some() {
+                    return None;
+                }
+                &nothing
+            }
         };
-        let nothing = Usage::default();
-        let usage = match usage {
-            Some(usage) => usage,
-            None if specs.iter().any(is_measured) => return None,
-            None => &nothing,
-        };
+        let usage = &known.usage;
         let current = target.replicas();
         let looked = Looked {
             namespace: &self.object.metadata().namespace,
@@ -184,7 +216,7 @@ impl Look<'_> {
             current,
             now: self.now,
         };
-        let outcome = looked.all(specs);
+        let outcome = looked.all(specs, &self.answers(target, specs, known));
         draft.put(&outcome.condition);
         outcome.said.into_iter().for_each(|(ty, reason, why)| draft.say(ty, reason, why));
         draft.metrics(outcome.shown);
@@ -207,6 +239,41 @@ impl Look<'_> {
             false => "All metrics below target".to_owned(),
         };
         Some(Ok(Verdict { replicas, reason, rescale: replicas != current }))
+    }
+
+    /// What must be asked for the metrics, in their order; `None` for nothing.
+    fn questions(&self, target: &Target, specs: &[MetricSpec]) -> Option<Call> {
+        let is_measured =
+            |spec: &MetricSpec| spec.resource.is_some() || spec.container_resource.is_some();
+        let measure = specs.iter().any(is_measured).then_some(Call::Measure);
+        let others = specs.iter().filter_map(|spec| self.question(target, spec));
+        let calls: Vec<Call> = measure.into_iter().chain(others).collect();
+        (!calls.is_empty()).then_some(Call::All(calls))
+    }
+
+    fn question(&self, target: &Target, spec: &MetricSpec) -> Option<Call> {
+        let selector = target.selector().ok().flatten()?;
+        let namespace = &self.object.metadata().namespace;
+        foreign::question(self.snapshot, namespace, &selector, spec)
+    }
+
+    /// What others have answered to each metric's question, where there was one.
+    fn answers(
+        &self,
+        target: &Target,
+        specs: &[MetricSpec],
+        known: &Known,
+    ) -> Vec<Option<Fetched>> {
+        let mut said = known.said.iter();
+        let mut next = |spec: &MetricSpec| {
+            let Call::Fetch(fetch) = self.question(target, spec)? else { return None };
+            Some(match said.next() {
+                Some(Ok(Given::Fetched(fetched))) => fetched.clone(),
+                Some(Err(why)) => failed(&fetch, why),
+                _ => failed(&fetch, "nobody here asks other servers"),
+            })
+        };
+        specs.iter().map(&mut next).collect()
     }
 
     /// The pods that the target selects; or the reason of the condition, that of the event, and why
@@ -308,6 +375,11 @@ impl Look<'_> {
         plan.steps = vec![step, told];
         plan
     }
+}
+
+/// What was not answered.
+fn failed(fetch: &Fetch, why: &str) -> Fetched {
+    Fetched { url: fetch.path.clone(), tag: String::new(), answer: Err(why.to_owned()) }
 }
 
 #[cfg(test)]

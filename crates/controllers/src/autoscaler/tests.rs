@@ -592,3 +592,77 @@ fn what_users_write_by_hand_into_the_status_is_put_right() {
     assert_eq!((status(&world)["desiredReplicas"].as_i64(), replicas(&world)), (Some(2), 2));
     assert_eq!(status(&world)["conditions"][0]["type"], "Foreign", "and what is another's stays");
 }
+
+/// A server of metrics that says this.
+fn metrics_server(world: &mut World, group: &str, items: &Value) {
+    world.create(json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": format!("v1beta1.{group}")},
+        "spec": {"group": group, "version": "v1beta1", "service": {"name": "adapter"}},
+    }));
+    world.remotes = Ok((200, json!({"items": items}).to_string()));
+}
+
+#[test]
+fn metrics_of_other_servers_are_asked_for_and_heeded() {
+    let of_pod = |name: &str, value: &str| json!({"describedObject": {"kind": "Pod", "name": name}, "value": value});
+    let pods = json!({"type": "Pods", "pods": {"metric": {"name": "rps"},
+        "target": {"type": "AverageValue", "averageValue": "10"}}});
+    let object = |target: Value| {
+        json!({"type": "Object", "object": {"metric": {"name": "hits"},
+            "describedObject": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "target": target}})
+    };
+    let external = |target: Value| json!({"type": "External", "external": {"metric": {"name": "depth"}, "target": target}});
+    let value = |value: &str| json!({"type": "Value", "value": value});
+    let share = |value: &str| json!({"type": "AverageValue", "averageValue": value});
+    let one = json!([{"value": "90"}]);
+    let several = json!([{"value": "40"}, {"value": "50"}]);
+    let (custom, outside) = ("custom.metrics.k8s.io", "external.metrics.k8s.io");
+    let cases = [
+        (
+            pods,
+            custom,
+            json!([of_pod("web-0", "16"), of_pod("web-1", "16500m")]),
+            4,
+            json!({"averageValue": "16250m"}),
+        ),
+        (object(value("60")), custom, one.clone(), 3, json!({"value": "90"})),
+        (object(share("30")), custom, one, 3, json!({"averageValue": "45"})),
+        (external(value("60")), outside, several.clone(), 3, json!({"value": "90"})),
+        (external(share("30")), outside, several.clone(), 3, json!({"averageValue": "45"})),
+        // Within the tolerance nothing is done.
+        (external(share("45")), outside, several, 2, json!({"averageValue": "45"})),
+    ];
+    for (metric, group, items, wanted, current) in cases {
+        let mut world = world(2);
+        metrics_server(&mut world, group, &items);
+        autoscaler(&mut world, json!({"metrics": [metric]}));
+        pass(&mut world, 15);
+        assert_eq!(replicas(&world), wanted, "{metric}: {:?}", conditions(&world));
+        let shown = &status(&world)["currentMetrics"][0];
+        let of = metric["type"].as_str().unwrap().to_lowercase();
+        assert_eq!(shown[&of]["current"], current, "{shown}");
+    }
+}
+
+#[test]
+fn a_server_of_metrics_that_fails_changes_nothing() {
+    let metric = json!({"type": "External", "external": {"metric": {"name": "depth"},
+        "target": {"type": "Value", "value": "10"}}});
+    for said in [
+        Err("EOF".to_owned()),
+        Ok((503, "down".to_owned())),
+        Ok((200, "[".to_owned())),
+        Ok((200, json!({"items": [{"value": {}}]}).to_string())),
+        Ok((200, json!({"items": []}).to_string())),
+    ] {
+        let mut world = world(2);
+        metrics_server(&mut world, "external.metrics.k8s.io", &json!([]));
+        world.remotes = said;
+        autoscaler(&mut world, json!({"metrics": [metric]}));
+        pass(&mut world, 15);
+        assert_eq!(replicas(&world), 2);
+        assert_eq!(conditions(&world)[1], "ScalingActive=False FailedGetExternalMetric");
+    }
+}

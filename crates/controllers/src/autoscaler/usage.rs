@@ -92,6 +92,43 @@ impl Question<'_> {
         self.propose(used, &Target::Average(target))
     }
 
+    /// How many replicas keep the pods at an average of `target` of what somebody else has measured.
+    pub fn at_average_of(
+        self,
+        used: BTreeMap<String, i64>,
+        target: i64,
+    ) -> Result<Proposal, String> {
+        self.propose(used, &Target::Average(target))
+    }
+
+    /// How many replicas bring what is used, of one thing for all pods, to `target`: in proportion to
+    /// the pods that are ready.
+    pub fn at_total(self, used: i64, target: i64) -> Result<Proposal, String> {
+        if self.pods.is_empty() {
+            return Err("no pods returned by selector while calculating replica count".to_owned());
+        }
+        let ratio = ratio(used, target);
+        let is_ready = |pod: &&Replica| {
+            let ready = pods::condition(&pod.pod, "Ready");
+            pod.phase() == "Running" && ready.is_some_and(|ready| ready.status == "True")
+        };
+        let replicas = match self.tolerance.covers(ratio) {
+            true => self.current,
+            false => scaled(ratio, self.pods.iter().filter(is_ready).count()),
+        };
+        Ok(Proposal { replicas, utilization: None, average: used })
+    }
+
+    /// How many replicas share what is used, of one thing for all pods, so that each has `target`.
+    pub fn at_share(self, used: i64, target: i64) -> Proposal {
+        let share = as_float(used) / as_float(self.current);
+        let replicas = match self.tolerance.covers(share / as_float(target)) {
+            true => self.current,
+            false => whole((as_float(used) / as_float(target)).ceil()),
+        };
+        Proposal { replicas, utilization: None, average: whole(share.ceil()) }
+    }
+
     /// What each pod that was measured uses.
     fn used(&self) -> Result<BTreeMap<String, i64>, String> {
         let mut used = BTreeMap::new();
