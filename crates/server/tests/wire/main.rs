@@ -8,6 +8,7 @@
 )]
 #![allow(missing_docs, reason = "tests")]
 
+mod aggregated;
 mod edge;
 mod hostile;
 mod port_forward;
