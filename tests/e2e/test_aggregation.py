@@ -202,8 +202,18 @@ def test_a_server_that_is_hostile_slow_or_dead_hinders_nobody_else(cluster, name
     assert "ServiceUnavailable" in refused.stderr, refused.stderr
     others_work()
 
+    # A namespace that has something there cannot go before it is back.
+    cluster.kubectl("create", "namespace", f"{namespace}-more")
+    cluster.kubectl("delete", "namespace", f"{namespace}-more", "--wait=false")
+
+    def held():
+        shown = cluster.get("namespace", f"{namespace}-more")["status"].get("conditions", [])
+        return [one for one in shown if one["type"] == "NamespaceDeletionDiscoveryFailure"
+                and one["status"] == "True" and NAME.split(".", 1)[1] in one["message"]]
+    eventually(held, "the namespace says why it stays")
     boats.mode("legacy")
     boats.wait("Passed")
+    cluster.kubectl("wait", "--for=delete", f"namespace/{namespace}-more", "--timeout=60s")
     assert cluster.get("boat", "a", "-n", namespace)["spec"] == {"sails": 1}
 
     # It is gone.
@@ -215,6 +225,42 @@ def test_a_server_that_is_hostile_slow_or_dead_hinders_nobody_else(cluster, name
     cluster.kubectl("delete", "apiservice", NAME)
     said = cluster.kubectl_process("get", "boats", check=False).stderr
     assert "the server doesn't have a resource type" in said, said
+
+
+def test_a_namespace_takes_what_another_server_has_with_it(cluster, namespace, boats):
+    boats.register()
+    boats.wait("Passed")
+    more = f"{namespace}-more"
+    cluster.kubectl("create", "namespace", more)
+    eventually(lambda: cluster.kubectl("api-resources", f"--api-group={GROUP}", "--no-headers"), "listed")
+    cluster.kubectl("apply", "-n", more, "-f", "-", input=boat("a", 1))
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=boat("stays", 1))
+    cluster.kubectl("delete", "namespace", more, "--timeout=60s")
+    left = json.loads(boats.raw("/boats").stdout)["items"]
+    assert [one["metadata"]["name"] for one in left] == ["stays"]
+
+
+def test_a_registration_is_changed_in_every_way(cluster, namespace, boats):
+    """As upstream's conformance spec does."""
+    boats.register()
+    boats.wait("Passed")
+    assert cluster.get("apiservice", NAME)["status"]["conditions"][0]["message"] == "all checks passed"
+    cluster.kubectl("patch", "apiservice", NAME, "--type=merge", "-p", '{"spec":{"versionPriority":400}}')
+    cluster.kubectl("patch", "apiservice", NAME, "--type=strategic", "-p", '{"metadata":{"labels":{"e2e":"1"}}}')
+    theirs = {"type": "StatusUpdated", "status": "True", "reason": "E2E", "message": "Set by e2e test"}
+    change = [{"op": "add", "path": "/status/conditions/-", "value": theirs}]
+    cluster.kubectl("patch", "apiservice", NAME, "--subresource=status", "--type=json", "-p", json.dumps(change))
+    wrong = [{"op": "add", "path": "/status/conditions/-", "value": {**theirs, "type": "Odd", "status": "Maybe"}}]
+    refused = cluster.kubectl_process("patch", "apiservice", NAME, "--subresource=status", "--type=json", "-p",
+                                      json.dumps(wrong), check=False)
+    assert 'Unsupported value: "Maybe": supported values: "True", "False", "Unknown"' in refused.stderr
+    cluster.kubectl("scale", "deployment/boats", "-n", namespace, "--replicas=0")
+    boats.wait("MissingEndpoints")
+    service = cluster.get("apiservice", NAME)
+    assert service["spec"]["versionPriority"] == 400 and service["metadata"]["labels"] == {"e2e": "1"}
+    assert [one["type"] for one in service["status"]["conditions"]] == ["Available", "StatusUpdated"]
+    cluster.kubectl("delete", "apiservice", "-l", "e2e=1")
+    assert GROUP not in cluster.kubectl("api-versions")
 
 
 def test_what_the_cluster_serves_itself_is_registered_too(cluster):

@@ -1,6 +1,7 @@
 //! What a pure function must ask of the outside. It cannot wait: it says what it needs, and is asked
 //! again with the answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -38,6 +39,11 @@ pub enum Call {
     Post(Post),
     /// What another API server says.
     Fetch(Fetch),
+    /// What other API servers have in a namespace is to go; what is left?
+    Sweep {
+        /// The namespace.
+        namespace: String,
+    },
     /// Several questions, asked at once.
     All(Vec<Call>),
 }
@@ -114,6 +120,27 @@ impl Fetch {
             timeout: 5,
             tries: 1,
         }
+    }
+}
+
+/// What other API servers have left in a namespace that goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Versions of which nobody knows what they have: `example.com/v1`.
+    pub unknown: Vec<String>,
+    /// Why something was not deleted.
+    pub failed: Vec<String>,
+    /// How many objects of a resource are left: `boats.example.com`.
+    pub left: BTreeMap<String, usize>,
+    /// In how many of them each finalizer is.
+    pub held: BTreeMap<String, usize>,
+}
+
+impl Swept {
+    /// Whether nothing is left, as far as everybody has said.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.unknown.is_empty() && self.failed.is_empty() && self.left.is_empty()
     }
 }
 
@@ -224,6 +251,8 @@ pub enum Given {
     Posted(Result<String, String>),
     /// What another API server said.
     Fetched(Fetched),
+    /// What is left in a namespace.
+    Swept(Swept),
     /// An answer to each of the questions, in their order.
     All(Vec<Result<Given, String>>),
 }

@@ -18,7 +18,7 @@ pub mod text;
 pub mod time;
 pub mod write;
 
-pub use calls::{Backend, Call, Fetch, Fetched, Given, OtherServer, Post};
+pub use calls::{Backend, Call, Fetch, Fetched, Given, OtherServer, Post, Swept};
 pub use gates::{Gate, Gates};
 pub use jiff::Timestamp;
 pub use kinds::{

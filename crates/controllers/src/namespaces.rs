@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::conditions;
-use coracle_api::resources::{NAMESPACES, PODS};
-use coracle_api::{Index, Key, Object, Subresource, Timestamp};
+use coracle_api::resources::{API_SERVICES, NAMESPACES, PODS};
+use coracle_api::{
+    Call, Given, Index, Key, Object, OtherServer, Subresource, Swept, Timestamp, time,
+};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
@@ -23,6 +25,8 @@ pub(crate) const CONTROLLER: Controller = Controller {
 
 /// In `spec.finalizers` of a namespace: content may be left.
 const FINALIZER: &str = "kubernetes";
+/// How long it takes until other API servers are asked again what they have, in seconds.
+const AGAIN_SECONDS: i64 = 5;
 /// Deletions in one plan.
 const DELETIONS_MAX: usize = 200;
 
@@ -44,7 +48,7 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     };
     let name = &namespace.metadata().name;
     let Some(first) = snapshot.in_namespace(name).next() else {
-        return release(namespace, context.now);
+        return others_go(snapshot, namespace, context);
     };
     let pods_left = snapshot.list(PODS, Some(name)).next().is_some();
     let mut plan = Plan::default();
@@ -62,9 +66,48 @@ pub(crate) fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> P
     });
     if plan.writes_nothing() {
         let content: Vec<_> = snapshot.in_namespace(name).collect();
-        plan.write_each(report(namespace, &content, context.now));
+        plan.write_each(report(namespace, &content, &Swept::default(), context.now));
     }
     plan
+}
+
+/// What other API servers have goes last: they may run in the namespace, and then nobody knows what
+/// they had until their APIService goes, too.
+fn others_go(snapshot: &Snapshot, namespace: &Object, context: &Context<'_>) -> Plan {
+    let mut services = snapshot.list(API_SERVICES, None);
+    if !services.any(|service| OtherServer::of(service.value()).is_some()) || !is_ours(namespace) {
+        return release(namespace, context.now);
+    }
+    let left = match context.given {
+        Some(Ok(Given::Swept(swept))) if swept.is_clean() => {
+            return release(namespace, context.now);
+        }
+        Some(Ok(Given::Swept(swept))) => swept.clone(),
+        Some(_) => Swept { failed: vec!["nobody asks other servers".into()], ..Swept::default() },
+        None => {
+            let namespace = namespace.metadata().name.clone();
+            return Plan { asks: Some(Call::Sweep { namespace }), ..Plan::default() };
+        }
+    };
+    let mut plan = Plan::each(report(namespace, &[], &left, context.now));
+    plan.because = Some(Because::only(format!(
+        "other API servers still have something in it: {}",
+        waits_for(&left)
+    )));
+    plan.look_again_at(time::after(context.now, AGAIN_SECONDS));
+    plan
+}
+
+/// Whether the content of a namespace is still ours to delete.
+fn is_ours(namespace: &Object) -> bool {
+    let finalizers = namespace.value()["spec"]["finalizers"].as_array();
+    finalizers.into_iter().flatten().any(|name| name == FINALIZER)
+}
+
+fn waits_for(left: &Swept) -> String {
+    let unknown = left.unknown.iter().map(|version| format!("{version} does not answer"));
+    let objects = left.left.iter().map(|(resource, n)| format!("{resource} has {n}"));
+    unknown.chain(left.failed.iter().cloned()).chain(objects).collect::<Vec<_>>().join(", ")
 }
 
 fn delete(object: &Object) -> Write {
@@ -87,7 +130,7 @@ fn release(namespace: &Object, now: Timestamp) -> Plan {
     let holder = of_others.chain(namespace.metadata().finalizers.iter().map(String::as_str)).next();
     if let Some(holder) = holder {
         let why = format!("its finalizer {holder} is not removed: that is for whoever set it");
-        let told = report(namespace, &[], now);
+        let told = report(namespace, &[], &Swept::default(), now);
         if told.is_some() {
             return Plan { because: Some(Because::only(why)), ..Plan::each(told) };
         }
@@ -102,39 +145,37 @@ fn release(namespace: &Object, now: Timestamp) -> Plan {
     Plan::each([Write::UpdateSubresource(Subresource::Finalize, value)])
 }
 
-/// What holds the namespace up, in its conditions.
-fn report(namespace: &Object, content: &[&Arc<Object>], now: Timestamp) -> Option<Write> {
-    let mut resources: BTreeMap<&str, usize> = BTreeMap::new();
+/// What holds the namespace up, in its conditions: what is stored here, and what is left elsewhere.
+fn report(
+    namespace: &Object,
+    content: &[&Arc<Object>],
+    elsewhere: &Swept,
+    now: Timestamp,
+) -> Option<Write> {
+    let mut resources: BTreeMap<String, usize> = BTreeMap::new();
     let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
     for object in content {
-        *resources.entry(&object.key().resource).or_default() += 1;
+        *resources.entry(format!("{}.", object.key().resource)).or_default() += 1;
         for finalizer in &object.metadata().finalizers {
             *finalizers.entry(finalizer).or_default() += 1;
         }
     }
-    let remaining =
-        list(&resources, |resource, n| format!("{resource}. has {n} resource instances"));
-    let held = list(&finalizers, |name, n| format!("{name} in {n} resource instances"));
+    resources.extend(elsewhere.left.iter().map(|(resource, n)| (resource.clone(), *n)));
+    finalizers.extend(elsewhere.held.iter().map(|(name, n)| (name.as_str(), *n)));
+    let remaining = list(
+        resources.iter().map(|(resource, n)| format!("{resource} has {n} resource instances")),
+    );
+    let held = list(finalizers.iter().map(|(name, n)| format!("{name} in {n} resource instances")));
     let mut conditions = vec![
-        (
-            "NamespaceDeletionDiscoveryFailure",
-            "False",
-            "ResourcesDiscovered",
-            "All resources successfully discovered".to_owned(),
-        ),
+        discovered(&elsewhere.unknown),
         (
             "NamespaceDeletionGroupVersionParsingFailure",
             "False",
             "ParsedGroupVersions",
             "All legacy kube types successfully parsed".to_owned(),
         ),
-        (
-            "NamespaceDeletionContentFailure",
-            "False",
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization".to_owned(),
-        ),
-        match content.is_empty() {
+        deleted(&elsewhere.failed),
+        match resources.is_empty() {
             true => (
                 "NamespaceContentRemaining",
                 "False",
@@ -173,9 +214,43 @@ fn report(namespace: &Object, content: &[&Arc<Object>], now: Timestamp) -> Optio
     is_new.then(|| Write::status(json::with(namespace, &["status"], status)))
 }
 
-fn list(counts: &BTreeMap<&str, usize>, say: impl Fn(&str, usize) -> String) -> String {
-    let said: Vec<_> = counts.iter().map(|(name, n)| say(name, *n)).collect();
-    said.join(", ")
+/// A condition: its type, its status, a word and a sentence.
+type Said = (&'static str, &'static str, &'static str, String);
+
+/// Whether it is known what there is; `unknown` has the versions of which it is not.
+fn discovered(unknown: &[String]) -> Said {
+    let of = "NamespaceDeletionDiscoveryFailure";
+    if unknown.is_empty() {
+        let said = "All resources successfully discovered".to_owned();
+        return (of, "False", "ResourcesDiscovered", said);
+    }
+    let stale = unknown.iter().map(|it| format!("{it}: stale GroupVersion discovery: {it}"));
+    let said = format!(
+        "Discovery failed for some groups, {} failing: unable to retrieve the complete list of \
+         server APIs: {}",
+        unknown.len(),
+        list(stale)
+    );
+    (of, "True", "DiscoveryFailed", said)
+}
+
+/// Whether all could be deleted; `failed` says what could not.
+fn deleted(failed: &[String]) -> Said {
+    let of = "NamespaceDeletionContentFailure";
+    if failed.is_empty() {
+        let said = "All content successfully deleted, may be waiting on finalization".to_owned();
+        return (of, "False", "ContentDeleted", said);
+    }
+    let said = format!(
+        "Failed to delete all resource types, {} remaining: {}",
+        failed.len(),
+        list(failed.iter().cloned())
+    );
+    (of, "True", "ContentDeletionFailed", said)
+}
+
+fn list(said: impl Iterator<Item = String>) -> String {
+    said.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -227,6 +302,52 @@ mod tests {
             "Some content in the namespace has finalizers remaining: \
              example.com/hold in 1 resource instances"
         );
+    }
+
+    #[test]
+    fn what_other_servers_have_must_go_before_it() {
+        let mut world = world();
+        world.create(json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": "v1.example.com"},
+            "spec": {"group": "example.com", "version": "v1", "service": {"name": "server"}},
+        }));
+        world.swept.unknown = vec!["example.com/v1".to_owned()];
+        world.delete("namespaces", "shop", None);
+        world.settle(CONTROLLERS);
+        let said = |world: &World| {
+            let conditions =
+                world.get("namespaces", "shop").value()["status"]["conditions"].clone();
+            let of = |at: usize| conditions[at]["message"].as_str().unwrap().to_owned();
+            [of(0), of(2), of(3), of(4)]
+        };
+        assert_eq!(
+            said(&world)[0],
+            "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of \
+             server APIs: example.com/v1: stale GroupVersion discovery: example.com/v1"
+        );
+        assert_eq!(world.names("configmaps"), [""; 0], "our own has gone");
+        world.swept = Swept {
+            failed: vec!["bad status from https://x/boats: 500".to_owned()],
+            left: [("boats.example.com".to_owned(), 2)].into(),
+            held: [("example.com/hold".to_owned(), 1)].into(),
+            ..Swept::default()
+        };
+        world.pass(AGAIN_SECONDS, CONTROLLERS);
+        assert_eq!(
+            said(&world),
+            [
+                "All resources successfully discovered",
+                "Failed to delete all resource types, 1 remaining: bad status from https://x/boats: \
+                 500",
+                "Some resources are remaining: boats.example.com has 2 resource instances",
+                "Some content in the namespace has finalizers remaining: example.com/hold in 1 \
+                 resource instances",
+            ]
+        );
+        world.swept = Swept::default();
+        world.pass(AGAIN_SECONDS, CONTROLLERS);
+        assert!(world.find("namespaces", "shop").is_none());
     }
 
     #[test]

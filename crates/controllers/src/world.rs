@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use coracle_api::{Call, Fetched, Given, Key, Object, Status, Subresource, Timestamp, Usage};
+use coracle_api::{
+    Call, Fetched, Given, Key, Object, Status, Subresource, Swept, Timestamp, Usage,
+};
 use coracle_store::{Event, Expect, Store, Transaction, Watch};
 use jiff::ToSpan;
 use redb::backends::InMemoryBackend;
@@ -38,6 +40,8 @@ pub(crate) struct World {
     pub signs: Result<(), Status>,
     /// What other API servers say.
     pub remotes: Result<(u16, String), String>,
+    /// What other API servers leave in a namespace.
+    pub swept: Swept,
     /// How often the outside was asked.
     pub asked: usize,
     memories: BTreeMap<(&'static str, Key), Memory>,
@@ -101,6 +105,7 @@ impl World {
             allowed: Vec::new(),
             signs: Ok(()),
             remotes: Err("EOF".into()),
+            swept: Swept::default(),
             asked: 0,
             memories: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -422,7 +427,7 @@ impl World {
 
 /// What the outside says.
 fn answer(world: &World, call: &Call) -> Result<Given, Status> {
-    let World { usage, allowed, signs, remotes, .. } = world;
+    let World { usage, allowed, signs, remotes, swept, .. } = world;
     match call {
         Call::Measure => Ok(Given::Usage(Arc::new(usage.clone()))),
         Call::Review { questions } => {
@@ -441,6 +446,7 @@ fn answer(world: &World, call: &Call) -> Result<Given, Status> {
             let answers = calls.iter().map(|call| answer(world, call).map_err(|it| it.message));
             Ok(Given::All(answers.collect()))
         }
+        Call::Sweep { .. } => Ok(Given::Swept(swept.clone())),
         Call::Sign { .. } | Call::Post(_) => panic!("no decision signs tokens or asks webhooks"),
     }
 }

@@ -59,7 +59,9 @@ impl Outside for Machine {
                 let fetched = self.aggregator.fetch(&self.store.snapshot(), fetch).await;
                 Ok(Given::Fetched(fetched))
             }
-            Call::All(_) => Err(Status::internal("questions are asked one by one")),
+            Call::All(_) | Call::Sweep { .. } => {
+                Err(Status::internal("questions are asked one by one"))
+            }
             Call::Measure => match self.node.get() {
                 Some(node) => Ok(Given::Usage(node.usage().await)),
                 // Nothing runs yet.

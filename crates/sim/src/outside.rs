@@ -32,7 +32,9 @@ impl Outside for Seeded {
                 let answer = Err(format!("Get {:?}: EOF", fetch.path));
                 Ok(Given::Fetched(Fetched { url: fetch.path.clone(), tag: String::new(), answer }))
             }
-            Call::All(_) => Err(Status::internal("questions are asked one by one")),
+            Call::All(_) | Call::Sweep { .. } => {
+                Err(Status::internal("questions are asked one by one"))
+            }
             Call::Review { questions } => Ok(Given::Allowed(vec![false; questions.len()])),
         }
     }

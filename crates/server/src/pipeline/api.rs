@@ -22,6 +22,7 @@ use crate::pipeline::pages::Pages;
 use crate::pipeline::reply::{Answer, Reply};
 use crate::pipeline::request::Request;
 use crate::pipeline::source::{Entropy, Source};
+use crate::pipeline::sweep;
 use crate::pipeline::verbs;
 use crate::pipeline::watch::{Frame, WatchStream};
 use crate::pipeline::write::calls::{Answers, Call, Given, Moment};
@@ -260,7 +261,14 @@ impl Api {
             return Ok(Given::All(answers.collect()));
         }
         match self.inner.outside.get() {
-            Some(outside) => outside.answer(call).await,
+            Some(outside) => match call {
+                Call::Sweep { namespace } => {
+                    let (snapshot, facts) = (self.snapshot(), self.facts());
+                    let swept = sweep::sweep(&**outside, &snapshot, &facts.remotes, namespace);
+                    Ok(Given::Swept(swept.await))
+                }
+                call => outside.answer(call).await,
+            },
             None => Err(Status::internal("nobody here answers for the outside")),
         }
     }

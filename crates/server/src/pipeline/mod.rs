@@ -15,6 +15,7 @@ pub mod parse;
 pub mod reply;
 pub mod request;
 pub mod source;
+pub(crate) mod sweep;
 pub mod verbs;
 pub mod watch;
 pub mod write;
