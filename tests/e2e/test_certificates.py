@@ -101,3 +101,20 @@ def test_a_nodes_request_is_approved_by_rule(cluster, tmp_path):
     [approved] = cluster.get("csr", "kubelet")["status"]["conditions"]
     assert approved["reason"] == "AutoApproved", approved
     cluster.kubectl("delete", "csr", "kubelet")
+
+
+def test_a_kubeconfig_for_somebody_else(cluster, namespace, tmp_path):
+    config = tmp_path / "anna.kubeconfig"
+    config.write_text(cluster.coracle("kubeconfig", "--user", "anna", "--group", "dev",
+                                      "--group", "ops").stdout)
+    as_anna = ("--kubeconfig", config)
+    assert cluster.kubectl("config", "current-context", *as_anna).startswith("anna@coracle")
+    user = json.loads(cluster.kubectl("auth", "whoami", "-o", "json", *as_anna))["status"]["userInfo"]
+    assert user["username"] == "anna", user
+    assert {"dev", "ops", "system:authenticated"} <= set(user["groups"]), user
+    assert cluster.kubectl("auth", "can-i", "list", "pods", "-n", namespace, *as_anna,
+                           check=False).strip() == "no"
+    cluster.kubectl("create", "rolebinding", "dev", "-n", namespace, "--clusterrole=view", "--group=dev")
+    cluster.kubectl("get", "pods", "-n", namespace, *as_anna)
+    refused = cluster.coracle("kubeconfig", "--group", "dev", check=False)
+    assert refused.returncode == 2 and "--user" in refused.stderr, refused

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::arguments::UpArgs;
@@ -12,7 +13,7 @@ use crate::control::{self, Ask, ControlError, Pods};
 use crate::data_dir::DataDirError;
 use crate::output::{print, progress};
 use crate::paths::Paths;
-use crate::{down, kubeconfig, logs, show, up};
+use crate::{down, kubeconfig, logs, people, show, up};
 
 /// Kubernetes for stateful applications on one machine.
 #[derive(Parser)]
@@ -69,8 +70,15 @@ enum Command {
     /// Change the key with which Secrets are encrypted
     #[command(subcommand)]
     Secrets(Secrets),
-    /// Print a kubeconfig for the cluster's administrator
-    Kubeconfig,
+    /// Print a kubeconfig: of the cluster's administrator, or a new one for somebody else
+    Kubeconfig {
+        /// For whom, as role bindings name them; the certificate holds for a year
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+        user: Option<String>,
+        /// A group that they are in, as role bindings name it; may be given several times
+        #[arg(long = "group", requires = "user", value_parser = NonEmptyStringValueParser::new())]
+        groups: Vec<String>,
+    },
     /// Show what the engine wrote
     Logs {
         /// Go on as it is written
@@ -131,6 +139,9 @@ pub enum CommandError {
     /// The user's kubeconfig could not be changed.
     #[error(transparent)]
     Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// There is no kubeconfig for somebody.
+    #[error(transparent)]
+    People(#[from] people::PeopleError),
     /// The data directory is not for this command.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -191,10 +202,13 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
             print(&format!("{}\n", done.as_str().unwrap_or_default()));
             Ok(())
         }
-        Command::Kubeconfig => {
+        Command::Kubeconfig { user, groups } => {
             let path = paths.kubeconfig();
             let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&paths, path, e))?;
-            print(&text);
+            print(&match user {
+                None => text,
+                Some(user) => people::kubeconfig(cluster, &user, &groups)?,
+            });
             Ok(())
         }
         Command::Logs { follow } => {

@@ -58,11 +58,12 @@ impl Access {
             "server": server,
             "certificate-authority-data": base64_of(authority),
         });
-        let user = json!({
-            "client-certificate-data": base64_of(certificate),
-            "client-key-data": base64_of(key),
-        });
-        Self { context, cluster, user }
+        Self { context, cluster, user: user(certificate, key) }
+    }
+
+    /// Access to the same server for whom another certificate names.
+    pub fn of_another(self, context: String, certificate: &str, key: &str) -> Self {
+        Self { context, user: user(certificate, key), ..self }
     }
 
     /// What [`Access::write`] wrote to `path`.
@@ -101,9 +102,14 @@ impl Access {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), KubeconfigError> {
+        write(path, &self.text())
+    }
+
+    /// A kubeconfig that holds nothing else.
+    pub fn text(&self) -> String {
         let mut config = empty();
         self.merge_into(&mut config);
-        write(path, &to_yaml(&config))
+        to_yaml(&config)
     }
 
     /// Put our entries into `config`, in the place of older ones, and make our context current.
@@ -116,6 +122,13 @@ impl Access {
         push(config, "contexts", json!({"name": name, "context": context}));
         config.insert("current-context".into(), json!(name));
     }
+}
+
+fn user(certificate: &str, key: &str) -> Value {
+    json!({
+        "client-certificate-data": base64_of(certificate),
+        "client-key-data": base64_of(key),
+    })
 }
 
 /// The user's file: the first of `$KUBECONFIG`, else `~/.kube/config` of whoever called `sudo`.

@@ -20,6 +20,7 @@ mod logs;
 mod output;
 mod outside;
 mod paths;
+mod people;
 mod questions;
 mod releases;
 mod show;

@@ -17,9 +17,9 @@ pub const REQUEST: &str = "CERTIFICATE REQUEST";
 pub const CERTIFICATE: &str = "CERTIFICATE";
 
 /// `id-at-commonName`
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+pub const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// `id-at-organizationName`
-const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
+pub const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 /// `id-ce-subjectAltName`
 pub const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 /// `pkcs-9-at-extensionRequest`

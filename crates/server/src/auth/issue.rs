@@ -4,9 +4,11 @@
 //! RFC 5280 says how a certificate is written, RFC 2986 how a request is.
 
 use coracle_api::Timestamp;
-use coracle_api::certificates::{ALTERNATIVE_NAMES, Certificate, CertificateRequest};
+use coracle_api::certificates::{
+    ALTERNATIVE_NAMES, AlternativeName, COMMON_NAME, Certificate, CertificateRequest, ORGANIZATION,
+};
 use coracle_api::der::{
-    self, BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, OBJECT_ID, OCTET_STRING, SEQUENCE,
+    self, BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, OBJECT_ID, OCTET_STRING, SEQUENCE, SET,
     UTC_TIME, element,
 };
 use rustls::crypto::ring::default_provider;
@@ -18,6 +20,8 @@ const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 0x23];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+
+const UTF8_STRING: u8 = 0x0c;
 
 /// Version 3, as extensions need: `[0] INTEGER 2`.
 const VERSION_3: &[u8] = &[0xa0, 0x03, 0x02, 0x01, 0x02];
@@ -59,9 +63,19 @@ const OTHER_PURPOSES: [(&str, &[u8]); 3] = [
     ("netscape sgc", &[0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x42, 0x04, 0x01]),
 ];
 
+/// Whom a certificate is about.
+pub(super) struct Requested<'a> {
+    /// `Name`, in DER.
+    pub subject: &'a [u8],
+    /// `SubjectPublicKeyInfo`, in DER.
+    pub key: &'a [u8],
+    /// Other names of the subject.
+    pub names: &'a [AlternativeName],
+}
+
 /// What a certificate is to say.
 pub(super) struct Order<'a> {
-    pub request: &'a CertificateRequest,
+    pub requested: &'a Requested<'a>,
     pub usages: &'a [String],
     /// In seconds since 1970; the end is not behind the authority's.
     pub not_before: i64,
@@ -86,6 +100,18 @@ pub(super) fn proves_possession(request: &CertificateRequest) -> bool {
     })
 }
 
+/// The `Name` of a client as upstream reads it: its common name is the user, each of its organizations a
+/// group.
+pub(super) fn subject(name: &str, groups: &[&str]) -> Vec<u8> {
+    let attribute = |kind: &[u8], text: &str| {
+        let parts = [element(OBJECT_ID, &[kind]), element(UTF8_STRING, &[text.as_bytes()])];
+        element(SET, &[&element(SEQUENCE, &[&parts.concat()])])
+    };
+    let groups = groups.iter().map(|group| attribute(ORGANIZATION, group));
+    let all: Vec<Vec<u8>> = groups.chain([attribute(COMMON_NAME, name)]).collect();
+    element(SEQUENCE, &[&all.concat()])
+}
+
 /// What is signed of a certificate, `TBSCertificate`, by the authority with this certificate.
 ///
 /// # Errors
@@ -105,8 +131,8 @@ pub(super) fn to_be_signed(
         authority.algorithm.whole,
         authority.subject.whole,
         &element(SEQUENCE, &[&validity[0], &validity[1]]),
-        &order.request.subject,
-        &order.request.key,
+        order.requested.subject,
+        order.requested.key,
         &element(0xa3, &[&extensions]),
     ];
     Ok(element(SEQUENCE, &parts))
@@ -140,10 +166,10 @@ fn extensions(order: &Order<'_>, authority: &Certificate<'_>) -> Result<Vec<Vec<
         let identifier = element(SEQUENCE, &[&element(0x80, &[key.value])]);
         all.push(extension(AUTHORITY_KEY, false, &identifier));
     }
-    let names: Vec<&[u8]> = order.request.names.iter().map(|name| &*name.der).collect();
+    let names: Vec<&[u8]> = order.requested.names.iter().map(|name| &*name.der).collect();
     if !names.is_empty() {
         // Critical where there is no other name (section 4.2.1.6).
-        let is_nameless = der::read(&order.request.subject).is_none_or(|it| it.value.is_empty());
+        let is_nameless = der::read(order.requested.subject).is_none_or(|it| it.value.is_empty());
         all.push(extension(ALTERNATIVE_NAMES, is_nameless, &element(SEQUENCE, &names)));
     }
     Ok(all)

@@ -16,7 +16,7 @@ use coracle_store::files;
 use jiff::SignedDuration;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType, SigningKey as _,
+    KeyUsagePurpose, PublicKeyData as _, SanType, SigningKey as _,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -26,13 +26,15 @@ use rustls::{RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use self::authority::Authority;
-use crate::auth::issue;
+use crate::auth::issue::{self, Requested};
 use crate::auth::tokens::{Tokens, UnusableKey};
 
 /// How long the authority is valid.
 const AUTHORITY_YEARS: i32 = 10;
 /// How long what it signs is valid; it is signed anew at every start, and when it is old.
 const CERTIFICATE_YEARS: i32 = 1;
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
 const RENEWED_AFTER: SignedDuration = SignedDuration::from_hours(24 * 365 * 2 / 3);
 
 /// The keys and certificates of one cluster.
@@ -122,6 +124,9 @@ pub enum PkiError {
     /// A certificate could not be made.
     #[error("make a certificate: {0}")]
     Sign(#[source] rcgen::Error),
+    /// A client's certificate could not be made.
+    #[error("make a certificate: {0}")]
+    Issue(#[from] Refused),
     /// TLS does not take what was made.
     #[error("configure TLS: {0}")]
     Tls(#[source] rustls::Error),
@@ -193,14 +198,16 @@ impl Pki {
         groups: &[&str],
         now: Timestamp,
     ) -> Result<Identity, PkiError> {
-        let mut params = params(now, CERTIFICATE_YEARS);
-        params.distinguished_name.push(DnType::CommonName, name);
-        for group in groups {
-            params.distinguished_name.push(DnType::OrganizationName, *group);
-        }
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (certificate, key) = self.authority.sign(params)?;
-        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+        let key = KeyPair::generate().map_err(PkiError::Sign)?;
+        // By our own hand, as rcgen puts one organization into a name.
+        let (subject, of_key) = (issue::subject(name, groups), key.subject_public_key_info());
+        let usages = ["digital signature", "client auth"].map(str::to_owned);
+        // Validity begins a day early, for clocks that are behind.
+        let from = now.as_second().saturating_sub(DAY);
+        let until = from.saturating_add(i64::from(CERTIFICATE_YEARS).saturating_mul(365 * DAY));
+        let request = Requested { subject: &subject, key: &of_key, names: &[] };
+        let certificate = self.issue(&request, &usages, from, until)?;
+        Ok(Identity { certificate, key: key.serialize_pem() })
     }
 
     /// What the API server speaks TLS with, under `names` (host names and addresses); clients may
@@ -312,12 +319,24 @@ impl Pki {
                        P-256 or P-384, and Ed25519 are";
             return Err(Refused::Request(why.into()));
         }
+        let requested =
+            Requested { subject: &request.subject, key: &request.key, names: &request.names };
+        self.issue(&requested, usages, not_before, not_after)
+    }
+
+    fn issue(
+        &self,
+        requested: &Requested<'_>,
+        usages: &[String],
+        not_before: i64,
+        not_after: i64,
+    ) -> Result<String, Refused> {
         let mut serial = [0; 16];
         getrandom::fill(&mut serial).map_err(|error| Refused::Failed(error.to_string()))?;
         let authority = Certificate::from_der(&self.authority.der);
         let authority = authority.ok_or_else(|| Refused::Failed("no authority".into()))?;
         let end = authority.not_after().map_or(not_after, |end| not_after.min(end.as_second()));
-        let order = issue::Order { request: &request, usages, not_before, not_after: end, serial };
+        let order = issue::Order { requested, usages, not_before, not_after: end, serial };
         let to_be_signed = issue::to_be_signed(&order, &authority).map_err(Refused::Request)?;
         let signature = self.authority.key().sign(&to_be_signed);
         let signature = signature.map_err(|error| Refused::Failed(error.to_string()))?;
