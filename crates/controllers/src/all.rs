@@ -49,6 +49,7 @@ pub const CONTROLLERS: &[Controller] = &[
     crate::event_expiry::CONTROLLER,
     crate::event_expiry::QUOTA,
     crate::bootstrap::CONTROLLER,
+    crate::flow_control::CONTROLLER,
     crate::roles::CONTROLLER,
     crate::quota::CONTROLLER,
 ];

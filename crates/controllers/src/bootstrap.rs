@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coracle_api::resources::{
-    ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICE_CIDRS, SERVICES,
-    STORAGE_CLASSES,
+    ENDPOINT_SLICES, ENDPOINTS, FLOW_SCHEMAS, NAMESPACES, PRIORITY_CLASSES,
+    PRIORITY_LEVEL_CONFIGURATIONS, SERVICE_CIDRS, SERVICES, STORAGE_CLASSES,
 };
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::plan::{Plan, Write};
 use crate::table::Controller;
 use crate::volumes::PROVISIONER_NAME;
-use crate::{Config, Context, json};
+use crate::{Config, Context, flow_control, json};
 
 const NAMES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -27,6 +27,8 @@ pub(crate) const CONTROLLER: Controller = Controller {
         (STORAGE_CLASSES, when_it_goes),
         (SERVICES, when_it_goes),
         (SERVICE_CIDRS, when_it_goes),
+        (FLOW_SCHEMAS, when_it_is_other),
+        (PRIORITY_LEVEL_CONFIGURATIONS, when_it_is_other),
         (ENDPOINTS, when_it_differs),
         (ENDPOINT_SLICES, when_it_differs),
     ],
@@ -36,6 +38,15 @@ pub(crate) const CONTROLLER: Controller = Controller {
 /// All that a cluster begins with is one question.
 fn when_it_goes(event: &Event, _: &Snapshot) -> Vec<Key> {
     if event.new.is_none() { vec![Key::new(NAMESPACES, "", "")] } else { Vec::new() }
+}
+
+fn when_it_is_other(event: &Event, _: &Snapshot) -> Vec<Key> {
+    let is_other = |new: &Arc<Object>| {
+        let generation = |object: &Arc<Object>| object.metadata().generation;
+        event.old.as_ref().is_some_and(|old| generation(old) != generation(new))
+    };
+    let concerns = event.new.as_ref().is_none_or(is_other);
+    if concerns { vec![Key::new(NAMESPACES, "", "")] } else { Vec::new() }
 }
 
 fn when_it_differs(event: &Event, _: &Snapshot) -> Vec<Key> {
@@ -56,6 +67,16 @@ pub fn bootstrap(snapshot: &Snapshot, config: &Config) -> Plan {
             plan.write(Write::Create(value));
         }
     }
+    for value in flow_control::objects() {
+        match find(snapshot, &value) {
+            None => plan.write(Write::Create(value)),
+            Some(stored) if !flow_control::follows(stored.value()) => {}
+            Some(stored) if covers(&stored.value()["spec"], &value["spec"]) => {}
+            Some(stored) => {
+                plan.write(Write::Update(json::with(stored, &["spec"], value["spec"].clone())));
+            }
+        }
+    }
     for value in endpoints(config) {
         match find(snapshot, &value) {
             None => plan.write(Write::Create(value)),
@@ -73,6 +94,8 @@ fn resource(kind: &str) -> &'static str {
         "StorageClass" => STORAGE_CLASSES,
         "Service" => SERVICES,
         "ServiceCIDR" => SERVICE_CIDRS,
+        "FlowSchema" => FLOW_SCHEMAS,
+        "PriorityLevelConfiguration" => PRIORITY_LEVEL_CONFIGURATIONS,
         "Endpoints" => ENDPOINTS,
         _ => ENDPOINT_SLICES,
     }

@@ -20,6 +20,7 @@ mod disruption;
 mod endpoints;
 mod event_expiry;
 mod finalizers;
+mod flow_control;
 mod garbage;
 mod job;
 mod json;

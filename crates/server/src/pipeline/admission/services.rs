@@ -215,10 +215,11 @@ fn wants_health_check(service: &Value) -> bool {
 
 fn cluster_ip(service: &mut Value, used: &Used<'_>, env: &mut WriteEnv<'_>) -> Option<FieldError> {
     if service_type(service) == "ExternalName" {
-        let spec = map_at(service, "spec");
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            spec.remove(field);
-        }
+        // One that is asked for where it cannot be is refused (`validation::service`).
+        let had_one = used.snapshot.get(&used.key).is_some();
+        let fields = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
+        let dropped = fields.into_iter().filter(|_| had_one);
+        dropped.for_each(|field| drop(map_at(service, "spec").remove(field)));
         return None;
     }
     let asked = match text(service, "/spec/clusterIP") {

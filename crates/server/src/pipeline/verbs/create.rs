@@ -67,7 +67,9 @@ fn made(
     let (snapshot, request) = (attributes.snapshot, attributes.request);
     let kind = &*request.kind;
     settle_namespace(request, &mut value)?;
-    refuse_revision(&value)?;
+    if !request.options.dry_run {
+        refuse_revision(&value)?;
+    }
     content::default(kind, &mut value);
     if !is_applied {
         fields::track(request, Part::Whole, None, &mut value, env);
