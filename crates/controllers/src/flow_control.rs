@@ -2,7 +2,9 @@
 //! exists. The objects are upstream's (`apis/flowcontrol/bootstrap`).
 
 use coracle_api::Key;
-use coracle_api::resources::{FLOW_SCHEMAS, PRIORITY_LEVEL_CONFIGURATIONS};
+use coracle_api::resources::{
+    CONFIG_MAPS, ENDPOINTS, FLOW_SCHEMAS, NODES, PRIORITY_LEVEL_CONFIGURATIONS,
+};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
@@ -219,7 +221,7 @@ fn probes() -> Value {
 fn locks(namespace: &str) -> Value {
     let verbs = ["get", "create", "update"];
     json!({"resourceRules": [
-        {"verbs": verbs, "apiGroups": [""], "resources": ["endpoints", "configmaps"],
+        {"verbs": verbs, "apiGroups": [""], "resources": [ENDPOINTS, CONFIG_MAPS],
          "namespaces": [namespace]},
         {"verbs": verbs, "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
          "namespaces": ["*"]},
@@ -228,7 +230,7 @@ fn locks(namespace: &str) -> Value {
 
 fn signs_of_life() -> Value {
     json!({"resourceRules": [
-        {"verbs": ["*"], "apiGroups": [""], "resources": ["nodes", "nodes/status"],
+        {"verbs": ["*"], "apiGroups": [""], "resources": [NODES, format!("{NODES}/status")],
          "namespaces": ["*"], "clusterScope": true},
         {"verbs": ["*"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
          "namespaces": ["*"]},

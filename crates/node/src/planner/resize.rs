@@ -134,11 +134,12 @@ pub(super) fn changes(pod: &Pod, seen: &Observed) -> Changes {
     }
     let to = pod_resources(&with_sizes(pod, &record.allocated));
     let from = resize.record.group.unwrap_or(to);
+    let most = resize.attempted.map_or(from, |attempted| larger(&from, &attempted));
     let grows = change(None, more(&from, &to));
-    let shrinks = if restarts { None } else { change(None, less(&from, &to)) };
+    let shrinks = if restarts { None } else { change(None, less(&most, &to)) };
     let limit = shrinks.as_ref().and_then(|change| change.to.memory_limit);
     decreases.splice(0..0, limit.map(|limit| Decrease { container: None, limit }));
-    record.group = restarts.then(|| larger(&from, &to)).filter(|group| *group != to);
+    record.group = restarts.then(|| larger(&most, &to)).filter(|group| *group != to);
     let running = seen.running().map(|(_, _, instance)| instance.id.clone()).collect();
     let changes = grows.into_iter().chain(down).chain(up).chain(shrinks).collect();
     Changes { running, decreases, changes, record }
@@ -264,8 +265,11 @@ impl Observed {
         let resize = self.resize.as_mut()?;
         let Err(message) = result else {
             resize.record = record;
+            resize.attempted = None;
             return None;
         };
+        let attempted = pod_resources(&with_sizes(pod, &record.allocated));
+        resize.attempted = Some(resize.attempted.map_or(attempted, |it| larger(&it, &attempted)));
         let generation = pod.metadata.generation.unwrap_or_default();
         let progress = resize.in_progress.get_or_insert(InProgress { generation, error: None });
         let known = progress.error.take();
@@ -292,11 +296,16 @@ impl Observed {
         let resize = self.resize.as_mut()?;
         resize.record.actual.retain(|id, _| differing.contains(id));
         let group = pod_resources(&promised);
-        resize.record.group = resize.record.group.filter(|it| has_group && *it != group);
+        let has = resize.record.group.unwrap_or(group);
+        let is_known = |it: Resources| it == group && has == group;
+        let is_sure = !has_group || resize.attempted.is_none_or(is_known);
+        resize.attempted = resize.attempted.filter(|_| !is_sure);
+        resize.record.group =
+            resize.record.group.filter(|it| has_group && !(is_sure && *it == group));
         if wanted == resize.record.allocated {
             resize.pending = None;
         }
-        let is_done = resize.record.actual.is_empty() && resize.record.group.is_none();
+        let is_done = resize.record.actual.is_empty() && resize.record.group.is_none() && is_sure;
         let done = resize.in_progress.take_if(|_| is_done);
         if is_done && resize.pending.is_none() && wanted == resize.record.allocated {
             self.resize = None;
@@ -328,7 +337,7 @@ impl Observed {
         });
         let is_over = record.actual.is_empty() && record.group.is_none();
         if wanted != record.allocated || !is_over || in_progress.is_some() || pending.is_some() {
-            self.resize = Some(Box::new(Resize { record, pending, in_progress }));
+            self.resize = Some(Box::new(Resize { record, pending, in_progress, attempted: None }));
         }
         self.resize_stops(pod, now);
     }

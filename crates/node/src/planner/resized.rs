@@ -115,6 +115,8 @@ pub struct Resize {
     pub pending: Option<Pending>,
     /// A promise that is being kept.
     pub in_progress: Option<InProgress>,
+    /// What the pod's control group may have been given by writing that failed midway.
+    pub attempted: Option<Resources>,
 }
 
 /// What the node remembers of a pod's resize, whatever becomes of the engine.

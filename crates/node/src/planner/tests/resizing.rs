@@ -179,6 +179,22 @@ fn memory_in_use_is_not_taken_away() {
 }
 
 #[test]
+fn what_was_attempted_is_taken_back_when_it_is_not_wanted_any_more() {
+    let mut world = running(&[container("web", both(100, 64), &[])]);
+    world.fails_midway = true;
+    world.ask(&[("web", both(900, 64))]);
+    world.run(1);
+    assert_eq!(world.take(), ["event ResizeStarted", "event ResizeError"]);
+    world.fails_midway = false;
+    // Its group may have been given more before that failed.
+    world.ask(&[("web", both(100, 64))]);
+    world.run(60);
+    let shrunk = "write pod quota=10000 shares=102";
+    assert_eq!(world.take(), ["event ResizeStarted", shrunk, "event ResizeCompleted"]);
+    assert!(world.seen.resize.is_none());
+}
+
+#[test]
 fn a_killed_engine_goes_on_from_what_was_promised() {
     for kill_after in 0..12 {
         let mut world = running(&[

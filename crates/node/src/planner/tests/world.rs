@@ -39,6 +39,8 @@ pub(super) struct World {
     pub verdict: Verdict,
     /// Bytes of memory that each container uses.
     pub uses: u64,
+    /// Writing control groups fails after the first.
+    pub fails_midway: bool,
     /// What the next engine finds of a resize.
     record: Option<Record>,
     /// The API object was deleted by the plan.
@@ -89,6 +91,7 @@ impl World {
             image_errors: BTreeMap::new(),
             verdict: Verdict::Granted,
             uses: 0,
+            fails_midway: false,
             record: None,
             deleted: false,
             notes: Vec::new(),
@@ -361,6 +364,7 @@ impl World {
         let used: Vec<u64> = changes.running.iter().map(|_| self.uses).collect();
         let result = match too_little(&changes, &used) {
             Some(message) => Err(message),
+            None if self.fails_midway => Err("the disk is full".to_owned()),
             None => {
                 let shown = changes.changes.iter().map(shown).collect::<Vec<_>>();
                 self.done.push(format!("write {}", shown.join(", ")));
