@@ -75,7 +75,7 @@ impl Worker {
                     let in_other_words = self.pod().status.as_ref() != Some(&*status);
                     self.written = in_other_words.then_some((*status, revision));
                 }
-                Err(WriteFailure::Outrun(Some(newest))) => self.replace(newest),
+                Err(WriteFailure::Outrun(Some(newest))) => self.changed(newest),
                 Err(WriteFailure::Outrun(None)) => self.seen.gone = true,
                 Err(WriteFailure::Refused) => self.api_again = Some(later(now, AGAIN)),
             },
