@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use super::events::Note;
 use super::observed::{Instance, Observed, StopStage, Stopping};
 use super::resized::{
-    AllSizes, Change, Changes, Decrease, Failure, InProgress, Pending, Record, Resize, Sizes,
-    Verdict, sizes, with_sizes,
+    AllSizes, Change, Changes, Decrease, InProgress, Pending, Record, Resize, Sizes, Verdict,
+    sizes, with_sizes,
 };
-use super::retry::after;
+use super::retry::{after, retry};
 use super::spec;
 use super::step::Step;
 use crate::pods::resources::{container_resources, pod_resources};
@@ -121,32 +121,45 @@ pub(super) fn changes(pod: &Pod, seen: &Observed) -> Changes {
             restarts = true;
             continue;
         }
-        let wanted = allocated(container, seen);
-        let (from, to) = (group_of(container, has), group_of(container, wanted));
+        let to = group_of(container, allocated(container, seen));
+        let [shrinks, grows] = written(&group_of(container, has), &to, resize.is_unsure);
         let id = &instance.id;
-        down.extend(change(Some(id), less(&from, &to)));
-        up.extend(change(Some(id), more(&from, &to)));
-        if let Some(limit) = less(&from, &to).memory_limit {
+        if let Some(limit) = shrinks.memory_limit {
             decreases
                 .push(Decrease { container: Some((container.name.clone(), id.clone())), limit });
         }
+        down.extend(change(Some(id), shrinks));
+        up.extend(change(Some(id), grows));
         record.actual.remove(id);
     }
     let to = pod_resources(&with_sizes(pod, &record.allocated));
-    let from = resize.record.group.unwrap_or(to);
-    let most = resize.attempted.map_or(from, |attempted| larger(&from, &attempted));
-    let grows = change(None, more(&from, &to));
-    let shrinks = if restarts { None } else { change(None, less(&most, &to)) };
-    let limit = shrinks.as_ref().and_then(|change| change.to.memory_limit);
+    let has = resize.record.group.unwrap_or(to);
+    let most = larger(&has, &to);
+    let first = written(&has, &most, resize.is_unsure);
+    let last = written(&most, &to, resize.is_unsure).into_iter().filter(|_| !restarts);
+    let (first, last) = (
+        first.into_iter().filter_map(|to| change(None, to)),
+        last.filter_map(|to| change(None, to)).collect::<Vec<_>>(),
+    );
+    let limit = last.iter().find_map(|change| change.to.memory_limit);
     decreases.splice(0..0, limit.map(|limit| Decrease { container: None, limit }));
-    record.group = restarts.then(|| larger(&most, &to)).filter(|group| *group != to);
+    record.group = restarts.then_some(most).filter(|group| *group != to);
     let running = seen.running().map(|(_, _, instance)| instance.id.clone()).collect();
-    let changes = grows.into_iter().chain(down).chain(up).chain(shrinks).collect();
+    let changes = first.chain(down).chain(up).chain(last).collect();
     Changes { running, decreases, changes, record }
 }
 
 fn change(container: Option<&String>, to: Resources) -> Option<Change> {
     (to != Resources::default()).then(|| Change { container: container.cloned(), to })
+}
+
+/// What is written to a group that has `has` so that it has `to`: what becomes less, then what becomes
+/// more. Where nobody is sure what it has, all of it is written at first.
+fn written(has: &Resources, to: &Resources, is_unsure: bool) -> [Resources; 2] {
+    match is_unsure {
+        true => [less(&Resources::default(), to), Resources::default()],
+        false => [less(has, to), more(has, to)],
+    }
 }
 
 /// What of `to` is less than `from`: no limit is more than any.
@@ -199,12 +212,14 @@ impl Observed {
 
     /// What is to be remembered if `wanted` is promised.
     pub(crate) fn record_if(&self, pod: &Pod, wanted: &AllSizes) -> Record {
-        let mut record = self.resize.as_ref().map(|it| it.record.clone()).unwrap_or_default();
+        let known = self.resize.as_ref();
+        let is_unsure = known.is_some_and(|it| it.is_unsure);
+        let mut record = known.map(|it| it.record.clone()).unwrap_or_default();
         for (_, container) in spec::all_containers(pod) {
             let running = self.current_here(&container.name).filter(|it| it.is_running());
             let Some(instance) = running else { continue };
             let has = actual(instance, self).unwrap_or_else(|| allocated(container, self));
-            match wanted.get(&container.name) == Some(&has) {
+            match wanted.get(&container.name) == Some(&has) && !is_unsure {
                 true => drop(record.actual.remove(&instance.id)),
                 false => drop(record.actual.insert(instance.id.clone(), has)),
             }
@@ -254,6 +269,16 @@ impl Observed {
         }
     }
 
+    /// Control groups are being written: until it is known that all of them were, each may have the
+    /// one or the other.
+    pub(crate) fn resize_begun(&mut self, pod: &Pod) {
+        let Some(resize) = &mut self.resize else { return };
+        let to = pod_resources(&with_sizes(pod, &resize.record.allocated));
+        let has = resize.record.group.unwrap_or(to);
+        resize.record.group = Some(larger(&has, &to));
+        resize.is_unsure = true;
+    }
+
     /// What came of writing control groups.
     pub(crate) fn resize_acted(
         &mut self,
@@ -265,18 +290,14 @@ impl Observed {
         let resize = self.resize.as_mut()?;
         let Err(message) = result else {
             resize.record = record;
-            resize.attempted = None;
+            resize.is_unsure = false;
             return None;
         };
-        let attempted = pod_resources(&with_sizes(pod, &record.allocated));
-        resize.attempted = Some(resize.attempted.map_or(attempted, |it| larger(&it, &attempted)));
         let generation = pod.metadata.generation.unwrap_or_default();
         let progress = resize.in_progress.get_or_insert(InProgress { generation, error: None });
         let known = progress.error.take();
         let is_news = known.as_ref().is_none_or(|known| known.message != message);
-        let (first, longest) = BACKOFF_SECONDS;
-        let delay = known.map_or(first, |known| known.delay.saturating_mul(2).min(longest));
-        progress.error = Some(Failure { message: message.clone(), at: after(now, delay), delay });
+        progress.error = Some(retry(known.as_ref(), BACKOFF_SECONDS, message.clone(), now));
         let generation = progress.generation;
         let pod = with_sizes(pod, &resize.record.allocated);
         let told = told("error", &pod, generation, Some(&message));
@@ -285,10 +306,11 @@ impl Observed {
 
     /// Forgets what has come to be; what is to be said when all of it has.
     pub(crate) fn resize_settled(&mut self, pod: &Pod) -> Option<Note> {
-        self.resize.as_ref()?;
+        let is_unsure = self.resize.as_ref()?.is_unsure && self.sandbox.is_some();
         let matters = |(container, instance, has): (&Container, &Instance, Sizes)| {
             let acts = group_of(container, has) != group_of(container, allocated(container, self));
-            (acts || needs_restart(container, instance, self)).then(|| instance.id.clone())
+            let is_known = !acts && !is_unsure && !needs_restart(container, instance, self);
+            (!is_known).then(|| instance.id.clone())
         };
         let differing: Vec<String> = differing(pod, self).filter_map(matters).collect();
         let promised = allocated_pod(pod, self).into_owned();
@@ -296,16 +318,13 @@ impl Observed {
         let resize = self.resize.as_mut()?;
         resize.record.actual.retain(|id, _| differing.contains(id));
         let group = pod_resources(&promised);
-        let has = resize.record.group.unwrap_or(group);
-        let is_known = |it: Resources| it == group && has == group;
-        let is_sure = !has_group || resize.attempted.is_none_or(is_known);
-        resize.attempted = resize.attempted.filter(|_| !is_sure);
+        resize.is_unsure = is_unsure;
         resize.record.group =
-            resize.record.group.filter(|it| has_group && !(is_sure && *it == group));
+            resize.record.group.filter(|it| has_group && (is_unsure || *it != group));
         if wanted == resize.record.allocated {
             resize.pending = None;
         }
-        let is_done = resize.record.actual.is_empty() && resize.record.group.is_none() && is_sure;
+        let is_done = resize.record.actual.is_empty() && resize.record.group.is_none();
         let done = resize.in_progress.take_if(|_| is_done);
         if is_done && resize.pending.is_none() && wanted == resize.record.allocated {
             self.resize = None;
@@ -337,7 +356,11 @@ impl Observed {
         });
         let is_over = record.actual.is_empty() && record.group.is_none();
         if wanted != record.allocated || !is_over || in_progress.is_some() || pending.is_some() {
-            self.resize = Some(Box::new(Resize { record, pending, in_progress, attempted: None }));
+            let resize = Resize { record, pending, in_progress, is_unsure: false };
+            self.resize = Some(Box::new(resize));
+        }
+        if !is_over {
+            self.resize_begun(pod);
         }
         self.resize_stops(pod, now);
     }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use serde::{Deserialize, Serialize};
 
+use super::retry::Retry;
 use super::spec;
 
 /// What a container asks for of one resource, and what bounds it: thousandths of `cpu`, bytes of
@@ -115,8 +116,9 @@ pub struct Resize {
     pub pending: Option<Pending>,
     /// A promise that is being kept.
     pub in_progress: Option<InProgress>,
-    /// What the pod's control group may have been given by writing that failed midway.
-    pub attempted: Option<Resources>,
+    /// Whether control groups were begun to be written and nobody knows how far that came: each may
+    /// have what is recorded, or what was promised. Then all of it is written.
+    pub is_unsure: bool,
 }
 
 /// What the node remembers of a pod's resize, whatever becomes of the engine.
@@ -126,7 +128,7 @@ pub struct Record {
     pub allocated: AllSizes,
     /// What containers have that is not that, by the runtime's ids.
     pub actual: AllSizes,
-    /// What the pod's control group has, where that is not what follows.
+    /// What the pod's control group has at most, where that is not what follows.
     pub group: Option<Resources>,
 }
 
@@ -151,18 +153,7 @@ pub struct InProgress {
     /// The pod's generation that asked for it.
     pub generation: i64,
     /// Why it is not carried out yet.
-    pub error: Option<Failure>,
-}
-
-/// Why control groups are not written yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The sentence.
-    pub message: String,
-    /// When to try again.
-    pub at: jiff::Timestamp,
-    /// Seconds waited this time.
-    pub delay: u32,
+    pub error: Option<Retry>,
 }
 
 /// Whether a resize may be.

@@ -544,6 +544,7 @@ impl Worker {
             }
             Step::Allocate => return self.allocate(now, turn),
             Step::Resize(changes) => {
+                self.seen.resize_begun(&Arc::clone(self.pod()));
                 let record = Box::new(changes.record.clone());
                 (UnderWay::Resize(record), Operation::Resize(changes))
             }

@@ -146,7 +146,12 @@ impl World {
                     assert!(at > self.now, "asked to look again in the past");
                     wake = Some(wake.map_or(at, |wake| wake.min(at)));
                 } else {
+                    let asks = step == Step::Allocate;
                     acted |= self.act(step);
+                    if asks {
+                        // What else was planned was planned by another promise.
+                        break;
+                    }
                 }
             }
             if !acted {
@@ -361,6 +366,7 @@ impl World {
     }
 
     fn resize(&mut self, changes: Changes) {
+        self.seen.resize_begun(&self.pod);
         let used: Vec<u64> = changes.running.iter().map(|_| self.uses).collect();
         let result = match too_little(&changes, &used) {
             Some(message) => Err(message),
