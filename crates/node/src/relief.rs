@@ -219,7 +219,7 @@ impl Context {
             return;
         }
         rounds.images_at = Some(Instant::now());
-        let images = self.candidates();
+        let images = self.candidates().await;
         rounds.images.observe(&images, now);
         let disk = readings.iter().find(|reading| reading.signal == Signal::Disk);
         let bytes = disk.map_or(0, missing);
@@ -228,7 +228,13 @@ impl Context {
         }
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
+    async fn candidates(self: &Arc<Self>) -> Vec<Candidate> {
+        let context = Arc::clone(self);
+        blocking(move || context.candidates_now()).await
+    }
+
+    /// Blocks.
+    fn candidates_now(&self) -> Vec<Candidate> {
         let images = self.images.list().unwrap_or_default();
         let mut used = BTreeSet::new();
         for pod in self.living() {
@@ -256,7 +262,7 @@ impl Context {
         blocking(move || {
             for id in doomed {
                 // A pod may have come meanwhile; one that comes later pulls it again.
-                let used = context.candidates().iter().any(|it| it.id == id && it.is_used);
+                let used = context.candidates_now().iter().any(|it| it.id == id && it.is_used);
                 match context.images.remove(&id, |_| used.then(|| "a pod".to_owned())) {
                     Ok(()) => tracing::info!(id, "an unused image is removed: the disk fills"),
                     Err(error) => tracing::warn!(id, %error, "an image is not removed"),
@@ -273,7 +279,7 @@ impl Context {
             self.client.record(&node, Note::warning("EvictionThresholdMet", message));
         }
         if short.signal != Signal::Memory {
-            let doomed = images.doomed(&self.candidates(), 0, true, now);
+            let doomed = images.doomed(&self.candidates().await, 0, true, now);
             if !doomed.is_empty() {
                 self.remove_images(doomed).await;
                 let is_still = |it: &Reading| it.signal == short.signal && it.is_short();
@@ -341,8 +347,6 @@ fn consumer(
         let amount = amounts.get(resource).map_or(0, |amount| amount.value());
         u64::try_from(amount).unwrap_or_default()
     };
-    let lists = ["containers", "initContainers"];
-    let specs = lists.into_iter().flat_map(|list| spec[list].as_array().into_iter().flatten());
     let of = |one: &Value| {
         let name = one["name"].as_str().unwrap_or_default();
         let asked = pod_resources::amounts(&one["resources"]["requests"]).collect();
@@ -354,6 +358,6 @@ fn consumer(
         uid: uid.to_owned(),
         priority: priority.unwrap_or_default(),
         pod: Use { used: total, requested: requested(&pod_resources::requests(spec)) },
-        containers: specs.filter_map(of).collect(),
+        containers: own_limits::containers(spec).filter_map(of).collect(),
     }
 }

@@ -70,7 +70,8 @@ fn each<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
     spec[list].as_array().into_iter().flatten()
 }
 
-fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
+/// The containers of a pod that write, visits not among them.
+pub(crate) fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
     each(spec, "containers").chain(each(spec, "initContainers"))
 }
 

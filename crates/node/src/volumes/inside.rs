@@ -19,9 +19,11 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const LISTED: OFlags =
+/// How a directory is opened in which others write.
+pub(crate) const LISTED: OFlags =
     OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-const STRICT: ResolveFlags = ResolveFlags::BENEATH
+/// How a path is resolved in it.
+pub(crate) const STRICT: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
