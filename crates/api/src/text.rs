@@ -6,6 +6,8 @@ pub mod cron;
 pub mod der;
 pub mod int_or_string;
 pub mod names;
+pub mod prometheus;
 pub mod quantity;
 pub mod spans;
 pub mod sysctls;
+pub mod urls;

@@ -3,12 +3,12 @@
 //! Nothing listens on a port; nothing is measured while nobody asks.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use coracle_api::resources::PODS;
+use coracle_api::text::prometheus::{MEDIA_TYPE, head, sample};
 use coracle_api::{Status, Timestamp, Usage};
 use coracle_runtime::Used;
 use k8s_openapi::api::core::v1::Pod;
@@ -21,7 +21,6 @@ use crate::reserve;
 
 const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What is known of a pod that runs.
 struct Known {
@@ -63,9 +62,9 @@ impl Context {
                 "maxPods": self.config.max_pods,
             }})),
             "stats/summary" => json(self.measured(true).await.summary()),
-            "metrics" => Ok((METRICS, self.counted().into())),
-            "metrics/resource" => Ok((METRICS, self.measured(false).await.resources().into())),
-            "metrics/cadvisor" => Ok((METRICS, self.measured(false).await.containers().into())),
+            "metrics" => Ok((MEDIA_TYPE, self.counted().into())),
+            "metrics/resource" => Ok((MEDIA_TYPE, self.measured(false).await.resources().into())),
+            "metrics/cadvisor" => Ok((MEDIA_TYPE, self.measured(false).await.containers().into())),
             _ => Err(Status::no_such_path()),
         }
     }
@@ -82,10 +81,10 @@ impl Context {
         let pods: BTreeSet<_> = running.iter().map(|one| &one.pod).collect();
         let mut text = String::new();
         head(&mut text, "kubelet_running_pods", "gauge", "Pods that run.");
-        line(&mut text, "kubelet_running_pods", &[], pods.len(), None);
+        sample(&mut text, "kubelet_running_pods", &[], pods.len(), None);
         head(&mut text, "kubelet_running_containers", "gauge", "Containers, by their state.");
         let state = [("container_state", "running")];
-        line(&mut text, "kubelet_running_containers", &state, running.len(), None);
+        sample(&mut text, "kubelet_running_containers", &state, running.len(), None);
         text
     }
 
@@ -240,12 +239,12 @@ impl Measured {
             let name = format!("{what}_cpu_usage_seconds_total");
             head(&mut text, &name, "counter", "Seconds of processors used.");
             for (labels, used) in &rows {
-                line(&mut text, &name, labels, used.cpu_time.as_secs_f64(), at);
+                sample(&mut text, &name, labels, used.cpu_time.as_secs_f64(), at);
             }
             let name = format!("{what}_memory_working_set_bytes");
             head(&mut text, &name, "gauge", "Bytes of memory in use.");
             for (labels, used) in &rows {
-                line(&mut text, &name, labels, used.working_set, at);
+                sample(&mut text, &name, labels, used.working_set, at);
             }
         }
         let name = "container_start_time_seconds";
@@ -254,11 +253,11 @@ impl Measured {
             for (one, _) in &pod.containers {
                 let (namespace, pod) = (pod.namespace(), pod.name());
                 let labels = [("container", &*one.name), ("namespace", namespace), ("pod", pod)];
-                line(&mut text, name, &labels, one.since.as_second(), at);
+                sample(&mut text, name, &labels, one.since.as_second(), at);
             }
         }
         head(&mut text, "resource_scrape_error", "gauge", "1 if something was not measured.");
-        line(&mut text, "resource_scrape_error", &[], 0, None);
+        sample(&mut text, "resource_scrape_error", &[], 0, None);
         text
     }
 
@@ -284,55 +283,15 @@ impl Measured {
         let name = "container_cpu_usage_seconds_total";
         head(&mut text, name, "counter", "Seconds of processors used.");
         for (labels, used) in &rows {
-            line(&mut text, name, labels, used.cpu_time.as_secs_f64(), at);
+            sample(&mut text, name, labels, used.cpu_time.as_secs_f64(), at);
         }
         let name = "container_memory_working_set_bytes";
         head(&mut text, name, "gauge", "Bytes of memory in use.");
         for (labels, used) in &rows {
-            line(&mut text, name, labels, used.working_set, at);
+            sample(&mut text, name, labels, used.working_set, at);
         }
         head(&mut text, "machine_memory_bytes", "gauge", "Bytes of memory of the machine.");
-        line(&mut text, "machine_memory_bytes", &[], self.memory.0, None);
+        sample(&mut text, "machine_memory_bytes", &[], self.memory.0, None);
         text
-    }
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    let more = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    // Writing into a string does not fail.
-    more.unwrap_or_default();
-}
-
-/// One sample, as Prometheus reads it. Names of pods and containers need no escapes.
-fn line(
-    text: &mut String,
-    name: &str,
-    labels: &[(&str, &str)],
-    value: impl std::fmt::Display,
-    at: Option<Timestamp>,
-) {
-    let labels = labels.iter().map(|(name, value)| format!("{name}=\"{value}\""));
-    let labels = labels.collect::<Vec<_>>().join(",");
-    let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-    let at = at.map(|at| format!(" {}", at.as_millisecond())).unwrap_or_default();
-    text.push_str(&format!("{name}{labels} {value}{at}\n"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_written_as_prometheus_reads_them() {
-        let mut text = String::new();
-        head(&mut text, "a_total", "counter", "How many.");
-        line(&mut text, "a_total", &[], 1.5, None);
-        let at = Some(Timestamp::from_millisecond(1234).unwrap());
-        line(&mut text, "a_total", &[("pod", "p"), ("container", "")], 2, at);
-        assert_eq!(
-            text,
-            "# HELP a_total How many.\n# TYPE a_total counter\na_total 1.5\n\
-             a_total{pod=\"p\",container=\"\"} 2 1234\n"
-        );
     }
 }

@@ -8,12 +8,21 @@ use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
+use crate::Object;
+
 /// The ports a Service of type NodePort or LoadBalancer may take on the node.
 pub const NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
 
 /// The label by which an IPAddress follows from a Service, and was not made by a user.
 pub const MANAGED_BY_ALLOCATOR: (&str, &str) =
     ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
+
+/// Whether an IPAddress follows from a Service; if not, no Service may have its address.
+#[must_use]
+pub fn follows_service(address: &Object) -> bool {
+    let (label, value) = MANAGED_BY_ALLOCATOR;
+    address.metadata().labels.get(label).is_some_and(|held| held == value)
+}
 
 /// Addresses at the end of the pod range that belong to the link between host and node.
 const LINK_ADDRESSES: u32 = 4;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use coracle_api::kinds::by_maturity;
 use coracle_api::resources::API_SERVICES;
+use coracle_api::text::urls;
 use coracle_api::{Call, Fetch, Fetched, OtherServer, Quantity, Selector};
 use coracle_store::Snapshot;
 use k8s_openapi::api::autoscaling::v2::{
@@ -30,14 +31,14 @@ pub(super) fn question(
 ) -> Option<Call> {
     let (group, path) = if let Some(metric) = &spec.pods {
         let query = query([("labelSelector", Some(pods.to_string())), of(&metric.metric, true)?]);
-        let name = escaped(&metric.metric.name);
+        let name = urls::escaped(&metric.metric.name);
         (CUSTOM, format!("namespaces/{namespace}/pods/*/{name}{query}"))
     } else if let Some(metric) = &spec.object {
-        let name = escaped(&metric.metric.name);
+        let name = urls::escaped(&metric.metric.name);
         let place = place(snapshot, namespace, &metric.described_object)?;
         (CUSTOM, format!("{place}/{name}{}", query([of(&metric.metric, true)?])))
     } else if let Some(metric) = &spec.external {
-        let name = escaped(&metric.metric.name);
+        let name = urls::escaped(&metric.metric.name);
         let query = query([of(&metric.metric, false)?]);
         (EXTERNAL, format!("namespaces/{namespace}/{name}{query}"))
     } else {
@@ -64,7 +65,7 @@ fn place(
     namespace: &str,
     object: &CrossVersionObjectReference,
 ) -> Option<String> {
-    let name = escaped(&object.name);
+    let name = urls::escaped(&object.name);
     if object.kind == "Namespace" {
         return Some(format!("namespaces/{name}/metrics"));
     }
@@ -86,19 +87,8 @@ fn of(metric: &MetricIdentifier, of_object: bool) -> Option<(&'static str, Optio
 fn query<const N: usize>(parameters: [(&str, Option<String>); N]) -> String {
     let said = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let said: Vec<String> =
-        said.map(|(name, value)| format!("{name}={}", escaped(&value))).collect();
+        said.map(|(name, value)| format!("{name}={}", urls::escaped(&value))).collect();
     if said.is_empty() { String::new() } else { format!("?{}", said.join("&")) }
-}
-
-/// As it may stand anywhere in a URL.
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut all, byte| {
-        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            true => all.push(char::from(byte)),
-            false => all.push_str(&format!("%{byte:02X}")),
-        }
-        all
-    })
 }
 
 /// What a server said of a metric: thousandths, by the object that they are about (external metrics

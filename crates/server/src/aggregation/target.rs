@@ -2,10 +2,9 @@
 
 use coracle_api::kinds::offered::REGISTRATION;
 use coracle_api::resources::API_SERVICES;
+use coracle_api::text::urls;
 use coracle_api::{OtherServer, Status, conditions};
 use coracle_store::Snapshot;
-
-use crate::pipeline::parse::{percent_decoded, percent_encoded};
 
 /// Another server, and the path there.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub(crate) struct Target {
 /// looked at: a `/` in the middle of a segment, or a segment that goes up.
 pub(crate) fn of_path(snapshot: &Snapshot, path: &str) -> Result<Option<Target>, Status> {
     let segments: Vec<String> =
-        path.split('/').filter(|segment| !segment.is_empty()).map(percent_decoded).collect();
+        path.split('/').filter(|segment| !segment.is_empty()).map(urls::decoded).collect();
     let names: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (group, version) = match names.as_slice() {
         ["api", version, ..] | ["openapi", "v3", "api", version] => ("", *version),
@@ -41,7 +40,7 @@ pub(crate) fn of_path(snapshot: &Snapshot, path: &str) -> Result<Option<Target>,
         return Err(Status::bad_request(format!("{odd:?} is no segment of a path")));
     }
     let mut written: String =
-        names.iter().map(|name| format!("/{}", percent_encoded(name))).collect();
+        names.iter().map(|name| format!("/{}", urls::segment(name))).collect();
     if path.ends_with('/') {
         written.push('/');
     }

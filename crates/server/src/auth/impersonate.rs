@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use coracle_api::Status;
 use coracle_api::resources::SERVICE_ACCOUNTS;
+use coracle_api::text::urls;
 use coracle_store::Snapshot;
 use http::HeaderMap;
 
 use crate::auth::{AUTHENTICATED, Action, UNAUTHENTICATED, authorize};
-use crate::pipeline::parse::{ResourceRef, percent_decoded};
+use crate::pipeline::parse::ResourceRef;
 use crate::pipeline::request::User;
 
 const EXTRA: &str = "impersonate-extra-";
@@ -39,7 +40,7 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     for (name, value) in headers {
         if let Some(key) = name.as_str().strip_prefix(EXTRA) {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            extra.entry(percent_decoded(key)).or_default().push(value);
+            extra.entry(urls::decoded(key)).or_default().push(value);
         }
     }
     let wanted = User {

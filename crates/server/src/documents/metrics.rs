@@ -1,17 +1,17 @@
 //! `/metrics`: figures of the engine in Prometheus' text format, under upstream's names where it has
 //! the same figure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
 use coracle_api::Timestamp;
+pub(crate) use coracle_api::text::prometheus::MEDIA_TYPE;
+use coracle_api::text::prometheus::{head, sample};
 use coracle_store::Snapshot;
 
 use crate::Kinds;
 
-/// The media type of the format.
-pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Ticks a second in `/proc/self/stat`; Linux shows programs 100, whatever it uses itself.
 const TICKS: f64 = 100.0;
 
@@ -44,14 +44,6 @@ impl Counters {
     }
 }
 
-/// One figure: its name, what it is, and its values by labels.
-fn family(text: &mut String, name: &str, kind: &str, help: &str, values: &[(String, f64)]) {
-    text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    for (labels, value) in values {
-        text.push_str(&format!("{name}{labels} {value}\n"));
-    }
-}
-
 /// All figures.
 pub(crate) fn text(
     counters: &Counters,
@@ -60,51 +52,47 @@ pub(crate) fn text(
     connections: usize,
 ) -> String {
     let mut text = String::new();
-    let one = |value: f64| vec![(String::new(), value)];
-    let requests: Vec<(String, f64)> = counters
-        .requests
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .iter()
-        .map(|((verb, code), count)| {
-            (format!("{{verb=\"{verb}\",code=\"{code}\"}}"), *count as f64)
-        })
-        .collect();
-    let help = "Requests that were answered, by method and code.";
-    family(&mut text, "apiserver_request_total", "counter", help, &requests);
-    let mut stored: Vec<String> =
-        kinds.iter().filter(|kind| kind.is_stored()).map(|kind| kind.storage_resource()).collect();
-    stored.sort();
-    stored.dedup();
-    let objects: Vec<(String, f64)> = stored
-        .iter()
-        .map(|resource| {
-            let count = snapshot.list(resource, None).count();
-            (format!("{{resource=\"{resource}\"}}"), count as f64)
-        })
-        .collect();
-    let help = "Objects in the store, by resource.";
-    family(&mut text, "apiserver_storage_objects", "gauge", help, &objects);
-    let help = "The revision of the newest write.";
-    family(&mut text, "coracle_store_revision", "counter", help, &one(snapshot.revision() as f64));
-    let help = "Connections to the API.";
-    family(&mut text, "coracle_connections", "gauge", help, &one(connections as f64));
+    requests(&mut text, counters);
+    objects(&mut text, snapshot, kinds);
+    let mut one = |name: &str, kind: &str, help: &str, value: f64| {
+        head(&mut text, name, kind, help);
+        sample(&mut text, name, &[], value, None);
+    };
+    let revision = snapshot.revision() as f64;
+    one("coracle_store_revision", "counter", "The revision of the newest write.", revision);
+    one("coracle_connections", "gauge", "Connections to the API.", connections as f64);
     let started = counters.started.as_second() as f64;
     let help = "When the process started, in seconds since 1970.";
-    family(&mut text, "process_start_time_seconds", "gauge", help, &one(started));
+    one("process_start_time_seconds", "gauge", help, started);
     if let Some(bytes) = resident() {
-        let help = "Resident memory in bytes.";
-        family(&mut text, "process_resident_memory_bytes", "gauge", help, &one(bytes));
+        one("process_resident_memory_bytes", "gauge", "Resident memory in bytes.", bytes);
     }
     if let Some(seconds) = processor() {
-        let help = "Processor time in seconds.";
-        family(&mut text, "process_cpu_seconds_total", "counter", help, &one(seconds));
+        one("process_cpu_seconds_total", "counter", "Processor time in seconds.", seconds);
     }
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
-        let help = "Open files.";
-        family(&mut text, "process_open_fds", "gauge", help, &one(files.count() as f64));
+        one("process_open_fds", "gauge", "Open files.", files.count() as f64);
     }
     text
+}
+
+fn requests(text: &mut String, counters: &Counters) {
+    let name = "apiserver_request_total";
+    head(text, name, "counter", "Requests that were answered, by method and code.");
+    let requests = counters.requests.lock().unwrap_or_else(PoisonError::into_inner);
+    for ((verb, code), count) in requests.iter() {
+        sample(text, name, &[("verb", verb), ("code", &code.to_string())], count, None);
+    }
+}
+
+fn objects(text: &mut String, snapshot: &Snapshot, kinds: &Kinds) {
+    let name = "apiserver_storage_objects";
+    head(text, name, "gauge", "Objects in the store, by resource.");
+    let stored = kinds.iter().filter(|kind| kind.is_stored()).map(|kind| kind.storage_resource());
+    for resource in stored.collect::<BTreeSet<String>>() {
+        let count = snapshot.list(&resource, None).count();
+        sample(text, name, &[("resource", &resource)], count, None);
+    }
 }
 
 fn resident() -> Option<f64> {

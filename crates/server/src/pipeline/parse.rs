@@ -5,6 +5,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use coracle_api::kind::Text;
 use coracle_api::kinds::Kinds;
 use coracle_api::resources::NAMESPACES;
+use coracle_api::text::urls;
 use coracle_api::{Kind, Status, Subresource, Verb};
 use http::Method;
 
@@ -56,7 +57,7 @@ impl ResourceRef {
 #[must_use]
 pub fn route(method: &Method, path: &str, query: &Query) -> Route {
     let segments: Vec<String> =
-        path.split('/').filter(|segment| !segment.is_empty()).map(percent_decoded).collect();
+        path.split('/').filter(|segment| !segment.is_empty()).map(urls::decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),
@@ -205,7 +206,7 @@ impl Query {
             pairs
                 .map(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (percent_decoded(&plus(key)), percent_decoded(&plus(value)))
+                    (urls::decoded(&plus(key)), urls::decoded(&plus(value)))
                 })
                 .collect(),
         )
@@ -254,34 +255,6 @@ impl Query {
 
 fn plus(text: &str) -> String {
     text.replace('+', " ")
-}
-
-/// `%2F` → `/`; what is no escape stays.
-pub(crate) fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let escape = (*byte == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        decoded.push(escape.unwrap_or(*byte));
-        at += if escape.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-/// A segment of a path as it is written in a URL: whatever could mean something else is escaped.
-pub(crate) fn percent_encoded(segment: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@$&+,;=!'()*".contains(&byte);
-    segment.bytes().fold(String::new(), |mut text, byte| {
-        match plain(byte) {
-            true => text.push(char::from(byte)),
-            false => text.push_str(&format!("%{byte:02X}")),
-        }
-        text
-    })
 }
 
 #[cfg(test)]

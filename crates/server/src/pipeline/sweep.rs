@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use coracle_api::kinds::offered::{REGISTRATION, Remote};
 use coracle_api::resources::API_SERVICES;
+use coracle_api::text::urls;
 use coracle_api::{Call, Fetch, Fetched, Given, OtherServer, Swept};
 use coracle_store::Snapshot;
 use futures_util::future::{BoxFuture, join_all};
@@ -114,7 +115,7 @@ async fn empty(outside: &dyn Outside, place: &Place) -> Swept {
     if !can("deletecollection") && !left.is_empty() {
         for name in left.iter().filter_map(|one| one["metadata"]["name"].as_str()).take(SINGLY_MAX)
         {
-            let path = format!("{}/{}", place.path, crate::pipeline::parse::percent_encoded(name));
+            let path = format!("{}/{}", place.path, urls::segment(name));
             swept.failed.extend(delete(outside, place, path).await);
         }
         left = list(outside, place).await.unwrap_or(left);
