@@ -12,9 +12,10 @@ use coracle_api::{
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
-use crate::plan::{Because, Plan, Write};
+use crate::Context;
+use crate::plan::{Because, Plan};
 use crate::table::{Controller, itself};
-use crate::{Context, json, rfc3339};
+use crate::workload::conditions::told;
 
 /// The row of the table.
 pub(crate) const CONTROLLER: Controller = Controller {
@@ -149,14 +150,6 @@ fn patience(service: &Object, now: Timestamp) -> i64 {
     let since = since.and_then(|it| it["lastTransitionTime"].as_str()?.parse::<Timestamp>().ok());
     let age = since.map_or(0, |since| now.as_second().saturating_sub(since.as_second()));
     age.checked_div(2).unwrap_or(0).clamp(1, PERIOD)
-}
-
-/// The write that puts `condition` into the status, unless it says so.
-fn told(service: &Object, condition: Value, now: Timestamp) -> Option<Write> {
-    let mut all = conditions::all(service.value()).to_vec();
-    conditions::set(&mut all, condition, &rfc3339(now));
-    let is_new = all != conditions::all(service.value());
-    is_new.then(|| Write::status(json::with(service, &["status", "conditions"], all.into())))
 }
 
 #[cfg(test)]

@@ -290,6 +290,33 @@ mod tests {
     }
 
     #[test]
+    fn levels_are_put_right_unless_somebody_says_that_they_are_theirs() {
+        let mut world = World::new();
+        let plan = bootstrap(&world.store.snapshot(), &world.config);
+        world.carry_out(&plan);
+        let shares = |world: &World, name: &str| {
+            let level = world.get(PRIORITY_LEVEL_CONFIGURATIONS, name);
+            level.value()["spec"]["limited"]["nominalConcurrencyShares"].as_u64()
+        };
+        for (name, follows, expected) in [
+            ("workload-low", "true", 100),
+            ("workload-high", "false", 7),
+            // What everything else depends on is nobody's to change.
+            ("catch-all", "false", 5),
+        ] {
+            world.edit(PRIORITY_LEVEL_CONFIGURATIONS, name, |level| {
+                level["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] =
+                    follows.into();
+                level["spec"]["limited"]["nominalConcurrencyShares"] = 7.into();
+            });
+            assert_eq!(shares(&world, name), Some(7));
+            let plan = bootstrap(&world.store.snapshot(), &world.config);
+            world.carry_out(&plan);
+            assert_eq!(shares(&world, name), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_deleted_comes_back_at_once() {
         let mut world = World::new();
         let plan = bootstrap(&world.store.snapshot(), &world.config);

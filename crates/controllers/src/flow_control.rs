@@ -8,10 +8,10 @@ use coracle_api::resources::{
 use coracle_store::{Event, Snapshot};
 use serde_json::{Value, json};
 
-use crate::plan::{Plan, Write};
+use crate::Context;
+use crate::plan::Plan;
 use crate::table::{Controller, itself};
 use crate::workload::conditions::{self, Condition};
-use crate::{Context, json};
 
 const API_VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
 /// Whose spec follows the version of the program, as long as it is `true`.
@@ -53,11 +53,7 @@ fn decide(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
             Condition::new("Dangling", "True", "NotFound", message)
         }
     };
-    let old = conditions::of(schema.value());
-    let mut new = old.clone();
-    conditions::put(&mut new, &dangling, context.now);
-    let write = || Write::status(json::with(schema, &["status", "conditions"], json!(new)));
-    Plan::each((new != old).then(write))
+    Plan::each(conditions::told(schema, dangling.value(), context.now))
 }
 
 /// What a cluster begins with; what is deleted of it is made again.
@@ -223,17 +219,20 @@ fn locks(namespace: &str) -> Value {
     json!({"resourceRules": [
         {"verbs": verbs, "apiGroups": [""], "resources": [ENDPOINTS, CONFIG_MAPS],
          "namespaces": [namespace]},
-        {"verbs": verbs, "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-         "namespaces": ["*"]},
+        leases(&verbs),
     ]})
+}
+
+fn leases(verbs: &[&str]) -> Value {
+    let group = "coordination.k8s.io";
+    json!({"verbs": verbs, "apiGroups": [group], "resources": ["leases"], "namespaces": ["*"]})
 }
 
 fn signs_of_life() -> Value {
     json!({"resourceRules": [
         {"verbs": ["*"], "apiGroups": [""], "resources": [NODES, format!("{NODES}/status")],
          "namespaces": ["*"], "clusterScope": true},
-        {"verbs": ["*"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-         "namespaces": ["*"]},
+        leases(&["*"]),
     ]})
 }
 

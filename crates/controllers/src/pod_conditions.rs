@@ -5,7 +5,6 @@ use std::sync::Arc;
 use coracle_api::{Object, Timestamp, conditions};
 use serde_json::{Value, json};
 
-use crate::json;
 use crate::plan::{DeleteOptions, Write};
 
 /// The condition of a pod that goes for another reason than its own.
@@ -13,12 +12,10 @@ pub(crate) const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// The pod with `condition`, of this generation of it and dated.
 pub(crate) fn with(pod: &Object, mut condition: Value, now: Timestamp) -> Value {
-    let mut all = conditions::all(pod.value()).to_vec();
     if let Some(generation) = pod.metadata().generation {
         condition["observedGeneration"] = json!(generation);
     }
-    conditions::set(&mut all, condition, &crate::rfc3339(now));
-    json::with(pod, &["status", "conditions"], Value::Array(all))
+    crate::workload::conditions::with(pod, condition, now)
 }
 
 /// The pod says why it goes, once, and goes: to be done together.

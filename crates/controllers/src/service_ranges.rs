@@ -7,18 +7,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use coracle_api::addresses::MANAGED_BY_ALLOCATOR;
+use coracle_api::addresses::{MANAGED_BY_ALLOCATOR, follows_service};
 use coracle_api::resources::{IP_ADDRESSES, SERVICE_CIDRS, SERVICES};
 use coracle_api::{Key, Object};
 use coracle_store::{Event, Snapshot};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use crate::Context;
 use crate::finalizers::protect;
 use crate::plan::{Because, Plan, Write};
 use crate::table::{Controller, itself};
 use crate::workload::conditions::{self, Condition};
-use crate::{Context, json};
 
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 const FAMILY: &str = "ipaddress.kubernetes.io/ip-family";
@@ -87,11 +87,6 @@ fn parent(address: &Object) -> Option<Key> {
     is_service.then(|| Key::new(SERVICES, text("namespace"), text("name")))
 }
 
-fn is_ours(address: &Object) -> bool {
-    let (label, value) = MANAGED_BY_ALLOCATOR;
-    address.metadata().labels.get(label).is_some_and(|held| held == value)
-}
-
 /// Makes the IPAddresses that a Service has none of yet.
 fn make_missing(snapshot: &Snapshot, key: &Key) -> Plan {
     let Some(service) = snapshot.get(key) else { return Plan::default() };
@@ -124,7 +119,7 @@ fn ip_address(service: &Object, ip: IpAddr) -> Value {
 
 /// Removes an IPAddress of ours whose Service does not have it. One of a user's stays.
 fn remove_leaked(snapshot: &Snapshot, key: &Key) -> Plan {
-    let Some(address) = snapshot.get(key).filter(|address| is_ours(address)) else {
+    let Some(address) = snapshot.get(key).filter(|address| follows_service(address)) else {
         return Plan::default();
     };
     let service = parent(address).and_then(|key| snapshot.get(&key));
@@ -182,10 +177,7 @@ fn condition(range: &Object, is_held: bool, context: &Context<'_>) -> Option<Wri
         let why = format!("Services of this cluster get addresses of {own} only");
         Condition::new("Ready", "False", "NotServed", why)
     };
-    let old = conditions::of(range.value());
-    let mut new = old.clone();
-    conditions::put(&mut new, &ready, context.now);
-    (new != old).then(|| Write::status(json::with(range, &["status", "conditions"], json!(new))))
+    conditions::told(range, ready.value(), context.now)
 }
 
 #[cfg(test)]

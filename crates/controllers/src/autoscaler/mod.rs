@@ -1,7 +1,8 @@
 //! HorizontalPodAutoscalers: how many replicas their targets should have.
 //!
 //! Every fifteen seconds each one looks at its target, at what the pods use and at what other servers
-//! have measured, which is asked for then. What came out lately is remembered; a new engine begins with the size that the target has.
+//! have measured, which is asked for then. What came out lately is remembered; a new engine begins with
+//! the size that the target has.
 
 mod floats;
 mod foreign;

@@ -66,15 +66,13 @@ fn is_pending(claim: &Object) -> bool {
 }
 
 fn pending(claim: &Object, now: Timestamp) -> Value {
-    let mut all = conditions::all(claim.value()).to_vec();
-    let new = json!({
+    let condition = json!({
         "type": RESIZE_PENDING,
         "status": "True",
         "message":
             "Waiting for user to (re-)start a pod to finish file system resize of volume on node.",
     });
-    conditions::set(&mut all, new, &crate::rfc3339(now));
-    json::with(claim, &["status", "conditions"], all.into())
+    crate::workload::conditions::with(claim, condition, now)
 }
 
 /// The volume whose file system the claim waits for, if it waits for one.

@@ -1,9 +1,10 @@
 //! A list of conditions: what is not ours stays in its place.
 
-use coracle_api::{Timestamp, conditions};
+use coracle_api::{Object, Timestamp, conditions};
 use serde_json::{Value, json};
 
-use crate::rfc3339;
+use crate::plan::Write;
+use crate::{json, rfc3339};
 
 /// A condition as a decision wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,13 @@ impl Condition {
         message: impl Into<String>,
     ) -> Self {
         Self { of, status, reason: reason.into(), message: message.into() }
+    }
+
+    /// As JSON, without a date.
+    pub fn value(&self) -> Value {
+        json!({
+            "type": self.of, "status": self.status, "reason": self.reason, "message": self.message,
+        })
     }
 }
 
@@ -60,8 +68,18 @@ pub(crate) fn add(all: &mut Vec<Value>, new: &Condition, now: Timestamp) {
 /// Puts a condition in the place of the one of its type. Its time of transition stays when its
 /// status does.
 pub(crate) fn put(all: &mut Vec<Value>, new: &Condition, now: Timestamp) {
-    let new = json!({
-        "type": new.of, "status": new.status, "reason": new.reason, "message": new.message,
-    });
-    conditions::set(all, new, &rfc3339(now));
+    conditions::set(all, new.value(), &rfc3339(now));
+}
+
+/// The object with a condition in the place of the one of its type.
+pub(crate) fn with(object: &Object, new: Value, now: Timestamp) -> Value {
+    let mut all = of(object.value());
+    conditions::set(&mut all, new, &rfc3339(now));
+    json::with(object, &["status", "conditions"], all.into())
+}
+
+/// The write after which the object's status says so; none where it does already.
+pub(crate) fn told(object: &Object, new: Value, now: Timestamp) -> Option<Write> {
+    let told = with(object, new, now);
+    (told["status"] != object.value()["status"]).then(|| Write::status(told))
 }

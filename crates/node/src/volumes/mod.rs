@@ -3,8 +3,8 @@
 //! [`payload`] says which files a ConfigMap, Secret, downward API or projected volume holds, and
 //! [`claims`] which volume a claim leads to (pure); [`atomic`] writes files so that a reader sees the
 //! old ones or the new ones; [`sized`] makes filesystems of a size that holds, in an [`image`];
-//! [`own`] gives a volume to a group; [`image_volume`] shows an image as one; [`uses`] keeps who uses which persistent volume; [`mounter`]
-//! puts them all in place and takes them away.
+//! [`own`] gives a volume to a group; [`image_volume`] shows an image as one; [`uses`] keeps who uses
+//! which persistent volume; [`mounter`] puts them all in place and takes them away.
 //!
 //! What containers can write to is touched by descriptors that cannot leave it: [`inside`].
 
