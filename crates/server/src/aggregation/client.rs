@@ -22,7 +22,7 @@ use super::lent::Loan;
 use crate::dial::Dial;
 use crate::edge::response::Body;
 use crate::pipeline::request::User;
-use crate::reach::address::{self, Address};
+use crate::reach::address;
 use crate::reach::connect::{Connector, Place};
 use crate::reach::pool::Pool;
 use crate::reach::tls::Trust;
@@ -42,6 +42,7 @@ const LONG_MAX: usize = 1024;
 pub struct Aggregator {
     connector: Connector,
     idle: Arc<Pool<Body>>,
+    /// By the APIServices' names; of those that are asked just now.
     bounds: Mutex<BTreeMap<String, Bounds>>,
 }
 
@@ -69,6 +70,9 @@ impl Aggregator {
     /// How many more requests the server of this APIService may have at once.
     pub(super) fn bounds(&self, name: &str) -> Bounds {
         let mut bounds = self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of servers that nobody asks just now bound nothing.
+        let is_used = |kept: &Arc<Semaphore>| Arc::strong_count(kept) > 1;
+        bounds.retain(|known, of| known == name || is_used(&of.short) || is_used(&of.long));
         let known = bounds.entry(name.to_owned()).or_insert_with(|| Bounds {
             short: Arc::new(Semaphore::new(SHORT_MAX)),
             long: Arc::new(Semaphore::new(LONG_MAX)),
@@ -80,8 +84,7 @@ impl Aggregator {
     pub async fn fetch(&self, snapshot: &Snapshot, fetch: &Fetch) -> Fetched {
         let place = place(snapshot, &fetch.server);
         let host = match &place {
-            Ok(Place { address: Address::Cluster(address, _), .. }) => address.to_string(),
-            Ok(Place { address: Address::Host(name, port), .. }) => format!("{name}:{port}"),
+            Ok(place) => place.address.to_string(),
             Err(_) => host(&fetch.server),
         };
         let url = format!("https://{host}{}", fetch.path);
@@ -169,13 +172,9 @@ impl Aggregator {
             }
         }
         let request = request.ok_or("EOF")?;
-        let mut sender = timeout(CONNECTING, self.connect(place)).await.map_err(|_| {
-            let to = match &place.address {
-                Address::Cluster(address, _) => address.to_string(),
-                Address::Host(name, port) => format!("{name}:{port}"),
-            };
-            format!("dial tcp {to}: i/o timeout")
-        })??;
+        let mut sender = timeout(CONNECTING, self.connect(place))
+            .await
+            .map_err(|_| format!("dial tcp {}: i/o timeout", place.address))??;
         match sender.send_request(request).await {
             Ok(response) => Ok(self.answered(place, response, sender)),
             Err(error) if error.is_incomplete_message() => Err("EOF".into()),

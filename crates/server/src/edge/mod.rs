@@ -2,10 +2,10 @@
 
 pub(crate) mod connections;
 mod gathered;
+mod large_bodies;
 pub(crate) mod negotiate;
 mod pieces;
 pub(crate) mod render;
 pub(crate) mod response;
 pub mod server;
-mod turns;
 mod watching;

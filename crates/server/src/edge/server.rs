@@ -35,10 +35,10 @@ use crate::documents::discovery;
 use crate::documents::metrics::{self, Counters};
 use crate::edge::connections::{self, Activity, Held, Place, Places, stopped};
 use crate::edge::gathered::Gathered;
+use crate::edge::large_bodies::LargeBodies;
 use crate::edge::negotiate::{Asked, Shape, form};
 use crate::edge::render::{Rendered, Rendering};
 use crate::edge::response::{Response, failure, full, streamed, warn};
-use crate::edge::turns::Turns;
 use crate::edge::watching::watched;
 use crate::pipeline::content::BODY_MAX;
 use crate::pipeline::options;
@@ -71,7 +71,7 @@ pub struct Server {
     places: Arc<Places>,
     counters: Counters,
     /// Where requests with large bodies are carried out.
-    large: Turns,
+    large: LargeBodies,
     /// True once the server is to stop; watches end then.
     stopping: watch::Sender<bool>,
 }
@@ -82,7 +82,7 @@ impl Server {
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
         let (node, aggregator, stopping) =
             (OnceLock::new(), OnceLock::new(), watch::Sender::new(false));
-        let (places, large) = (Arc::default(), Turns::default());
+        let (places, large) = (Arc::default(), LargeBodies::default());
         let counters = Counters::new(api.source().now());
         Arc::new(Self { api, tokens, node, aggregator, places, counters, large, stopping })
     }

@@ -1,5 +1,6 @@
 //! Where a Service is reached. Pure.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use coracle_api::Backend;
@@ -15,6 +16,15 @@ pub(crate) enum Address {
     Cluster(SocketAddr, u64),
     /// From the host: a name or an address, and a port.
     Host(String, u16),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster(address, _) => address.fmt(f),
+            Self::Host(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
 }
 
 /// Where `backend` is.
@@ -79,10 +89,7 @@ mod tests {
 
     fn found(snapshot: &Snapshot, port: u16) -> Result<String, String> {
         let (namespace, name) = ("shop".to_owned(), "hook".to_owned());
-        of(snapshot, &Backend { namespace, name, port }).map(|address| match address {
-            Address::Cluster(address, _) => address.to_string(),
-            Address::Host(name, port) => format!("host {name}:{port}"),
-        })
+        of(snapshot, &Backend { namespace, name, port }).map(|address| address.to_string())
     }
 
     #[test]
@@ -104,6 +111,6 @@ mod tests {
         assert_eq!(found(&both, 443), Ok("10.88.0.7:8443".into()));
         let external = json!({"type": "ExternalName", "externalName": "hook.example.com"});
         let external = snapshot(&[of_type(external)]);
-        assert_eq!(found(&external, 443), Ok("host hook.example.com:443".into()));
+        assert_eq!(found(&external, 443), Ok("hook.example.com:443".into()));
     }
 }

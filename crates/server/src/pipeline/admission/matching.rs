@@ -51,6 +51,15 @@ pub(super) fn is_exempt(request: &Request) -> bool {
     user.is_engine && (FIRST.contains(&user.name.as_str()) || sweeps)
 }
 
+/// What a selector selects: without one, everything.
+pub(super) fn selector(said: &Value) -> Selector {
+    match said {
+        Value::Null => Selector::everything(),
+        // One that cannot be read was refused when it was written.
+        said => Selector::from_json(Some(said)).unwrap_or_else(|_| Selector::nothing()),
+    }
+}
+
 impl Criteria {
     /// Those of a webhook.
     pub(super) fn of_webhook(hook: &Value) -> Self {
@@ -66,19 +75,14 @@ impl Criteria {
         let list = |field: &str| -> Vec<Rule> {
             said[field].as_array().into_iter().flatten().map(Rule::of).collect()
         };
-        // One that cannot be read was refused when it was written.
-        let selector = |field: &str| match &said[field] {
-            Value::Null => Selector::everything(),
-            selector => Selector::from_json(Some(selector)).unwrap_or_else(|_| Selector::nothing()),
-        };
         let rules = list(rules);
         Self {
             takes_all: rules.is_empty(),
             rules,
             excluded: list("excludeResourceRules"),
             is_equivalent: said["matchPolicy"] == "Equivalent",
-            namespaces: selector("namespaceSelector"),
-            objects: selector("objectSelector"),
+            namespaces: selector(&said["namespaceSelector"]),
+            objects: selector(&said["objectSelector"]),
         }
     }
 

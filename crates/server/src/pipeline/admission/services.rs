@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use coracle_api::addresses::{
-    MANAGED_BY_ALLOCATOR, NODE_PORTS, Outside, next_node_port, next_service_ip,
+    NODE_PORTS, Outside, follows_service, next_node_port, next_service_ip,
 };
 use coracle_api::index::node_port;
 use coracle_api::resources::{IP_ADDRESSES, SERVICES};
-use coracle_api::{FieldError, Index, Key, Object, Status};
+use coracle_api::{FieldError, Index, Key, Status};
 use coracle_store::Snapshot;
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,10 @@ struct Used<'a> {
 impl Used<'_> {
     fn address(&self, address: &str) -> bool {
         self.snapshot.is_taken(Index::ClusterAddress, address, &self.key)
-            || self.snapshot.find(IP_ADDRESSES, "", address).is_some_and(|held| is_kept(held))
+            || self
+                .snapshot
+                .find(IP_ADDRESSES, "", address)
+                .is_some_and(|held| !follows_service(held))
     }
 
     fn port(&self, protocol: &str, number: u16) -> bool {
@@ -97,12 +100,6 @@ impl Used<'_> {
     fn any_port(&self, number: u16) -> bool {
         ["TCP", "UDP", "SCTP"].iter().any(|protocol| self.port(protocol, number))
     }
-}
-
-/// Whether a user made an IPAddress, so that no Service gets its address.
-fn is_kept(address: &Object) -> bool {
-    let (label, value) = MANAGED_BY_ALLOCATOR;
-    address.metadata().labels.get(label).is_none_or(|held| held != value)
 }
 
 fn number(value: &Value) -> Option<u16> {
@@ -216,10 +213,11 @@ fn wants_health_check(service: &Value) -> bool {
 fn cluster_ip(service: &mut Value, used: &Used<'_>, env: &mut WriteEnv<'_>) -> Option<FieldError> {
     if service_type(service) == "ExternalName" {
         // One that is asked for where it cannot be is refused (`validation::service`).
-        let had_one = used.snapshot.get(&used.key).is_some();
-        let fields = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
-        let dropped = fields.into_iter().filter(|_| had_one);
-        dropped.for_each(|field| drop(map_at(service, "spec").remove(field)));
+        if used.snapshot.get(&used.key).is_some() {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                map_at(service, "spec").remove(field);
+            }
+        }
         return None;
     }
     let asked = match text(service, "/spec/clusterIP") {

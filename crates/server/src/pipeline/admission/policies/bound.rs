@@ -6,7 +6,7 @@ use coracle_api::{Object, Selector};
 use coracle_store::Snapshot;
 use serde_json::Value;
 
-use crate::pipeline::admission::matching::Criteria;
+use crate::pipeline::admission::matching::{Criteria, selector};
 use crate::pipeline::verbs::text;
 
 /// What both kinds of policy have.
@@ -98,11 +98,7 @@ impl ParamRef {
         said.is_object().then(|| Self {
             name: text("name"),
             namespace: text("namespace"),
-            // One that cannot be read was refused when it was written.
-            selector: match &said["selector"] {
-                Value::Null => Selector::everything(),
-                it => Selector::from_json(Some(it)).unwrap_or_else(|_| Selector::nothing()),
-            },
+            selector: selector(&said["selector"]),
             may_be_missing: said["parameterNotFoundAction"] == "Allow",
         })
     }

@@ -14,20 +14,20 @@ const AT_ONCE: usize = 2;
 /// and a thread. Others are not begun.
 const BEGUN: usize = 16;
 
-/// Who works next.
+/// Which of them works next.
 #[derive(Clone)]
-pub(crate) struct Turns {
+pub(crate) struct LargeBodies {
     working: Arc<Semaphore>,
     begun: Arc<Semaphore>,
 }
 
-impl Default for Turns {
+impl Default for LargeBodies {
     fn default() -> Self {
         Self { working: Arc::new(Semaphore::new(AT_ONCE)), begun: Arc::new(Semaphore::new(BEGUN)) }
     }
 }
 
-impl Turns {
+impl LargeBodies {
     /// Carries `work` out beside the threads that serve everybody.
     ///
     /// # Errors
@@ -81,17 +81,17 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_an_answer_holds_nobody_up() {
-        let turns = Turns::default();
+        let large = LargeBodies::default();
         let mut hanging = Vec::new();
         let mut answers = Vec::new();
         for _ in 0..AT_ONCE + 1 {
             let (answer, answered) = oneshot::channel::<u8>();
-            let turns = turns.clone();
+            let large = large.clone();
             answers.push(answer);
-            hanging.push(tokio::spawn(async move { turns.carry_out(answered).await }));
+            hanging.push(tokio::spawn(async move { large.carry_out(answered).await }));
         }
         tokio::task::yield_now().await;
-        assert_eq!(turns.carry_out(async { 7 }).await.unwrap(), 7);
+        assert_eq!(large.carry_out(async { 7 }).await.unwrap(), 7);
         for (number, answer) in (0..).zip(answers) {
             answer.send(number).unwrap();
         }
