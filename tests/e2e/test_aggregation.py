@@ -55,7 +55,8 @@ class Boats:
                        "group": GROUP, "version": "v1", "groupPriorityMinimum": 2000, "versionPriority": 200,
                        "caBundle": self.bundle,
                        "service": {"namespace": self.namespace, "name": "boats", "port": 7443}, **spec}}
-        self.cluster.kubectl("apply", "-f", "-", input=json.dumps(service))
+        applied = self.cluster.kubectl_process("apply", "-f", "-", input=json.dumps(service))
+        assert applied.returncode == 0 and not applied.stderr, applied.stderr
 
     def available(self):
         conditions = self.cluster.get("apiservice", NAME).get("status", {}).get("conditions", [])

@@ -16,13 +16,13 @@ pub(crate) const MAP: u64 = 30;
 /// Of an object.
 pub(crate) const STRUCT: u64 = 40;
 /// Of asking what somebody may do: so much that no expression can ask three times.
-const AUTHORIZE: u64 = 350_000;
+pub(crate) const AUTHORIZE: u64 = 350_000;
 /// Requirements that a character of a selector may begin.
 const REQUIREMENTS: f64 = 0.5;
 /// Of going through a character.
-const TRAVERSAL: f64 = 0.1;
+pub(crate) const TRAVERSAL: f64 = 0.1;
 /// Of a character of a regular expression.
-const PATTERN: f64 = 0.25;
+pub(crate) const PATTERN: f64 = 0.25;
 
 /// How the cost of a function follows from its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,8 @@ fn traversal(size: u64) -> u64 {
     scaled(size, TRAVERSAL)
 }
 
-fn scaled(size: u64, factor: f64) -> u64 {
+/// `size` times `factor`, rounded up.
+pub(crate) fn scaled(size: u64, factor: f64) -> u64 {
     (size as f64 * factor).ceil() as u64
 }
 

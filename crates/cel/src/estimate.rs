@@ -7,7 +7,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use sizes::Sized;
+pub(crate) use sizes::{Sized, limit};
 
 use crate::node::{Call, Fold, Kind, Node};
 use crate::types::Type;
@@ -125,10 +125,6 @@ fn scalar(ty: &Type) -> Option<Size> {
         Type::Optional(of) => scalar(of),
         _ => None,
     }
-}
-
-fn scaled(size: u64, factor: f64) -> u64 {
-    (size as f64 * factor).ceil() as u64
 }
 
 impl<'s> Estimate<'s> {

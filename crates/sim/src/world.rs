@@ -453,8 +453,6 @@ impl World {
         self.clock.advance(slept);
         self.machine.lock().now = self.clock.now();
         self.say(format_args!("the machine has slept for {slept:#}"));
-        // Who ended meanwhile was heard: shims tell of it at once, and only who asks is late.
-        self.hear();
     }
 
     fn arm(&mut self, failure: DiskFailure) {

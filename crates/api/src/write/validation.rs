@@ -42,7 +42,7 @@ pub use access::{
 };
 pub use admission::webhook_configuration;
 pub use admission_policy::{
-    mutating_binding, mutating_policy, validating_binding, validating_policy,
+    ANNOTATION_MAX, mutating_binding, mutating_policy, validating_binding, validating_policy,
 };
 pub use autoscaling::{autoscaler, autoscaler_status, autoscaler_v1};
 pub use certificate::{

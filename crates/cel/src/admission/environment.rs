@@ -73,10 +73,14 @@ impl Policy {
 
     /// That of `spec`, its variables declared.
     pub(super) fn of(spec: &Json) -> Self {
-        let params = has_params(spec).then_some(Type::Dyn);
-        let mut policy = Self::new(Known { object: Type::Dyn, params });
+        let mut policy = Self::bare(has_params(spec));
         policy.declare_all(spec);
         policy
+    }
+
+    /// One that has declared nothing yet.
+    pub(super) fn bare(has_params: bool) -> Self {
+        Self::new(Known { object: Type::Dyn, params: has_params.then_some(Type::Dyn) })
     }
 
     /// Declares the variables of `spec`.

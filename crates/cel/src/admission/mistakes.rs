@@ -1,13 +1,11 @@
 //! What is wrong with the expressions of a policy, when it is written.
 
 use coracle_api::FieldError;
+use coracle_api::validation::ANNOTATION_MAX;
 use serde_json::Value as Json;
 
 use super::conditions;
 use super::environment::{Policy, Wanted, has_params};
-
-/// Bytes that the expression of an annotation may have.
-const MAX_ANNOTATION: usize = 5 * 1024;
 
 struct Found {
     policy: Policy,
@@ -26,7 +24,7 @@ pub fn validating(spec: &Json, old: Option<&Json>) -> Vec<FieldError> {
     for (index, item) in spec["auditAnnotations"].as_array().into_iter().flatten().enumerate() {
         let path = format!("spec.auditAnnotations[{index}]");
         let length = item["valueExpression"].as_str().unwrap_or_default().trim().len();
-        if length <= MAX_ANNOTATION {
+        if length <= ANNOTATION_MAX {
             found.check(item, &path, "valueExpression", Wanted::TextOrNull, true);
         }
     }
@@ -51,13 +49,12 @@ pub fn mutating(spec: &Json, old: Option<&Json>) -> Vec<FieldError> {
 
 /// What both kinds of policy have.
 fn head(spec: &Json, old: Option<&Json>) -> Found {
-    let mut found = Found { policy: Policy::of(&Json::Null), errors: Vec::new() };
+    let mut found = Found { policy: Policy::bare(has_params(spec)), errors: Vec::new() };
     let same = |field: &str| old.is_some_and(|old| old[field] == spec[field]);
     if !same("paramKind") || !same("matchConditions") {
         let list = &spec["matchConditions"];
         found.errors = conditions::mistakes(list, "spec.matchConditions", has_params(spec));
     }
-    found.policy = Policy::of(&serde_json::json!({"paramKind": spec["paramKind"]}));
     for (index, item) in spec["variables"].as_array().into_iter().flatten().enumerate() {
         let text = |field: &str| item[field].as_str().unwrap_or_default();
         let (name, source) = (text("name"), text("expression"));

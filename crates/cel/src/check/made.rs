@@ -12,6 +12,8 @@ use crate::types::Type;
 pub(crate) const JSON_PATCH: &str = "JSONPatch";
 /// What a configuration to apply is made of; what is in it is called by its path: `Object.spec`.
 pub(crate) const OBJECT: &str = "Object";
+/// What the variables of a policy are called.
+const VARIABLES: &str = "variables";
 
 impl Checker<'_> {
     pub(super) fn made(&mut self, id: u64, made: &StructExpr) -> Node {
@@ -60,6 +62,3 @@ impl Checker<'_> {
         Some(Node { kind: Kind::Composed(place), ty: variable.ty.clone() })
     }
 }
-
-/// What the variables of a policy are called.
-const VARIABLES: &str = "variables";

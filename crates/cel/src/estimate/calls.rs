@@ -1,22 +1,17 @@
 //! What calls may cost at most, by what is known of their arguments.
 
-use super::{Estimate, Size, Sized, scaled};
+use super::{Estimate, Size, Sized};
+use crate::cost::{AUTHORIZE, LIST, PATTERN, TRAVERSAL, scaled};
 use crate::function::Overload;
 use crate::node::{Call, Kind, Node};
 use crate::types::Type;
 use crate::value::Value;
 
-/// Of going through a character.
-const TRAVERSAL: f64 = 0.1;
-/// Of a character of a regular expression.
-const PATTERN: f64 = 0.25;
 /// Characters of the longest pattern of a named format.
 const FORMAT: u64 = 128;
 /// Bytes of the longest address, twice: what comparing two goes through.
 const ADDRESSES: u64 = 4;
 const RANGES: u64 = 7;
-/// Of asking what somebody may do.
-const AUTHORIZE: u64 = 350_000;
 
 type Known = (u64, Option<Size>);
 
@@ -92,7 +87,7 @@ pub(super) fn of(overload: &Overload, call: &Call, args: &[Estimate<'_>], root: 
 
 /// Of making a list of that many, each at that cost.
 fn list(size: Size, factor: f64) -> Known {
-    (scaled(size.most, factor).saturating_add(11), Some(size))
+    (scaled(size.most, factor).saturating_add(LIST + 1), Some(size))
 }
 
 fn lists(name: &str, call: &Call, size: Size) -> Known {

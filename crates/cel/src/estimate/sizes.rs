@@ -24,20 +24,25 @@ pub(crate) struct Sized {
     pub(crate) key: Option<Box<Sized>>,
 }
 
+/// What `schema` limits by `field`.
+pub(crate) fn limit(schema: &Json, field: &str) -> Option<i64> {
+    schema[field].as_i64().map(|it| it.max(0))
+}
+
 impl Sized {
     /// What `schema` describes; `None` for what expressions cannot see. `is_resource` says that it is a
     /// whole object with metadata.
     pub(crate) fn of(schema: &Json, is_resource: bool) -> Option<Self> {
-        let limit = |field: &str| schema[field].as_i64().map(|it| it.max(0));
         if schema["x-kubernetes-int-or-string"] == true {
-            let most = limit("maxLength").map_or(MAX_REQUEST - 2, |most| most.saturating_mul(4));
+            let most =
+                limit(schema, "maxLength").map_or(MAX_REQUEST - 2, |most| most.saturating_mul(4));
             return Some(Self::leaf(most, 1));
         }
         match schema["type"].as_str().unwrap_or_default() {
             "array" => {
                 let items = Self::of(&schema["items"], is_embedded(&schema["items"]))?;
                 let guess = (MAX_REQUEST - 2).checked_div(items.least_bytes.saturating_add(1));
-                let most = limit("maxItems").or(guess).unwrap_or(MAX_REQUEST);
+                let most = limit(schema, "maxItems").or(guess).unwrap_or(MAX_REQUEST);
                 let element = Some(Box::new(items));
                 Some(Self { element, ..Self::leaf(most, 2) })
             }
@@ -55,7 +60,7 @@ impl Sized {
     }
 
     fn text(schema: &Json) -> Self {
-        let limit = schema["maxLength"].as_i64().map(|it| it.max(0));
+        let limit = limit(schema, "maxLength");
         match schema["format"].as_str().unwrap_or_default() {
             "byte" => Self::leaf(limit.unwrap_or(MAX_REQUEST - 2), TEXT),
             "duration" => Self::leaf(32, 3),
@@ -77,8 +82,7 @@ impl Sized {
         if others.is_object() {
             let value = Self::of(others, is_embedded(others))?;
             let guess = (MAX_REQUEST - 2).checked_div(value.least_bytes.saturating_add(6));
-            let limit = schema["maxProperties"].as_i64().map(|it| it.max(0));
-            let most = limit.or(guess).unwrap_or(MAX_REQUEST);
+            let most = limit(schema, "maxProperties").or(guess).unwrap_or(MAX_REQUEST);
             return Some(Self {
                 element: Some(Box::new(value)),
                 key: Some(Box::new(Self::leaf(0, TEXT))),

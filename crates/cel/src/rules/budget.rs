@@ -30,7 +30,7 @@ pub(super) struct Extent {
 
 /// How many of what is below `schema` there may be in it.
 pub(super) fn most_below(schema: &Json) -> Option<u64> {
-    let limit = |field: &str| schema[field].as_i64().map(|it| it.max(0).unsigned_abs());
+    let limit = |field: &str| estimate::limit(schema, field).map(i64::unsigned_abs);
     match schema["type"].as_str() {
         Some("object") if !schema["additionalProperties"].is_null() => limit("maxProperties"),
         Some("array") => limit("maxItems"),

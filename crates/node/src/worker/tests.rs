@@ -66,15 +66,18 @@ fn worker_of(annotations: BTreeMap<String, String>, owners: &Value) -> Worker {
     Worker::new(object, view, found, START)
 }
 
+/// What begins with a turn.
+fn operation(turn: Turn) -> Option<Operation> {
+    turn.effects.into_iter().find_map(|effect| match effect {
+        Effect::Begin(operation) => Some(operation),
+        _ => None,
+    })
+}
+
 /// How volumes are put in place after `message`; whatever else is begun before breaks off.
 fn mounts(worker: &mut Worker, mut message: Option<Message>, seconds: i64) -> Option<Mounting> {
     loop {
-        let Turn { effects, .. } = worker.turn(message.take(), moment(seconds));
-        let begun = effects.into_iter().find_map(|effect| match effect {
-            Effect::Begin(operation) => Some(operation),
-            _ => None,
-        });
-        match begun? {
+        match operation(worker.turn(message.take(), moment(seconds)))? {
             Operation::Mount(mounting) => return Some(mounting),
             _ => message = Some(Message::Ended(End::Broken)),
         }
@@ -124,12 +127,6 @@ fn a_change_while_files_are_written_has_them_written_once_more() {
 
 /// Its container is started; others of its template have not lived yet.
 fn started(worker: &mut Worker) {
-    let operation = |turn: Turn| {
-        turn.effects.into_iter().find_map(|effect| match effect {
-            Effect::Begin(operation) => Some(operation),
-            _ => None,
-        })
-    };
     let mut message = None;
     while let Some(next) = operation(worker.turn(message.take(), moment(0))) {
         message = Some(Message::Ended(match next {
@@ -186,14 +183,33 @@ fn a_pod_is_believed_until_it_is_adopted() {
     let mut worker = worker_of(Kept::of_sandbox(1, [10, 244, 0, 2].into()), &json!([]));
     started(&mut worker);
     assert!(is_ready(&worker, at(0)));
-    let mut pod = serde_json::to_value(&**worker.pod()).unwrap();
-    pod["metadata"]["resourceVersion"] = json!("2");
-    pod["metadata"]["ownerReferences"] = json!([controller()]);
-    let adopted = Object::with_resource("pods", pod).unwrap();
-    worker.turn(Some(Message::Changed(Arc::new(adopted))), moment(0));
+    let adopted = adopted(&worker);
+    worker.turn(Some(Message::Changed(adopted)), moment(0));
     assert!(!is_ready(&worker, at(0)));
     worker.turn(None, moment(2));
     assert!(is_ready(&worker, at(2)));
+}
+
+/// The same, when the answer to a write that came too late tells of it first.
+#[test]
+fn a_write_that_was_outrun_by_an_adoption_is_not_believed() {
+    let mut worker = worker_of(Kept::of_sandbox(1, [10, 244, 0, 2].into()), &json!([]));
+    started(&mut worker);
+    let begun = operation(worker.turn(None, moment(1)));
+    assert!(matches!(begun, Some(Operation::WriteStatus(..))), "{begun:?}");
+    let outrun = super::WriteFailure::Outrun(Some(adopted(&worker)));
+    worker.turn(Some(Message::Ended(End::StatusWritten(Err(outrun)))), moment(1));
+    assert!(!is_ready(&worker, at(1)));
+    worker.turn(None, moment(3));
+    assert!(is_ready(&worker, at(3)));
+}
+
+/// The worker's pod, adopted.
+fn adopted(worker: &Worker) -> Arc<Object> {
+    let mut pod = serde_json::to_value(&**worker.pod()).unwrap();
+    pod["metadata"]["resourceVersion"] = json!("2");
+    pod["metadata"]["ownerReferences"] = json!([controller()]);
+    Arc::new(Object::with_resource("pods", pod).unwrap())
 }
 
 /// All pods of a roll-out start together: the first that has lived speaks for the others at once.

@@ -555,6 +555,16 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_in_all_groups_that_it_was_made_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-02-28T12:00:00Z".parse().unwrap();
+        let pki = Pki::open(directory.path(), now).unwrap();
+        let made = pki.client("anna", &["dev", "ops"]).unwrap();
+        let user = certificate::user(&der_of(&made.certificate, Path::new("")).unwrap()).unwrap();
+        assert_eq!(user.groups, ["dev", "ops", "system:authenticated"]);
+    }
+
+    #[test]
     fn all_groups_of_a_request_are_groups_of_its_certificate() {
         // As openssl writes two organizations; rcgen writes one.
         let directory = tempfile::tempdir().unwrap();

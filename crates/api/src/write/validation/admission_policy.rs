@@ -12,8 +12,8 @@ use crate::{FieldError, names};
 
 /// Annotations that a policy may have.
 const ANNOTATIONS_MAX: usize = 20;
-/// Bytes that the expression of one may have.
-const ANNOTATION_MAX: usize = 5 * 1024;
+/// Bytes that the expression of an annotation may have.
+pub const ANNOTATION_MAX: usize = 5 * 1024;
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const MUTABLE_OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
