@@ -7,6 +7,7 @@ pub mod auth;
 pub mod dial;
 mod documents;
 mod edge;
+mod fairness;
 pub mod pipeline;
 mod reach;
 mod streams;

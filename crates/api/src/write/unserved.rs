@@ -9,8 +9,6 @@ use crate::Kind;
 const KINDS: &[(&str, &str, &str)] = &[
     ("networking.k8s.io", "Ingress", "no requests are routed; use a Service"),
     ("networking.k8s.io", "NetworkPolicy", "all traffic is allowed"),
-    ("flowcontrol.apiserver.k8s.io", "FlowSchema", "requests are not queued by it"),
-    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", "requests are not queued by it"),
     ("resource.k8s.io", "ResourceClaim", "no device is allocated"),
     ("resource.k8s.io", "ResourceClaimTemplate", "no claim is made"),
     ("resource.k8s.io", "ResourceSlice", "no device is allocated"),

@@ -36,6 +36,7 @@ const PURE: &[&str] = &[
     "crates/node/src/evictions",
     "crates/node/src/planner",
     "crates/node/src/worker",
+    "crates/server/src/fairness",
     "crates/server/src/pipeline/actions",
     "crates/server/src/pipeline/admission",
     "crates/server/src/pipeline/content",

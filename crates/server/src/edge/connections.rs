@@ -142,19 +142,19 @@ impl Drop for Busy {
     }
 }
 
-/// A body that keeps its connection busy.
-pub(crate) struct Held<B> {
+/// A body that holds something until it is sent: what keeps its connection busy, its seat.
+pub(crate) struct Held<B, H> {
     body: B,
-    _busy: Busy,
+    _held: H,
 }
 
-impl<B> Held<B> {
-    pub(crate) fn new(body: B, busy: Busy) -> Self {
-        Self { body, _busy: busy }
+impl<B, H> Held<B, H> {
+    pub(crate) fn new(body: B, held: H) -> Self {
+        Self { body, _held: held }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Held<B> {
+impl<B: Body<Data = Bytes> + Unpin, H: Unpin> Body for Held<B, H> {
     type Data = Bytes;
     type Error = B::Error;
 

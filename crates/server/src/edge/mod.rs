@@ -7,5 +7,6 @@ pub(crate) mod negotiate;
 mod pieces;
 pub(crate) mod render;
 pub(crate) mod response;
+mod seats;
 pub mod server;
 mod watching;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -39,7 +39,10 @@ use crate::edge::large_bodies::LargeBodies;
 use crate::edge::negotiate::{Asked, Shape, form};
 use crate::edge::render::{Rendered, Rendering};
 use crate::edge::response::{Response, failure, full, streamed, warn};
+use crate::edge::seats::{Seat, Seats};
 use crate::edge::watching::watched;
+use crate::fairness::rules::Digest;
+use crate::fairness::shown::TABLES;
 use crate::pipeline::content::BODY_MAX;
 use crate::pipeline::options;
 use crate::pipeline::parse::{self, Query, ResourceRef, Route};
@@ -70,6 +73,7 @@ pub struct Server {
     aggregator: OnceLock<Arc<Aggregator>>,
     places: Arc<Places>,
     counters: Counters,
+    seats: Arc<Seats>,
     /// Where requests with large bodies are carried out.
     large: LargeBodies,
     /// True once the server is to stop; watches end then.
@@ -82,9 +86,9 @@ impl Server {
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
         let (node, aggregator, stopping) =
             (OnceLock::new(), OnceLock::new(), watch::Sender::new(false));
-        let (places, large) = (Arc::default(), LargeBodies::default());
+        let (places, seats, large) = (Arc::default(), Arc::default(), LargeBodies::default());
         let counters = Counters::new(api.source().now());
-        Arc::new(Self { api, tokens, node, aggregator, places, counters, large, stopping })
+        Arc::new(Self { api, tokens, node, aggregator, places, counters, seats, large, stopping })
     }
 
     /// Sets where logs, exec and ports are asked for; done once.
@@ -192,8 +196,9 @@ impl Server {
             let (server, peer, busy) = (Arc::clone(&self), peer.clone(), counted.begin());
             request.extensions_mut().insert(Arc::clone(&place));
             async move {
-                let response = server.handle(peer, request).await;
-                Ok::<_, Infallible>(response.map(|body| Held::new(body, busy)))
+                let mut response = server.handle(peer, request).await;
+                let seat = response.extensions_mut().remove::<Arc<Seat>>();
+                Ok::<_, Infallible>(response.map(|body| Held::new(body, (busy, seat))))
             }
         });
         let ended = if is_shared {
@@ -237,21 +242,51 @@ impl Server {
         let snapshot = self.api.snapshot();
         let user = self.authenticate(peer, &parts.headers)?;
         let user = impersonate::user(&snapshot, user, &parts.headers)?;
-        authorize(&snapshot, &user, &action(&route, &parts.method, &query))?;
+        let asked = Digest { user: &user, route: &route, method: parts.method.as_str() };
+        let is_watch = asked.is_watch();
+        let Some(admitted) = self.seats.admit(&snapshot, &asked).await else {
+            return self.permitted(user, route, &query, parts, body).await;
+        };
+        drop(snapshot);
+        let answering = pin!(self.permitted(user, route, &query, parts, body));
+        let answered = admitted.carry_out(answering).await;
+        let mut response = answered.unwrap_or_else(|status| failure(&status));
+        admitted.tell(response.headers_mut());
+        // A watch that has begun costs no more than any open connection.
+        if let Some(seat) = admitted.seat().filter(|_| !is_watch) {
+            response.extensions_mut().insert(seat);
+        }
+        Ok(response)
+    }
+
+    async fn permitted(
+        &self,
+        user: User,
+        route: Route,
+        query: &Query,
+        parts: &mut Parts,
+        body: Incoming,
+    ) -> Result<Response, Status> {
+        let snapshot = self.api.snapshot();
+        authorize(&snapshot, &user, &action(&route, &parts.method, query))?;
         if let Some(target) = aggregation::of_path(&snapshot, parts.uri.path())? {
             let (user, route, stopping) = (&user, &route, self.stopping.subscribe());
-            let handed =
-                Handed { snapshot: &snapshot, target, user, route, query: &query, stopping };
+            let handed = Handed { snapshot: &snapshot, target, user, route, query, stopping };
             return aggregation::serve(self.aggregator()?, handed, parts, body).await;
         }
         match route {
             Route::Path(path) if path == "/metrics" && parts.method == Method::GET => {
                 let (kinds, connections) = (self.api.kinds(), self.places.taken());
-                let text = metrics::text(&self.counters, &snapshot, &kinds, connections);
+                let mut text = metrics::text(&self.counters, &snapshot, &kinds, connections);
+                self.seats.figures(&mut text);
                 Ok(full(200, metrics::MEDIA_TYPE, text))
             }
+            Route::Path(path) if path.starts_with(TABLES) && parts.method == Method::GET => {
+                let table = self.seats.table(&path).ok_or_else(Status::no_such_path)?;
+                Ok(full(200, "text/plain; charset=utf-8", table))
+            }
             Route::Path(path) if matches!(parts.method, Method::GET | Method::HEAD) => {
-                let (kinds, headers, query) = (&self.api.kinds(), &parts.headers, &query);
+                let (kinds, headers) = (&self.api.kinds(), &parts.headers);
                 let host = parts.uri.authority().map(ToString::to_string);
                 let host = host.as_deref().or_else(|| headers.get(header::HOST)?.to_str().ok());
                 let (known, tokens, snapshot) = (self.api.facts(), &self.tokens, &snapshot);
@@ -261,7 +296,7 @@ impl Server {
                 discovery::get(&facts, &path).await
             }
             Route::Path(_) => Err(Status::no_such_path()),
-            Route::Resource(resource) => self.resource(user, &resource, &query, parts, body).await,
+            Route::Resource(resource) => self.resource(user, &resource, query, parts, body).await,
         }
     }
 
