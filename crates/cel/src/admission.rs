@@ -12,6 +12,7 @@ mod validating;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use environment::user_info;
 pub use environment::{Policy, typed};
 pub use mistakes::{mutating as mutating_mistakes, validating as validating_mistakes};
 pub use mutating::{Mutating, Patch};

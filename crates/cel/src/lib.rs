@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod admission;
+pub mod authentication;
 mod authorizer;
 mod check;
 mod cost;

@@ -72,6 +72,27 @@ pub(crate) struct Fold {
 }
 
 impl Node {
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> Vec<&Self> {
+        match &self.kind {
+            Kind::Literal(_) | Kind::Variable(_) | Kind::Local(_) | Kind::Composed(_) => Vec::new(),
+            Kind::Select(of, _) | Kind::OptionalSelect(of, _) | Kind::Has(of, _) => vec![of],
+            Kind::NotStrictlyFalse(of) | Kind::Append(_, of) => vec![of],
+            Kind::Index(two) | Kind::OptionalIndex(two) | Kind::And(two) | Kind::Or(two) => {
+                two.iter().collect()
+            }
+            Kind::Choice(three) => three.iter().collect(),
+            Kind::Call(call) => call.args.iter().collect(),
+            Kind::List(items) => items.iter().map(|(item, _)| item).collect(),
+            Kind::Map(entries) => entries.iter().flat_map(|(key, it, _)| [key, it]).collect(),
+            Kind::Struct(_, fields) => fields.iter().map(|(_, field, _)| field).collect(),
+            Kind::Insert(_, items) => items.iter().collect(),
+            Kind::Fold(fold) => {
+                vec![&fold.range, &fold.init, &fold.condition, &fold.step, &fold.result]
+            }
+        }
+    }
+
     /// Whether it is an attribute, which a selection goes on with and which is counted already.
     pub(crate) fn is_attribute(&self) -> bool {
         matches!(

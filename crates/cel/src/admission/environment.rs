@@ -220,15 +220,6 @@ fn request() -> Type {
     };
     let kind = || texts("kubernetes.GroupVersionKind", &["group", "version", "kind"]);
     let resource = || texts("kubernetes.GroupVersionResource", &["group", "version", "resource"]);
-    let user = object(
-        "kubernetes.UserInfo",
-        &[
-            ("username", Type::String),
-            ("uid", Type::String),
-            ("groups", Type::list(Type::String)),
-            ("extra", Type::map(Type::String, Type::list(Type::String))),
-        ],
-    );
     object(
         "kubernetes.AdmissionRequest",
         &[
@@ -241,9 +232,22 @@ fn request() -> Type {
             ("name", Type::String),
             ("namespace", Type::String),
             ("operation", Type::String),
-            ("userInfo", user),
+            ("userInfo", user_info()),
             ("dryRun", Type::Bool),
             ("options", Type::Dyn),
+        ],
+    )
+}
+
+/// `UserInfo`: who somebody is.
+pub(crate) fn user_info() -> Type {
+    object(
+        "kubernetes.UserInfo",
+        &[
+            ("username", Type::String),
+            ("uid", Type::String),
+            ("groups", Type::list(Type::String)),
+            ("extra", Type::map(Type::String, Type::list(Type::String))),
         ],
     )
 }
