@@ -1,5 +1,7 @@
 //! `metav1.Status`: every error on the wire, with upstream's codes, reasons and texts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{FieldError, Kind};
@@ -30,6 +32,10 @@ pub struct Status {
     /// Sentences for the `Warning` header: what is odd about a request is said of a refused one too.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// What an audit log is to remember of the request; boxed, as there is mostly nothing.
+    #[serde(skip)]
+    #[allow(clippy::box_collection, reason = "every error is as large as this one")]
+    pub annotations: Option<Box<BTreeMap<String, String>>>,
 }
 
 /// `metav1.StatusDetails`.
@@ -88,6 +94,7 @@ impl Status {
             details: None,
             code,
             warnings: Vec::new(),
+            annotations: None,
         }
     }
 
@@ -96,6 +103,15 @@ impl Status {
     pub fn warned(mut self, mut warnings: Vec<String>) -> Self {
         warnings.append(&mut self.warnings);
         self.warnings = warnings;
+        self
+    }
+
+    /// The same, of which an audit log is to remember `annotations`.
+    #[must_use]
+    pub fn annotated(mut self, annotations: BTreeMap<String, String>) -> Self {
+        if !annotations.is_empty() {
+            self.annotations.get_or_insert_default().extend(annotations);
+        }
         self
     }
 
@@ -189,12 +205,7 @@ impl Status {
     /// The same for what is no kind of the table: `DeleteOptions` of `meta.k8s.io`.
     pub fn invalid_of(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let full = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let list = match texts.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
-        let message = format!("{full} \"{name}\" is invalid: {list}");
+        let message = format!("{full} \"{name}\" is invalid: {}", FieldError::list(errors));
         Self::failure(422, "Invalid", message).with_details(|details| {
             details.name = name.into();
             details.group = group.into();

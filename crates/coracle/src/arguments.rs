@@ -6,6 +6,8 @@ use clap::Args;
 use coracle_api::Gates;
 use ipnet::Ipv4Net;
 
+use crate::files::Files;
+
 /// Arguments of `up`.
 #[derive(Args, Clone, Debug)]
 pub struct UpArgs {
@@ -34,6 +36,8 @@ pub struct UpArgs {
     /// What upstream has behind a switch that is off; kept with the cluster until told otherwise
     #[arg(long, value_name = "NAME=true,…")]
     pub feature_gates: Option<Gates>,
+    #[command(flatten)]
+    pub files: Files,
     /// Be the engine instead of starting it in the background
     #[arg(long)]
     pub foreground: bool,

@@ -13,9 +13,11 @@ use coracle_driver::{EventRecorder, Journal, Loop, Reasons};
 use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
 use coracle_node::{Ending, Node, NodeConfig, NodeError, from_node};
 use coracle_runtime::{Containers, RuntimeError, Shims};
+use coracle_server::audit::policy::Policy;
 use coracle_server::pki::PkiError;
 use coracle_server::{
-    Aggregator, Api, Cluster as ApiCluster, Kinds, Outside, Pki, Server, System, follow_others, pki,
+    Aggregator, Api, Auditor, Cluster as ApiCluster, Kinds, Outside, Pki, Server, System,
+    follow_others, pki,
 };
 use coracle_store::{OpenError, Store};
 use futures_util::future::join_all;
@@ -27,6 +29,7 @@ use crate::arguments::UpArgs;
 use crate::cluster::Cluster;
 use crate::control_server;
 use crate::feature_gates;
+use crate::files::{Files, FilesError};
 use crate::kubeconfig::{self, Access, KubeconfigError};
 use crate::outside::Machine;
 use crate::paths::Paths;
@@ -97,6 +100,9 @@ pub enum EngineError {
         /// Why.
         source: io::Error,
     },
+    /// A file that `up` was told of is not what it should be.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The administrator's kubeconfig could not be read or written.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
@@ -226,6 +232,7 @@ fn former_config(cluster: &Cluster) -> NetworkConfig {
 struct Engine {
     paths: Paths,
     store: Store,
+    auditor: Option<Arc<Auditor>>,
     kernel: Arc<dyn Kernel>,
     shims: Arc<Shims>,
     node: Arc<Node>,
@@ -245,6 +252,8 @@ impl Engine {
         let paths = cluster.paths();
         // The store holds the cluster's lock: from here on no other engine is at work here.
         let store = Store::open(&paths.store())?;
+        let files = arguments.files.settle(&paths)?;
+        let loaded = files.load(&paths)?;
         let ((asked, _), (stopping, _)) = (watch::channel(None), watch::channel(None));
         let pki = Arc::new(Pki::open(&paths.pki(), Timestamp::now())?);
         let turn = LinuxKernel::take_turn()?;
@@ -274,6 +283,11 @@ impl Engine {
         bootstrap(&api, &decisions).await?;
         let server = Server::new(api.clone(), tokens);
         server.set_aggregator(Arc::clone(&aggregator));
+        let auditor = auditor(loaded.audit)?;
+        auditor.iter().for_each(|auditor| server.set_auditor(Arc::clone(auditor)));
+        files.keep(&paths)?;
+        api.others().list(loaded.tokens);
+        api.others().configure(loaded.authentication.unwrap_or_default());
         listeners.extend(listen(config.api_port, &[link.host_ip.into()])?);
         let names = api_names(&config, &link, arguments);
         let name = (&names[..], config.api_port);
@@ -285,7 +299,7 @@ impl Engine {
             Loop::new(CONTROLLERS, decisions, events.clone()).with_journal(journal(&paths)?);
         let reasons = driver.reasons();
         let driving = drive(driver, &api, &events, &stopping)?;
-        let following = tokio::spawn(follow_others(aggregator, api.clone()));
+        let following = tokio::spawn(follow(files, aggregator, api.clone()));
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
         let containers = Arc::clone(&shims) as Arc<dyn Containers>;
         let node_config = node_config(&paths, config, arguments.max_pods);
@@ -299,6 +313,7 @@ impl Engine {
         Ok(Self {
             paths,
             store,
+            auditor,
             kernel,
             shims,
             node,
@@ -316,7 +331,7 @@ impl Engine {
         tokio::select! {
             _ = &mut self.serving => "the API",
             _ = &mut self.driving => "the driver of the controllers",
-            _ = &mut self.following => "who asks other API servers what they have",
+            _ = &mut self.following => "who asks others what they have",
             _ = &mut self.answering => "the command line's socket",
             part = self.node.broken_part() => part,
         }
@@ -335,6 +350,9 @@ impl Engine {
         let served = self.serving.await.map_err(io::Error::other);
         if let Err(error) = served.and_then(|served| served) {
             tracing::error!(%error, "the API ended badly");
+        }
+        if let Some(auditor) = self.auditor {
+            tokio::task::spawn_blocking(move || auditor.flush()).await.ok();
         }
         if matches!(stop, Stop::All(_)) {
             coracle_node::clean_up(self.paths.data_dir())?;
@@ -357,6 +375,22 @@ fn gates(paths: &Paths, arguments: &UpArgs) -> Result<Gates, EngineError> {
     let path = paths.feature_gates();
     feature_gates::settle(paths, arguments.feature_gates.as_ref())
         .map_err(|source| EngineError::File { path, source })
+}
+
+/// Who remembers requests, if anything is to be remembered.
+fn auditor(asked: Option<(Policy, PathBuf)>) -> Result<Option<Arc<Auditor>>, EngineError> {
+    let Some((policy, path)) = asked else { return Ok(None) };
+    let auditor = Auditor::new(policy, &path);
+    let auditor = auditor.map_err(|source| EngineError::File { path, source })?;
+    Ok(Some(Arc::new(auditor)))
+}
+
+/// Follows what others say: API servers, and the file that says whom the API knows.
+async fn follow(files: Files, aggregator: Arc<Aggregator>, api: Api) -> Infallible {
+    tokio::select! {
+        never = follow_others(aggregator, api.clone()) => never,
+        never = files.follow(api.others()) => never,
+    }
 }
 
 fn journal(paths: &Paths) -> Result<Journal, EngineError> {

@@ -14,6 +14,7 @@ mod down;
 mod engine;
 mod explain;
 mod feature_gates;
+mod files;
 mod helm;
 mod kubeconfig;
 mod logs;

@@ -45,6 +45,16 @@ impl Paths {
         self.data_dir.join("feature-gates")
     }
 
+    /// The paths of files that `up` was told of, in JSON.
+    pub fn files(&self) -> PathBuf {
+        self.data_dir.join("files.json")
+    }
+
+    /// What is remembered of requests, unless `up` was told of another place.
+    pub fn audit_log(&self) -> PathBuf {
+        self.data_dir.join("audit.log")
+    }
+
     /// The kubeconfigs of users to which `up` added the cluster, a path a line.
     pub fn kubeconfigs_of_users(&self) -> PathBuf {
         self.data_dir.join("kubeconfigs")

@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::control::{self, Ask};
 use crate::data_dir::{self, DataDirError};
 use crate::engine::{self, EngineError};
+use crate::files::FilesError;
 use crate::output::print;
 use crate::{kubeconfig, supervisor};
 
@@ -40,6 +41,9 @@ pub enum UpError {
     /// The user's kubeconfig could not be changed.
     #[error("the cluster is up, but {0}")]
     Kubeconfig(#[from] kubeconfig::KubeconfigError),
+    /// A file that it was told of is not what it should be.
+    #[error(transparent)]
+    File(#[from] FilesError),
     /// The engine failed in the foreground.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -70,6 +74,8 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     // One that was just killed still takes connections, but answers no more.
     let answers = control::ask(paths.data_dir(), &Ask::Status, |_| ()).is_ok();
     if !answers {
+        // Of a mistake in them one hears here; the engine reads them again.
+        arguments.files.settle(&paths)?.load(&paths)?;
         preflight(cluster)?;
     }
     let came_up = if answers {
@@ -107,6 +113,7 @@ fn is_already_up(arguments: &UpArgs, port: Option<u16>) -> String {
         || !arguments.api_address.is_empty()
         || arguments.external_ips
         || arguments.feature_gates.is_some()
+        || arguments.files.are_told()
         || arguments.api_port.is_some_and(|asked| Some(asked) != port);
     let hint = " as it was started: for other flags, `coracle down` first";
     format!("is already up{}", if asks { hint } else { "" })
@@ -170,6 +177,7 @@ fn own_command(cluster: &Cluster, arguments: &UpArgs, part: &str) -> Command {
     if let Some(gates) = &arguments.feature_gates {
         command.args(["--feature-gates", &gates.to_string()]);
     }
+    command.args(arguments.files.flags());
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);
     }

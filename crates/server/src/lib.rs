@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod aggregation;
+pub mod audit;
 pub mod auth;
 pub mod dial;
 mod documents;
@@ -14,6 +15,7 @@ mod streams;
 mod webhooks;
 
 pub use aggregation::{Aggregator, follow_others};
+pub use audit::Auditor;
 pub use auth::{Pki, bootstrap, pki};
 pub use coracle_api::kinds::Kinds;
 pub use edge::server::Server;

@@ -1,5 +1,6 @@
 //! The pipeline over a store in memory, as in-process callers see it.
 
+mod audited;
 mod conversion;
 mod evictions;
 mod identities;

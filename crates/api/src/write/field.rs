@@ -112,6 +112,17 @@ impl FieldError {
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
     }
 
+    /// All of `errors` in one sentence: `[A, B]`, or one alone.
+    pub fn list(errors: &[Self]) -> String {
+        match errors {
+            [one] => one.to_string(),
+            many => {
+                let texts: Vec<String> = many.iter().map(ToString::to_string).collect();
+                format!("[{}]", texts.join(", "))
+            }
+        }
+    }
+
     /// `details.causes[].reason`.
     pub fn reason(&self) -> &'static str {
         match self.kind {

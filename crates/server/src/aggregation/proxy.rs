@@ -24,7 +24,7 @@ use crate::edge::connections::stopped;
 use crate::edge::response::{Broken, Response, full, incoming};
 use crate::pipeline::parse::{Query, Route};
 use crate::pipeline::request::User;
-use crate::streams::hops::{CORS_HEADERS, OWN_HEADERS, join, remove};
+use crate::streams::hops::{CORS_HEADERS, Kept, OWN_HEADERS, join, remove};
 
 /// How long a request may take that does not go on as long as its client likes: upstream's limit.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
         .map_err(|error: http::uri::InvalidUri| Status::bad_request(error.to_string()))?;
     *request.headers_mut() = headers::handed_on(&parts.headers, user, &host(&target.server))
         .map_err(Status::bad_request)?;
-    let (client, held) = (parts.extensions.remove::<OnUpgrade>(), parts.extensions.remove());
+    let (client, kept) = (parts.extensions.remove::<OnUpgrade>(), Kept::of(parts));
     let deadline = (!is_long).then(|| Instant::now().checked_add(LIMIT)).flatten();
     let sent = aggregator.send(&place, request);
     let answered = match deadline {
@@ -90,7 +90,7 @@ pub(crate) async fn serve(
         let Some(client) = client.filter(|_| is_upgrade) else {
             return Ok(plain(502, "the backend changed the protocol although nobody asked for it"));
         };
-        join(client, hyper::upgrade::on(&mut response), held);
+        join(client, hyper::upgrade::on(&mut response), kept);
         return Ok(response.map(incoming));
     }
     if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) {

@@ -1,5 +1,7 @@
 //! What a user may do: masters everything, others what RBAC says, nodes what concerns them.
 
+use std::fmt;
+
 use coracle_api::Status;
 use coracle_api::pods::AnyPod;
 use coracle_api::resources::{
@@ -8,6 +10,7 @@ use coracle_api::resources::{
 };
 use coracle_store::Snapshot;
 
+use crate::auth::rbac::Grant;
 use crate::auth::{MASTERS, rbac};
 use crate::pipeline::parse::ResourceRef;
 use crate::pipeline::request::User;
@@ -26,21 +29,50 @@ pub enum Action {
     },
 }
 
+/// Why somebody may do something; in words where upstream has some.
+#[derive(Clone, Debug)]
+pub enum Reason {
+    /// They may do everything.
+    Master,
+    /// It is what nodes do.
+    Node,
+    /// A rule says so, of a role that is bound to them.
+    Rule(Grant),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Master | Self::Node => Ok(()),
+            Self::Rule(grant) => write!(f, "RBAC: allowed by {grant}"),
+        }
+    }
+}
+
+/// Why `user` may do it, if they may.
+#[must_use]
+pub fn reason(snapshot: &Snapshot, user: &User, action: &Action) -> Option<Reason> {
+    if user.is_in(MASTERS) {
+        return Some(Reason::Master);
+    }
+    if node_may(snapshot, user, action) {
+        return Some(Reason::Node);
+    }
+    rbac::allows(snapshot, user, action).map(Reason::Rule)
+}
+
 /// Whether `user` may do it.
 #[must_use]
 pub fn is_allowed(snapshot: &Snapshot, user: &User, action: &Action) -> bool {
-    user.is_in(MASTERS) || node_may(snapshot, user, action) || rbac::allows(snapshot, user, action)
+    reason(snapshot, user, action).is_some()
 }
 
-/// Refuses what `user` may not do.
+/// Refuses what `user` may not do; why they may, otherwise.
 ///
 /// # Errors
 /// 403 in upstream's words.
-pub fn authorize(snapshot: &Snapshot, user: &User, action: &Action) -> Result<(), Status> {
-    if is_allowed(snapshot, user, action) {
-        return Ok(());
-    }
-    Err(refusal(user, action))
+pub fn authorize(snapshot: &Snapshot, user: &User, action: &Action) -> Result<Reason, Status> {
+    reason(snapshot, user, action).ok_or_else(|| refusal(user, action))
 }
 
 fn refusal(user: &User, action: &Action) -> Status {

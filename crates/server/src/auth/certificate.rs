@@ -4,7 +4,9 @@
 
 use coracle_api::certificates::{Certificate, CertificateRequest, Client};
 
-use crate::auth::AUTHENTICATED;
+use sha2::{Digest, Sha256};
+
+use crate::auth::{AUTHENTICATED, CREDENTIAL};
 use crate::pipeline::request::User;
 
 /// The user of a DER-encoded certificate; `None` when its subject has no common name.
@@ -13,6 +15,8 @@ pub fn user(der: &[u8]) -> Option<User> {
     let client = Client::of(&Certificate::from_der(der)?.subject)?;
     let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
     let mut user = User { name: text(client.name?)?, ..User::default() };
+    let shown: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
+    user.extra.insert(CREDENTIAL.into(), vec![format!("X509SHA256={shown}")]);
     user.groups = client.groups.into_iter().map(text).collect::<Option<_>>()?;
     user.groups.push(AUTHENTICATED.into());
     (!user.name.is_empty()).then_some(user)
@@ -38,6 +42,8 @@ mod tests {
         let user = user(certificate.der()).unwrap();
         assert_eq!(user.name, "kubernetes-admin");
         assert_eq!(user.groups, ["system:masters", "system:authenticated"]);
+        let [shown] = &*user.extra[CREDENTIAL] else { panic!("{:?}", user.extra) };
+        assert!(shown.starts_with("X509SHA256=") && shown.len() == 75, "{shown}");
     }
 
     #[test]

@@ -13,9 +13,15 @@ use crate::auth::{AUTHENTICATED, Action, UNAUTHENTICATED, authorize};
 use crate::pipeline::parse::ResourceRef;
 use crate::pipeline::request::User;
 
+const USER: &str = "impersonate-user";
 const EXTRA: &str = "impersonate-extra-";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 const ANONYMOUS: &str = "system:anonymous";
+
+/// Whether `headers` say to act as somebody else.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers.contains_key(USER)
+}
 
 /// The user that `headers` say to act as; `user` when they say nothing.
 ///
@@ -44,7 +50,7 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
         }
     }
     let wanted = User {
-        name: first("impersonate-user"),
+        name: first(USER),
         uid: first("impersonate-uid"),
         groups: all("impersonate-group"),
         extra,

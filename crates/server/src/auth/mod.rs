@@ -5,10 +5,14 @@ pub mod bootstrap;
 pub mod certificate;
 pub(crate) mod impersonate;
 mod issue;
+pub mod issuers;
+pub mod jwt;
+pub mod others;
 pub mod pki;
 pub mod rbac;
 pub mod reviews;
 pub mod roles;
+pub mod token_file;
 pub mod tokens;
 
 pub use authorize::{Action, authorize};
@@ -22,6 +26,8 @@ use crate::pipeline::request::User;
 pub const MASTERS: &str = "system:masters";
 /// Everybody that the server knows.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// What of a user's extra says which of their credentials was shown.
+pub(crate) const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 /// Everybody else.
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 

@@ -1,5 +1,6 @@
 //! RBAC: whether the rules of roles allow an action. Pure.
 
+use std::fmt;
 use std::sync::Arc;
 
 use coracle_api::Object;
@@ -7,42 +8,80 @@ use coracle_api::resources::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS
 use coracle_store::Snapshot;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
+use serde_json::Value;
 
 use crate::auth::Action;
 use crate::pipeline::request::User;
 
+/// That a role is bound to somebody: shown as upstream shows it in `reason` of an access review.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    binding: Arc<Object>,
+    /// The place of whoever it is among the subjects.
+    subject: usize,
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (value, metadata) = (self.binding.value(), self.binding.metadata());
+        let text =
+            |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+        let (kind, name) = match metadata.namespace.as_str() {
+            "" => ("ClusterRoleBinding", metadata.name.clone()),
+            namespace => ("RoleBinding", format!("{}/{namespace}", metadata.name)),
+        };
+        let (role, subject) = (&value["roleRef"], &value["subjects"][self.subject]);
+        let subject_name = match (&*text(subject, "kind"), text(subject, "namespace")) {
+            ("ServiceAccount", namespace) => {
+                let own = || metadata.namespace.clone();
+                let namespace = if namespace.is_empty() { own() } else { namespace };
+                format!("{}/{namespace}", text(subject, "name"))
+            }
+            _ => text(subject, "name"),
+        };
+        write!(
+            f,
+            "{kind} {name:?} of {} {:?} to {} {subject_name:?}",
+            text(role, "kind"),
+            text(role, "name"),
+            text(subject, "kind")
+        )
+    }
+}
+
 /// Calls `visit` with every rule that `user` has in `namespace` (empty for cluster scope), until
-/// it answers true; that is the answer.
+/// it answers true; how they have that one.
 fn any_rule(
     snapshot: &Snapshot,
     user: &User,
     namespace: &str,
     mut visit: impl FnMut(&PolicyRule, bool) -> bool,
-) -> bool {
+) -> Option<Grant> {
     for object in snapshot.list(CLUSTER_ROLE_BINDINGS, None) {
         let Ok(binding) = object.view::<ClusterRoleBinding>() else { continue };
-        if applies(binding.subjects.as_deref(), user, "")
+        if let Some(subject) = applies(binding.subjects.as_deref(), user, "")
             && rules(snapshot, &binding.role_ref, "").iter().any(|rule| visit(rule, true))
         {
-            return true;
+            return Some(Grant { binding: Arc::clone(object), subject });
         }
     }
     if namespace.is_empty() {
-        return false;
+        return None;
     }
     for object in snapshot.list(ROLE_BINDINGS, Some(namespace)) {
         let Ok(binding) = object.view::<RoleBinding>() else { continue };
-        if applies(binding.subjects.as_deref(), user, namespace)
+        if let Some(subject) = applies(binding.subjects.as_deref(), user, namespace)
             && rules(snapshot, &binding.role_ref, namespace).iter().any(|rule| visit(rule, false))
         {
-            return true;
+            return Some(Grant { binding: Arc::clone(object), subject });
         }
     }
-    false
+    None
 }
 
-fn applies(subjects: Option<&[Subject]>, user: &User, namespace: &str) -> bool {
-    subjects.unwrap_or_default().iter().any(|subject| match subject.kind.as_str() {
+/// The first of `subjects` that `user` is.
+fn applies(subjects: Option<&[Subject]>, user: &User, namespace: &str) -> Option<usize> {
+    subjects.unwrap_or_default().iter().position(|subject| match subject.kind.as_str() {
         "User" => user.name == subject.name,
         "Group" => user.is_in(&subject.name),
         "ServiceAccount" => {
@@ -72,9 +111,9 @@ fn role_rules(role: &Arc<Object>) -> Option<Vec<PolicyRule>> {
     role.view::<Role>().ok()?.rules.clone()
 }
 
-/// Whether a rule allows `action` to `user`.
+/// Whether a rule allows `action` to `user`, and how they have it.
 #[must_use]
-pub fn allows(snapshot: &Snapshot, user: &User, action: &Action) -> bool {
+pub fn allows(snapshot: &Snapshot, user: &User, action: &Action) -> Option<Grant> {
     let namespace = match action {
         Action::Resource(resource) => resource.namespace.as_str(),
         Action::Path { .. } => "",
@@ -175,7 +214,7 @@ mod tests {
     use super::*;
     use crate::auth::authorize::authorize;
     use crate::pipeline::parse::ResourceRef;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn snapshot(objects: &[(&str, Value)]) -> Snapshot {
         let object = |(resource, value): &(&str, Value)| {
@@ -243,7 +282,7 @@ mod tests {
     fn rules_reach_as_far_as_their_binding() {
         let snapshot = bound();
         let bot = user("system:serviceaccount:a:bot", &[]);
-        let may = |user: &User, action: Action| allows(&snapshot, user, &action);
+        let may = |user: &User, action: Action| allows(&snapshot, user, &action).is_some();
         assert!(may(&bot, on("list", "a", "/pods", "")));
         assert!(may(&bot, on("get", "a", "/pods/log", "x")));
         assert!(!may(&bot, on("get", "a", "/pods/exec", "x")));
@@ -258,6 +297,26 @@ mod tests {
         let path = |path: &str| Action::Path { verb: "get".into(), path: path.into() };
         assert!(may(&looker, path("/healthz")) && !may(&looker, path("/metrics")));
         assert!(!may(&bot, path("/healthz")));
+        for (user, action, told) in [
+            (
+                &bot,
+                on("list", "a", "/pods", ""),
+                "RoleBinding \"x/a\" of ClusterRole \"look\" to ServiceAccount \"bot/a\"",
+            ),
+            (
+                &eve,
+                on("get", "a", "apps/statefulsets", "web"),
+                "RoleBinding \"y/a\" of Role \"one\" to User \"eve\"",
+            ),
+            (
+                &looker,
+                path("/healthz"),
+                "ClusterRoleBinding \"z\" of ClusterRole \"look\" to Group \"lookers\"",
+            ),
+        ] {
+            let why = authorize(&snapshot, user, &action).unwrap().to_string();
+            assert_eq!(why, format!("RBAC: allowed by {told}"));
+        }
     }
 
     #[test]

@@ -10,9 +10,8 @@ use coracle_api::{FieldError, Kind, Status, Timestamp};
 use coracle_store::Snapshot;
 use serde_json::{Value, json};
 
-use crate::auth::authorize::is_allowed;
 use crate::auth::tokens::{ISSUER, Tokens};
-use crate::auth::{Action, rbac};
+use crate::auth::{Action, authorize, rbac};
 use crate::pipeline::parse::ResourceRef;
 use crate::pipeline::request::{Request, User};
 use crate::pipeline::source::rfc3339;
@@ -22,6 +21,8 @@ use crate::pipeline::verbs::text;
 pub(crate) struct Facts<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) tokens: Option<&'a Tokens>,
+    /// Whose the token in question is, if it is not of our own; or why it is not believed.
+    pub(crate) other: Option<&'a Result<User, String>>,
     pub(crate) now: Timestamp,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn allows(snapshot: &Snapshot, spec: &str) -> Result<bool, Status> {
     let spec: Value =
         serde_json::from_str(spec).map_err(|error| Status::bad_request(error.to_string()))?;
-    let facts = Facts { snapshot, tokens: None, now: Timestamp::UNIX_EPOCH };
+    let facts = Facts { snapshot, tokens: None, other: None, now: Timestamp::UNIX_EPOCH };
     Ok(access(&facts, &subject(&spec), &spec)["allowed"] == true)
 }
 
@@ -129,7 +130,13 @@ fn access(facts: &Facts<'_>, user: &User, spec: &Value) -> Value {
         },
         (asked, _) => Action::Resource(resource(asked)),
     };
-    json!({"allowed": is_allowed(facts.snapshot, user, &action)})
+    let Some(reason) = authorize::reason(facts.snapshot, user, &action) else {
+        return json!({"allowed": false});
+    };
+    match reason.to_string() {
+        words if words.is_empty() => json!({"allowed": true}),
+        words => json!({"allowed": true, "reason": words}),
+    }
 }
 
 fn resource(asked: &Value) -> ResourceRef {
@@ -175,12 +182,22 @@ fn token(facts: &Facts<'_>, spec: &Value) -> Result<Value, Status> {
     if audiences.is_empty() {
         audiences.push(ISSUER.into());
     }
+    let failed = |why: &str| json!({"error": why, "user": {}});
+    if let Some(other) = facts.other {
+        // They are meant for the API, and for nobody else.
+        audiences.retain(|audience| audience == ISSUER);
+        return Ok(match other {
+            Ok(_) if audiences.is_empty() => failed("token audiences are not for this server"),
+            Ok(user) => json!({"authenticated": true, "user": user.info(), "audiences": audiences}),
+            Err(why) => failed(&format!("[invalid bearer token, {why}]")),
+        });
+    }
     let tokens = facts.tokens.ok_or_else(|| Status::internal("there are no tokens here"))?;
     Ok(match tokens.verify(facts.snapshot, token, &audiences, facts.now) {
         Ok((user, audiences)) => {
             json!({"authenticated": true, "user": user.info(), "audiences": audiences})
         }
-        Err(error) => json!({"error": error.to_string(), "user": {}}),
+        Err(error) => failed(&error.to_string()),
     })
 }
 

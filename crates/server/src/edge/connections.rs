@@ -70,6 +70,13 @@ impl Places {
     }
 }
 
+impl Place {
+    /// Whose connection it is.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
@@ -142,7 +149,8 @@ impl Drop for Busy {
     }
 }
 
-/// A body that holds something until it is sent: what keeps its connection busy, its seat.
+/// A body that holds something until it is sent: what keeps its connection busy, its seat, what is
+/// remembered of the request.
 pub(crate) struct Held<B, H> {
     body: B,
     _held: H,

@@ -72,6 +72,15 @@ impl Rendering<'_> {
         Ok(Rendered::Whole(whole))
     }
 
+    /// As [`Self::reply`], in JSON and in one piece.
+    pub(crate) fn in_json(&self, reply: &Reply) -> Result<Bytes, Status> {
+        let form = Form { encoding: Encoding::Json, ..self.form };
+        Ok(match (Rendering { form, ..*self }).reply(reply)? {
+            Rendered::Whole(bytes) => bytes,
+            Rendered::Pieces(pieces) => pieces.collect::<Vec<Bytes>>().concat().into(),
+        })
+    }
+
     /// Whether objects are sent with the bytes that are stored.
     fn is_as_stored(&self) -> bool {
         let is_json = self.form.encoding == Encoding::Json;

@@ -29,7 +29,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Api;
 use crate::aggregation::{self, Aggregator, Handed};
-use crate::auth::tokens::{ISSUER, Tokens};
+use crate::audit::{self, Auditor, Begun, Trail};
+use crate::auth::tokens::Tokens;
 use crate::auth::{Action, authorize, certificate, impersonate};
 use crate::documents::discovery;
 use crate::documents::metrics::{self, Counters};
@@ -71,6 +72,7 @@ pub struct Server {
     tokens: Arc<Tokens>,
     node: OnceLock<Arc<dyn NodeStreams>>,
     aggregator: OnceLock<Arc<Aggregator>>,
+    auditor: OnceLock<Arc<Auditor>>,
     places: Arc<Places>,
     counters: Counters,
     seats: Arc<Seats>,
@@ -84,11 +86,21 @@ impl Server {
     /// Serves `api`; `tokens` says who bears which.
     #[must_use]
     pub fn new(api: Api, tokens: Arc<Tokens>) -> Arc<Self> {
-        let (node, aggregator, stopping) =
-            (OnceLock::new(), OnceLock::new(), watch::Sender::new(false));
+        let (node, aggregator, auditor) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let (places, seats, large) = (Arc::default(), Arc::default(), LargeBodies::default());
-        let counters = Counters::new(api.source().now());
-        Arc::new(Self { api, tokens, node, aggregator, places, counters, seats, large, stopping })
+        let (counters, stopping) = (Counters::new(api.source().now()), watch::Sender::new(false));
+        Arc::new(Self {
+            api,
+            tokens,
+            node,
+            aggregator,
+            auditor,
+            places,
+            counters,
+            seats,
+            large,
+            stopping,
+        })
     }
 
     /// Sets where logs, exec and ports are asked for; done once.
@@ -102,6 +114,13 @@ impl Server {
     pub fn set_aggregator(&self, aggregator: Arc<Aggregator>) {
         if self.aggregator.set(aggregator).is_err() {
             tracing::warn!("who hands requests on was set before and stays");
+        }
+    }
+
+    /// Sets who remembers requests; done once, before the first client comes.
+    pub fn set_auditor(&self, auditor: Arc<Auditor>) {
+        if self.auditor.set(auditor).is_err() {
+            tracing::warn!("who remembers requests was set before and stays");
         }
     }
 
@@ -223,12 +242,16 @@ impl Server {
 
     async fn handle(&self, peer: Option<User>, request: http::Request<Incoming>) -> Response {
         let (mut parts, body) = request.into_parts();
-        let response = match self.answer(peer, &mut parts, body).await {
-            Ok(response) => response,
-            Err(status) => failure(&status),
-        };
+        let source = self.api.source();
+        let id = audit::identify(&mut parts.headers, || Entropy::new(source.seed()).uid());
+        let answered = self.answer(peer, &mut parts, body).await;
+        let mut response = answered.unwrap_or_else(|status| refused(&parts, &status));
+        response.headers_mut().insert(audit::ID, id);
         self.counters.count(&parts.method, response.status().as_u16());
-        response
+        match parts.extensions.remove::<Trail>() {
+            Some(trail) => trail.follow(response),
+            None => response,
+        }
     }
 
     async fn answer(
@@ -240,17 +263,25 @@ impl Server {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let route = parse::route(&parts.method, parts.uri.path(), &query);
         let snapshot = self.api.snapshot();
-        let user = self.authenticate(peer, &parts.headers)?;
-        let user = impersonate::user(&snapshot, user, &parts.headers)?;
+        let user = self.authenticate(peer, parts).await;
+        let action = action(&route, &parts.method, &query);
+        self.remember(user.as_ref().ok(), &action, parts);
+        let user = impersonate::user(&snapshot, user?, &parts.headers)?;
+        if let Some(trail) = audit::of(parts).filter(|_| impersonate::is_asked_for(&parts.headers))
+        {
+            trail.note_impersonated(&user);
+        }
         let asked = Digest { user: &user, route: &route, method: parts.method.as_str() };
         let is_watch = asked.is_watch();
         let Some(admitted) = self.seats.admit(&snapshot, &asked).await else {
-            return self.permitted(user, route, &query, parts, body).await;
+            return self.permitted(user, &action, route, &query, parts, body).await;
         };
         drop(snapshot);
-        let answering = pin!(self.permitted(user, route, &query, parts, body));
-        let answered = admitted.carry_out(answering).await;
-        let mut response = answered.unwrap_or_else(|status| failure(&status));
+        let answered = {
+            let answering = pin!(self.permitted(user, &action, route, &query, parts, body));
+            admitted.carry_out(answering).await
+        };
+        let mut response = answered.unwrap_or_else(|status| refused(parts, &status));
         admitted.tell(response.headers_mut());
         // A watch that has begun costs no more than any open connection.
         if let Some(seat) = admitted.seat().filter(|_| !is_watch) {
@@ -262,13 +293,18 @@ impl Server {
     async fn permitted(
         &self,
         user: User,
+        action: &Action,
         route: Route,
         query: &Query,
         parts: &mut Parts,
         body: Incoming,
     ) -> Result<Response, Status> {
         let snapshot = self.api.snapshot();
-        authorize(&snapshot, &user, &action(&route, &parts.method, query))?;
+        let decided = authorize(&snapshot, &user, action);
+        if let Some(trail) = audit::of(parts) {
+            trail.note_allowed(&decided);
+        }
+        decided?;
         if let Some(target) = aggregation::of_path(&snapshot, parts.uri.path())? {
             let (user, route, stopping) = (&user, &route, self.stopping.subscribe());
             let handed = Handed { snapshot: &snapshot, target, user, route, query, stopping };
@@ -300,24 +336,32 @@ impl Server {
         }
     }
 
-    fn authenticate(&self, peer: Option<User>, headers: &HeaderMap) -> Result<User, Status> {
+    /// Begins to remember a request, if there is somebody who does, and a rule that says so.
+    fn remember(&self, user: Option<&User>, action: &Action, parts: &mut Parts) {
+        let Some(auditor) = self.auditor.get() else { return };
+        let peer = parts.extensions.get::<Arc<Place>>().map(|place| place.peer());
+        let received = self.api.source().now();
+        if let Some(trail) = auditor.begin(&Begun { parts, action, user, peer, received }) {
+            parts.extensions.insert(trail);
+        }
+    }
+
+    async fn authenticate(&self, peer: Option<User>, parts: &Parts) -> Result<User, Status> {
         if let Some(user) = peer {
             return Ok(user);
         }
-        let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(User::anonymous()) };
-        // A token in strange letters is no token, and still one that somebody showed.
-        let value = String::from_utf8_lossy(value.as_bytes());
-        let token = match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Ok(User::anonymous()),
-        };
-        let (now, audiences) = (self.api.source().now(), [ISSUER.to_owned()]);
-        match self.tokens.verify(&self.api.snapshot(), token, &audiences, now) {
-            Ok((user, _)) => Ok(user),
-            Err(error) => {
-                tracing::debug!(%error, "a token was refused");
-                Err(Status::unauthorized())
+        if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+            // A token in strange letters is no token, and still one that somebody showed.
+            let value = String::from_utf8_lossy(value.as_bytes());
+            if let Some((scheme, token)) = value.split_once(' ')
+                && scheme.eq_ignore_ascii_case("bearer")
+            {
+                return self.api.bearer(token.trim()).await;
             }
+        }
+        match self.api.others().answers_anonymous(parts.uri.path()) {
+            true => Ok(User::anonymous()),
+            false => Err(Status::unauthorized()),
         }
     }
 
@@ -333,7 +377,10 @@ impl Server {
         let (kind, verb) = resource.resolve(&kinds)?;
         let answer = self.about(user, resource, (&kind, verb), query, parts, body).await;
         // Who uses what is deprecated hears so whatever comes of it.
-        let deprecation = kind.deprecation.iter().map(ToString::to_string).collect();
+        let deprecation: Vec<_> = kind.deprecation.iter().map(ToString::to_string).collect();
+        if let Some(trail) = audit::of(parts).filter(|_| !deprecation.is_empty()) {
+            trail.note([("k8s.io/deprecated".to_owned(), "true".to_owned())]);
+        }
         answer.map_err(|status| status.warned(deprecation))
     }
 
@@ -349,7 +396,8 @@ impl Server {
     ) -> Result<Response, Status> {
         let subresource = Subresource::parse(&resource.subresource);
         if let Some(connecting) = subresource.filter(|subresource| subresource.connects()) {
-            let request = connection(user, resource, (kind, verb), connecting, query);
+            let mut request = connection(user, resource, (kind, verb), connecting, query);
+            request.options.is_audited = audit::of(parts).is_some();
             return self.connect(request, connecting, resource, query, parts, body).await;
         }
         if kind.is(PODS) && subresource == Some(Subresource::Log) {
@@ -361,7 +409,13 @@ impl Server {
         if verb == Verb::Watch {
             return watched(&self.api, request, &rendering, self.stopping.subscribe(), parts);
         }
-        let reply = self.carry_out(request).await?;
+        let mut reply = self.carry_out(request).await?;
+        if let Some(trail) = audit::of(parts) {
+            trail.note(std::mem::take(&mut reply.annotations));
+            if trail.wants_answer() {
+                trail.note_answer(rendering.in_json(&reply)?);
+            }
+        }
         respond(&rendering, &reply)
     }
 
@@ -391,6 +445,9 @@ impl Server {
             authorize(&self.api.snapshot(), &request.user, &Action::Resource(creates))?;
         }
         let admitted = self.api.call(request).await?;
+        if let Some(trail) = audit::of(parts) {
+            trail.note(admitted.annotations);
+        }
         let snapshot = self.api.snapshot();
         let call = self.call(&snapshot, resource)?;
         let mut response = match subresource {
@@ -444,6 +501,11 @@ impl Server {
             }
             None => RequestBody::Empty,
         };
+        let mut options = options::options(query, verb, content, agent)?;
+        if let Some(trail) = audit::of(parts) {
+            trail.note_asked(&body);
+            options.is_audited = true;
+        }
         Ok(Request {
             user,
             verb,
@@ -451,7 +513,7 @@ impl Server {
             kind: Arc::clone(kind),
             name: resource.name.clone(),
             subresource: Subresource::parse(&resource.subresource),
-            options: options::options(query, verb, content, agent)?,
+            options,
             body,
         })
     }
@@ -474,6 +536,14 @@ impl Server {
         };
         Ok(Rendering { kind, form, include, now: self.api.source().now() })
     }
+}
+
+/// The answer to a request that is refused.
+fn refused(parts: &Parts, status: &Status) -> Response {
+    if let Some(trail) = audit::of(parts) {
+        trail.note_refused(status);
+    }
+    failure(status)
 }
 
 /// A request for a connection, as admission sees it.

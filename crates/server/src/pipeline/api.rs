@@ -5,14 +5,15 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use coracle_api::computed;
-use coracle_api::resources::BINDINGS;
+use coracle_api::resources::{BINDINGS, TOKEN_REVIEWS};
 use coracle_api::{Key, Kind, Object, Objects, Status, Subresource, Timestamp, Usage, Verb};
 use coracle_store::{CommitError, Committed, Expect, Snapshot, Store, Transaction, Write};
 use futures_util::future::join_all;
 
 use crate::Kinds;
+use crate::auth::others::Others;
 use crate::auth::reviews;
-use crate::auth::tokens::Tokens;
+use crate::auth::tokens::{ISSUER, Tokens};
 use crate::pipeline::cluster::Cluster;
 use crate::pipeline::content;
 use crate::pipeline::conversion::{self, Kept, Task};
@@ -20,7 +21,7 @@ use crate::pipeline::defined::Defined;
 use crate::pipeline::outside::Outside;
 use crate::pipeline::pages::Pages;
 use crate::pipeline::reply::{Answer, Reply};
-use crate::pipeline::request::Request;
+use crate::pipeline::request::{Request, User};
 use crate::pipeline::source::{Entropy, Source};
 use crate::pipeline::sweep;
 use crate::pipeline::verbs;
@@ -52,6 +53,7 @@ struct Inner {
     source: Arc<dyn Source>,
     pages: Pages,
     tokens: OnceLock<Arc<Tokens>>,
+    others: Others,
     outside: OnceLock<Arc<dyn Outside>>,
     facts: ArcSwap<computed::Facts>,
     converted: Kept,
@@ -60,10 +62,20 @@ struct Inner {
 impl Api {
     /// The API over `store`.
     pub fn new(store: Store, kinds: Kinds, cluster: Cluster, source: Arc<dyn Source>) -> Self {
-        let (pages, tokens, outside, facts, converted) = Default::default();
+        let (pages, tokens, others, outside, facts, converted) = Default::default();
         let kinds = Defined::new(kinds);
-        let inner =
-            Inner { store, kinds, cluster, source, pages, tokens, outside, facts, converted };
+        let inner = Inner {
+            store,
+            kinds,
+            cluster,
+            source,
+            pages,
+            tokens,
+            others,
+            outside,
+            facts,
+            converted,
+        };
         let api = Self { inner: Arc::new(inner) };
         api.tell(computed::STORE, Ok(()));
         api
@@ -203,7 +215,7 @@ impl Api {
         }
         match request.verb {
             Verb::Create if !request.kind.is_stored() && !request.kind.is(BINDINGS) => {
-                self.review(&request, now)
+                self.review(&request, now).await
             }
             _ if request.subresource.is_some_and(Subresource::connects) => {
                 self.alone(request).await
@@ -220,13 +232,51 @@ impl Api {
         replies.pop().ok_or_else(|| Status::internal("a request without an answer"))
     }
 
-    fn review(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
-        let snapshot = self.snapshot();
+    async fn review(&self, request: &Request, now: Timestamp) -> Result<Reply, Status> {
         let mut body = content::object(request)?.value;
         verbs::create::settle_namespace(request, &mut body)?;
-        let tokens = self.inner.tokens.get().map(AsRef::as_ref);
-        let facts = reviews::Facts { snapshot: &snapshot, tokens, now };
+        let other = match request.kind.is(TOKEN_REVIEWS) {
+            true => self.known(verbs::text(&body, "/spec/token"), now).await,
+            false => None,
+        };
+        let (snapshot, tokens) = (self.snapshot(), self.inner.tokens.get().map(AsRef::as_ref));
+        let facts = reviews::Facts { snapshot: &snapshot, tokens, other: other.as_ref(), now };
         Ok(Reply::created(Answer::Value(reviews::answer(&facts, request, body)?)))
+    }
+
+    /// Whom the API knows beside bearers of its own certificates and tokens.
+    pub fn others(&self) -> &Others {
+        &self.inner.others
+    }
+
+    /// Whose `token` is, if it is none of our own: of a file, or of another issuer.
+    async fn known(&self, token: &str, now: Timestamp) -> Option<Result<User, String>> {
+        match self.inner.others.listed(token) {
+            Some(user) => Some(Ok(user)),
+            None => self.inner.others.vouched(token, now).await,
+        }
+    }
+
+    /// Who bears `token`.
+    ///
+    /// # Errors
+    /// 401 for a token that nobody bears.
+    pub(crate) async fn bearer(&self, token: &str) -> Result<User, Status> {
+        let (now, audiences) = (self.inner.source.now(), [ISSUER.to_owned()]);
+        let why = match self.known(token, now).await {
+            Some(Ok(user)) => return Ok(user),
+            Some(Err(why)) => why,
+            None => {
+                let tokens = self.inner.tokens.get();
+                let tokens = tokens.ok_or_else(|| Status::internal("there are no tokens here"))?;
+                match tokens.verify(&self.snapshot(), token, &audiences, now) {
+                    Ok((user, _)) => return Ok(user),
+                    Err(error) => error.to_string(),
+                }
+            }
+        };
+        tracing::debug!(why, "a token was refused");
+        Err(Status::unauthorized())
     }
 
     /// Sets what signs service account tokens; done once, before the first client comes. It answers

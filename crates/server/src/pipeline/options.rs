@@ -40,6 +40,7 @@ pub fn options(
             .then(|| query.flag("sendInitialEvents")),
         allow_watch_bookmarks: query.flag("allowWatchBookmarks"),
         timeout_seconds: number("timeoutSeconds")?.filter(|seconds| *seconds > 0),
+        is_audited: false,
     })
 }
 

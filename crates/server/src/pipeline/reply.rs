@@ -1,5 +1,6 @@
 //! What a request is answered with, before it becomes bytes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::{Kind, Object};
@@ -14,6 +15,8 @@ pub struct Reply {
     pub answer: Answer,
     /// Sentences for the `Warning` header.
     pub warnings: Vec<String>,
+    /// What an audit log is to remember of the request.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What is sent.
@@ -58,14 +61,19 @@ pub struct ObjectList {
 }
 
 impl Reply {
+    /// `answer` with an HTTP code.
+    pub fn new(code: u16, answer: Answer) -> Self {
+        Self { code, answer, warnings: Vec::new(), annotations: BTreeMap::new() }
+    }
+
     /// 200 with `answer`.
     pub fn ok(answer: Answer) -> Self {
-        Self { code: 200, answer, warnings: Vec::new() }
+        Self::new(200, answer)
     }
 
     /// 201 with `answer`.
     pub fn created(answer: Answer) -> Self {
-        Self { code: 201, answer, warnings: Vec::new() }
+        Self::new(201, answer)
     }
 
     /// The object, when the answer is one.

@@ -74,6 +74,8 @@ pub struct Options {
     pub allow_watch_bookmarks: bool,
     /// Watch: end after so many seconds.
     pub timeout_seconds: Option<u64>,
+    /// No parameter: whether an audit log remembers what admission says of the request.
+    pub is_audited: bool,
 }
 
 /// `fieldValidation`.

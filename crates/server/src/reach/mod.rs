@@ -2,5 +2,6 @@
 
 pub(crate) mod address;
 pub(crate) mod connect;
+pub(crate) mod get;
 pub(crate) mod pool;
 pub(crate) mod tls;

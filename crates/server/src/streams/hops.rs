@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::{Body as _, Incoming};
@@ -11,6 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
+use crate::audit::{self, Trail};
 use crate::edge::connections::{Place, stopped};
 use crate::edge::response::{Body, incoming};
 
@@ -60,8 +62,21 @@ pub(crate) fn until_stopped(body: Incoming, mut stopping: watch::Receiver<bool>)
     StreamBody::new(frames).boxed_unsync()
 }
 
+/// What an upgraded connection holds until it ends: its place, and what is remembered of the request.
+pub(crate) struct Kept {
+    _place: Option<Arc<Place>>,
+    _trail: Option<Trail>,
+}
+
+impl Kept {
+    /// That of the request which `parts` begin.
+    pub(crate) fn of(parts: &mut Parts) -> Self {
+        Self { _place: parts.extensions.remove(), _trail: audit::of(parts).cloned() }
+    }
+}
+
 /// Carries bytes both ways once both ends have changed the protocol.
-pub(crate) fn join(client: OnUpgrade, other: OnUpgrade, place: Option<Arc<Place>>) {
+pub(crate) fn join(client: OnUpgrade, other: OnUpgrade, kept: Kept) {
     tokio::spawn(async move {
         let both = tokio::try_join!(client, other);
         let (client, other) = match both {
@@ -72,6 +87,6 @@ pub(crate) fn join(client: OnUpgrade, other: OnUpgrade, place: Option<Arc<Place>
         if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut other).await {
             tracing::debug!(%error, "a proxied connection ended");
         }
-        drop(place);
+        drop(kept);
     });
 }

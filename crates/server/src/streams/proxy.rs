@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::edge::response::{Body, Response, full, incoming};
 use crate::pipeline::parse::ResourceRef;
-use crate::streams::hops::{CORS_HEADERS, OWN_HEADERS, join, remove, until_stopped};
+use crate::streams::hops::{CORS_HEADERS, Kept, OWN_HEADERS, join, remove, until_stopped};
 use crate::streams::links::Links;
 use crate::streams::node::Call;
 use crate::streams::pods;
@@ -63,7 +63,7 @@ pub(crate) async fn serve(
         .map_err(|error: http::uri::InvalidUri| Status::bad_request(error.to_string()))?;
     let host = host(parts);
     *request.headers_mut() = forwarded(&parts.headers, &path, host.as_ref());
-    let (client, place) = (parts.extensions.remove::<OnUpgrade>(), parts.extensions.remove());
+    let (client, kept) = (parts.extensions.remove::<OnUpgrade>(), Kept::of(parts));
     let stream = call.node.reach(&resource.namespace, &target.pod, target.port, target.tls).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
@@ -75,7 +75,7 @@ pub(crate) async fn serve(
     let mut response = sender.send_request(request).await.map_err(unreachable)?;
     let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then_some(client);
     if let Some(client) = upgraded.flatten() {
-        join(client, hyper::upgrade::on(&mut response), place);
+        join(client, hyper::upgrade::on(&mut response), kept);
         return Ok(response.map(incoming));
     }
     let headers = response.headers_mut();

@@ -2,7 +2,6 @@
 //! of it. WebSockets: [`super::websocket`]; SPDY: [`super::spdy_upgrade`].
 
 use std::future::Future;
-use std::sync::Arc;
 
 use coracle_api::Status;
 use http::request::Parts;
@@ -12,8 +11,9 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
-use crate::edge::connections::{Place, stopped};
+use crate::edge::connections::stopped;
 use crate::edge::response::Response;
+use crate::streams::hops::Kept;
 
 /// Whether the client asks for an upgrade to `protocol`.
 pub(crate) fn is_asked_for(headers: &HeaderMap, protocol: &str) -> bool {
@@ -56,7 +56,7 @@ pub(crate) fn run<F>(
 where
     F: Future<Output = ()> + Send,
 {
-    let place = parts.extensions.remove::<Arc<Place>>();
+    let kept = Kept::of(parts);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let on_upgrade = on_upgrade.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
     tokio::spawn(async move {
@@ -68,7 +68,7 @@ where
             () = serve(upgraded) => {}
             () = stopped(&mut stopping) => {}
         }
-        drop(place);
+        drop(kept);
     });
     Ok(())
 }

@@ -196,7 +196,8 @@ fn parts_of_objects_are_shown_as_what_they_are() {
 fn a_refusal_is_the_first_in_order_and_all_validating_ones_are_asked_at_once() {
     let (api, asked) = hooked(|path, _| {
         let result = json!({"code": 403, "reason": "Forbidden", "message": format!("by {path}")});
-        Ok(json!({"allowed": path == "b", "status": result, "warnings": [format!("of {path}")]}))
+        Ok(json!({"allowed": path == "b", "status": result, "warnings": [format!("of {path}")],
+            "auditAnnotations": {"by": path}}))
     });
     let hooks = ["b", "c", "a"].map(|name| hook(name, &[CONFIG_MAPS], json!({})));
     configure(&api, VALIDATING_WEBHOOK_CONFIGURATIONS, "one", &hooks);
@@ -205,6 +206,13 @@ fn a_refusal_is_the_first_in_order_and_all_validating_ones_are_asked_at_once() {
     assert_eq!((status.code, &*status.reason, &*status.message), (403, "Forbidden", message));
     assert_eq!(paths(&asked), ["b", "c", "a"]);
     assert_eq!(status.warnings, ["of b", "of c", "of a"]);
+    assert_eq!(status.annotations, None);
+    let mut audited = api.request(Verb::Create, CONFIG_MAPS, "default", "");
+    (audited.body, audited.options.is_audited) = (Body::Object(config("x")), true);
+    let remembered = api.call(audited).unwrap_err().annotations.unwrap_or_default();
+    let expected =
+        json!({"a.example.com/by": "a", "b.example.com/by": "b", "c.example.com/by": "c"});
+    assert_eq!(json!(remembered), expected);
     assert_eq!(api.get(CONFIG_MAPS, "x").unwrap_err().code, 404);
 }
 

@@ -17,6 +17,8 @@ use crate::pipeline::write::calls::{Call, Given, Stop};
 use crate::pipeline::write::{Prepared, WriteEnv};
 
 const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
+/// Where an audit log has which token was given away.
+const ISSUED_CREDENTIAL: &str = "authentication.kubernetes.io/issued-credential-id";
 /// What a client gets who does not say how long.
 const LIFETIME_SECONDS: i64 = 3600;
 const LIFETIME_MIN: i64 = 600;
@@ -65,6 +67,10 @@ pub(crate) fn prepare(
     let Given::Token(token) = env.ask(Call::Sign { claims: claims.to_string() })? else {
         return Err(Status::internal("an answer to another question").into());
     };
+    if request.options.is_audited {
+        let id = format!("JTI={}", text(&claims, "/jti"));
+        env.remember([(ISSUED_CREDENTIAL.to_owned(), id)].into());
+    }
     body["kind"] = "TokenRequest".into();
     body["apiVersion"] = "authentication.k8s.io/v1".into();
     body["metadata"] = json!({

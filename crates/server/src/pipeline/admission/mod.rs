@@ -25,6 +25,8 @@ mod token_secrets;
 mod turns;
 mod webhooks;
 
+use std::collections::BTreeMap;
+
 use coracle_api::resources::PODS;
 use coracle_api::{Key, Object, Status, Subresource, kind};
 use coracle_store::{Expect, Snapshot, Write};
@@ -67,6 +69,8 @@ pub struct Attributes<'a> {
     pub writes: Vec<Write>,
     /// Sentences for the `Warning` header.
     pub warnings: Vec<String>,
+    /// What an audit log is to remember of it.
+    annotations: BTreeMap<String, String>,
 }
 
 impl<'a> Attributes<'a> {
@@ -86,6 +90,19 @@ impl<'a> Attributes<'a> {
             requires: Vec::new(),
             writes: Vec::new(),
             warnings: Vec::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Whether an audit log remembers anything of the write.
+    fn is_audited(&self) -> bool {
+        self.request.options.is_audited
+    }
+
+    /// Has it remembered, if there is one; what was said first stays, as upstream.
+    fn remember(&mut self, key: String, value: String) {
+        if self.is_audited() {
+            self.annotations.entry(key).or_insert(value);
         }
     }
 
@@ -198,6 +215,16 @@ pub fn mutate(
     value: &mut Value,
     env: &mut WriteEnv<'_>,
 ) -> Result<bool, Stop> {
+    let mutated = mutate_in_rounds(attributes, value, env);
+    env.remember(std::mem::take(&mut attributes.annotations));
+    mutated
+}
+
+fn mutate_in_rounds(
+    attributes: &mut Attributes<'_>,
+    value: &mut Value,
+    env: &mut WriteEnv<'_>,
+) -> Result<bool, Stop> {
     let mut rounds = Rounds::default();
     MUTATING.iter().try_for_each(|plugin| plugin(attributes, value, env))?;
     if !rounds.run(attributes, value, env)? {
@@ -237,6 +264,7 @@ pub fn act(
         policies::validate(&mut attributes, &body, env)?;
         webhooks::validate(&mut attributes, &body, env)
     })();
+    env.remember(std::mem::take(&mut attributes.annotations));
     match acted {
         Ok(()) => Ok((content::as_definition(body, definition)?, attributes.warnings)),
         Err(stop) => Err(stop.warned(attributes.warnings)),
@@ -275,9 +303,14 @@ pub(crate) fn validate_by(
     value: &Value,
     env: &WriteEnv<'_>,
 ) -> Result<(), Stop> {
-    policies::may_see_params(attributes, value, env.kinds)?;
-    plugins.iter().try_for_each(|plugin| plugin(attributes, value))?;
-    policies::validate(attributes, value, env)?;
-    webhooks::validate(attributes, value, env)?;
-    Ok(COUNTING.iter().try_for_each(|plugin| plugin(attributes, value))?)
+    let mut validate = || {
+        policies::may_see_params(attributes, value, env.kinds)?;
+        plugins.iter().try_for_each(|plugin| plugin(attributes, value))?;
+        policies::validate(attributes, value, env)?;
+        webhooks::validate(attributes, value, env)?;
+        Ok(COUNTING.iter().try_for_each(|plugin| plugin(attributes, value))?)
+    };
+    let validated = validate();
+    env.remember(std::mem::take(&mut attributes.annotations));
+    validated
 }

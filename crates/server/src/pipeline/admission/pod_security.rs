@@ -41,6 +41,7 @@ struct Standard {
 /// What a namespace's labels say.
 struct Policy {
     enforce: Standard,
+    audit: Standard,
     warn: Standard,
     errors: Vec<FieldError>,
 }
@@ -81,7 +82,7 @@ impl Policy {
             (Standard { level, version }, said.is_some_and(|text| self::level(text).is_some()))
         };
         let (enforce, is_enforced) = standard("enforce", Level::Restricted);
-        standard("audit", Level::Privileged);
+        let (audit, _) = standard("audit", Level::Privileged);
         let (mut warn, _) = standard("warn", Level::Privileged);
         if label("warn").is_none() && is_enforced && enforce.level > warn.level {
             warn.level = enforce.level;
@@ -89,7 +90,7 @@ impl Policy {
                 warn.version.clone_from(&enforce.version);
             }
         }
-        Self { enforce, warn, errors }
+        Self { enforce, audit, warn, errors }
     }
 
     fn of_object(namespace: &Value) -> Self {
@@ -129,6 +130,9 @@ pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<()
     };
     let policy = Policy::of_object(namespace.value());
     let is_pod = request.kind.is(PODS);
+    if attributes.is_audited() {
+        remember(attributes, &policy, &pod, is_pod);
+    }
     let broken = told(&pod, policy.enforce.level);
     if is_pod && !broken.is_empty() {
         let why = format!("violates PodSecurity \"{}\": {broken}", policy.enforce);
@@ -140,6 +144,18 @@ pub(super) fn check(attributes: &mut Attributes<'_>, value: &Value) -> Result<()
         attributes.warnings.push(warning);
     }
     Ok(())
+}
+
+/// What an audit log is to remember: what is enforced, and what pods only might be told.
+fn remember(attributes: &mut Attributes<'_>, policy: &Policy, pod: &Pod<'_>, is_pod: bool) {
+    if is_pod {
+        attributes.remember(format!("{PREFIX}enforce-policy"), policy.enforce.to_string());
+    }
+    let broken = told(pod, policy.audit.level);
+    if !broken.is_empty() {
+        let said = format!("would violate PodSecurity \"{}\": {broken}", policy.audit);
+        attributes.remember(format!("{PREFIX}audit-violations"), said);
+    }
 }
 
 fn check_namespace(attributes: &mut Attributes<'_>, value: &Value) -> Result<(), Status> {

@@ -8,7 +8,7 @@ use coracle_store::Snapshot;
 
 use super::subject::Subject;
 use crate::auth::Action;
-use crate::auth::authorize::is_allowed;
+use crate::auth::authorize::reason;
 use crate::pipeline::parse::ResourceRef;
 use crate::pipeline::request::User;
 
@@ -35,8 +35,9 @@ impl<'a> Rights<'a> {
             ..User::default()
         });
         let user = account.as_ref().unwrap_or(self.user);
-        let is_allowed = is_allowed(self.snapshot, user, &action(question));
-        Decision { is_allowed, ..Decision::default() }
+        let why = reason(self.snapshot, user, &action(question));
+        let reason = why.as_ref().map(ToString::to_string).unwrap_or_default();
+        Decision { is_allowed: why.is_some(), reason, ..Decision::default() }
     }
 }
 

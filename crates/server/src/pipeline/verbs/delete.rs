@@ -68,8 +68,7 @@ pub fn prepare_collection(
         writes.clear();
     }
     let answer = Answer::List(list::whole(&request.kind, items, snapshot.revision()));
-    let pending = Pending::Fixed(Reply::ok(answer));
-    Ok(Prepared { writes, requires, pending, warnings })
+    Ok(Prepared { writes, requires, warnings, ..Prepared::answered(Reply::ok(answer)) })
 }
 
 /// `request` as if it had been made for one object of the collection.

@@ -4,6 +4,8 @@ pub mod calls;
 pub(crate) mod plan;
 pub mod prepare;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::{Key, Kind, Object, Status, Timestamp};
@@ -38,6 +40,7 @@ pub struct WriteEnv<'a> {
     /// Address ranges and names of the cluster.
     pub cluster: &'a Cluster,
     answers: &'a Answers,
+    annotations: RefCell<BTreeMap<String, String>>,
 }
 
 impl<'a> WriteEnv<'a> {
@@ -45,7 +48,21 @@ impl<'a> WriteEnv<'a> {
     pub fn new(facts: Facts<'a>, answers: &'a Answers) -> Self {
         let Facts { kinds, cluster } = facts;
         let Moment { now, seed } = answers.moment();
-        Self { now, entropy: Entropy::new(seed), kinds, cluster, answers }
+        let annotations = RefCell::default();
+        Self { now, entropy: Entropy::new(seed), kinds, cluster, answers, annotations }
+    }
+
+    /// Keeps what an audit log is to remember of the request; what was said first stays.
+    pub(crate) fn remember(&self, annotations: BTreeMap<String, String>) {
+        let mut kept = self.annotations.borrow_mut();
+        for (key, value) in annotations {
+            kept.entry(key).or_insert(value);
+        }
+    }
+
+    /// What was kept.
+    pub(crate) fn remembered(self) -> BTreeMap<String, String> {
+        self.annotations.into_inner()
     }
 
     /// The answer to `call`.
@@ -86,6 +103,8 @@ pub struct Prepared {
     pub pending: Pending,
     /// Sentences for the `Warning` header.
     pub warnings: Vec<String>,
+    /// What an audit log is to remember of the request.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// An answer that may wait for the revision of what is written.
@@ -121,6 +140,7 @@ impl Prepared {
             requires: Vec::new(),
             pending: Pending::Fixed(reply),
             warnings: Vec::new(),
+            annotations: BTreeMap::new(),
         }
     }
 
@@ -131,6 +151,7 @@ impl Prepared {
             requires: Vec::new(),
             pending: Pending::Written { code, index: 0, part, kind: Arc::clone(kind) },
             warnings: Vec::new(),
+            annotations: BTreeMap::new(),
         }
     }
 
@@ -148,10 +169,11 @@ impl Prepared {
                     .cloned()
                     .flatten()
                     .ok_or_else(|| Status::internal("the store did not say what it stored"))?;
-                Reply { code, answer: part.answer(&kind, &object), warnings: Vec::new() }
+                Reply::new(code, part.answer(&kind, &object))
             }
         };
         reply.warnings.extend(self.warnings);
+        reply.annotations.extend(self.annotations);
         Ok(reply)
     }
 

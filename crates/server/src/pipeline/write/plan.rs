@@ -48,7 +48,7 @@ pub(crate) fn plan(
     let mut companions = Vec::new();
     for (index, request) in requests.iter().enumerate() {
         let prepared = match next(&provisional, request, answers.get(index), facts)? {
-            Next::Ready(prepared) => prepared,
+            Next::Ready(prepared) => *prepared,
             Next::Needs(calls) => return Ok(Planning::Needs(Unmet { request: index, calls })),
         };
         if request.options.dry_run {
@@ -64,7 +64,7 @@ pub(crate) fn plan(
     }
     for (index, request) in (requests.len()..).zip(&companions) {
         match next(&provisional, request, answers.get(index), facts) {
-            Ok(Next::Ready(prepared)) => planned.add(prepared),
+            Ok(Next::Ready(prepared)) => planned.add(*prepared),
             Ok(Next::Needs(calls)) => return Ok(Planning::Needs(Unmet { request: index, calls })),
             // The namespace is what was asked for: its controller goes on about the account.
             Err(status) => tracing::debug!(%status, "a namespace comes without its account"),

@@ -14,7 +14,7 @@ use crate::pipeline::write::{Facts, Prepared, WriteEnv};
 #[derive(Debug)]
 pub enum Next {
     /// These writes.
-    Ready(Prepared),
+    Ready(Box<Prepared>),
     /// To answer these, and to prepare it again with the answers.
     Needs(Vec<Call>),
 }
@@ -30,10 +30,14 @@ pub fn prepare(
     answers: &Answers,
     facts: Facts<'_>,
 ) -> Result<Next, Status> {
-    match carry_out(snapshot, request, &mut WriteEnv::new(facts, answers)) {
-        Ok(prepared) => Ok(Next::Ready(prepared)),
+    let mut env = WriteEnv::new(facts, answers);
+    match carry_out(snapshot, request, &mut env) {
+        Ok(prepared) => {
+            let annotations = env.remembered();
+            Ok(Next::Ready(Box::new(Prepared { annotations, ..prepared })))
+        }
         Err(Stop::Needs(calls)) => Ok(Next::Needs(calls)),
-        Err(Stop::Refused(status)) => Err(status),
+        Err(Stop::Refused(status)) => Err(status.annotated(env.remembered())),
     }
 }
 

@@ -57,9 +57,11 @@ pub(super) struct Binding {
     /// What of the policy's requests it is about; all when it does not say.
     pub(super) criteria: Option<Criteria>,
     pub(super) params: Option<ParamRef>,
-    /// What becomes of what a validating policy has against a request.
+    /// What becomes of what a validating policy has against a request, as it was written.
+    pub(super) actions: Vec<String>,
     pub(super) denies: bool,
     pub(super) warns: bool,
+    pub(super) audits: bool,
 }
 
 /// Which params a policy is run with.
@@ -76,10 +78,10 @@ impl Binding {
     fn of(binding: &Object) -> Arc<Self> {
         binding.memo(|| {
             let spec = &binding.value()["spec"];
-            let acts = |action: &str| {
-                let mut all = spec["validationActions"].as_array().into_iter().flatten();
-                all.any(|it| it == action)
-            };
+            let actions = spec["validationActions"].as_array().into_iter().flatten();
+            let actions = actions.filter_map(Value::as_str).map(str::to_owned);
+            let actions: Vec<String> = actions.collect();
+            let acts = |action: &str| actions.iter().any(|it| it == action);
             let resources = &spec["matchResources"];
             Self {
                 policy: text(spec, "/policyName").to_owned(),
@@ -87,6 +89,8 @@ impl Binding {
                 params: ParamRef::of(&spec["paramRef"]),
                 denies: acts("Deny"),
                 warns: acts("Warn"),
+                audits: acts("Audit"),
+                actions,
             }
         })
     }

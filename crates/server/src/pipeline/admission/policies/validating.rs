@@ -1,9 +1,11 @@
 //! Policies that may only refuse a write.
 
+use std::collections::BTreeMap;
+
 use coracle_api::resources::{VALIDATING_ADMISSION_POLICIES, VALIDATING_ADMISSION_POLICY_BINDINGS};
 use coracle_api::{Cause, Status};
 use coracle_cel::admission::{Judgement, Validating};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::invocations::{self, Invocation, Resources, Run};
 use super::is_exempt;
@@ -17,6 +19,9 @@ const VALIDATING: Resources = Resources {
     policies: VALIDATING_ADMISSION_POLICIES,
     bindings: VALIDATING_ADMISSION_POLICY_BINDINGS,
 };
+
+/// Where an audit log has what policies have against a write.
+const FAILURES: &str = "validation.policy.admission.k8s.io/validation_failure";
 
 /// A refusal: reason, and what is said.
 struct Denial {
@@ -40,6 +45,7 @@ pub(in crate::pipeline::admission) fn validate(
     let all = invocations::of(&VALIDATING, &subject, value, env, Validating::of)?;
     let mut views = Views::new(&subject);
     let mut first: Option<Denial> = None;
+    let mut remembered = Remembered::default();
     for invocation in &all {
         let judgement = match &invocation.run {
             Err(why) => {
@@ -49,11 +55,59 @@ pub(in crate::pipeline::admission) fn validate(
             }
             Ok(run) => views.with(run, value, |seen| run.policy.expressions.judge(seen))?,
         };
+        if attributes.is_audited() {
+            remembered.hear(invocation, &judgement);
+        }
         heard(invocation, judgement, attributes, &mut first);
     }
+    remembered.publish(attributes);
     match first {
         None => Ok(()),
         Some(denial) => Err(refusal(&subject, value, denial).into()),
+    }
+}
+
+/// What an audit log is to remember of what policies say.
+#[derive(Default)]
+struct Remembered {
+    /// `POLICY/KEY` with the values of all its bindings and params, each once.
+    annotations: BTreeMap<String, Vec<String>>,
+    /// What they have against the write, where it is only to be remembered.
+    failures: Vec<Value>,
+}
+
+impl Remembered {
+    fn hear(&mut self, invocation: &Invocation<'_, Validating>, judgement: &Judgement) {
+        let Invocation { policy, binding, run: Ok(Run { binding: bound, .. }) } = invocation else {
+            return;
+        };
+        for annotation in &judgement.annotations {
+            let Ok(value) = &annotation.value else { continue };
+            let key = format!("{policy}/{}", annotation.key);
+            let values = self.annotations.entry(key).or_default();
+            if !values.contains(value) {
+                values.push(value.clone());
+            }
+        }
+        let failures = judgement.refusals.iter().filter(|_| bound.audits);
+        self.failures.extend(failures.map(|refusal| {
+            json!({
+                "message": refusal.message,
+                "policy": policy,
+                "binding": binding,
+                "expressionIndex": refusal.index,
+                "validationActions": bound.actions,
+            })
+        }));
+    }
+
+    fn publish(self, attributes: &mut Attributes<'_>) {
+        for (key, values) in self.annotations {
+            attributes.remember(key, values.join(", "));
+        }
+        if !self.failures.is_empty() {
+            attributes.remember(FAILURES.to_owned(), Value::Array(self.failures).to_string());
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a webhook has answered, read as strictly as upstream reads it.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use coracle_api::kind::type_of;
@@ -16,6 +18,8 @@ pub(super) struct Answer {
     pub(super) is_allowed: bool,
     /// Sentences for whoever asked.
     pub(super) warnings: Vec<String>,
+    /// What an audit log is to remember, without the webhook's name before the keys.
+    pub(super) annotations: BTreeMap<String, String>,
     /// A JSON patch, not yet read.
     pub(super) patch: Vec<u8>,
     /// Why it is refused: a `metav1.Status`.
@@ -50,6 +54,7 @@ pub(super) fn read(
     Ok(Answer {
         is_allowed: typed.is_allowed,
         warnings: typed.warnings,
+        annotations: typed.annotations,
         patch,
         result: answer["status"].clone(),
     })
@@ -63,6 +68,7 @@ struct Typed {
     patch: Vec<u8>,
     patch_type: Option<String>,
     warnings: Vec<String>,
+    annotations: BTreeMap<String, String>,
 }
 
 type Decoded = (Value, Option<(Value, Typed)>);
@@ -132,8 +138,23 @@ impl Typed {
             patch: STANDARD.decode(patch).map_err(|error| error.to_string())?,
             patch_type: text("patchType")?,
             warnings,
+            annotations: annotations(&answer["auditAnnotations"])?,
         })
     }
+}
+
+fn annotations(said: &Value) -> Result<BTreeMap<String, String>, String> {
+    let field = "response.auditAnnotations";
+    let said = match said {
+        Value::Null => return Ok(BTreeMap::new()),
+        Value::Object(said) => said,
+        other => return Err(unlike(other, field, "map[string]string")),
+    };
+    let one = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => Ok((key.clone(), text.clone())),
+        other => Err(unlike(other, field, "string")),
+    };
+    said.iter().map(one).collect()
 }
 
 fn check_type(review: &Value, uid: &str, wanted: &str) -> Result<(), String> {

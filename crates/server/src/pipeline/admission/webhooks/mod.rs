@@ -160,6 +160,9 @@ fn heard(
     for warning in &answer.warnings {
         attributes.warn_once(warning.clone());
     }
+    for (key, value) in &answer.annotations {
+        attributes.remember(format!("{}/{key}", hook.name), value.clone());
+    }
     match answer.is_allowed {
         true => Ok(Turn::Allowed(answer)),
         false => Err(answer::denial(&hook.name, &answer.result).into()),

@@ -1,0 +1,248 @@
+//! What is remembered of one request on its way: from when it is known who asks to when the last byte
+//! of the answer is sent, or the connection that it became has ended.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use coracle_api::{Status, Timestamp};
+use http::request::Parts;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use super::ID;
+use super::event::{self, Event, Head, ObjectReference};
+use super::log::Log;
+use super::policy::{Level, Policy, Stage, Treatment};
+use crate::auth::Action;
+use crate::auth::authorize::Reason;
+use crate::edge::connections::Held;
+use crate::edge::response::Response;
+use crate::pipeline::request::{Body, User};
+
+/// Subresources whose requests go on for as long as their clients like.
+const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+/// Who remembers requests.
+pub struct Auditor {
+    policy: Policy,
+    log: Log,
+}
+
+/// A request of which nothing is remembered yet.
+pub(crate) struct Begun<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) action: &'a Action,
+    /// Who asks; `None` when their credentials are none.
+    pub(crate) user: Option<&'a User>,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) received: Timestamp,
+}
+
+/// What is remembered of a request. When the last clone is dropped, all is said.
+#[derive(Clone)]
+pub(crate) struct Trail(Arc<Inner>);
+
+struct Inner {
+    auditor: Arc<Auditor>,
+    treatment: Treatment,
+    /// Whether the answer goes on for as long as the client likes.
+    is_long: bool,
+    /// Whether it is known who asks: else the refusal is all that is remembered.
+    is_known: bool,
+    event: Mutex<Event>,
+}
+
+impl Auditor {
+    /// Remembers in the file at `path` what `policy` says.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn new(policy: Policy, path: &Path) -> io::Result<Self> {
+        Ok(Self { policy, log: Log::open(path)? })
+    }
+
+    /// Waits, not for ever, until all that is over is written.
+    pub fn flush(&self) {
+        self.log.flush();
+    }
+
+    /// Begins to remember a request; `None` when nothing is to be remembered of it.
+    pub(crate) fn begin(self: &Arc<Self>, asked: &Begun<'_>) -> Option<Trail> {
+        let treatment = self.policy.treatment(asked.user, asked.action);
+        if treatment.level == Level::None {
+            return None;
+        }
+        let event = Mutex::new(asked.event(&treatment));
+        let (is_long, is_known) = (asked.is_long(), asked.user.is_some());
+        let trail = Inner { auditor: Arc::clone(self), treatment, is_long, is_known, event };
+        if is_known {
+            trail.emit(Stage::RequestReceived);
+        }
+        Some(Trail(Arc::new(trail)))
+    }
+}
+
+impl Begun<'_> {
+    fn is_long(&self) -> bool {
+        match self.action {
+            Action::Resource(resource) => {
+                resource.verb == "watch" || LONG.contains(&resource.subresource.as_str())
+            }
+            Action::Path { .. } => false,
+        }
+    }
+
+    fn event(&self, treatment: &Treatment) -> Event {
+        let Self { parts, action, user, peer, received } = self;
+        let received = event::micro_time(*received);
+        let (verb, object_ref) = match action {
+            Action::Resource(resource) => {
+                (resource.verb.to_string(), Some(ObjectReference::of(resource)))
+            }
+            Action::Path { verb, .. } => (verb.clone(), None),
+        };
+        let id = parts.headers.get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let head = Head {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: treatment.level,
+            audit_id: id.to_owned(),
+            stage: Stage::RequestReceived,
+            request_uri: parts.uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
+            verb,
+            user: user.map_or_else(|| json!({}), User::info),
+            impersonated_user: None,
+            source_ips: event::sources(&parts.headers, *peer),
+            user_agent: event::agent(&parts.headers),
+            object_ref,
+            response_status: None,
+            request_object: None,
+            response_object: None,
+            stage_timestamp: received.clone(),
+            request_received_timestamp: received,
+            annotations: BTreeMap::new(),
+        };
+        let omits_managed_fields = treatment.omits_managed_fields;
+        Event { head, asked: None, answered: None, omits_managed_fields }
+    }
+}
+
+/// What is remembered of the request that `parts` begin.
+pub(crate) fn of(parts: &Parts) -> Option<&Trail> {
+    parts.extensions.get()
+}
+
+impl Trail {
+    /// Whom the user acts as.
+    pub(crate) fn note_impersonated(&self, user: &User) {
+        self.0.event().head.impersonated_user = Some(user.info());
+    }
+
+    /// Whether the user may ask this, and why.
+    pub(crate) fn note_allowed(&self, decided: &Result<Reason, Status>) {
+        let (decision, reason) = match decided {
+            Ok(reason) => ("allow", reason.to_string()),
+            Err(_) => ("forbid", String::new()),
+        };
+        let said = [("decision", decision.to_owned()), ("reason", reason)];
+        let said = said.map(|(key, value)| (format!("authorization.k8s.io/{key}"), value));
+        self.note(said);
+    }
+
+    /// What else is to be remembered.
+    pub(crate) fn note(&self, annotations: impl IntoIterator<Item = (String, String)>) {
+        self.0.event().head.annotations.extend(annotations);
+    }
+
+    /// What was sent.
+    pub(crate) fn note_asked(&self, body: &Body) {
+        if let Body::Encoded(content, bytes) = body
+            && !bytes.is_empty()
+        {
+            self.0.event().asked = Some((*content, bytes.clone()));
+        }
+    }
+
+    /// Whether the answer is to be remembered.
+    pub(crate) fn wants_answer(&self) -> bool {
+        self.0.treatment.level == Level::RequestResponse
+    }
+
+    /// What is answered, in JSON.
+    pub(crate) fn note_answer(&self, bytes: Bytes) {
+        self.0.event().answered = Some(bytes);
+    }
+
+    /// That it is refused.
+    pub(crate) fn note_refused(&self, status: &Status) {
+        if let Some(annotations) = &status.annotations {
+            self.note((**annotations).clone());
+        }
+        let said = event::failed(status);
+        let mut event = self.0.event();
+        event.head.response_status = Some(said);
+        if self.wants_answer() {
+            event.answered = serde_json::to_vec(status).ok().map(Bytes::from);
+        }
+    }
+
+    /// The answer, which is followed to its end.
+    pub(crate) fn follow(self, response: Response) -> Response {
+        let code = response.status().as_u16();
+        {
+            let mut event = self.0.event();
+            let status = event.head.response_status.get_or_insert_with(|| event::code(code));
+            status["code"] = code.into();
+        }
+        if self.0.is_long || !self.0.is_known {
+            self.0.emit(Stage::ResponseStarted);
+        }
+        response.map(|body| Held::new(body, self).boxed_unsync())
+    }
+}
+
+impl Inner {
+    fn event(&self) -> MutexGuard<'_, Event> {
+        self.event.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn emit(&self, stage: Stage) {
+        if self.treatment.omitted.contains(&stage) {
+            return;
+        }
+        let mut event = self.event().clone();
+        event.head.stage = stage;
+        if stage != Stage::RequestReceived {
+            event.head.stage_timestamp = event::micro_time(Timestamp::now());
+        }
+        self.auditor.log.add(event);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.is_known {
+            return;
+        }
+        if std::thread::panicking() {
+            let why = "APIServer panic'd: its log says why";
+            let status = Status::failure(500, "InternalError", why);
+            self.event().head.response_status = Some(event::failed(&status));
+            return self.emit(Stage::Panic);
+        }
+        let is_answered = self.event().head.response_status.is_some();
+        if !is_answered {
+            let early: Value = json!({"metadata": {}, "status": "Success",
+                "message": "Connection closed early", "code": 200});
+            self.event().head.response_status = Some(early);
+            if self.is_long {
+                self.emit(Stage::ResponseStarted);
+            }
+        }
+        self.emit(Stage::ResponseComplete);
+    }
+}
