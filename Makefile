@@ -7,8 +7,9 @@ PYTHON := .cache/venv/bin/python
 
 SIM_SEEDS ?= 0..2000
 TORTURE_SECONDS ?= 300
+FUZZ_SECONDS ?= 60
 
-.PHONY: sim build demo demo-clean test test-rust test-apps test-e2e torture bench fresh lint schema tools images charts clean
+.PHONY: sim build demo demo-clean test test-rust test-apps test-e2e torture fuzz bench fresh lint schema tools images charts clean
 
 build: schema ## The binary, stripped and static: target/x86_64-unknown-linux-gnu/release/coracle
 	$(CARGO) build --release --locked -p coracle
@@ -53,6 +54,11 @@ test-e2e: build tools charts
 	@scripts/test-images
 	@scripts/app-images
 	scripts/private-host $(PYTHON) -m pytest -q -n 2 --dist loadfile tests/e2e
+
+# `make test` has them for 20 seconds each; FUZZ_SEED=N plays the case that a failure names.
+fuzz: schema ## Schemas, expressions, patches and conversion, made up: FUZZ_SECONDS each
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(if $(FUZZ_SEED),FUZZ_SEED=$(FUZZ_SEED)) \
+		$(CARGO) test --locked -p coracle-server --test fuzz -- --nocapture
 
 # What pods have synced under faults, for TORTURE_SECONDS; TORTURE_SEED=N repeats a run.
 torture: build tools ## `make torture VOLUMES=1`: minutes of full disks, kills, freezes and foreign mounts

@@ -299,12 +299,28 @@ fn default(errors: &mut Errors, schema: &Field<'_>) {
         error.field = format!("{}{}", default.path, error.field);
         errors.0.push(error);
     }
-    let known = schema.child("properties");
-    let preserves = schema.child("x-kubernetes-preserve-unknown-fields").is_true()
-        || schema.child("additionalProperties").is_set();
-    let unknown = default.members().any(|(name, _)| known.value.get(name).is_none());
-    if unknown && !preserves && schema.child("type").text() == "object" {
+    if has_unknown(schema.value, default.value) {
         errors.invalid(&default, "must not have unknown fields");
+    }
+}
+
+/// Whether `value` has fields, however deep, that would be dropped from an object with `schema`.
+fn has_unknown(schema: &Value, value: &Value) -> bool {
+    const OF_ANY: [&str; 3] = ["apiVersion", "kind", "metadata"];
+    match value {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            let is_object = schema["x-kubernetes-embedded-resource"] == true;
+            if is_object && OF_ANY.contains(&name.as_str()) {
+                return false;
+            }
+            match (schema["properties"].get(name), &schema["additionalProperties"]) {
+                (Some(known), _) => has_unknown(known, value),
+                (None, Value::Null) => schema["x-kubernetes-preserve-unknown-fields"] != true,
+                (None, others) => others.is_object() && has_unknown(others, value),
+            }
+        }),
+        Value::Array(items) => items.iter().any(|item| has_unknown(&schema["items"], item)),
+        _ => false,
     }
 }
 

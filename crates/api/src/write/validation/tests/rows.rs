@@ -326,6 +326,11 @@ fn a_definition_has_a_schema_of_one_shape() {
             ".default: Invalid value: {\"z\":1}: must not have unknown fields",
         ),
         (
+            json!({"type": "array", "items": {"type": "object", "properties": {
+                "b": {"type": "string"}}}, "default": [{"b": "x", "z": 1}]}),
+            ".default: Invalid value: [{\"b\":\"x\",\"z\":1}]: must not have unknown fields",
+        ),
+        (
             json!({"type": "string", "allOf": [{"type": "string"}]}),
             ".allOf[0].type: Forbidden: must be empty to be structural",
         ),
