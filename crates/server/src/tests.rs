@@ -6,6 +6,7 @@ mod evictions;
 mod identities;
 mod mutations;
 mod outside;
+mod plans;
 mod policies;
 mod reading;
 mod refusals;

@@ -27,7 +27,7 @@ use crate::pipeline::sweep;
 use crate::pipeline::verbs;
 use crate::pipeline::watch::{Frame, WatchStream};
 use crate::pipeline::write::calls::{Answers, Call, Given, Moment};
-use crate::pipeline::write::plan::{Planned, Planning, Unmet, plan, taken};
+use crate::pipeline::write::plan::{Planned, Planning, Unmet, taken};
 use crate::pipeline::write::{Facts, Prepared};
 
 /// How often a write is prepared anew because others were faster.
@@ -419,20 +419,23 @@ impl Api {
         requires: &[(Key, Expect)],
         answers: &mut Vec<Answers>,
     ) -> Result<(Snapshot, Planned), Status> {
-        let rounds = requests.len().saturating_add(1).saturating_mul(ROUNDS);
-        for _ in 0..rounds {
-            let unmet = {
-                let (snapshot, kinds) = (self.snapshot(), self.kinds());
-                check(&snapshot, requires)?;
-                let facts = Facts { kinds: &kinds, cluster: &self.inner.cluster };
-                match plan(&snapshot, requests, requires, answers, facts)? {
-                    Planning::Ready(planned) => return Ok((snapshot, planned)),
-                    Planning::Needs(unmet) => unmet,
-                }
-            };
-            self.answer(answers, unmet).await;
+        let mut rounds = requests.len().saturating_add(1).saturating_mul(ROUNDS);
+        loop {
+            let (snapshot, kinds) = (self.snapshot(), self.kinds());
+            check(&snapshot, requires)?;
+            let facts = Facts { kinds: &kinds, cluster: &self.inner.cluster };
+            let mut planning = Planning::new(&snapshot, requests, requires, facts);
+            let mut has_asked = false;
+            while let Some(unmet) = planning.go_on(answers)? {
+                rounds = rounds.checked_sub(1).ok_or_else(asks_without_end)?;
+                has_asked |= !unmet.calls.is_empty();
+                self.answer(answers, unmet).await;
+            }
+            // What took time is planned once more on what is true now, with the answers.
+            if !has_asked || self.snapshot().revision() == snapshot.revision() {
+                return Ok((snapshot, planning.finish()));
+            }
         }
-        Err(Status::internal("a request asks the outside without end"))
     }
 
     async fn answer(&self, answers: &mut Vec<Answers>, unmet: Unmet) {
@@ -465,6 +468,10 @@ impl Api {
         }
         Ok(replies)
     }
+}
+
+fn asks_without_end() -> Status {
+    Status::internal("a request asks the outside without end")
 }
 
 fn check(snapshot: &Snapshot, requires: &[(Key, Expect)]) -> Result<(), Status> {

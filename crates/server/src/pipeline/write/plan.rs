@@ -14,14 +14,6 @@ use crate::pipeline::write::calls::{Answers, Call};
 use crate::pipeline::write::prepare::{Next, prepare};
 use crate::pipeline::write::{Facts, Prepared};
 
-/// What there is to be done for requests.
-pub(crate) enum Planning {
-    /// This transaction.
-    Ready(Planned),
-    /// To answer these, and to plan again.
-    Needs(Unmet),
-}
-
 /// What one request asks of the outside. One that was not heard of before has no [`Answers`] yet.
 pub(crate) struct Unmet {
     /// Which, counted from 0; what comes with the requests is behind them.
@@ -30,47 +22,78 @@ pub(crate) struct Unmet {
     pub(crate) calls: Vec<Call>,
 }
 
-/// What carries `requests` out on the state that `snapshot` shows, if `requires` holds; `answers` is
-/// what the outside has told each of them.
-///
-/// # Errors
-/// The Status of the first request that fails.
-pub(crate) fn plan(
-    snapshot: &Snapshot,
-    requests: &[Request],
-    requires: &[(Key, Expect)],
-    answers: &[Answers],
-    facts: Facts<'_>,
-) -> Result<Planning, Status> {
-    let transaction = Transaction { writes: Vec::new(), requires: requires.to_vec() };
-    let mut planned = Planned { prepared: Vec::new(), transaction, written: BTreeSet::new() };
-    let mut provisional = snapshot.clone();
-    let mut companions = Vec::new();
-    for (index, request) in requests.iter().enumerate() {
-        let prepared = match next(&provisional, request, answers.get(index), facts)? {
-            Next::Ready(prepared) => *prepared,
-            Next::Needs(calls) => return Ok(Planning::Needs(Unmet { request: index, calls })),
-        };
+/// What carries `requests` out on the state that a snapshot shows, as far as it is known.
+pub(crate) struct Planning<'a> {
+    requests: &'a [Request],
+    facts: Facts<'a>,
+    /// The state that those leave which are prepared.
+    provisional: Snapshot,
+    planned: Planned,
+    /// What comes with the requests.
+    companions: Vec<Request>,
+    /// The next to be prepared.
+    next: usize,
+}
+
+impl<'a> Planning<'a> {
+    /// Nothing is prepared yet; the transaction demands `requires`.
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        requests: &'a [Request],
+        requires: &[(Key, Expect)],
+        facts: Facts<'a>,
+    ) -> Self {
+        let transaction = Transaction { writes: Vec::new(), requires: requires.to_vec() };
+        let planned = Planned { prepared: Vec::new(), transaction, written: BTreeSet::new() };
+        let (provisional, companions) = (snapshot.clone(), Vec::new());
+        Self { requests, facts, provisional, planned, companions, next: 0 }
+    }
+
+    /// Prepares until a request asks what `answers` do not tell; `None` once all are prepared. What
+    /// is prepared stays.
+    ///
+    /// # Errors
+    /// The Status of the first request that fails.
+    pub(crate) fn go_on(&mut self, answers: &[Answers]) -> Result<Option<Unmet>, Status> {
+        while let Some(request) = self.requests.get(self.next) {
+            match next(&self.provisional, request, answers.get(self.next), self.facts)? {
+                Next::Ready(prepared) => self.add(request, *prepared)?,
+                Next::Needs(calls) => return Ok(Some(Unmet { request: self.next, calls })),
+            }
+            self.next = self.next.saturating_add(1);
+        }
+        while let Some(request) = self.companions.get(self.next.saturating_sub(self.requests.len()))
+        {
+            match next(&self.provisional, request, answers.get(self.next), self.facts) {
+                Ok(Next::Ready(prepared)) => self.planned.add(*prepared),
+                Ok(Next::Needs(calls)) => return Ok(Some(Unmet { request: self.next, calls })),
+                // The namespace is what was asked for: its controller goes on about the account.
+                Err(status) => tracing::debug!(%status, "a namespace comes without its account"),
+            }
+            self.next = self.next.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    fn add(&mut self, request: &Request, prepared: Prepared) -> Result<(), Status> {
         if request.options.dry_run {
-            planned.prepared.push(prepared);
-            continue;
+            self.planned.prepared.push(prepared);
+            return Ok(());
         }
-        let companion = account_of_new_namespace(facts.kinds, &provisional, &prepared);
-        if requests.len() > 1 || companion.is_some() {
-            provisional = after(facts.kinds, &provisional, &prepared)?;
+        let kinds = self.facts.kinds;
+        let companion = account_of_new_namespace(kinds, &self.provisional, &prepared);
+        if self.requests.len() > 1 || companion.is_some() {
+            self.provisional = after(kinds, &self.provisional, &prepared)?;
         }
-        companions.extend(companion);
-        planned.add(prepared);
+        self.companions.extend(companion);
+        self.planned.add(prepared);
+        Ok(())
     }
-    for (index, request) in (requests.len()..).zip(&companions) {
-        match next(&provisional, request, answers.get(index), facts) {
-            Ok(Next::Ready(prepared)) => planned.add(*prepared),
-            Ok(Next::Needs(calls)) => return Ok(Planning::Needs(Unmet { request: index, calls })),
-            // The namespace is what was asked for: its controller goes on about the account.
-            Err(status) => tracing::debug!(%status, "a namespace comes without its account"),
-        }
+
+    /// The transaction.
+    pub(crate) fn finish(self) -> Planned {
+        self.planned
     }
-    Ok(Planning::Ready(planned))
 }
 
 fn next(
