@@ -32,6 +32,7 @@ class Cluster:
         self.home = home
         self.data_dir = home / "data"
         self.kubeconfig = home / "kubeconfig"
+        self.registries = home / "registries.yaml"
         self.api_port = api_port
         self.extra = {}
 

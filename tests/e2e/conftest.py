@@ -32,7 +32,8 @@ def cluster(tmp_path_factory):
     home = tmp_path_factory.mktemp("cluster")
     # Control groups are the machine's: the name tells two runs of the tests apart.
     cluster = Cluster(f"e2e-{os.getpid()}", pathlib.Path(home))
-    cluster.up()
+    cluster.registries.write_text("# Tests write here where images are pulled from.\n")
+    cluster.up("--registries", cluster.registries)
     try:
         cluster.load("busybox")
         yield cluster

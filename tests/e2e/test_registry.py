@@ -11,18 +11,19 @@ import pytest
 
 from cluster import IMAGES, ROOT, eventually
 
-OPEN, CLOSED = "127.0.0.1:5000", "127.0.0.1:5001"
+OPEN, CLOSED, ENCRYPTED, NOBODY = [f"127.0.0.1:{port}" for port in [5000, 5001, 5002, 5009]]
 USER, PASSWORD = "visitor", "s3cret"
 # What htpasswd -B makes of the password.
 HTPASSWD = USER + ":$2b$04$t.DIPYC.AfRVJJzVbShgG.xh09tVHlQ9/qw6C9FKMCoH2NRyFAZha\n"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
-def serve(address, directory, auth=""):
-    directory.mkdir()
-    config = directory / "config.yml"
+def serve(address, directory, auth="", tls=""):
+    """A registry; several may have one directory."""
+    directory.mkdir(exist_ok=True)
+    config = directory / f"{address}.yml"
     config.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
-                      f"http: {{addr: '{address}'}}\n{auth}")
+                      f"http: {{addr: '{address}'{tls}}}\n{auth}")
     return subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)
 
@@ -81,38 +82,51 @@ def registries(tmp_path):
             process.wait()
 
 
-def test_pulling(cluster, namespace, registries):
-    digest = push(OPEN, "some/app")
-    push(CLOSED, "secret/app")
+class Pods:
+    """Pods of one image each, and what is said of them."""
 
-    def create(name, image, **spec):
+    def __init__(self, cluster, namespace):
+        self.cluster, self.namespace = cluster, namespace
+
+    def create(self, name, image, **spec):
         policy = spec.pop("policy", None)
         container = {"name": "main", "image": image, "command": ["sleep", "1000000"]}
         container |= {"imagePullPolicy": policy} if policy else {}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
             "terminationGracePeriodSeconds": 0, "containers": [container], **spec}}
-        cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(pod))
+        self.cluster.kubectl("create", "-n", self.namespace, "-f", "-", input=json.dumps(pod))
 
-    def runs(name):
-        cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
-        return cluster.get("pod", name, "-n", namespace)["status"]["containerStatuses"][0]
+    def runs(self, name):
+        self.cluster.kubectl("wait", "-n", self.namespace, "--for=condition=Ready", f"pod/{name}",
+                             "--timeout=60s")
+        pod = self.cluster.get("pod", name, "-n", self.namespace)
+        return pod["status"]["containerStatuses"][0]
 
-    def refused(name, reasons, words):
+    def refused(self, name, reasons, words):
         """The pod waits, and an event says why."""
         def waits():
-            status = cluster.get("pod", name, "-n", namespace)["status"]
+            status = self.cluster.get("pod", name, "-n", self.namespace)["status"]
             states = [one["state"].get("waiting", {}) for one in status.get("containerStatuses", [])]
             return any(state.get("reason") in reasons for state in states)
         eventually(waits, f"{name} waits with one of {reasons}")
-        eventually(lambda: any(words in message for message in said(name)),
+        eventually(lambda: any(words in message for message in self.said(name)),
                    f"{name}: {words}", timeout=20)
 
-    def said(name):
-        events = cluster.get("events", "-n", namespace, "--field-selector",
-                             f"involvedObject.name={name}")["items"]
+    def said(self, name):
+        events = self.cluster.get("events", "-n", self.namespace, "--field-selector",
+                                  f"involvedObject.name={name}")["items"]
         return [event["message"] for event in events]
 
-    failing = ["ErrImagePull", "ImagePullBackOff"]
+
+FAILING = ["ErrImagePull", "ImagePullBackOff"]
+
+
+def test_pulling(cluster, namespace, registries):
+    digest = push(OPEN, "some/app")
+    push(CLOSED, "secret/app")
+    pods = Pods(cluster, namespace)
+    create, runs, refused, said = pods.create, pods.runs, pods.refused, pods.said
+
     create("never-had", f"{OPEN}/some/app:1", policy="Never")
     refused("never-had", ["ErrImageNeverPull"],
             f'Container image "{OPEN}/some/app:1" is not present with pull policy of Never')
@@ -125,8 +139,8 @@ def test_pulling(cluster, namespace, registries):
     create("by-digest", f"{OPEN}/some/app@{digest}")
     assert runs("by-digest")["imageID"].endswith(digest)
     create("wrong-tag", f"{OPEN}/some/app:2")
-    refused("wrong-tag", failing, f'Failed to pull image "{OPEN}/some/app:2"')
-    refused("wrong-tag", failing, "not found")
+    refused("wrong-tag", FAILING, f'Failed to pull image "{OPEN}/some/app:2"')
+    refused("wrong-tag", FAILING, "not found")
     eventually(lambda: f'Back-off pulling image "{OPEN}/some/app:2"' in " ".join(said("wrong-tag")),
                "it backs off")
     create("wrong-name", "Not/An:Image:Name")
@@ -134,7 +148,7 @@ def test_pulling(cluster, namespace, registries):
 
     # With a password: from the pod, or from its service account.
     create("stranger", f"{CLOSED}/secret/app:1")
-    refused("stranger", failing, f'Failed to pull image "{CLOSED}/secret/app:1"')
+    refused("stranger", FAILING, f'Failed to pull image "{CLOSED}/secret/app:1"')
     cluster.kubectl("create", "secret", "docker-registry", "login", "-n", namespace,
                     f"--docker-server={CLOSED}", f"--docker-username={USER}",
                     f"--docker-password={PASSWORD}")
@@ -156,7 +170,7 @@ def test_pulling(cluster, namespace, registries):
     runs("volume")
     assert "busybox" in cluster.kubectl("exec", "-n", namespace, "volume", "--", "ls", "/image/bin")
     assert f'Pulling image "{OPEN}/some/volume:1"' in said("volume")
-    refused("no-volume", failing, f'Failed to pull image "{OPEN}/some/volume:2"')
+    refused("no-volume", FAILING, f'Failed to pull image "{OPEN}/some/volume:2"')
 
     # Without the registry: what is there runs, unless it must be asked for.
     registries()
@@ -166,5 +180,69 @@ def test_pulling(cluster, namespace, registries):
     create("never", f"{OPEN}/some/app:1", policy="Never")
     runs("never")
     create("always", f"{OPEN}/some/app:1", policy="Always")
-    refused("always", failing, "onnection refused")
+    refused("always", FAILING, "onnection refused")
     assert f"{OPEN}/some/app:1" in cluster.coracle("image", "ls").stdout
+
+
+def certificates(folder):
+    """An authority, and a certificate of it for this host as server and client."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2",
+            "-subj", "/CN=authority")
+    openssl("req", *curve, "-keyout", "host.key", "-out", "host.csr", "-subj", "/CN=host")
+    (folder / "host.ext").write_text("subjectAltName = IP:127.0.0.1\n")
+    openssl("x509", "-req", "-in", "host.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-days", "2",
+            "-CAcreateserial", "-extfile", "host.ext", "-out", "host.crt")
+
+
+def test_a_file_says_where_images_are(cluster, namespace, registries, tmp_path):
+    """Mirrors that are down, that want a password, that have an authority of their own."""
+    for address, name in [(OPEN, "some/app"), (CLOSED, "hub/app")]:
+        push(address, name)
+    certificates(tmp_path)
+    tls = (f", tls: {{certificate: {tmp_path}/host.crt, key: {tmp_path}/host.key, "
+           f"clientcas: [{tmp_path}/ca.crt]}}")
+    pods = Pods(cluster, namespace)
+    before = cluster.registries.read_text()
+    encrypted = serve(ENCRYPTED, tmp_path / "open", tls=tls)
+    try:
+        cluster.registries.write_text(f"""
+mirrors:
+  images.example.com:
+    endpoint: ["http://{NOBODY}", "http://{CLOSED}"]
+    rewrite: {{"^team/(.*)": "hub/$1"}}
+  encrypted.example.com:
+    endpoint: ["https://{ENCRYPTED}"]
+  stranger.example.com:
+    endpoint: ["https://localhost:5002"]
+  "*":
+    endpoint: ["http://{OPEN}/v2"]
+configs:
+  "{CLOSED}":
+    auth: {{username: {USER}, password: {PASSWORD}}}
+  "{ENCRYPTED}":
+    tls: {{ca_file: {tmp_path}/ca.crt, cert_file: {tmp_path}/host.crt, key_file: {tmp_path}/host.key}}
+""")
+        pods.create("mirrored", "images.example.com/team/app:1")
+        pods.create("encrypted", "encrypted.example.com/some/app:1")
+        pods.create("any", "other.example.com/some/app:1")
+        pods.create("stranger", "stranger.example.com/some/app:1")
+        for name in ["mirrored", "encrypted", "any"]:
+            pods.runs(name)
+        pods.refused("stranger", FAILING, "https://localhost:5002/v2: ")
+        assert "pulled" in cluster.coracle("image", "pull", "other.example.com/some/app:1").stdout
+
+        # A mistake is refused at the start, and said by pulls when it is made later.
+        cluster.registries.write_text("mirrors:\n  docker.io:\n    endpoints: []\n")
+        words = "unknown field `endpoints`, expected `endpoint` or `rewrite` at line 3 column 5"
+        wrong = cluster.up("--registries", cluster.registries, check=False)
+        assert wrong.returncode == 1 and words in wrong.stderr, wrong
+        pods.create("mistaken", "other.example.com/some/app:1", policy="Always")
+        pods.refused("mistaken", FAILING, words)
+    finally:
+        cluster.registries.write_text(before)
+        encrypted.kill()
+        encrypted.wait()

@@ -38,6 +38,9 @@ pub struct UpArgs {
     pub feature_gates: Option<Gates>,
     #[command(flatten)]
     pub files: Files,
+    /// How many images are pulled at once [default: as many as are needed]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_parallel_pulls: Option<u16>,
     /// Be the engine instead of starting it in the background
     #[arg(long)]
     pub foreground: bool,

@@ -11,6 +11,7 @@ use coracle_api::{Gates, Timestamp};
 use coracle_controllers::{CONTROLLERS, Config as DecisionConfig};
 use coracle_driver::{EventRecorder, Journal, Loop, Reasons};
 use coracle_network::{AskedRanges, ClusterLink, Kernel, LinuxKernel, NetworkConfig, NetworkError};
+use coracle_node::images::Pulling;
 use coracle_node::{Ending, Node, NodeConfig, NodeError, from_node};
 use coracle_runtime::{Containers, RuntimeError, Shims};
 use coracle_server::audit::policy::Policy;
@@ -255,6 +256,7 @@ impl Engine {
         let files = arguments.files.settle(&paths)?;
         let loaded = files.load(&paths)?;
         let ((asked, _), (stopping, _)) = (watch::channel(None), watch::channel(None));
+        let pulling = pulling(&files, arguments);
         let pki = Arc::new(Pki::open(&paths.pki(), Timestamp::now())?);
         let turn = LinuxKernel::take_turn()?;
         let config = network_config(cluster, arguments)?;
@@ -302,7 +304,7 @@ impl Engine {
         let following = tokio::spawn(follow(files, aggregator, api.clone()));
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
         let containers = Arc::clone(&shims) as Arc<dyn Containers>;
-        let node_config = node_config(&paths, config, arguments.max_pods);
+        let node_config = node_config(&paths, config, arguments.max_pods, pulling);
         let node = Node::start(node_config, api.clone(), events, containers, Arc::clone(&kernel));
         let node = Arc::new(node.await?);
         server.set_node(node.streams());
@@ -391,6 +393,15 @@ async fn follow(files: Files, aggregator: Arc<Aggregator>, api: Api) -> Infallib
         never = follow_others(aggregator, api.clone()) => never,
         never = files.follow(api.others()) => never,
     }
+}
+
+/// How images are pulled. A mistake in the file of registries keeps no engine from starting again.
+fn pulling(files: &Files, arguments: &UpArgs) -> Pulling {
+    if let Err(error) = files.check_registries() {
+        tracing::error!("{error} (no image can be pulled before this is mended)");
+    }
+    let registries = files.registries().map(PathBuf::from);
+    Pulling { registries, at_once: arguments.max_parallel_pulls.map(usize::from) }
 }
 
 fn journal(paths: &Paths) -> Result<Journal, EngineError> {
@@ -584,9 +595,14 @@ fn decision_config(
     }
 }
 
-fn node_config(paths: &Paths, network: NetworkConfig, max_pods: u16) -> NodeConfig {
+fn node_config(
+    paths: &Paths,
+    network: NetworkConfig,
+    max_pods: u16,
+    pulling: Pulling,
+) -> NodeConfig {
     let data_dir = paths.data_dir().to_path_buf();
-    NodeConfig { name: NODE.into(), data_dir, network, max_pods: max_pods.into() }
+    NodeConfig { name: NODE.into(), data_dir, network, max_pods: max_pods.into(), pulling }
 }
 
 fn runtime_config(paths: &Paths, name: &str) -> coracle_runtime::Config {

@@ -1,5 +1,5 @@
-//! Files that `up` is told of: what is remembered of requests, and whom the API knows beside its own
-//! users. Where they are is kept with the cluster; they are read at each start.
+//! Files that `up` is told of: what is remembered of requests, whom the API knows beside its own
+//! users, and where images are asked for. Where they are is kept with the cluster; they are read at each start.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use coracle_node::images::{Registries, RegistriesError};
 use coracle_server::audit::policy::Policy;
 use coracle_server::auth::jwt::configuration::Configuration;
 use coracle_server::auth::others::Others;
@@ -22,6 +23,7 @@ use crate::paths::Paths;
 const POLICY: &str = "audit-policy";
 const AUTHENTICATION: &str = "authentication-config";
 const TOKENS: &str = "token-auth-file";
+const REGISTRIES: &str = "registries";
 /// How often it is looked whether a file has changed.
 const LOOK: Duration = Duration::from_secs(5);
 /// Instead of a path: that there is no such file any more.
@@ -52,6 +54,11 @@ pub struct Files {
     #[arg(long, value_name = "FILE", alias = "audit-log-path")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_log: Option<PathBuf>,
+    /// Mirrors of image registries, credentials and authorities, as k3s' registries.yaml has them; read
+    /// again at every pull, and kept like the policy
+    #[arg(long, value_name = "FILE", alias = "private-registry")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registries: Option<PathBuf>,
 }
 
 /// What they say.
@@ -103,21 +110,23 @@ pub enum FilesError {
 }
 
 impl Files {
-    fn all(&self) -> [(&'static str, &Option<PathBuf>); 4] {
+    fn all(&self) -> [(&'static str, &Option<PathBuf>); 5] {
         [
             (POLICY, &self.audit_policy),
             ("audit-log", &self.audit_log),
             (AUTHENTICATION, &self.authentication_config),
             (TOKENS, &self.token_auth_file),
+            (REGISTRIES, &self.registries),
         ]
     }
 
-    fn all_mut(&mut self) -> [&mut Option<PathBuf>; 4] {
+    fn all_mut(&mut self) -> [&mut Option<PathBuf>; 5] {
         [
             &mut self.audit_policy,
             &mut self.audit_log,
             &mut self.authentication_config,
             &mut self.token_auth_file,
+            &mut self.registries,
         ]
     }
 
@@ -189,6 +198,24 @@ impl Files {
             audit: policy.map(|policy| (policy, log())),
             tokens: tokens.unwrap_or_default(),
             authentication: self.authentication()?,
+        })
+    }
+
+    /// Where images are asked for.
+    pub fn registries(&self) -> Option<&Path> {
+        self.registries.as_deref().filter(|path| path.as_os_str() != NONE)
+    }
+
+    /// Looks at the file of registries and at all that it names.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_registries(&self) -> Result<(), FilesError> {
+        let checked = self.registries().map(Registries::checked).transpose();
+        checked.map(drop).map_err(|RegistriesError { path, why }| FilesError::Wrong {
+            flag: REGISTRIES,
+            path,
+            why,
         })
     }
 
@@ -301,6 +328,22 @@ mod tests {
         assert!(wrong.starts_with(&named) && wrong.contains("rules[0].level"), "{wrong}");
         std::fs::write(&policy, SOME.repeat(100_000)).unwrap();
         assert!(load().unwrap_err().to_string().contains("more than 4194304 bytes"));
+    }
+
+    #[test]
+    fn a_file_of_registries_is_looked_at_before_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registries.yaml");
+        let files = Files { registries: Some(path.clone()), ..Files::default() };
+        std::fs::write(&path, "mirror: {}\n").unwrap();
+        let error = files.check_registries().unwrap_err().to_string();
+        let named = format!("--registries {}: unknown field `mirror`", path.display());
+        assert!(error.starts_with(&named), "{error}");
+        std::fs::write(&path, "mirrors: {}\n").unwrap();
+        files.check_registries().unwrap();
+        let none = Files { registries: Some(NONE.into()), ..Files::default() };
+        none.check_registries().unwrap();
+        assert_eq!(none.registries(), None);
     }
 
     #[test]

@@ -57,6 +57,10 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     if !is_root() {
         return Err(UpError::NotRoot);
     }
+    // Not by an engine that is started again: it has been told before.
+    if !arguments.report {
+        arguments.files.check_registries()?;
+    }
     let paths = cluster.paths();
     data_dir::claim(cluster)?;
     if arguments.foreground {
@@ -75,7 +79,9 @@ pub fn up(cluster: &Cluster, arguments: &UpArgs) -> Result<(), UpError> {
     let answers = control::ask(paths.data_dir(), &Ask::Status, |_| ()).is_ok();
     if !answers {
         // Of a mistake in them one hears here; the engine reads them again.
-        arguments.files.settle(&paths)?.load(&paths)?;
+        let files = arguments.files.settle(&paths)?;
+        files.load(&paths)?;
+        files.check_registries()?;
         preflight(cluster)?;
     }
     let came_up = if answers {
@@ -114,6 +120,7 @@ fn is_already_up(arguments: &UpArgs, port: Option<u16>) -> String {
         || arguments.external_ips
         || arguments.feature_gates.is_some()
         || arguments.files.are_told()
+        || arguments.max_parallel_pulls.is_some()
         || arguments.api_port.is_some_and(|asked| Some(asked) != port);
     let hint = " as it was started: for other flags, `coracle down` first";
     format!("is already up{}", if asks { hint } else { "" })
@@ -178,6 +185,9 @@ fn own_command(cluster: &Cluster, arguments: &UpArgs, part: &str) -> Command {
         command.args(["--feature-gates", &gates.to_string()]);
     }
     command.args(arguments.files.flags());
+    if let Some(count) = arguments.max_parallel_pulls {
+        command.args(["--max-parallel-pulls", &count.to_string()]);
+    }
     for address in &arguments.api_address {
         command.args(["--api-address", &address.to_string()]);
     }

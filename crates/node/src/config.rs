@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use coracle_network::NetworkConfig;
 
+use crate::images::Pulling;
+
 /// What a node is made from.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -15,4 +17,6 @@ pub struct NodeConfig {
     pub network: NetworkConfig,
     /// How many pods it may run.
     pub max_pods: usize,
+    /// How it pulls images.
+    pub pulling: Pulling,
 }

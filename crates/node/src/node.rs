@@ -74,7 +74,8 @@ impl Node {
         let raised = Arc::clone(&kernel);
         let link = blocking(move || raised.up()).await.map_err(NodeError::Network)?;
         let images = config.data_dir.join("images");
-        let images = blocking(move || ImageStore::open(&images)).await;
+        let pulling = config.pulling.clone();
+        let images = blocking(move || ImageStore::open(&images, pulling)).await;
         let images = images.map_err(NodeError::Images)?;
         // Before looking at what there is, so that nothing is missed in between.
         let happenings = runtime.events();

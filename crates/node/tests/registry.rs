@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use coracle_node::images::{Credentials, ImageError, ImageStore};
+use coracle_node::images::{Credentials, ImageError, ImageStore, Pulling, SecretRef};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -129,7 +129,7 @@ fn image(damage: bool) -> HashMap<String, (String, Vec<u8>)> {
 
 fn store() -> (tempfile::TempDir, ImageStore) {
     let directory = tempfile::tempdir().unwrap();
-    let store = ImageStore::open(directory.path()).unwrap();
+    let store = ImageStore::open(directory.path(), Pulling::default()).unwrap();
     (directory, store)
 }
 
@@ -180,6 +180,6 @@ async fn what_the_registry_lacks_or_denies_or_damages_is_not_pulled() {
     assert!(matches!(denied, ImageError::Pull { .. }), "{denied}");
     let mut credentials = Credentials::default();
     let config = json!({"auths": {registry.address: {"username": "me", "password": "secret"}}});
-    credentials.add(config.to_string().as_bytes(), false).unwrap();
+    credentials.add(&SecretRef::default(), config.to_string().as_bytes(), false).unwrap();
     store.pull(&name, &credentials, &|_| ()).await.unwrap();
 }

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use coracle_api::resources::SECRETS;
-use k8s_openapi::api::core::v1::Secret;
+use coracle_api::resources::{PODS, SECRETS};
+use k8s_openapi::api::core::v1::{LocalObjectReference, Secret};
 
 use super::Hands;
-use crate::images::{Credentials, ImageError};
-use crate::planner::{ImageFor, find_container};
+use crate::images::{Credentials, ImageError, SecretRef};
+use crate::planner::{ImageFor, Note, find_container};
 use crate::stop::stop_signal;
 use crate::worker::{ImageFailure, Message, Signal};
 
@@ -31,7 +31,8 @@ impl Hands {
     /// Pulls an image beside whatever else is done.
     pub(super) fn pull(&self, wanted: ImageFor, image: String) {
         let (store, outbox) = (self.context.images.clone(), self.outbox.clone());
-        let credentials = self.credentials();
+        let (credentials, missing) = self.credentials();
+        self.tell_of_missing(&missing);
         self.context.tasks.spawn(async move {
             let begun = Instant::now();
             let pulled = store.pull(&image, &credentials, &|_| ()).await;
@@ -51,24 +52,56 @@ impl Hands {
         }
     }
 
-    /// What the pod's pull secrets say.
-    fn credentials(&self) -> Credentials {
+    /// What the pod's pull secrets say, and which of them are missing or say nothing that can be read.
+    fn credentials(&self) -> (Credentials, Vec<String>) {
         let mut credentials = Credentials::default();
+        let mut missing = Vec::new();
         let snapshot = self.context.client.api.snapshot();
         let names = self.pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
-        for reference in names {
-            let secret = snapshot.find(SECRETS, &self.id.namespace, &reference.name);
-            let secret = secret.and_then(|object| object.view::<Secret>().ok());
-            let data = secret.as_ref().and_then(|secret| secret.data.as_ref());
-            for (key, legacy) in [(".dockerconfigjson", false), (".dockercfg", true)] {
-                if let Some(json) = data.and_then(|data| data.get(key))
-                    && let Err(error) = credentials.add(&json.0, legacy)
-                {
-                    let (pod, secret) = (&self.id.name, &reference.name);
-                    tracing::warn!(pod, secret, %error, "a pull secret cannot be read");
-                }
+        for LocalObjectReference { name } in names {
+            let secret = snapshot.find(SECRETS, &self.id.namespace, name);
+            let Some(Ok(secret)) = secret.map(|object| object.view::<Secret>()) else {
+                missing.push(name.clone());
+                continue;
+            };
+            if let Err(error) = add(&mut credentials, &secret) {
+                let pod = &self.id.name;
+                tracing::warn!(pod, secret = name, error, "a pull secret cannot be read");
+                missing.push(name.clone());
             }
         }
-        credentials
+        (credentials, missing)
     }
+
+    /// Says which pull secrets an image is pulled without.
+    fn tell_of_missing(&self, secrets: &[String]) {
+        let snapshot = self.context.client.api.snapshot();
+        let pod = snapshot.find(PODS, &self.id.namespace, &self.id.name);
+        if let Some(pod) = pod.filter(|_| !secrets.is_empty()) {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may \
+                 not succeed.",
+                secrets.join(", ")
+            );
+            let note = Note::warning("FailedToRetrieveImagePullSecret", message);
+            self.context.client.record(pod, note);
+        }
+    }
+}
+
+/// Adds what a secret says, if it is of one of the types that pull secrets are of.
+fn add(credentials: &mut Credentials, secret: &Secret) -> Result<(), String> {
+    let (key, legacy) = match secret.type_.as_deref() {
+        Some("kubernetes.io/dockerconfigjson") => (".dockerconfigjson", false),
+        Some("kubernetes.io/dockercfg") => (".dockercfg", true),
+        _ => return Ok(()),
+    };
+    let Some(json) = secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(()) };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let known = SecretRef {
+        namespace: text(&secret.metadata.namespace),
+        name: text(&secret.metadata.name),
+        uid: text(&secret.metadata.uid),
+    };
+    credentials.add(&known, &json.0, legacy)
 }

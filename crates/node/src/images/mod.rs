@@ -9,21 +9,28 @@
 //! tmp/                 what is not finished; removed at start
 //! ```
 
+mod access;
 mod archive;
 mod config;
+mod credentials;
 mod digest;
 mod error;
 mod pull;
+mod pulling;
 mod reference;
+mod registries;
+mod remote;
 mod store;
 mod unpack;
 
 pub use archive::{Loaded, Progress};
 pub use config::{ImageConfig, RunConfig};
 pub(crate) use digest::hex;
+pub use credentials::{Credentials, SecretRef};
 pub use error::ImageError;
-pub use pull::Credentials;
+pub use pulling::Pulling;
 pub use reference::Reference;
+pub use registries::{Registries, RegistriesError};
 pub use store::{Image, ImageStore};
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn on_hub(path: &str) -> (String, String) {
     (DEFAULT_REGISTRY.to_owned(), repository)
 }
 
-fn is_registry(host: &str) -> bool {
+pub(super) fn is_registry(host: &str) -> bool {
     let (host, port) = host.split_once(':').unwrap_or((host, "1"));
     !host.is_empty()
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{ImageConfig, architecture, json};
 use super::digest::{digest_of, same};
+use super::pulling::{Pulling, Pulls};
 use super::reference::is_digest;
 use super::unpack::{Limits, unpack};
 use super::{ImageError, Reference};
@@ -45,6 +46,7 @@ struct Inner {
     /// images are on their way.
     layers: Mutex<usize>,
     configs: Mutex<BTreeMap<String, Arc<ImageConfig>>>,
+    pulls: Pulls,
 }
 
 /// `index.json`.
@@ -83,7 +85,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// When the directory cannot be used or its index cannot be read.
-    pub fn open(directory: &Path) -> Result<Self, ImageError> {
+    pub fn open(directory: &Path, pulling: Pulling) -> Result<Self, ImageError> {
         let scratch = directory.join("tmp");
         if scratch.exists() {
             fs::remove_dir_all(&scratch).map_err(at(&scratch))?;
@@ -102,6 +104,7 @@ impl ImageStore {
             index: Mutex::new(index),
             layers: Mutex::default(),
             configs: Mutex::default(),
+            pulls: pulling.into(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -158,6 +161,10 @@ impl ImageStore {
                 return if *arriving == 0 { self.remove_unused(&next) } else { Ok(()) };
             }
         }
+    }
+
+    pub(super) fn pulls(&self) -> &Pulls {
+        &self.inner.pulls
     }
 
     /// An image begins to arrive.

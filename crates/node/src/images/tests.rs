@@ -10,7 +10,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::digest::digest_of;
 use super::unpack::{Limits, unpack};
-use super::{ImageError, ImageStore};
+use super::{ImageError, ImageStore, Pulling};
 
 /// An entry: path, kind, link or content, mode.
 struct Item(&'static str, EntryType, &'static [u8], u32);
@@ -217,7 +217,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(&directory.path().join("images")).unwrap();
+        let store = ImageStore::open(&directory.path().join("images"), Pulling::default()).unwrap();
         Self { directory, store }
     }
 
@@ -240,7 +240,7 @@ fn a_saved_image_is_found_by_every_name_and_after_a_restart() {
     let images = bench.load(&saved(&layers, |_| ())).unwrap();
     assert_eq!(images[0].names, ["docker.io/library/app:v1"]);
     let id = images[0].image.id.clone();
-    let store = ImageStore::open(&bench.directory.path().join("images")).unwrap();
+    let store = ImageStore::open(&bench.directory.path().join("images"), Pulling::default()).unwrap();
     for name in ["app:v1", "docker.io/library/app:v1", id.as_str(), &id[7..], &id[7..19]] {
         let image = store.find(name).unwrap().unwrap_or_else(|| panic!("{name}"));
         assert_eq!(image.config.config.cmd, ["sh"]);
@@ -436,6 +436,6 @@ fn what_was_half_unpacked_is_cleaned_at_start() {
     let bench = Bench::new();
     let scratch = bench.directory.path().join("images/tmp/x/layer");
     fs::create_dir_all(&scratch).unwrap();
-    ImageStore::open(&bench.directory.path().join("images")).unwrap();
+    ImageStore::open(&bench.directory.path().join("images"), Pulling::default()).unwrap();
     assert!(!scratch.exists());
 }
