@@ -160,6 +160,22 @@ def test_pulling(cluster, namespace, registries):
     create("guest", f"{CLOSED}/secret/app:1", serviceAccountName="known", policy="Always")
     runs("guest")
 
+    # What was pulled with a secret is for those who show it, or the same login.
+    create("without", f"{CLOSED}/secret/app:1")
+    refused("without", FAILING, f'Failed to pull image "{CLOSED}/secret/app:1"')
+    create("never-without", f"{CLOSED}/secret/app:1", policy="Never")
+    refused("never-without", ["ErrImageNeverPull"], "is not present with pull policy of Never")
+    create("missing", f"{CLOSED}/secret/app:1", imagePullSecrets=[{"name": "no-such"}])
+    refused("missing", FAILING, "Unable to retrieve some image pull secrets (no-such); attempting to "
+            "pull the image may not succeed.")
+    create("never-with", f"{CLOSED}/secret/app:1", policy="Never", imagePullSecrets=[{"name": "login"}])
+    runs("never-with")
+    cluster.kubectl("create", "secret", "docker-registry", "other", "-n", namespace,
+                    f"--docker-server={CLOSED}", f"--docker-username={USER}",
+                    f"--docker-password={PASSWORD}")
+    create("same-login", f"{CLOSED}/secret/app:1", policy="Never", imagePullSecrets=[{"name": "other"}])
+    runs("same-login")
+
     # An image may be a volume, pulled as those of containers.
     mounts = {"name": "main", "image": f"{OPEN}/some/app:1", "command": ["sleep", "1000000"],
               "volumeMounts": [{"name": "v", "mountPath": "/image"}]}

@@ -14,9 +14,10 @@ use crate::worker::{ImageFailure, Message, Signal};
 const SIGKILL: i32 = 9;
 
 impl Hands {
+    /// Whether the image is here, and the pod may have it.
     pub(super) fn find_image(&self, image: &str) -> Result<bool, ImageFailure> {
-        match self.context.images.find(image) {
-            Ok(found) => Ok(found.is_some()),
+        match self.context.images.has_for(image, &self.credentials().0) {
+            Ok(has) => Ok(has),
             Err(error @ ImageError::InvalidName { .. }) => {
                 let message = format!("Failed to apply default image tag \"{image}\": {error}");
                 Err(ImageFailure { reason: "InvalidImageName", message })

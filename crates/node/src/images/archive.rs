@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::{Descriptor, Manifest, SavedImage, architecture, json};
 use super::digest::{verify, verify_stream};
+use super::entitled::Shown;
 use super::reference::is_digest;
 use super::store::ImageStore;
 use super::{Image, ImageError, Reference};
@@ -285,7 +286,7 @@ impl Members {
             let remark = store.add_layer(number, digest, decompress(reader)?)?;
             remark.iter().for_each(|text| progress(text));
         }
-        store.add_image(&found.names, found.manifest_digest, &found.config)
+        store.add_image(&found.names, found.manifest_digest, &found.config, &Shown::nothing())
     }
 }
 

@@ -100,6 +100,11 @@ impl Credentials {
         Ok(())
     }
 
+    /// All logins.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Login> {
+        self.by_place.values().flatten()
+    }
+
     /// The logins for what is called `name` (`docker.io/library/busybox`), in the order in which they
     /// are tried: those of the longest paths first, as upstream's kubelet has it.
     pub(super) fn for_name(&self, name: &str) -> Vec<&Login> {

@@ -14,6 +14,7 @@ mod archive;
 mod config;
 mod credentials;
 mod digest;
+mod entitled;
 mod error;
 mod pull;
 mod pulling;

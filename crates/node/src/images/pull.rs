@@ -11,6 +11,7 @@ use super::archive::decompress;
 use super::config::{Descriptor, Manifest, architecture, json};
 use super::credentials::Login;
 use super::digest::{digest_of, verify, verify_stream};
+use super::entitled::Shown;
 use super::reference::is_digest;
 use super::registries::{Endpoint, Registries};
 use super::remote::{Refusal, Remote};
@@ -100,7 +101,8 @@ impl ImageStore {
             let remark = blocking(move || store.take_in(number, &diff_id, &packed, file)).await?;
             remark.iter().for_each(|text| progress(text));
         }
-        Ok(self.add_image(std::slice::from_ref(reference), Some(digest), &bytes)?)
+        let shown = login.map_or_else(Shown::nothing, Shown::login);
+        Ok(self.add_image(std::slice::from_ref(reference), Some(digest), &bytes, &shown)?)
     }
 
     fn take_in(

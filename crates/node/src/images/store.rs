@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::config::{ImageConfig, architecture, json};
+use super::credentials::Credentials;
 use super::digest::{digest_of, same};
+use super::entitled::{Entitled, Shown};
 use super::pulling::{Pulling, Pulls};
 use super::reference::is_digest;
 use super::unpack::{Limits, unpack};
@@ -64,6 +66,7 @@ struct Entry {
     pulled_as: BTreeSet<String>,
     /// Digest of each layer with its bytes, lowest first.
     layers: Vec<(String, u64)>,
+    entitled: Entitled,
 }
 
 /// While it exists no layer is removed: what no image has may be of one that is not whole yet.
@@ -115,14 +118,18 @@ impl ImageStore {
     /// [`ImageError::InvalidName`] when it is no name; `None` when there is no such image.
     pub fn find(&self, name: &str) -> Result<Option<Image>, ImageError> {
         let index = locked(&self.inner.index).clone();
-        if let Some(id) = index.by_id(name) {
-            return self.image(&index, &id).map(Some);
-        }
-        let reference = Reference::parse(name)?;
-        match index.by_reference(&reference) {
-            Some(id) => self.image(&index, &id).map(Some),
-            None => Ok(None),
-        }
+        index.meant_by(name)?.map(|id| self.image(&index, &id)).transpose()
+    }
+
+    /// Whether the image that a pod means by `name` is here, and the pod with these pull secrets may
+    /// have it without asking its registry.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidName`] when it is no name.
+    pub fn has_for(&self, name: &str, credentials: &Credentials) -> Result<bool, ImageError> {
+        let index = locked(&self.inner.index);
+        let entry = index.meant_by(name)?.and_then(|id| index.images.get(&id));
+        Ok(entry.is_some_and(|entry| entry.entitled.may(name, credentials)))
     }
 
     /// All images, by ID.
@@ -293,12 +300,13 @@ impl ImageStore {
         Ok(remark)
     }
 
-    /// Makes an image whose layers are all here visible under `names`.
-    pub(crate) fn add_image(
+    /// Makes an image whose layers are all here visible under `names`, to those who show the same.
+    pub(super) fn add_image(
         &self,
         names: &[Reference],
         manifest_digest: Option<String>,
         config: &[u8],
+        shown: &Shown,
     ) -> Result<Image, ImageError> {
         let id = digest_of(config);
         self.write(&self.config_path(&id), config)?;
@@ -316,6 +324,7 @@ impl ImageStore {
             if let Some(digest) = &manifest_digest {
                 stored.pulled_as.insert(format!("{}@{digest}", name.name()));
             }
+            stored.entitled.add(name, shown.clone());
             next.names.insert(name.to_string(), id.clone());
         }
         self.write_index(&next)?;
@@ -340,6 +349,14 @@ impl ImageStore {
 }
 
 impl Index {
+    /// The ID of the image that a reference or an ID names.
+    fn meant_by(&self, name: &str) -> Result<Option<String>, ImageError> {
+        match self.by_id(name) {
+            Some(id) => Ok(Some(id)),
+            None => Ok(self.by_reference(&Reference::parse(name)?)),
+        }
+    }
+
     /// As it is without this name, or without all names of the image that it is the ID of; the image
     /// that is then without a name, and is gone.
     fn without(&self, name: &str) -> Result<(Self, Option<String>), ImageError> {
