@@ -10,6 +10,7 @@ import pytest
 
 from cluster import Cluster
 from disk import Disk
+from images import layer, saved
 
 NUMBERS = itertools.count(1)
 
@@ -33,6 +34,10 @@ def cluster(tmp_path_factory):
     # Control groups are the machine's: the name tells two runs of the tests apart.
     cluster = Cluster(f"e2e-{os.getpid()}", pathlib.Path(home))
     cluster.registries.write_text("# Tests write here where images are pulled from.\n")
+    archives = cluster.data_dir / "image-archives"
+    archives.mkdir(parents=True)
+    (archives / "first.tar").write_bytes(saved("preloaded:1", layer({"a": b"1"})))
+    (archives / "second.tar").write_bytes(b"no archive")
     cluster.up("--registries", cluster.registries)
     try:
         cluster.load("busybox")

@@ -37,3 +37,10 @@ def test_several_files_are_loaded_each_for_itself(cluster, tmp_path):
     image = lines[1].split()[1]
     for name in ["first:1", image]:
         cluster.coracle("image", "rm", name)
+
+
+def test_a_directory_of_archives_is_loaded_at_the_start(cluster):
+    """The fixture has put two there: one is an image, the other nothing."""
+    assert "docker.io/library/preloaded:1" in cluster.coracle("image", "ls").stdout
+    log = cluster.coracle("logs").stdout
+    assert f"no image is loaded from {cluster.data_dir}/image-archives/second.tar" in log

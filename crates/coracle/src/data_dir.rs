@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use coracle_node::IMAGE_ARCHIVES;
+
 use crate::cluster::Cluster;
 use crate::output::progress;
 use crate::paths::Paths;
@@ -148,7 +150,8 @@ fn is_mount_point(error: &io::Error) -> bool {
 fn other_files(path: &Path) -> io::Result<Option<String>> {
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name();
-        if name != LOST_AND_FOUND {
+        // Images may be put there before there is a cluster.
+        if name != LOST_AND_FOUND && name != IMAGE_ARCHIVES {
             return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }
@@ -205,6 +208,13 @@ mod tests {
         claim(&blue).unwrap();
         remove(folder.path()).unwrap();
         assert!(folder.path().join(LOST_AND_FOUND).exists() && !blue.paths().mark().exists());
+    }
+
+    #[test]
+    fn images_may_be_there_before_the_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(IMAGE_ARCHIVES)).unwrap();
+        claim(&cluster("blue", folder.path())).unwrap();
     }
 
     #[test]

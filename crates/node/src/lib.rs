@@ -54,7 +54,7 @@ pub mod worker;
 pub use config::NodeConfig;
 pub use dial::from_node;
 pub use error::NodeError;
-pub use node::{Node, clean_up};
+pub use node::{IMAGE_ARCHIVES, Node, clean_up};
 pub use reserve::limits_of_all_pods;
 pub use stop::Ending;
 pub use volumes::VolumeError;

@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::config::NodeConfig;
 use crate::context::Context;
 use crate::error::NodeError;
-use crate::images::ImageStore;
+use crate::images::{ImageStore, Preloaded};
 use crate::meter::Meter;
 use crate::pods::PodId;
 use crate::pods::files::ClusterDns;
@@ -35,6 +35,8 @@ use crate::volumes::mount_table::unmount_below;
 use crate::worker::Kept;
 use crate::{broken, growth, node_object, persistent, proxy, relief};
 
+/// Below the data directory: archives whose images are loaded at the start.
+pub const IMAGE_ARCHIVES: &str = "image-archives";
 /// Port of the cluster's DNS.
 const DNS_PORT: u16 = 53;
 /// For how long a start waits for the node to be Ready.
@@ -77,6 +79,7 @@ impl Node {
         let pulling = config.pulling.clone();
         let images = blocking(move || ImageStore::open(&images, pulling)).await;
         let images = images.map_err(NodeError::Images)?;
+        preload(&images, config.data_dir.join(IMAGE_ARCHIVES)).await;
         // Before looking at what there is, so that nothing is missed in between.
         let happenings = runtime.events();
         let sandboxes = runtime.list().await.map_err(NodeError::List)?;
@@ -221,6 +224,24 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.context.tasks.abort();
+    }
+}
+
+/// Loads new archives before pods look for their images. What is wrong with one is told, and holds
+/// nobody up.
+async fn preload(images: &ImageStore, directory: PathBuf) {
+    let store = images.clone();
+    match blocking(move || store.preload(&directory)).await {
+        Ok(done) => {
+            for Preloaded { file, result } in done {
+                let file = file.display();
+                match result {
+                    Ok(names) => tracing::info!("loaded {} from {file}", names.join(", ")),
+                    Err(error) => tracing::error!("no image is loaded from {file}: {error}"),
+                }
+            }
+        }
+        Err(error) => tracing::error!(%error, "no archives of images are loaded"),
     }
 }
 

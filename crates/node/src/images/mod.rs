@@ -3,6 +3,7 @@
 //! Below the store's directory:
 //!
 //! ```text
+//! archives.json        which files of a directory of archives were loaded
 //! index.json           which name means which image
 //! configs/HEX.json     an image's configuration, by its digest: the image's identity
 //! layers/HEX/          a layer in overlayfs form, by the digest of its uncompressed archive
@@ -16,6 +17,7 @@ mod credentials;
 mod digest;
 mod entitled;
 mod error;
+mod preload;
 mod pull;
 mod pulling;
 mod reference;
@@ -29,6 +31,7 @@ pub use config::{ImageConfig, RunConfig};
 pub(crate) use digest::hex;
 pub use credentials::{Credentials, SecretRef};
 pub use error::ImageError;
+pub use preload::Preloaded;
 pub use pulling::Pulling;
 pub use reference::Reference;
 pub use registries::{Registries, RegistriesError};

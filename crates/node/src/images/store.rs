@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::config::{ImageConfig, architecture, json};
@@ -50,6 +51,9 @@ struct Inner {
     configs: Mutex<BTreeMap<String, Arc<ImageConfig>>>,
     pulls: Pulls,
 }
+
+/// Where the index is.
+const INDEX: &str = "index.json";
 
 /// `index.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,12 +100,7 @@ impl ImageStore {
         for path in [scratch, directory.join("layers"), directory.join("configs")] {
             fs::create_dir_all(&path).map_err(at(&path))?;
         }
-        let path = directory.join("index.json");
-        let index = match fs::read(&path) {
-            Ok(bytes) => json("index.json", &bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Index::default(),
-            Err(source) => return Err(ImageError::Store { path, source }),
-        };
+        let index = read(directory, INDEX)?;
         let inner = Inner {
             directory: directory.to_owned(),
             index: Mutex::new(index),
@@ -333,9 +332,19 @@ impl ImageStore {
     }
 
     fn write_index(&self, index: &Index) -> Result<(), ImageError> {
-        let bytes = serde_json::to_vec_pretty(index)
-            .map_err(|source| ImageError::Json { what: "index.json".to_owned(), source })?;
-        self.write(&self.inner.directory.join("index.json"), &bytes)
+        self.write_json(INDEX, index)
+    }
+
+    /// What the file of this name holds, or nothing.
+    pub(super) fn read<T: Default + DeserializeOwned>(&self, name: &str) -> Result<T, ImageError> {
+        read(&self.inner.directory, name)
+    }
+
+    /// Replaces the file of this name.
+    pub(super) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), ImageError> {
+        let bytes = serde_json::to_vec_pretty(value)
+            .map_err(|source| ImageError::Json { what: name.to_owned(), source })?;
+        self.write(&self.inner.directory.join(name), &bytes)
     }
 
     /// Replaces a file as a whole, durably.
@@ -396,6 +405,15 @@ impl Index {
         let pulled = format!("{}@{digest}", reference.name());
         let found = self.images.iter().find(|(_, entry)| entry.pulled_as.contains(&pulled));
         found.map(|(id, _)| id.clone())
+    }
+}
+
+fn read<T: Default + DeserializeOwned>(directory: &Path, name: &str) -> Result<T, ImageError> {
+    let path = directory.join(name);
+    match fs::read(&path) {
+        Ok(bytes) => json(name, &bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
+        Err(source) => Err(ImageError::Store { path, source }),
     }
 }
 

@@ -439,3 +439,39 @@ fn what_was_half_unpacked_is_cleaned_at_start() {
     ImageStore::open(&bench.directory.path().join("images"), Pulling::default()).unwrap();
     assert!(!scratch.exists());
 }
+
+#[test]
+fn archives_of_a_directory_are_loaded_once_and_again_when_they_change() {
+    let bench = Bench::new();
+    let directory = bench.directory.path().join("archives");
+    assert!(bench.store.preload(&directory).unwrap().is_empty(), "there is none");
+    fs::create_dir(&directory).unwrap();
+    let first = saved(&[layer(&[file("a", "x")])], |_| ());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&first).unwrap();
+    fs::write(directory.join("b.tar.gz"), gzip.finish().unwrap()).unwrap();
+    fs::write(directory.join("a.tar"), "no archive").unwrap();
+    fs::write(directory.join("README"), "not looked at").unwrap();
+    let told = |store: &ImageStore| {
+        let told = store.preload(&directory).unwrap().into_iter().map(|one| {
+            let name = one.file.file_name().unwrap().to_string_lossy().into_owned();
+            (name, one.result.map_err(|error| error.to_string()))
+        });
+        told.collect::<Vec<_>>()
+    };
+    let broken = || {
+        let why = "not an image archive: it is no tar archive, or a damaged one";
+        ("a.tar".to_owned(), Err(why.to_owned()))
+    };
+    let loaded = |name: &str| (name.to_owned(), Ok(vec!["docker.io/library/app:v1".to_owned()]));
+    assert_eq!(told(&bench.store), [broken(), loaded("b.tar.gz")]);
+    assert_eq!(told(&bench.store), [broken()], "it is tried again, the other is here");
+    // What was removed stays away, also after a restart.
+    bench.store.remove("app:v1", |_| None).unwrap();
+    let store = ImageStore::open(&bench.directory.path().join("images"), Pulling::default());
+    let store = store.unwrap();
+    assert_eq!(told(&store), [broken()]);
+    assert!(store.find("app:v1").unwrap().is_none());
+    fs::write(directory.join("a.tar"), &first).unwrap();
+    assert_eq!(told(&store), [loaded("a.tar")]);
+}
