@@ -32,6 +32,7 @@ use crate::control_server;
 use crate::feature_gates;
 use crate::files::{Files, FilesError};
 use crate::kubeconfig::{self, Access, KubeconfigError};
+use crate::node_door;
 use crate::outside::Machine;
 use crate::paths::Paths;
 use crate::questions::{Questions, Stop};
@@ -245,6 +246,7 @@ struct Engine {
     driving: oneshot::Receiver<()>,
     following: JoinHandle<Infallible>,
     answering: JoinHandle<()>,
+    door: JoinHandle<Infallible>,
 }
 
 impl Engine {
@@ -308,6 +310,7 @@ impl Engine {
         let node = Node::start(node_config, api.clone(), events, containers, Arc::clone(&kernel));
         let node = Arc::new(node.await?);
         server.set_node(node.streams());
+        let door = node_door::serve(NODE, &server, &pki, &kernel, &link)?;
         outside.set_node(Arc::clone(&node));
         let is_ready = node.ready().await;
         let answering = answer_questions(&paths, api, reasons, Arc::clone(&node), asked.clone())?;
@@ -325,6 +328,7 @@ impl Engine {
             driving,
             following,
             answering,
+            door,
         })
     }
 
@@ -335,6 +339,7 @@ impl Engine {
             _ = &mut self.driving => "the driver of the controllers",
             _ = &mut self.following => "who asks others what they have",
             _ = &mut self.answering => "the command line's socket",
+            _ = &mut self.door => "the node's port",
             part = self.node.broken_part() => part,
         }
     }
@@ -365,6 +370,7 @@ impl Engine {
         // Closing writes: it may take a moment on a busy disk.
         tokio::task::spawn_blocking(move || store.close()).await.map_err(io::Error::other).ok();
         self.answering.abort();
+        self.door.abort();
         self.following.abort();
         // The last act: to the command line, a missing socket means an orderly end.
         remove_file(&self.paths.socket())?;

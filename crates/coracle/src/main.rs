@@ -18,6 +18,7 @@ mod files;
 mod helm;
 mod kubeconfig;
 mod logs;
+mod node_door;
 mod output;
 mod outside;
 mod paths;

@@ -1,6 +1,7 @@
-//! What a kubelet serves of its own, as `nodes/proxy` asks for it: pods, what they use, health.
+//! What a kubelet serves of its own, to `nodes/proxy` and on the node's port: pods, what they use,
+//! health.
 //!
-//! Nothing listens on a port; nothing is measured while nobody asks.
+//! Nothing is measured while nobody asks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

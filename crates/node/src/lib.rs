@@ -55,6 +55,7 @@ pub use config::NodeConfig;
 pub use dial::from_node;
 pub use error::NodeError;
 pub use node::{IMAGE_ARCHIVES, Node, clean_up};
+pub use node_object::KUBELET_PORT;
 pub use reserve::limits_of_all_pods;
 pub use stop::Ending;
 pub use volumes::VolumeError;

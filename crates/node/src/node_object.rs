@@ -28,8 +28,8 @@ const VERSION: &str = "v1.37.0";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// As many images as a node's status names.
 const IMAGES_MAX: usize = 50;
-/// A kubelet's port, as clients expect to see it; nobody listens there.
-const KUBELET_PORT: u16 = 10250;
+/// A kubelet's port, on the node's address.
+pub const KUBELET_PORT: u16 = 10250;
 
 /// What the node has for pods.
 pub(crate) fn allocatable(data: &Path) -> Allocatable {

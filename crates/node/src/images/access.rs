@@ -51,8 +51,8 @@ impl TryFrom<AuthFields> for Auth {
             (Some(_), None, None, None) => Err("auth: username without password".to_owned()),
             (None, Some(_), None, None) => Err("auth: password without username".to_owned()),
             (None, None, Some(auth), None) => {
-                let (username, password) = login(&auth)
-                    .ok_or("auth: auth must be base64 of username:password")?;
+                let (username, password) =
+                    login(&auth).ok_or("auth: auth must be base64 of username:password")?;
                 Ok(Self::Login { username, password })
             }
             (None, None, None, Some(token)) => Ok(Self::Identity(token)),
@@ -146,7 +146,9 @@ pub(super) fn client(tls: &Tls) -> Result<Client, String> {
         let identity = Identity::from_pem(&pem).map_err(|error| {
             let (certificate, key) = (certificate.display(), key.display());
             let why = chain(&error);
-            format!("cert_file {certificate} and key_file {key} are no certificate and its key: {why}")
+            format!(
+                "cert_file {certificate} and key_file {key} are no certificate and its key: {why}"
+            )
         })?;
         builder = builder.identity(identity);
     }

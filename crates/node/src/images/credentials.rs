@@ -183,9 +183,9 @@ mod tests {
     }
 
     fn with(places: &[&str]) -> Credentials {
-        let auths = places.iter().map(|place| {
-            ((*place).to_owned(), json!({"username": place, "password": "p"}))
-        });
+        let auths = places
+            .iter()
+            .map(|place| ((*place).to_owned(), json!({"username": place, "password": "p"})));
         credentials(&auths.collect::<serde_json::Map<_, _>>().into())
     }
 

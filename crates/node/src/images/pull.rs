@@ -228,7 +228,9 @@ async fn blocking<T: Send + 'static>(
 /// The words that people know from other engines, where there are such.
 fn words(reference: &Reference, refusal: Refusal) -> String {
     match refusal {
-        Refusal::Missing => format!("failed to resolve reference \"{reference}\": {reference}: not found"),
+        Refusal::Missing => {
+            format!("failed to resolve reference \"{reference}\": {reference}: not found")
+        }
         Refusal::Other(why) => format!("failed to resolve reference \"{reference}\": {why}"),
     }
 }
@@ -239,8 +241,8 @@ fn told(reference: &Reference, mut refusals: Vec<(String, String)>) -> String {
         return format!("failed to resolve reference \"{reference}\": nobody was asked");
     };
     let bare = format!("failed to resolve reference \"{reference}\": ");
-    let others = refusals.iter().map(|(base, why)| {
-        format!("; {base}: {}", why.strip_prefix(&bare).unwrap_or(why))
-    });
+    let others = refusals
+        .iter()
+        .map(|(base, why)| format!("; {base}: {}", why.strip_prefix(&bare).unwrap_or(why)));
     format!("{last}{}", others.collect::<String>())
 }

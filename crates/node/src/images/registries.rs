@@ -147,9 +147,8 @@ impl Registries {
             .map(|Checked(place)| Endpoint {
                 base: place.base(),
                 host: place.host.clone(),
-                repository: mirror.map_or_else(String::new, |mirror| {
-                    mirror.rewrite.apply(&reference.repository)
-                }),
+                repository: mirror
+                    .map_or_else(String::new, |mirror| mirror.rewrite.apply(&reference.repository)),
                 mirrors: Some(registry.clone()),
                 config: self.config(&[&place.host]),
             })
@@ -173,10 +172,7 @@ impl Registries {
 }
 
 /// The entry of a registry or host, or else that of all.
-fn of<'a, T>(
-    all: &'a BTreeMap<Checked<RegistryName>, Option<T>>,
-    name: &str,
-) -> Option<&'a T> {
+fn of<'a, T>(all: &'a BTreeMap<Checked<RegistryName>, Option<T>>, name: &str) -> Option<&'a T> {
     all.get(name).or_else(|| all.get("*"))?.as_ref()
 }
 
@@ -253,18 +249,48 @@ configs:
     #[test]
     fn mistakes_are_said_with_their_line() {
         for (text, words) in [
-            ("mirrors:\n  docker.io:\n    endpoints: []\n", "unknown field `endpoints`, expected `endpoint` or `rewrite` at line 3 column 5"),
+            (
+                "mirrors:\n  docker.io:\n    endpoints: []\n",
+                "unknown field `endpoints`, expected `endpoint` or `rewrite` at line 3 column 5",
+            ),
             ("mirror: {}\n", "unknown field `mirror`, expected `mirrors` or `configs`"),
-            ("mirrors:\n  docker.io:\n    endpoint:\n    - ftp://x.example.com\n", "\"ftp://x.example.com\" is no endpoint: write for example https://mirror.example.com:5000 at line 4 column 7"),
-            ("mirrors:\n  docker.io:\n    endpoint: https://x\n", "invalid type: string \"https://x\", expected a sequence at line 3"),
-            ("mirrors:\n  docker.io:\n    endpoint: [\"https://me:secret@x.example.com\"]\n", "credentials belong below configs"),
-            ("mirrors:\n  https://docker.io:\n    endpoint: []\n", "\"https://docker.io\" is no registry: write it as in the names of images"),
-            ("mirrors:\n  docker.io:\n    rewrite:\n      \"(\": x\n", "\"(\" is no regular expression"),
-            ("configs:\n  x.example.com:\n    auth:\n      username: me\n", "username without password"),
-            ("configs:\n  x.example.com:\n    auth: {auth: \"!!\"}\n", "auth must be base64 of username:password"),
+            (
+                "mirrors:\n  docker.io:\n    endpoint:\n    - ftp://x.example.com\n",
+                "\"ftp://x.example.com\" is no endpoint: write for example https://mirror.example.com:5000 at line 4 column 7",
+            ),
+            (
+                "mirrors:\n  docker.io:\n    endpoint: https://x\n",
+                "invalid type: string \"https://x\", expected a sequence at line 3",
+            ),
+            (
+                "mirrors:\n  docker.io:\n    endpoint: [\"https://me:secret@x.example.com\"]\n",
+                "credentials belong below configs",
+            ),
+            (
+                "mirrors:\n  https://docker.io:\n    endpoint: []\n",
+                "\"https://docker.io\" is no registry: write it as in the names of images",
+            ),
+            (
+                "mirrors:\n  docker.io:\n    rewrite:\n      \"(\": x\n",
+                "\"(\" is no regular expression",
+            ),
+            (
+                "configs:\n  x.example.com:\n    auth:\n      username: me\n",
+                "username without password",
+            ),
+            (
+                "configs:\n  x.example.com:\n    auth: {auth: \"!!\"}\n",
+                "auth must be base64 of username:password",
+            ),
             ("configs:\n  x.example.com:\n    auth: {token: abc}\n", "unknown field `token`"),
-            ("configs:\n  x.example.com:\n    auth: {identity_token: abc, username: u, password: p}\n", "either username and password, or auth, or identity_token"),
-            ("configs:\n  x.example.com:\n    tls: {cert_file: a}\n", "cert_file and key_file belong together"),
+            (
+                "configs:\n  x.example.com:\n    auth: {identity_token: abc, username: u, password: p}\n",
+                "either username and password, or auth, or identity_token",
+            ),
+            (
+                "configs:\n  x.example.com:\n    tls: {cert_file: a}\n",
+                "cert_file and key_file belong together",
+            ),
             ("mirrors: [\n", "at line 2"),
         ] {
             let error = Registries::parse(text).unwrap_err();
@@ -279,7 +305,8 @@ configs:
         std::fs::write(&path, "configs:\n  x.example.com:\n    tls: {ca_file: ca.crt}\n").unwrap();
         let error = Registries::checked(&path).unwrap_err().to_string();
         let ca = folder.path().join("ca.crt");
-        let place = format!("{}: configs: x.example.com: tls: ca_file: {}", path.display(), ca.display());
+        let place =
+            format!("{}: configs: x.example.com: tls: ca_file: {}", path.display(), ca.display());
         assert!(error.starts_with(&place), "{error}");
         std::fs::write(&ca, "no certificate").unwrap();
         let error = Registries::checked(&path).unwrap_err().to_string();

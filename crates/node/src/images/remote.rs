@@ -74,7 +74,8 @@ impl<'a> Remote<'a> {
     async fn get(&self, what: &str, which: &str) -> Result<Response, Refusal> {
         let Endpoint { base, repository, mirrors, .. } = self.endpoint;
         let url = format!("{base}/{repository}/{what}/{which}");
-        let mut url = Url::parse(&url).map_err(|error| Refusal::Other(format!("{url}: {error}")))?;
+        let mut url =
+            Url::parse(&url).map_err(|error| Refusal::Other(format!("{url}: {error}")))?;
         if let Some(registry) = mirrors {
             url.query_pairs_mut().append_pair("ns", registry);
         }
@@ -156,7 +157,9 @@ impl<'a> Remote<'a> {
             }
         };
         let failed = |refusal| match refusal {
-            Refusal::Missing => Refusal::Other(format!("failed to fetch a token: {realm}: not found")),
+            Refusal::Missing => {
+                Refusal::Other(format!("failed to fetch a token: {realm}: not found"))
+            }
             Refusal::Other(why) => Refusal::Other(format!("failed to fetch a token: {why}")),
         };
         let answer = request.send().await.map_err(|error| failed(error.into()))?;

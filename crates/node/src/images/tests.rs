@@ -240,7 +240,8 @@ fn a_saved_image_is_found_by_every_name_and_after_a_restart() {
     let images = bench.load(&saved(&layers, |_| ())).unwrap();
     assert_eq!(images[0].names, ["docker.io/library/app:v1"]);
     let id = images[0].image.id.clone();
-    let store = ImageStore::open(&bench.directory.path().join("images"), Pulling::default()).unwrap();
+    let store =
+        ImageStore::open(&bench.directory.path().join("images"), Pulling::default()).unwrap();
     for name in ["app:v1", "docker.io/library/app:v1", id.as_str(), &id[7..], &id[7..19]] {
         let image = store.find(name).unwrap().unwrap_or_else(|| panic!("{name}"));
         assert_eq!(image.config.config.cmd, ["sh"]);

@@ -55,8 +55,8 @@ pub struct Serving {
 /// Whom a certificate of the API server is for.
 #[derive(Clone, Debug)]
 enum Purpose {
-    /// Clients, who know it by these names.
-    Clients(Vec<String>),
+    /// Clients: what it calls itself, and the names by which they know it.
+    Clients(String, Vec<String>),
     /// Other API servers, to which it hands the requests of its clients.
     Servers,
 }
@@ -224,7 +224,27 @@ impl Pki {
     /// # Errors
     /// As [`Pki::server_config`].
     pub fn serving(&self, names: &[String]) -> Result<(Arc<ServerConfig>, Arc<Serving>), PkiError> {
-        let serving = self.shown(Purpose::Clients(names.to_vec()))?;
+        self.serving_as("kube-apiserver", names)
+    }
+
+    /// What a node speaks TLS with, and what its certificate is renewed with.
+    ///
+    /// # Errors
+    /// As [`Pki::server_config`].
+    pub fn serving_node(
+        &self,
+        name: &str,
+        address: IpAddr,
+    ) -> Result<(Arc<ServerConfig>, Arc<Serving>), PkiError> {
+        self.serving_as(&format!("system:node:{name}"), &[name.to_owned(), address.to_string()])
+    }
+
+    fn serving_as(
+        &self,
+        called: &str,
+        names: &[String],
+    ) -> Result<(Arc<ServerConfig>, Arc<Serving>), PkiError> {
+        let serving = self.shown(Purpose::Clients(called.to_owned(), names.to_vec()))?;
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der.clone()).map_err(PkiError::Tls)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -265,8 +285,8 @@ impl Pki {
     fn certified(&self, purpose: &Purpose, now: Timestamp) -> Result<CertifiedKey, PkiError> {
         let mut params = params(now, CERTIFICATE_YEARS);
         let authority = match purpose {
-            Purpose::Clients(names) => {
-                params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+            Purpose::Clients(called, names) => {
+                params.distinguished_name.push(DnType::CommonName, called.as_str());
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
                 for name in names {
                     params.subject_alt_names.push(match name.parse::<IpAddr>() {

@@ -4,6 +4,7 @@ pub(crate) mod connections;
 mod gathered;
 mod large_bodies;
 pub(crate) mod negotiate;
+mod node_door;
 mod pieces;
 pub(crate) mod render;
 pub(crate) mod response;

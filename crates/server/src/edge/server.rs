@@ -38,6 +38,7 @@ use crate::edge::connections::{self, Activity, Held, Place, Places, stopped};
 use crate::edge::gathered::Gathered;
 use crate::edge::large_bodies::LargeBodies;
 use crate::edge::negotiate::{Asked, Shape, form};
+use crate::edge::node_door;
 use crate::edge::render::{Rendered, Rendering};
 use crate::edge::response::{Response, failure, full, streamed, warn};
 use crate::edge::seats::{Seat, Seats};
@@ -66,6 +67,15 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const LARGE: usize = 64 * 1024;
 /// Pause after a failure to accept a connection, which is one of too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Who is asked by a connection.
+#[derive(Clone)]
+enum Door {
+    Api,
+    /// The node of this name.
+    Node(Arc<str>),
+}
+
 /// The API over HTTPS.
 pub struct Server {
     api: Api,
@@ -145,7 +155,7 @@ impl Server {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
             let (server, acceptor) = (Arc::clone(self), TlsAcceptor::from(Arc::clone(&tls)));
-            accepting.spawn(server.accept(listener, acceptor));
+            accepting.spawn(server.accept(listener, acceptor, Door::Api));
         }
         stop.await;
         self.stopping.send_replace(true);
@@ -157,7 +167,24 @@ impl Server {
         Ok(())
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor) {
+    /// Answers connections to `listener` as the kubelet of the node called `name` does, until the
+    /// server stops.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub async fn serve_node(
+        self: &Arc<Self>,
+        name: &str,
+        listener: std::net::TcpListener,
+        tls: Arc<ServerConfig>,
+    ) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let (listener, acceptor) = (TcpListener::from_std(listener)?, TlsAcceptor::from(tls));
+        Arc::clone(self).accept(listener, acceptor, Door::Node(name.into())).await;
+        Ok(())
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor, door: Door) {
         let mut stopping = self.stopping.subscribe();
         // Each connection holds a clone; the last one that ends closes the channel.
         let (open, mut closed) = mpsc::channel::<Infallible>(1);
@@ -170,9 +197,9 @@ impl Server {
                             continue;
                         };
                         let (server, acceptor) = (Arc::clone(&self), acceptor.clone());
-                        let open = open.clone();
+                        let (open, door) = (open.clone(), door.clone());
                         tokio::spawn(async move {
-                            server.connection(stream, acceptor, Arc::new(place)).await;
+                            server.connection(stream, acceptor, Arc::new(place), door).await;
                             drop(open);
                         });
                     }
@@ -195,6 +222,7 @@ impl Server {
         stream: TcpStream,
         acceptor: TlsAcceptor,
         place: Arc<Place>,
+        door: Door,
     ) {
         // Answers are small and wanted at once.
         if let Err(error) = stream.set_nodelay(true) {
@@ -213,9 +241,13 @@ impl Server {
         let counted = Arc::clone(&activity);
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             let (server, peer, busy) = (Arc::clone(&self), peer.clone(), counted.begin());
+            let door = door.clone();
             request.extensions_mut().insert(Arc::clone(&place));
             async move {
-                let mut response = server.handle(peer, request).await;
+                let mut response = match &door {
+                    Door::Api => server.handle(peer, request).await,
+                    Door::Node(name) => server.of_node(name, peer, &request.into_parts().0).await,
+                };
                 let seat = response.extensions_mut().remove::<Arc<Seat>>();
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, (busy, seat))))
             }
@@ -252,6 +284,16 @@ impl Server {
             Some(trail) => trail.follow(response),
             None => response,
         }
+    }
+
+    async fn of_node(&self, name: &str, peer: Option<User>, parts: &Parts) -> Response {
+        let node = match self.node() {
+            Ok(node) => &**node,
+            Err(status) => return failure(&status),
+        };
+        let (user, snapshot) = (self.authenticate(peer, parts).await, &self.api.snapshot());
+        let (method, path) = (&parts.method, parts.uri.path());
+        node_door::answer(node_door::Asked { snapshot, node, name, user, method, path }).await
     }
 
     async fn answer(

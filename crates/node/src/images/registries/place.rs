@@ -69,13 +69,13 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let refused = || {
-            format!(
-                "{text:?} is no endpoint: write for example https://mirror.example.com:5000"
-            )
+            format!("{text:?} is no endpoint: write for example https://mirror.example.com:5000")
         };
         let whole = match text.contains("://") {
             true => text.to_owned(),
-            false => format!("{}://{text}", Self::bare(text.split('/').next().unwrap_or(text)).scheme),
+            false => {
+                format!("{}://{text}", Self::bare(text.split('/').next().unwrap_or(text)).scheme)
+            }
         };
         let url = Url::parse(&whole).map_err(|_| refused())?;
         let scheme = match url.scheme() {
@@ -84,7 +84,10 @@ impl FromStr for Place {
             _ => return Err(refused()),
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(format!("{}: credentials belong below configs", url.host_str().unwrap_or("?")));
+            return Err(format!(
+                "{}: credentials belong below configs",
+                url.host_str().unwrap_or("?")
+            ));
         }
         let host = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
