@@ -145,6 +145,7 @@ impl Context {
             "conditions": self.conditions(&old["conditions"], now),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "images": self.shown_images(),
+            "runtimeHandlers": runtime_handlers(),
             "nodeInfo": {
                 "architecture": architecture(),
                 "bootID": line_of("/proc/sys/kernel/random/boot_id"),
@@ -253,6 +254,12 @@ impl Context {
         });
         self.client.create(LEASES, lease).await.map(drop)
     }
+}
+
+/// The one runtime, as pods without a RuntimeClass and with one name it.
+fn runtime_handlers() -> [Value; 2] {
+    let features = json!({"recursiveReadOnlyMounts": coracle_runtime::can_forbid_recursively()});
+    ["", "runc"].map(|name| json!({"name": name, "features": features}))
 }
 
 /// The node's own resources, and those that others have written into its capacity: what they say

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use coracle_api::Object;
 use coracle_api::resources::PODS;
-use coracle_api::resources::{CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS};
+use coracle_api::resources::{
+    CLUSTER_TRUST_BUNDLES, CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS,
+};
 use coracle_store::{Event, Snapshot, Store, Watch};
 
 /// What objects change a pod's variables and files.
-pub const REFERRED: [&str; 4] = [CONFIG_MAPS, SECRETS, PERSISTENT_VOLUME_CLAIMS, SERVICE_ACCOUNTS];
+pub const REFERRED: [&str; 5] =
+    [CONFIG_MAPS, SECRETS, PERSISTENT_VOLUME_CLAIMS, SERVICE_ACCOUNTS, CLUSTER_TRUST_BUNDLES];
 
 /// Follows the objects of one resource.
 pub struct Referred {
@@ -93,6 +96,10 @@ impl Referred {
 }
 
 fn of(event: &Event) -> Change {
+    // Pods name their signer, not them; they change seldom.
+    if &*event.key.resource == CLUSTER_TRUST_BUNDLES {
+        return Change { namespace: None, name: None };
+    }
     let (namespace, name) = (Arc::clone(&event.key.namespace), Arc::clone(&event.key.name));
     Change { namespace: Some(namespace), name: Some(name) }
 }

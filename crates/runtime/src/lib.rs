@@ -45,6 +45,12 @@ pub use spec::{
     AttachSpec, Capabilities, ContainerSpec, ExecSpec, Mount, Propagation, Resources, Rootfs,
     SandboxSpec, Seccomp, User,
 };
+/// Whether the kernel forbids writing in mounts below a read-only one (Linux 5.12).
+#[must_use]
+pub fn can_forbid_recursively() -> bool {
+    sys::can_forbid_writing()
+}
+
 pub use state::{Container, ContainerState, Sandbox, SandboxState};
 pub use usage::{Reading, Used};
 

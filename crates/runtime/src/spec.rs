@@ -148,6 +148,11 @@ pub struct Mount {
     pub target: PathBuf,
     /// Forbid writing.
     pub readonly: bool,
+    /// Forbid it in all mounts below the source too; [`crate::can_forbid_recursively`] says whether the
+    /// kernel does.
+    // A shim that is older than this field is not told of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub readonly_below: bool,
     /// Take mounts below the source along.
     pub recursive: bool,
     /// Which later mounts are seen on the other side.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "raw system calls; each block says why it is sound")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 
@@ -217,21 +217,38 @@ pub fn read_only_mount(file: &std::path::Path) -> io::Result<OwnedFd> {
         check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, file.as_ptr(), flags) })?;
     // SAFETY: the kernel has just made this descriptor for us and nobody else owns it.
     let mount = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    forbid_writing(mount.as_fd(), false)?;
+    Ok(mount)
+}
+
+/// Forbids writing through a mount, and `below` also through those below it. Linux 5.12.
+pub fn forbid_writing(mount: BorrowedFd<'_>, below: bool) -> io::Result<()> {
+    let recursive = if below { libc::AT_RECURSIVE } else { 0 };
+    set_mount(mount.as_raw_fd(), recursive, libc::MOUNT_ATTR_RDONLY)
+}
+
+/// Whether the kernel knows [`forbid_writing`].
+pub fn can_forbid_writing() -> bool {
+    // Nothing is to be changed of no mount: an error that says so is an answer.
+    set_mount(-1, 0, 0).err().and_then(|error| error.raw_os_error()) != Some(libc::ENOSYS)
+}
+
+fn set_mount(mount: RawFd, flags: i32, attributes_to_set: u64) -> io::Result<()> {
     // SAFETY: mount_attr is plain numbers, for which zero changes nothing.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+    attributes.attr_set = attributes_to_set;
     // SAFETY: the kernel reads the structure, whose size is passed, and an empty path.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
+            mount,
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | flags,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )
-    })?;
-    Ok(mount)
+    })
+    .map(drop)
 }
 
 /// The number of a loop device that nobody uses, at this moment.

@@ -283,6 +283,14 @@ pub fn pem_block(text: &str, label: &str) -> Option<Vec<u8>> {
     STANDARD.decode(body).ok()
 }
 
+/// What is in all blocks of PEM with this label.
+#[must_use]
+pub fn pem_blocks(text: &str, label: &str) -> Vec<Vec<u8>> {
+    let begin = format!("-----BEGIN {label}-----");
+    let blocks = text.split(&begin).skip(1);
+    blocks.filter_map(|block| pem_block(&format!("{begin}{block}"), label)).collect()
+}
+
 /// `der` in PEM.
 #[must_use]
 pub fn to_pem(der: &[u8], label: &str) -> String {

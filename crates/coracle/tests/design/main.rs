@@ -210,6 +210,7 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("node/src/node.rs", "a directory"),
     ("node/src/volumes/places.rs", "a directory"),
     ("server/src/auth/roles.rs", "a word of an RBAC rule"),
+    ("server/src/edge/node_door.rs", "a part of a node"),
 ];
 
 /// Names of resources are spelt once, in `api::resources`: what is not a key of JSON, a field or one

@@ -99,6 +99,7 @@ pub(crate) fn spawn(context: &Arc<Context>, start: Start) {
         record: resize::remembered(&context.places, &id.uid),
         predecessor: !context.board.take_name(&id),
         host_ip: Some(context.link.node_ip),
+        can_forbid_recursively: coracle_runtime::can_forbid_recursively(),
         rejection: start.rejection,
         sandbox: start.sandbox,
         last_words,

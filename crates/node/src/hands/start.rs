@@ -187,7 +187,13 @@ impl Hands {
             _ => None,
         };
         let Some(part) = part else {
-            return Ok(container::mount(mount, &volume, volume.path.clone()));
+            let path = volume.path.clone();
+            return container::mount(
+                mount,
+                &volume,
+                path,
+                coracle_runtime::can_forbid_recursively(),
+            );
         };
         let place = self.context.places.sub_path(&self.id.uid, &container.name, index);
         subpath::bind(&volume.path, &part, &place).map_err(|error| {
@@ -197,7 +203,7 @@ impl Hands {
                 container.name
             ))
         })?;
-        Ok(container::mount(mount, &volume, place))
+        container::mount(mount, &volume, place, coracle_runtime::can_forbid_recursively())
     }
 }
 

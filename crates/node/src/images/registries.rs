@@ -291,7 +291,7 @@ configs:
                 "configs:\n  x.example.com:\n    tls: {cert_file: a}\n",
                 "cert_file and key_file belong together",
             ),
-            ("mirrors: [\n", "at line 2"),
+            ("mirrors: [\n", "expected a map at line 1 column 10"),
         ] {
             let error = Registries::parse(text).unwrap_err();
             assert!(error.contains(words), "{text}\n{error}");

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, Pod,
+    ContainerStateWaiting, ContainerStatus, Pod, VolumeMountStatus,
 };
 
 use super::observed::{ContainerSeen, Instance, Observed};
@@ -91,10 +91,31 @@ fn status_of(
         last_state: Some(ContainerState { terminated: last, ..ContainerState::default() }),
         ..ContainerStatus::default()
     };
+    if current.is_some() {
+        status.volume_mounts = mounts_of(container, seen.can_forbid_recursively);
+    }
     if role != Role::Ephemeral {
         resize::shown(container, &mut status, seen);
     }
     status
+}
+
+/// What became of the container's mounts.
+fn mounts_of(container: &Container, can_forbid: bool) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.iter().flatten().map(|mount| {
+        let read_only = mount.read_only.filter(|read_only| *read_only);
+        let asked = mount.recursive_read_only.as_deref().unwrap_or("Disabled");
+        let forbids = can_forbid && asked != "Disabled";
+        let mode = if forbids { "Enabled" } else { "Disabled" };
+        VolumeMountStatus {
+            name: mount.name.clone(),
+            mount_path: mount.mount_path.clone(),
+            read_only,
+            recursive_read_only: read_only.map(|_| mode.to_owned()),
+            ..VolumeMountStatus::default()
+        }
+    });
+    Some(mounts.collect::<Vec<_>>()).filter(|mounts| !mounts.is_empty())
 }
 
 fn present_state(pod: &Pod, current: Option<&Instance>) -> ContainerState {

@@ -34,6 +34,8 @@ pub struct Observed {
     pub predecessor: bool,
     /// The node's address.
     pub host_ip: Option<Ipv4Addr>,
+    /// Whether its kernel forbids writing in mounts below a read-only one.
+    pub can_forbid_recursively: bool,
     /// When the node took the pod on.
     pub accepted_at: Option<Timestamp>,
     /// Why the node does not run it at all.

@@ -141,19 +141,50 @@ fn seccomp(pod: &Pod, security: &SecurityContext, profiles: &Path) -> Seccomp {
     }
 }
 
-/// A volume's mount, once it is known where its content is.
-pub(crate) fn mount(mount: &VolumeMount, volume: &Mounted, source: PathBuf) -> Mount {
+/// A volume's mount, once it is known where its content is, on a kernel that can forbid writing in
+/// mounts below, or not.
+///
+/// # Errors
+/// When that is asked for and cannot be.
+pub(crate) fn mount(
+    mount: &VolumeMount,
+    volume: &Mounted,
+    source: PathBuf,
+    can_forbid: bool,
+) -> Result<Mount, ContainerError> {
+    let readonly_below = readonly_below(mount, can_forbid)?;
     let propagation = match mount.mount_propagation.as_deref() {
         Some("HostToContainer") => Propagation::HostToContainer,
         Some("Bidirectional") => Propagation::Bidirectional,
         _ => Propagation::Private,
     };
-    Mount {
+    Ok(Mount {
         source,
         target: absolute(&mount.mount_path),
         readonly: mount.read_only == Some(true) || volume.readonly,
+        readonly_below,
         recursive: true,
         propagation,
+    })
+}
+
+/// What becomes of `recursiveReadOnly`, in upstream's words.
+fn readonly_below(mount: &VolumeMount, can_forbid: bool) -> Result<bool, ContainerError> {
+    let mode = mount.recursive_read_only.as_deref().unwrap_or("Disabled");
+    if mode == "Disabled" {
+        return Ok(false);
+    }
+    let refused = |why: &str| {
+        let name = &mount.name;
+        let what = format!("volume \"{name}\" requested recursive read-only mode, but it is {why}");
+        Err(ContainerError::create(what))
+    };
+    if mount.read_only != Some(true) {
+        return refused("not read-only");
+    }
+    match mode {
+        "Enabled" if !can_forbid => refused("not supported by the runtime"),
+        _ => Ok(can_forbid),
     }
 }
 
@@ -164,5 +195,6 @@ fn absolute(path: &str) -> PathBuf {
 /// One of the files that every container gets.
 pub(crate) fn file(source: PathBuf, target: &str) -> Mount {
     let propagation = Propagation::Private;
-    Mount { source, target: target.into(), readonly: false, recursive: false, propagation }
+    let target = target.into();
+    Mount { source, target, propagation, ..Mount::default() }
 }

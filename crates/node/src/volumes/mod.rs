@@ -22,6 +22,7 @@ pub(crate) mod payload;
 mod places;
 pub(crate) mod sized;
 pub(crate) mod subpath;
+mod trust;
 pub(crate) mod uses;
 
 #[cfg(test)]

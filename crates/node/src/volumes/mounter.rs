@@ -128,7 +128,8 @@ impl Mounter<'_> {
         Ok(Some(Mounted { path: directory, readonly: true }))
     }
 
-    /// A token is for the pod's user and group alone, where they are known.
+    /// A token is for the pod's user and group alone, where they are known; certificates too, as
+    /// upstream has it.
     fn with_tokens(
         &self,
         pod: &Pod,
@@ -138,6 +139,10 @@ impl Mounter<'_> {
         let owner = user::of_all(pod);
         let is_owned = owner.is_some() || fs_group(pod).is_some();
         let mut files = contents.files;
+        for (path, file) in contents.anchors {
+            let mode = if is_owned { 0o600 } else { file.mode };
+            files.insert(path, File { mode, owner, ..file });
+        }
         for token in contents.tokens {
             let value = self.tokens.get(&(volume.to_owned(), token.path.clone()));
             let missing = || VolumeError::Missing("the token is not there yet".to_owned());

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
     ServiceAccountTokenProjection, Volume,
 };
 
-use super::VolumeError;
+use super::{VolumeError, trust};
 use crate::pods::fields;
 
 /// Mode of files when nobody says otherwise.
@@ -47,6 +47,8 @@ pub(crate) struct TokenFile {
 pub(crate) struct Contents {
     pub files: Payload,
     pub tokens: Vec<TokenFile>,
+    /// Certificates: for whom tokens are, where that is known.
+    pub anchors: Payload,
 }
 
 /// The content of `volume`; `None` when it is not made from objects.
@@ -184,8 +186,12 @@ impl Reader<'_> {
             if let Some(token) = &source.service_account_token {
                 contents.tokens.push(token_file(token, mode));
             }
-            if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
-                let why = "cluster trust bundles and pod certificates are not projected";
+            if let Some(bundle) = &source.cluster_trust_bundle {
+                let file = File::new(trust::anchors(self.snapshot, bundle)?, mode);
+                contents.anchors.insert(bundle.path.clone(), file);
+            }
+            if source.pod_certificate.is_some() {
+                let why = "pod certificates are not projected";
                 return Err(VolumeError::Unsupported(why.to_owned()));
             }
         }

@@ -61,6 +61,8 @@ pub struct Found {
     pub predecessor: bool,
     /// The node's address.
     pub host_ip: Option<Ipv4Addr>,
+    /// Whether its kernel forbids writing in mounts below a read-only one.
+    pub can_forbid_recursively: bool,
 }
 
 /// What is to be done now, and when to ask again at the latest.
@@ -138,6 +140,7 @@ impl Worker {
         let mut worker = Self::bare(PodId::of(&pod), Some(object), pod, now);
         worker.seen.predecessor = found.predecessor;
         worker.seen.host_ip = found.host_ip;
+        worker.seen.can_forbid_recursively = found.can_forbid_recursively;
         worker.seen.accepted_at = Some(now);
         worker.seen.rejection = found.rejection;
         // An earlier engine may have been killed before it had written anything of the pod.

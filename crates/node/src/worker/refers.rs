@@ -1,6 +1,6 @@
 //! What a pod's volumes and variables are made from.
 
-use coracle_api::resources::PERSISTENT_VOLUME_CLAIMS;
+use coracle_api::resources::{CLUSTER_TRUST_BUNDLES, PERSISTENT_VOLUME_CLAIMS};
 use coracle_api::{Object, index};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
@@ -27,6 +27,11 @@ fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
 pub(crate) fn refers_to(pod: &Object, resource: &str, name: Option<&str>) -> bool {
     let is_meant = |found: &str| name.is_none_or(|name| name == found);
     pod.peek(|value| match resource {
+        CLUSTER_TRUST_BUNDLES => {
+            let volumes = value["spec"]["volumes"].as_array().into_iter().flatten();
+            let sources = volumes.filter_map(|volume| volume["projected"]["sources"].as_array());
+            sources.flatten().any(|source| source["clusterTrustBundle"].is_object())
+        }
         PERSISTENT_VOLUME_CLAIMS => {
             let volumes = value["spec"]["volumes"].as_array().into_iter().flatten();
             let mut claims = volumes.filter_map(|it| index::claim_name(&pod.metadata().name, it));

@@ -20,7 +20,7 @@ use super::program::errno_text;
 use crate::cgroup::{Cgroup, Mounted};
 use crate::devices::COMMON;
 use crate::tree::{Tree, is_directory, path_of};
-use crate::{ContainerSpec, Mount, Propagation, StartError, StartErrorKind};
+use crate::{ContainerSpec, Mount, Propagation, StartError, StartErrorKind, sys};
 
 /// Of the whole machine, and thus hidden from containers; upstream's list.
 const MASKED: [&str; 11] = [
@@ -239,6 +239,9 @@ fn bind_volume(tree: &Tree, spec: &Mount) -> io::Result<()> {
             Propagation::Bidirectional => MsFlags::MS_SHARED,
         },
     )?;
+    if spec.readonly_below {
+        return sys::forbid_writing(tree.find(&spec.target)?.as_fd(), true);
+    }
     if spec.readonly { remount(tree, &spec.target, MsFlags::MS_RDONLY) } else { Ok(()) }
 }
 

@@ -332,6 +332,25 @@ fn mounts(errors: &mut Errors, container: &Field<'_>, pod: &Pod<'_>) {
         let path = format!("{}.subPathExpr", list.path);
         descending_path(errors, &Field::at(expression.value, &path));
         propagation(errors, &mount, container, &list);
+        recursive_read_only(errors, &mount, &list);
+    }
+}
+
+fn recursive_read_only(errors: &mut Errors, mount: &Field<'_>, list: &Field<'_>) {
+    let mode = mount.child("recursiveReadOnly");
+    if !mode.is_set() {
+        return;
+    }
+    let at_list = Field::at(mode.value, &format!("{}.recursiveReadOnly", list.path));
+    if !matches!(mode.text(), "Enabled" | "IfPossible") {
+        return errors.one_of_if_set(&at_list, &["Disabled", "Enabled", "IfPossible"]);
+    }
+    if !mount.child("readOnly").is_true() {
+        errors.forbidden(&at_list, "may only be specified when readOnly is true");
+    }
+    if !matches!(mount.child("mountPropagation").text(), "" | "None") {
+        let detail = "may only be specified when mountPropagation is None or not specified";
+        errors.forbidden(&at_list, detail);
     }
 }
 

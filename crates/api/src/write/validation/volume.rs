@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cursor::{Errors, Field};
-use super::parts::{Unique, dns_label, quantity, unreserved_path};
+use super::parts::{self, Unique, dns_label, quantity, unreserved_path};
 use super::references::{field_reference, resource_reference};
 use super::sources::{host_path, nfs};
 use super::storage;
@@ -175,6 +175,15 @@ fn projected(errors: &mut Errors, source: &Field<'_>) {
                     part.child("items").items().for_each(|file| downward_file(errors, &file));
                 }
                 "serviceAccountToken" => token(errors, &part),
+                "clusterTrustBundle" if part.is_set() => {
+                    trust_bundle(errors, &part);
+                    let path = part.child("path");
+                    if !path.is_empty() && !paths.insert(path.text()) {
+                        let named = part.child("name");
+                        let shown = if named.is_empty() { path.value } else { named.value };
+                        errors.invalid_as(source, shown, "conflicting duplicate paths");
+                    }
+                }
                 _ => {}
             }
             for path in part.child("items").items().map(|item| item.child("path")) {
@@ -185,6 +194,35 @@ fn projected(errors: &mut Errors, source: &Field<'_>) {
                 }
             }
         }
+    }
+}
+
+/// Certificates of one bundle, or of all of a signer that have certain labels.
+fn trust_bundle(errors: &mut Errors, bundle: &Field<'_>) {
+    let [name, signer, selector, path] =
+        ["name", "signerName", "labelSelector", "path"].map(|field| bundle.child(field));
+    match (name.is_set(), signer.is_set()) {
+        (true, true) => errors.invalid(bundle, "only one of name and signerName may be used"),
+        (true, false) => {
+            if name.is_empty() {
+                errors.required(&name, "must be a valid object name");
+            }
+            if selector.is_set() {
+                errors.invalid(&selector, "labelSelector must be unset if name is specified");
+            }
+        }
+        (false, true) => {
+            if signer.is_empty() {
+                errors.required(&signer, "must be a valid signer name");
+            }
+            parts::selector(errors, &selector);
+        }
+        (false, false) => errors.required(bundle, "either name or signerName must be specified"),
+    }
+    if path.is_empty() {
+        errors.required(&path, "");
+    } else {
+        unreserved_path(errors, &path);
     }
 }
 
