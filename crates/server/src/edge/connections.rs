@@ -77,6 +77,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Whether whoever is connected sits at this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.peer.is_loopback()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();

@@ -2,6 +2,7 @@
 
 pub(crate) mod connections;
 mod gathered;
+mod gzip;
 mod large_bodies;
 pub(crate) mod negotiate;
 mod node_door;

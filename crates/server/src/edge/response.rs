@@ -1,5 +1,7 @@
 //! Responses: a body that is there or that comes, a Status, and what is said in headers.
 
+use std::io;
+
 use bytes::Bytes;
 use coracle_api::Status;
 use futures_util::stream::{Stream, StreamExt};
@@ -18,6 +20,9 @@ pub(crate) enum Broken {
     /// It came from elsewhere, and broke off there.
     #[error(transparent)]
     Elsewhere(#[from] hyper::Error),
+    /// It could not be compressed.
+    #[error(transparent)]
+    Compressed(#[from] io::Error),
     /// It took longer than it may.
     #[error("the answer took too long")]
     Late,

@@ -36,6 +36,7 @@ use crate::documents::discovery;
 use crate::documents::metrics::{self, Counters};
 use crate::edge::connections::{self, Activity, Held, Place, Places, stopped};
 use crate::edge::gathered::Gathered;
+use crate::edge::gzip;
 use crate::edge::large_bodies::LargeBodies;
 use crate::edge::negotiate::{Asked, Shape, form};
 use crate::edge::node_door;
@@ -458,7 +459,9 @@ impl Server {
                 trail.note_answer(rendering.in_json(&reply)?);
             }
         }
-        respond(&rendering, &reply)
+        let response = respond(&rendering, &reply)?;
+        let is_compressed = matches!(verb, Verb::Get | Verb::List) && gzip::is_wanted(parts);
+        Ok(if is_compressed { gzip::compressed(response) } else { response })
     }
 
     /// Carries a request out. To read and check a large body takes long, and nobody else is to wait

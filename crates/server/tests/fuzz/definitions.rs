@@ -22,8 +22,10 @@ pub fn case(choices: &mut Choices) {
     for at in 0..15 {
         object(choices, &api, &schema, &format!("o{at}"));
     }
-    let all = send(&api, Verb::List, "", Body::Empty);
-    assert!(all.is_ok(), "{all:?}");
+    if api.kind(GROUP, "v1", "boats").is_some() {
+        let all = send(&api, Verb::List, "", Body::Empty);
+        assert!(all.is_ok(), "{all:?}");
+    }
 }
 
 /// One object: made, written as it was read, changed.

@@ -146,137 +146,58 @@ fn scrambled(choices: &mut Choices) -> String {
     (0..choices.below(30)).map(|_| choices.one(&tokens)).collect::<Vec<_>>().join(" ")
 }
 
+const OPERATORS: &str = "+ - * / % == != < <= > >= && || in";
+const FUNCTIONS: &str = "size string int uint double bool bytes type dyn ! - duration timestamp \
+    quantity ip cidr url isIP isQuantity semver optional.of optional.ofNonZeroValue has lists.range";
+const METHODS: &str = "size sum min max isSorted lowerAscii upperAscii trim reverse sort distinct \
+    flatten first last getFullYear getHours hasValue value asInteger sign family getHost masked \
+    prefixLength";
+const METHODS_OF_ONE: &str = "contains startsWith endsWith matches indexOf lastIndexOf split join find \
+    findAll charAt substring format orValue or flatten slice replace add sub isGreaterThan compareTo \
+    containsIP containsCIDR getDate";
+const MACROS: &str = "all exists exists_one map filter sortBy";
+const MACROS_OF_TWO: &str = "all exists transformList transformMap";
+
+fn word<'a>(choices: &mut Choices, of: &'a str) -> &'a str {
+    let words: Vec<&str> = of.split_whitespace().collect();
+    choices.one(&words)
+}
+
 /// An expression that may well make sense; `names` are those that it may use.
 fn expression(choices: &mut Choices, depth: usize, names: &mut Vec<&'static str>) -> String {
     if depth == 0 {
         return leaf(choices, names);
     }
-    let one = |choices: &mut Choices, names: &mut Vec<_>| expression(choices, depth - 1, names);
+    let a = expression(choices, depth - 1, names);
+    let mut another = |choices: &mut Choices| expression(choices, depth - 1, names);
     match choices.below(12) {
-        0..=2 => {
-            let operator = choices.one(&[
-                "+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "in",
-            ]);
-            format!("({} {operator} {})", one(choices, names), one(choices, names))
-        }
-        3 => {
-            format!("({} ? {} : {})", one(choices, names), one(choices, names), one(choices, names))
-        }
-        4 => format!("{}[{}]", one(choices, names), one(choices, names)),
-        5 => {
-            let function = choices.one(&[
-                "size",
-                "string",
-                "int",
-                "uint",
-                "double",
-                "bool",
-                "bytes",
-                "type",
-                "dyn",
-                "!",
-                "-",
-                "duration",
-                "timestamp",
-                "quantity",
-                "ip",
-                "cidr",
-                "url",
-                "isIP",
-                "isQuantity",
-                "semver",
-                "optional.of",
-                "optional.ofNonZeroValue",
-                "has",
-                "lists.range",
-            ]);
-            format!("{function}({})", one(choices, names))
-        }
-        6 => {
-            let method = choices.one(&[
-                "size()",
-                "sum()",
-                "min()",
-                "max()",
-                "isSorted()",
-                "lowerAscii()",
-                "upperAscii()",
-                "trim()",
-                "reverse()",
-                "sort()",
-                "distinct()",
-                "flatten()",
-                "first()",
-                "last()",
-                "getFullYear()",
-                "getDate('Europe/Berlin')",
-                "getHours()",
-                "hasValue()",
-                "value()",
-                "asInteger()",
-                "sign()",
-                "family()",
-                "getHost()",
-                "masked()",
-                "prefixLength()",
-            ]);
-            format!("{}.{method}", one(choices, names))
-        }
-        7 => {
-            let method = choices.one(&[
-                "contains",
-                "startsWith",
-                "endsWith",
-                "matches",
-                "indexOf",
-                "lastIndexOf",
-                "split",
-                "join",
-                "find",
-                "findAll",
-                "charAt",
-                "substring",
-                "format",
-                "orValue",
-                "or",
-                "flatten",
-                "slice",
-                "replace",
-                "add",
-                "sub",
-                "isGreaterThan",
-                "compareTo",
-                "containsIP",
-                "containsCIDR",
-            ]);
-            format!("{}.{method}({})", one(choices, names), one(choices, names))
-        }
+        0..=2 => format!("({a} {} {})", word(choices, OPERATORS), another(choices)),
+        3 => format!("({a} ? {} : {})", another(choices), another(choices)),
+        4 => format!("{a}[{}]", another(choices)),
+        5 => format!("{}({a})", word(choices, FUNCTIONS)),
+        6 => format!("{a}.{}()", word(choices, METHODS)),
+        7 => format!("{a}.{}({})", word(choices, METHODS_OF_ONE), another(choices)),
         8 | 9 => {
-            let range = one(choices, names);
-            let macros = ["all", "exists", "exists_one", "map", "filter", "sortBy"];
-            let (name, variable) = (choices.one(&macros), choices.one(&["x", "y"]));
+            let (name, variable) = (word(choices, MACROS), choices.one(&["x", "y"]));
             names.push(variable);
-            let body = one(choices, names);
+            let body = expression(choices, depth - 1, names);
             names.pop();
-            format!("{range}.{name}({variable}, {body})")
+            format!("{a}.{name}({variable}, {body})")
         }
         10 => {
-            let range = one(choices, names);
-            let name = choices.one(&["all", "exists", "transformList", "transformMap"]);
+            let name = word(choices, MACROS_OF_TWO);
             names.extend(["k", "v"]);
-            let body = one(choices, names);
+            let body = expression(choices, depth - 1, names);
             names.truncate(names.len() - 2);
-            format!("{range}.{name}(k, v, {body})")
+            format!("{a}.{name}(k, v, {body})")
         }
         _ => {
-            let (a, b) = (one(choices, names), one(choices, names));
+            let b = another(choices);
+            let of_sets = word(choices, "contains intersects equivalent");
             match choices.below(5) {
                 0 => format!("[{a}, {b}]"),
                 1 => format!("{{{a}: {b}}}"),
-                2 => format!(
-                    "sets.{}({a}, {b})",
-                    choices.one(&["contains", "intersects", "equivalent"])
-                ),
+                2 => format!("sets.{of_sets}({a}, {b})"),
                 3 => format!("{a}.optMap(x, {b})"),
                 _ => format!("cel.bind(x, {a}, {b})"),
             }

@@ -1,6 +1,8 @@
-"""One client that asks without end, and another that goes on."""
+"""Requests on the wire: one client that asks without end, others that go on, and answers that are
+long."""
 
 import base64
+import gzip
 import json
 import ssl
 import threading
@@ -139,19 +141,51 @@ def test_one_noisy_client_is_refused_and_others_go_on(cluster, namespace, noisy)
                cluster.kubectl("get", "--raw", "/metrics"), "every seat is given back")
 
 
-def test_answers_say_of_which_schema_they_are(cluster):
+@pytest.fixture
+def administrator(cluster):
+    """TLS as the administrator."""
     config = yaml.safe_load(cluster.kubeconfig.read_text())
-    server = config["clusters"][0]["cluster"]["server"]
     user = config["users"][0]["user"]
     own = cluster.home / "own.pem"
     own.write_bytes(b"".join(base64.b64decode(user[f"client-{part}-data"])
                              for part in ["certificate", "key"]))
     context = ssl._create_unverified_context()
     context.load_cert_chain(own)
-    ask = lambda path: urllib.request.urlopen(server + path, context=context, timeout=60).headers
+    return context
+
+
+def test_answers_say_of_which_schema_they_are(cluster, administrator):
+    server = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    ask = lambda path: urllib.request.urlopen(server + path, context=administrator, timeout=60)
     uids = lambda schema, level: [
         cluster.get("flowschema", schema)["metadata"]["uid"],
         cluster.get("prioritylevelconfiguration", level)["metadata"]["uid"]]
-    said = lambda headers: [headers[name] for name in UIDS]
-    assert said(ask("/api/v1/nodes")) == uids("global-default", "global-default")
-    assert said(ask("/readyz")) == uids("probes", "exempt")
+    said = lambda path: [ask(path).headers[name] for name in UIDS]
+    assert said("/api/v1/nodes") == uids("global-default", "global-default")
+    assert said("/readyz") == uids("probes", "exempt")
+
+
+def test_long_answers_are_compressed_for_who_is_elsewhere(cluster, namespace, administrator):
+    big = {"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"big-{number}"},
+         "data": {"text": "abc" * 30_000}} for number in range(4)]}
+    cluster.kubectl("-n", namespace, "create", "-f", "-", input=json.dumps(big))
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    # Where pods reach the API: not loopback.
+    [subset] = cluster.get("endpoints", "kubernetes")["subsets"]
+    elsewhere = f"{subset['addresses'][0]['ip']}:{subset['ports'][0]['port']}"
+    here = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+
+    def ask(server, path):
+        request = urllib.request.Request(server + path, headers={"Accept-Encoding": "gzip"})
+        answer = urllib.request.urlopen(request, context=administrator, timeout=60)
+        return answer.headers["Content-Encoding"], answer.read()
+
+    encoding, sent = ask(f"https://{elsewhere}", path)
+    assert encoding == "gzip" and len(sent) < 20_000
+    listed = json.loads(gzip.decompress(sent))["items"]
+    assert len([one for one in listed if one["metadata"]["name"].startswith("big-")]) == 4
+    # One of them is short enough, and nothing is gained where nothing is sent.
+    assert ask(f"https://{elsewhere}", f"{path}/big-0")[0] is None
+    encoding, sent = ask(here, path)
+    assert encoding is None and json.loads(sent)["items"]
