@@ -3,12 +3,13 @@
 import json
 import os
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
-from cluster import Cluster, eventually
+from cluster import TOOLS, Cluster, eventually
 from issuer import Issuer
 
 POLICY = """
@@ -202,6 +203,25 @@ def test_what_people_do_is_in_the_log(team):
     stages = [event["stage"] for event in found(verb="watch", objectRef__resource="configmaps")]
     eventually(lambda: [event["stage"] for event in audited(team, verb="watch", objectRef__resource="configmaps")]
                == ["ResponseStarted", "ResponseComplete"], f"a watch begins and ends: {stages}")
+
+
+def test_a_session_in_a_container_is_in_the_log_when_it_begins_and_when_it_ends(team):
+    team.load("busybox")
+    team.kubectl("label", "namespace", "default", "pod-security.kubernetes.io/audit=restricted")
+    team.kubectl("run", "shell", "--image=busybox:1.36", "--restart=Never", "--", "sleep", "1000000")
+    team.kubectl("wait", "pod/shell", "--for=condition=Ready")
+    [made] = audited(team, objectRef__name="shell", verb="create", objectRef__subresource=None)
+    told = made["annotations"]["pod-security.kubernetes.io/audit-violations"]
+    assert told.startswith('would violate PodSecurity "restricted:latest": allowPrivilegeEscalation'), made
+    assert made["annotations"]["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest", made
+    sessions = lambda: audited(team, objectRef__subresource="exec")
+    command = [TOOLS / "kubectl-1.37/kubectl", "exec", "-i", "shell", "--", "cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=team.environment()) as session:
+        eventually(lambda: [event["stage"] for event in sessions()] == ["ResponseStarted"], "it has begun")
+        session.stdin.close()
+    [begun, ended] = eventually(lambda: len(found := sessions()) == 2 and found, "it has ended")
+    assert (begun["responseStatus"]["code"], ended["stage"]) == (101, "ResponseComplete"), ended
+    assert begun["auditID"] == ended["auditID"] and "cat" in begun["requestURI"], begun
 
 
 def test_files_are_kept_and_refused_when_they_are_wrong(team):

@@ -192,6 +192,10 @@ impl Files {
     /// When one cannot be read, or does not say what it should.
     pub fn load(&self, paths: &Paths) -> Result<Loaded, FilesError> {
         let log = || self.audit_log.clone().unwrap_or_else(|| paths.audit_log());
+        if let Some(path) = self.audit_log.clone().filter(|path| path.is_dir() || is_dash(path)) {
+            let why = "expected a file (what the engine itself says is in `coracle logs`)".into();
+            return Err(FilesError::Wrong { flag: "audit-log", path, why });
+        }
         let policy = read(POLICY, self.audit_policy.as_deref(), Policy::parse)?;
         let tokens = read(TOKENS, self.token_auth_file.as_deref(), TokenFile::parse)?;
         Ok(Loaded {
@@ -247,6 +251,11 @@ impl Files {
             }
         }
     }
+}
+
+/// What other programs take for their output.
+fn is_dash(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "-")
 }
 
 /// What tells one state of a file from another; `None` when there is none.
@@ -326,6 +335,14 @@ mod tests {
         std::fs::write(&policy, SOME.replace("Metadata", "Some")).unwrap();
         let wrong = load().unwrap_err().to_string();
         assert!(wrong.starts_with(&named) && wrong.contains("rules[0].level"), "{wrong}");
+        for odd in ["-", "/"] {
+            let asked = told(Some(&policy), Some(odd)).settle(&paths).unwrap();
+            let wrong = asked.load(&paths).err().unwrap().to_string();
+            assert!(
+                wrong.starts_with("--audit-log /") && wrong.contains("expected a file"),
+                "{wrong}"
+            );
+        }
         std::fs::write(&policy, SOME.repeat(100_000)).unwrap();
         assert!(load().unwrap_err().to_string().contains("more than 4194304 bytes"));
     }

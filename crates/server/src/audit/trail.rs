@@ -26,6 +26,9 @@ use crate::pipeline::request::{Body, User};
 /// Subresources whose requests go on for as long as their clients like.
 const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
+/// What the keys of annotations begin with that have a part of an object.
+const PATCH: &str = "patch.webhook.admission.k8s.io/";
+
 /// Who remembers requests.
 pub struct Auditor {
     policy: Policy,
@@ -153,9 +156,11 @@ impl Trail {
         self.note(said);
     }
 
-    /// What else is to be remembered.
+    /// What else is to be remembered. What webhooks make of an object is a part of it.
     pub(crate) fn note(&self, annotations: impl IntoIterator<Item = (String, String)>) {
-        self.0.event().head.annotations.extend(annotations);
+        let shows_objects = self.0.treatment.level >= Level::Request;
+        let shown = |(key, _): &(String, String)| shows_objects || !key.starts_with(PATCH);
+        self.0.event().head.annotations.extend(annotations.into_iter().filter(shown));
     }
 
     /// What was sent.

@@ -251,6 +251,18 @@ fn mutating_webhooks_see_what_those_before_them_left_and_some_see_it_again() {
     // Before it has a name and a uid, and after.
     assert!(asked[0].1["object"]["metadata"]["uid"].is_null());
     assert_eq!(asked[3].1["object"]["metadata"]["uid"], made["metadata"]["uid"]);
+
+    let mut audited = api.request(Verb::Create, CONFIG_MAPS, "default", "");
+    (audited.body, audited.options.is_audited) = (Body::Object(config("y")), true);
+    let remembered = api.call(audited).unwrap().annotations;
+    let of = |key: &str| -> Option<Value> {
+        let said = remembered.get(&format!("{key}.webhook.admission.k8s.io/round_0_index_1"))?;
+        Some(serde_json::from_str(said).unwrap())
+    };
+    let said = json!({"configuration": "b", "webhook": "second.example.com", "mutated": true});
+    assert_eq!(of("mutation"), Some(said));
+    assert_eq!(of("patch").unwrap()["patch"][0]["path"], "/data/second");
+    assert_eq!(remembered.len(), 5, "{remembered:?}");
 }
 
 #[test]
@@ -317,7 +329,13 @@ fn a_webhook_that_cannot_be_asked_stops_the_write_or_does_not() {
         let (api, asked) = hooked(|_, _| Err(refused.to_owned()));
         let open = hook("open", &[CONFIG_MAPS], json!({"failurePolicy": "Ignore"}));
         configure(&api, kind, "open", &[open]);
-        api.create(CONFIG_MAPS, "default", config("x")).unwrap();
+        let mut audited = api.request(Verb::Create, CONFIG_MAPS, "default", "");
+        (audited.body, audited.options.is_audited) = (Body::Object(config("x")), true);
+        let remembered = api.call(audited).unwrap().annotations;
+        let mut open = remembered.iter().filter(|(key, _)| key.starts_with("failed-open."));
+        let (key, name) = open.next().unwrap();
+        assert!(key.ends_with(".webhook.admission.k8s.io/round_0_index_0"), "{key}");
+        assert_eq!((&**name, open.next()), ("open.example.com", None));
         assert_eq!(paths(&asked), ["open"]);
         configure(&api, kind, "shut", &[hook("a", &[CONFIG_MAPS, "*"], json!({}))]);
         let status = api.create(CONFIG_MAPS, "default", config("y")).unwrap_err();

@@ -35,6 +35,11 @@ impl<K: Ord> Turns<K> {
         !self.is_second || self.again.contains(key)
     }
 
+    /// Which round it is, counted from 0.
+    pub(super) fn round(&self) -> usize {
+        usize::from(self.is_second)
+    }
+
     /// Somebody has changed the object.
     pub(super) fn changed(&mut self) {
         self.again.append(&mut self.earlier);

@@ -39,6 +39,9 @@ const EXEMPT: &[&str] = &[
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 ];
 
+/// Where an audit log has which webhooks could not be asked.
+const FAILED_OPEN: &str = "failed-open.validating.webhook.admission.k8s.io";
+
 /// Whether webhooks are not asked about `request`, whatever they want.
 fn is_exempt(request: &Request) -> bool {
     EXEMPT.iter().any(|resource| request.kind.is(resource)) || matching::is_exempt(request)
@@ -75,9 +78,13 @@ pub(super) fn validate(
         }
     }
     let (mut needs, mut refused) = (Vec::new(), None);
-    for (hook, question) in asked {
+    for (at, (hook, question)) in asked.into_iter().enumerate() {
         match heard(hook, question, true, attributes, env) {
-            Ok(_) => {}
+            Ok(Turn::Passed) => {
+                let key = format!("{FAILED_OPEN}/round_0_index_{at}");
+                attributes.remember(key, hook.name.clone());
+            }
+            Ok(Turn::Allowed(_)) => {}
             Err(Stop::Needs(calls)) => needs.extend(calls),
             Err(Stop::Refused(status)) => {
                 refused.get_or_insert(status);

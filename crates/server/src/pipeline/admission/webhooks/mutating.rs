@@ -4,7 +4,7 @@
 use coracle_api::patch::JsonPatch;
 use coracle_api::resources::MUTATING_WEBHOOK_CONFIGURATIONS;
 use coracle_api::{Kind, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::configured::{Hook, Hooks};
 use super::{Turn, heard, is_exempt, to_ask};
@@ -15,12 +15,14 @@ use crate::pipeline::admission::turns::Turns;
 use crate::pipeline::write::WriteEnv;
 use crate::pipeline::write::calls::Stop;
 
-/// Which webhook: of the how manieth configuration, the how manieth.
-type Place = (usize, usize);
+/// Where an audit log has what webhooks did, and which of them could not be asked.
+const MUTATION: &str = "mutation.webhook.admission.k8s.io";
+const PATCH: &str = "patch.webhook.admission.k8s.io";
+const FAILED_OPEN: &str = "failed-open.mutation.webhook.admission.k8s.io";
 
-/// What the mutating webhooks have done so far.
+/// What the mutating webhooks have done so far: the how manieth of all.
 #[derive(Debug, Default)]
-pub(in crate::pipeline::admission) struct Rounds(Turns<Place>);
+pub(in crate::pipeline::admission) struct Rounds(Turns<usize>);
 
 impl Rounds {
     /// Lets them see the write in this round; whether any of them has changed it.
@@ -39,10 +41,11 @@ impl Rounds {
             return Ok(false);
         }
         self.0.begin(value);
-        let mut has_changed = false;
-        for (at, configuration) in configurations.enumerate() {
-            for (nth, hook) in Hooks::of(configuration).0.iter().enumerate() {
-                has_changed |= self.turn((at, nth), hook, attributes, value, env)?;
+        let (mut has_changed, mut places) = (false, 0..);
+        for configuration in configurations {
+            let name = &*configuration.key().name;
+            for (hook, place) in Hooks::of(configuration).0.iter().zip(&mut places) {
+                has_changed |= self.turn(place, (name, hook), attributes, value, env)?;
             }
         }
         self.0.end(value);
@@ -51,8 +54,8 @@ impl Rounds {
 
     fn turn(
         &mut self,
-        place: Place,
-        hook: &Hook,
+        place: usize,
+        (configuration, hook): (&str, &Hook),
         attributes: &mut Attributes<'_>,
         value: &mut Value,
         env: &WriteEnv<'_>,
@@ -69,6 +72,10 @@ impl Rounds {
             Turn::Allowed(answer) => patched(hook, &subject, row, &answer.patch, value)?,
         };
         let has_changed = changed.is_some();
+        if attributes.is_audited() {
+            let key = format!("round_{}_index_{place}", self.0.round());
+            remember(attributes, &key, (configuration, hook), &turn, has_changed);
+        }
         if let Some(changed) = changed {
             *value = changed;
             self.0.changed();
@@ -77,6 +84,30 @@ impl Rounds {
             self.0.wants_more(place);
         }
         Ok(has_changed)
+    }
+}
+
+/// Has an audit log remember what came of a webhook's turn.
+fn remember(
+    attributes: &mut Attributes<'_>,
+    key: &str,
+    (configuration, hook): (&str, &Hook),
+    turn: &Turn,
+    has_changed: bool,
+) {
+    let mut said =
+        json!({"configuration": configuration, "webhook": hook.name, "mutated": has_changed});
+    attributes.remember(format!("{MUTATION}/{key}"), said.to_string());
+    match turn {
+        Turn::Passed => attributes.remember(format!("{FAILED_OPEN}/{key}"), hook.name.clone()),
+        Turn::Allowed(answer) if has_changed => {
+            let fields = said.as_object_mut();
+            fields.map(|fields| fields.remove("mutated"));
+            said["patch"] = serde_json::from_slice(&answer.patch).unwrap_or_default();
+            said["patchType"] = "JSONPatch".into();
+            attributes.remember(format!("{PATCH}/{key}"), said.to_string());
+        }
+        Turn::Allowed(_) => {}
     }
 }
 
