@@ -53,8 +53,14 @@ class Issuer:
         self.server.server_close()
 
     def answer(self, path):
-        if path == "/.well-known/openid-configuration":
-            return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
+        """Below /liar it speaks for another, below /flood it does not end, below /idle it does not begin."""
+        match path.removesuffix("/.well-known/openid-configuration"):
+            case "" | "/liar":
+                return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
+            case "/flood":
+                return {"issuer": f"{self.url}/flood", "padding": "x" * (4 << 20)}
+            case "/idle":
+                time.sleep(60)
         return self.keys
 
     def rotate(self, name):

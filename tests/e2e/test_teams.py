@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+import yaml
 
 from cluster import TOOLS, Cluster, eventually
 from issuer import Issuer
@@ -168,6 +169,25 @@ def test_strangers_are_answered_where_the_file_says_and_it_is_read_again(team, i
     eventually(lambda: "gitVersion" in as_stranger(team, "/version"), "the file is read again")
 
 
+def test_an_issuer_that_lies_floods_or_hangs_holds_nobody_up(team, issuer):
+    file = team.home / "authentication.yaml"
+    good = file.read_text()
+    [jwt] = yaml.safe_load(good)["jwt"]
+    others = [{**jwt, "issuer": {**jwt["issuer"], "url": f"{issuer.url}/{name}"}} for name in ("liar", "flood", "idle")]
+    file.write_text(json.dumps({**yaml.safe_load(good), "jwt": [jwt, *others]}))
+    told = {"liar": "oidc: issuer did not match the issuer returned by provider", "flood": "length limit exceeded",
+            "idle": "context deadline exceeded"}
+    log = lambda: (team.data_dir / "engine.log").read_text()
+    for name, why in told.items():
+        eventually(lambda: any(f"{issuer.url}/{name} cannot be had" in line and why in line
+                               for line in log().splitlines()), f"{name} is told")
+        claims = {"sub": "eve", "roles": [], "tenant": "x", "iss": f"{issuer.url}/{name}"}
+        assert "Unauthorized" in whoami(team, issuer.token(**claims))
+    claims = {"sub": "carl", "roles": [], "tenant": "x"}
+    assert eventually(lambda: isinstance(whoami(team, issuer.token(**claims)), dict), "the honest one counts")
+    file.write_text(good)
+
+
 def test_what_people_do_is_in_the_log(team):
     made = team.kubectl("create", "configmap", "noted", "--from-literal=a=1", "-v=8",
                         "--as=dora", "--as-group=system:masters", check=False)
@@ -237,6 +257,14 @@ def test_files_are_kept_and_refused_when_they_are_wrong(team):
     lines = len(audited(team))
     team.kubectl("create", "configmap", "again")
     eventually(lambda: len(audited(team)) > lines, "the log goes on")
+    team.down()
+
+    # A disk that is full loses events, and says so; nothing else suffers.
+    team.up("--audit-log", "/dev/full")
+    team.kubectl("create", "configmap", "unnoted")
+    full = "the audit log /dev/full cannot be written, and events are lost: No space left on device"
+    eventually(lambda: full in (team.data_dir / "engine.log").read_text(), "it is told")
+    team.kubectl("delete", "configmap", "unnoted")
     team.down()
     team.up("--audit-policy", "none", "--token-auth-file", "none", "--authentication-config", "none")
     assert "Unauthorized" in whoami(team, "second-token")
