@@ -251,3 +251,110 @@ impl Drop for Inner {
         self.emit(Stage::ResponseComplete);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::response::{failure, full};
+    use crate::pipeline::parse::{Query, Route, route};
+
+    const POLICY: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, users: \
+                          [nobody]}, {level: Metadata, omitStages: [], verbs: [get]}, {level: \
+                          RequestResponse, omitStages: [RequestReceived]}]}";
+
+    /// What the log has of a request for `url` by `user`, with which `act` does something.
+    fn remembered(url: &str, user: Option<&str>, act: impl FnOnce(Option<Trail>)) -> Vec<Value> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let auditor = Arc::new(Auditor::new(Policy::parse(POLICY).unwrap(), &path).unwrap());
+        let request = http::Request::get(url).header(ID, "id").body(()).unwrap();
+        let (parts, ()) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let Route::Resource(resource) = route(&parts.method, parts.uri.path(), &query) else {
+            panic!("{url}")
+        };
+        let user = user.map(|name| User { name: name.into(), ..User::default() });
+        let (action, received) = (Action::Resource(resource), Timestamp::UNIX_EPOCH);
+        let (parts, user, peer) = (&parts, user.as_ref(), None);
+        let trail = auditor.begin(&Begun { parts, action: &action, user, peer, received });
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(trail)));
+        auditor.flush();
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Stages, each with what came of the request until then.
+    fn stages(events: &[Value]) -> Vec<String> {
+        let shown = |event: &Value| {
+            let stage = event["stage"].as_str().unwrap();
+            format!("{stage} {}", event["responseStatus"]["code"])
+        };
+        events.iter().map(shown).collect()
+    }
+
+    const POD: &str = "/api/v1/namespaces/a/pods/p";
+
+    #[test]
+    fn a_request_is_remembered_when_it_comes_and_when_all_is_said() {
+        let answer = |trail: Option<Trail>| drop(trail.unwrap().follow(full(200, "x", "")));
+        let events = remembered(POD, Some("anna"), answer);
+        assert_eq!(stages(&events), ["RequestReceived null", "ResponseComplete 200"]);
+        assert_eq!(events[1]["objectRef"]["name"], "p");
+        assert_eq!((&events[0]["auditID"], &events[1]["requestURI"]), (&json!("id"), &json!(POD)));
+        let list = "/api/v1/pods?limit=1";
+        let answered = remembered(list, Some("anna"), |trail| {
+            let trail = trail.unwrap();
+            assert!(trail.wants_answer());
+            trail.note_answer(Bytes::from_static(b"{\"items\":[]}"));
+            trail.note([("patch.webhook.admission.k8s.io/x".to_owned(), "y".to_owned())]);
+            drop(trail.follow(full(200, "x", "")));
+        });
+        assert_eq!(stages(&answered), ["ResponseComplete 200"]);
+        assert_eq!(answered[0]["responseObject"], json!({"items": []}));
+        assert_eq!(answered[0]["annotations"].as_object().unwrap().len(), 1);
+        assert!(remembered(POD, Some("nobody"), |trail| assert!(trail.is_none())).is_empty());
+    }
+
+    #[test]
+    fn what_goes_on_is_remembered_when_it_begins_and_while_anybody_has_it() {
+        let watched = remembered("/api/v1/pods?watch=1", Some("anna"), |trail| {
+            let trail = trail.unwrap();
+            let upgraded = trail.clone();
+            drop(trail.follow(full(101, "x", "")));
+            drop(upgraded);
+        });
+        assert_eq!(stages(&watched), ["ResponseStarted 101", "ResponseComplete 101"]);
+    }
+
+    #[test]
+    fn what_ends_otherwise_is_remembered_as_it_ended() {
+        let refused = remembered(POD, Some("anna"), |trail| {
+            let trail = trail.unwrap();
+            let status = Status::unauthorized()
+                .annotated([("a".to_owned(), "b".to_owned())].into_iter().collect());
+            trail.note_refused(&status);
+            drop(trail.follow(failure(&status)));
+        });
+        assert_eq!(stages(&refused), ["RequestReceived null", "ResponseComplete 401"]);
+        assert_eq!(refused[1]["responseStatus"]["reason"], "Unauthorized");
+        assert_eq!(refused[1]["annotations"], json!({"a": "b"}));
+
+        let unknown = remembered(POD, None, |trail| {
+            let trail = trail.unwrap();
+            trail.note_refused(&Status::unauthorized());
+            drop(trail.follow(failure(&Status::unauthorized())));
+        });
+        assert_eq!(stages(&unknown), ["ResponseStarted 401"]);
+        assert_eq!(unknown[0]["user"], json!({}));
+
+        let gone = remembered(POD, Some("anna"), drop);
+        assert_eq!(stages(&gone), ["RequestReceived null", "ResponseComplete 200"]);
+        assert_eq!(gone[1]["responseStatus"]["message"], "Connection closed early");
+
+        let broken = remembered(POD, Some("anna"), |trail| {
+            let _held = trail;
+            panic!("a fault of ours");
+        });
+        assert_eq!(stages(&broken), ["RequestReceived null", "Panic 500"]);
+    }
+}
