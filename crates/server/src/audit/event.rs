@@ -116,11 +116,16 @@ impl ObjectReference {
 }
 
 impl Event {
-    /// How much it holds until it is written down, in bytes.
+    /// How much it holds until it is written down, in bytes: whatever a client may make long counts.
     pub(crate) fn weight(&self) -> usize {
         let asked = self.asked.as_ref().map_or(0, |(_, bytes)| bytes.len());
         let answered = self.answered.as_ref().map_or(0, Bytes::len);
-        asked.saturating_add(answered).saturating_add(2048)
+        let head = &self.head;
+        let acted = head.impersonated_user.as_ref().map_or(0, |user| user.to_string().len());
+        let said = head.annotations.iter().map(|(key, value)| key.len() + value.len());
+        let sources = head.source_ips.len() * size_of::<IpAddr>();
+        let parts = [asked, answered, head.request_uri.len(), acted, sources, 2048];
+        parts.into_iter().chain(said).fold(0, usize::saturating_add)
     }
 
     /// The line that is written of it, its end included.
@@ -305,6 +310,17 @@ mod tests {
         let shown = written(event);
         assert!(!shown.to_string().contains("managedFields"), "{shown}");
         assert_eq!(shown["responseObject"]["rows"][0]["object"]["metadata"]["name"], "a");
+    }
+
+    #[test]
+    fn whatever_a_client_makes_long_counts() {
+        let mut event = event(Level::Metadata);
+        let light = event.weight();
+        let long = "x".repeat(100_000);
+        event.head.request_uri = long.clone();
+        event.head.impersonated_user = Some(json!({"username": long}));
+        event.asked = Some((Content::Json, Bytes::from(long)));
+        assert!(event.weight() > light + 299_000, "{}", event.weight());
     }
 
     #[test]
