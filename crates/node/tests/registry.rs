@@ -21,11 +21,61 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
+/// To whom a registry answers.
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    Everybody,
+    /// Who shows a name and a password.
+    Password,
+    /// Who shows a token, which it gives to who shows a name and a password, or an identity token.
+    Token,
+}
+
+/// What a request is answered with that does not show the right thing.
+fn challenge(
+    access: Access,
+    address: &str,
+    head: &str,
+    body: &str,
+) -> Option<(&'static str, String, Vec<u8>)> {
+    // "me:secret" in base 64, in lower case like the rest.
+    let knows = head.contains("authorization: basic bwu6c2vjcmv0");
+    let denied = |how: String| {
+        let how = format!("www-authenticate: {how}\r\n");
+        Some(("401 Unauthorized", how, Vec::new()))
+    };
+    match access {
+        Access::Everybody => None,
+        Access::Password if knows => None,
+        Access::Password => denied("Basic realm=\"r\"".to_owned()),
+        Access::Token if head.contains("authorization: bearer t0k3n") => None,
+        Access::Token => {
+            let asked = head.lines().next().unwrap_or_default();
+            if !asked.contains("/token") {
+                return denied(format!(
+                    "Bearer realm=\"http://{address}/token\",service=\"here\",\
+                     scope=\"repository:team/app:pull\""
+                ));
+            }
+            let scope = "service=here&scope=repository%3ateam%2fapp%3apull";
+            let by_login = knows && asked.contains(scope);
+            let by_identity = body.contains("grant_type=refresh_token")
+                && body.to_lowercase().contains(scope)
+                && body.contains("refresh_token=me-too");
+            match by_login || by_identity {
+                true => Some(("200 OK", String::new(), b"{\"token\": \"t0k3n\"}".to_vec())),
+                false => denied("Basic realm=\"r\"".to_owned()),
+            }
+        }
+    }
+}
+
 impl Registry {
-    /// Serves `content` by path: media type and bytes. With `password`, to who knows it only.
-    async fn serve(content: HashMap<String, (String, Vec<u8>)>, password: bool) -> Self {
+    /// Serves `content` by path: media type and bytes.
+    async fn serve(content: HashMap<String, (String, Vec<u8>)>, access: Access) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        let own = address.clone();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
         tokio::spawn(async move {
@@ -36,16 +86,15 @@ impl Registry {
                     head.push(stream.read_u8().await.unwrap());
                 }
                 let head = String::from_utf8(head).unwrap().to_lowercase();
-                let path = head.split(' ').nth(1).unwrap().to_owned();
+                let length = head.split("content-length: ").nth(1).and_then(|it| it.lines().next());
+                let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+                stream.read_exact(&mut body).await.unwrap();
+                let body = String::from_utf8(body).unwrap();
+                let path = head.split([' ', '?']).nth(1).unwrap().to_owned();
                 seen.lock().unwrap().push(path.clone());
-                // "me:secret" in base 64, in lower case like the rest.
-                let known = head.contains("authorization: basic bwu6c2vjcmv0");
+                let challenged = challenge(access, &own, &head, &body);
                 let (status, extra, body) = match content.get(&path) {
-                    _ if password && !known => (
-                        "401 Unauthorized",
-                        "www-authenticate: Basic realm=\"r\"\r\n".into(),
-                        b"".to_vec(),
-                    ),
+                    _ if challenged.is_some() => challenged.unwrap(),
                     _ if path == "/v2/" => ("200 OK", String::new(), b"{}".to_vec()),
                     Some((kind, body)) => {
                         let digest = digest(body);
@@ -135,7 +184,7 @@ fn store() -> (tempfile::TempDir, ImageStore) {
 
 #[tokio::test]
 async fn an_image_is_pulled_once_and_found_by_name_and_digest() {
-    let registry = Registry::serve(image(false), false).await;
+    let registry = Registry::serve(image(false), Access::Everybody).await;
     let (_directory, store) = store();
     let name = format!("{}/team/app:v1", registry.address);
     let image = store.pull(&name, &Credentials::default(), &|_| ()).await.unwrap();
@@ -160,7 +209,7 @@ async fn an_image_is_pulled_once_and_found_by_name_and_digest() {
 #[tokio::test]
 async fn what_the_registry_lacks_or_denies_or_damages_is_not_pulled() {
     let none = Credentials::default();
-    let registry = Registry::serve(image(false), false).await;
+    let registry = Registry::serve(image(false), Access::Everybody).await;
     let (_directory, store) = store();
     let name = format!("{}/team/app:v2", registry.address);
     let error = store.pull(&name, &none, &|_| ()).await.unwrap_err().to_string();
@@ -169,12 +218,12 @@ async fn what_the_registry_lacks_or_denies_or_damages_is_not_pulled() {
     );
     assert_eq!(error, expected);
 
-    let registry = Registry::serve(image(true), false).await;
+    let registry = Registry::serve(image(true), Access::Everybody).await;
     let name = format!("{}/team/app:v1", registry.address);
     store.pull(&name, &none, &|_| ()).await.unwrap_err();
     assert!(store.find(&name).unwrap().is_none());
 
-    let registry = Registry::serve(image(false), true).await;
+    let registry = Registry::serve(image(false), Access::Password).await;
     let name = format!("{}/team/app:v1", registry.address);
     let denied = store.pull(&name, &none, &|_| ()).await.unwrap_err();
     assert!(matches!(denied, ImageError::Pull { .. }), "{denied}");
@@ -182,4 +231,64 @@ async fn what_the_registry_lacks_or_denies_or_damages_is_not_pulled() {
     let config = json!({"auths": {registry.address: {"username": "me", "password": "secret"}}});
     credentials.add(&SecretRef::default(), config.to_string().as_bytes(), false).unwrap();
     store.pull(&name, &credentials, &|_| ()).await.unwrap();
+}
+
+/// A store that asks where this file of registries says.
+fn store_with(file: &str) -> (tempfile::TempDir, ImageStore) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registries.yaml");
+    std::fs::write(&path, file).unwrap();
+    let pulling = Pulling { registries: Some(path), at_once: Some(1) };
+    let store = ImageStore::open(&directory.path().join("images"), pulling).unwrap();
+    (directory, store)
+}
+
+#[tokio::test]
+async fn tokens_are_had_by_name_and_password_and_by_identity() {
+    let registry = Registry::serve(image(false), Access::Token).await;
+    let none = Credentials::default();
+    let name = format!("{}/team/app:v1", registry.address);
+    let (_directory, store) = store();
+    let denied = store.pull(&name, &none, &|_| ()).await.unwrap_err().to_string();
+    assert!(denied.contains("failed to fetch a token: pull access denied"), "{denied}");
+    let mut credentials = Credentials::default();
+    // The first that matches is refused, the next is taken.
+    for (path, password) in [("/team", "wrong"), ("", "secret")] {
+        let server = format!("{}{path}", registry.address);
+        let config = json!({"auths": {server: {"username": "me", "password": password}}});
+        credentials.add(&SecretRef::default(), config.to_string().as_bytes(), false).unwrap();
+    }
+    store.pull(&name, &credentials, &|_| ()).await.unwrap();
+    assert!(store.has_for(&name, &credentials).unwrap());
+    assert!(!store.has_for(&name, &none).unwrap(), "it was pulled with a secret");
+
+    let address = &registry.address;
+    let config = format!("configs:\n  {address}:\n    auth: {{identity_token: me-too}}\n");
+    let (_directory, store) = store_with(&config);
+    store.pull(&name, &none, &|_| ()).await.unwrap();
+    assert!(store.has_for(&name, &none).unwrap(), "it is the machine's, not a pod's");
+}
+
+#[tokio::test]
+async fn mirrors_that_lie_or_lack_it_give_way_to_the_next() {
+    let [lying, lacking, good] = [
+        Registry::serve(image(true), Access::Everybody).await,
+        Registry::serve(HashMap::new(), Access::Everybody).await,
+        Registry::serve(image(false), Access::Everybody).await,
+    ];
+    let mirrors = |last: &str| {
+        let all = [lying.address.as_str(), &lacking.address, last];
+        let all = all.map(|address| format!("http://{address}"));
+        format!("mirrors:\n  images.example.com:\n    endpoint: [{}]\n", all.join(", "))
+    };
+    let name = "images.example.com/team/app:v1";
+    let none = Credentials::default();
+    let (directory, store) = store_with(&mirrors(&good.address));
+    let image = store.pull(name, &none, &|_| ()).await.unwrap();
+    assert!(image.pulled_as[0].starts_with("images.example.com/team/app@sha256:"));
+    assert!(lying.requests.lock().unwrap().iter().any(|path| path.contains("/blobs/")));
+    // The file counts as it is now; and each place has its say.
+    std::fs::write(directory.path().join("registries.yaml"), "mirrors: 1\n").unwrap();
+    let wrong = store.pull(name, &none, &|_| ()).await.unwrap_err().to_string();
+    assert!(wrong.contains("registries.yaml: mirrors: invalid type: integer `1`"), "{wrong}");
 }
