@@ -23,8 +23,9 @@ use crate::fairness::shown;
 
 /// Seats of all levels: upstream's 400 for reads and 200 for writes.
 const SEATS: u32 = 600;
-/// How many compute at once: two for each thread of the engine that serves requests.
-const AT_ONCE: usize = 4;
+/// How many compute at once: one for each thread of the engine that serves requests, and one that is
+/// there when a thread is free.
+const AT_ONCE: usize = 3;
 /// For how long a request may wait: a quarter of upstream's time for a request.
 const WAIT: Duration = Duration::from_secs(15);
 
