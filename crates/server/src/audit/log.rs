@@ -154,10 +154,15 @@ struct Rotated {
 }
 
 impl Rotated {
+    /// What is no file, as /dev/null, is never moved away; of a link the file that it leads to is.
     fn open(path: &Path, longest: u64) -> io::Result<Self> {
         let file = opened(path)?;
-        let length = file.metadata()?.len();
-        let path = path.to_path_buf();
+        let metadata = file.metadata()?;
+        let (path, longest) = match metadata.is_file() {
+            true => (std::fs::canonicalize(path)?, longest),
+            false => (path.to_path_buf(), u64::MAX),
+        };
+        let length = metadata.len();
         Ok(Self { path, file, length, longest, buffer: Vec::new(), buffered: 0 })
     }
 
@@ -248,6 +253,21 @@ mod tests {
         file.add(b"one more\n").unwrap();
         file.flush().unwrap();
         assert_eq!(read(0), "one more\n");
+    }
+
+    #[test]
+    fn what_is_no_file_stays_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, real) = (folder.path().join("link"), folder.path().join("real"));
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let mut file = Rotated::open(&link, 10).unwrap();
+        file.add(b"123456789\n").unwrap();
+        file.add(b"and so on\n").unwrap();
+        file.flush().unwrap();
+        assert_eq!(std::fs::read_link(&link).unwrap(), real);
+        let real = std::fs::canonicalize(real).unwrap();
+        assert_eq!(std::fs::read_to_string(older(&real, 1)).unwrap(), "123456789\n");
+        assert_eq!(Rotated::open(Path::new("/dev/null"), 10).unwrap().longest, u64::MAX);
     }
 
     #[test]
