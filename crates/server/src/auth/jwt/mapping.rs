@@ -55,9 +55,9 @@ fn username(issuer: &Issuer, claims: &Value) -> Result<String, String> {
             let missing = || format!("oidc: parse username claims {name:?}: claim not present");
             let said = said.ok_or_else(missing)?;
             // OpenID Connect Core 1.0, section 5.1: an address may be anybody's until it is verified.
-            if name == "email"
-                && !matches!(claims["email_verified"], Value::Null | Value::Bool(true))
-            {
+            let is_verified =
+                matches!(claims.get("email_verified"), None | Some(Value::Bool(true)));
+            if name == "email" && !is_verified {
                 return Err("oidc: email not verified".to_owned());
             }
             if said.is_empty() { String::new() } else { format!("{prefix}{said}") }

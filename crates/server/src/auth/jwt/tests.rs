@@ -230,6 +230,7 @@ fn claims_become_a_user() {
     for (claims, why) in [
         (json!({"email": "a", "email_verified": false}), "oidc: email not verified"),
         (json!({"email": "a", "email_verified": "true"}), "oidc: email not verified"),
+        (json!({"email": "a", "email_verified": null}), "oidc: email not verified"),
         (json!({}), "oidc: parse username claims \"email\": claim not present"),
         (json!({"email": ""}), "oidc: the username is empty"),
         (
