@@ -33,15 +33,18 @@ pub struct Provider {
     getter: Getter,
     keys: ArcSwapOption<Vec<Key>>,
     /// When they were fetched last, with or without success.
-    fetched: Mutex<Option<Instant>>,
+    fetched: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Provider {
-    /// One whose keys are fetched from now on, for as long as anybody has it.
-    pub(super) fn new(issuer: Issuer) -> Arc<Self> {
+    /// One whose keys are fetched from now on, for as long as anybody has it. Until they are there,
+    /// those count that one of the `former` has from the same place.
+    pub(super) fn new(issuer: Issuer, former: &[Arc<Self>]) -> Arc<Self> {
         let authority = STANDARD.encode(&issuer.authority);
         let getter = Getter::new(Trust::Bundle(authority));
-        let (keys, fetched) = (ArcSwapOption::empty(), Mutex::new(None));
+        let is_same = |it: &&Arc<Self>| it.issuer.has_keys_of(&issuer);
+        let known = former.iter().find(is_same).and_then(|it| it.keys.load_full());
+        let (keys, fetched) = (ArcSwapOption::new(known), Arc::default());
         let provider = Arc::new(Self { issuer, getter, keys, fetched });
         tokio::spawn(keep(Arc::downgrade(&provider)));
         provider
@@ -52,7 +55,11 @@ impl Provider {
     }
 
     /// Who bears `token`. For a key that is not known yet keys are fetched, but not again and again.
-    pub(super) async fn user(&self, token: &Token<'_>, now: Timestamp) -> Result<User, String> {
+    pub(super) async fn user(
+        self: &Arc<Self>,
+        token: &Token<'_>,
+        now: Timestamp,
+    ) -> Result<User, String> {
         let began = Instant::now();
         let known = self.keys.load_full().ok_or("oidc: authenticator not initialized")?;
         let claims = match token.claims(&self.issuer, &known, now) {
@@ -73,11 +80,23 @@ impl Provider {
     }
 
     /// Fetches the keys, unless that was done since `then`. Whoever comes meanwhile waits for it.
-    async fn fetch_unless_since(&self, then: Instant) {
-        let mut fetched = self.fetched.lock().await;
+    async fn fetch_unless_since(self: &Arc<Self>, then: Instant) {
+        let mut fetched = Arc::clone(&self.fetched).lock_owned().await;
         if fetched.is_some_and(|at| at > then) {
             return;
         }
+        let provider = Arc::clone(self);
+        // Whoever asked may go away meanwhile, and come back: it is fetched to the end all the same.
+        let renewed = tokio::spawn(async move {
+            provider.renew().await;
+            *fetched = Some(Instant::now());
+        });
+        if let Err(error) = renewed.await {
+            tracing::error!(%error, "keys of an issuer were not fetched");
+        }
+    }
+
+    async fn renew(&self) {
         match self.fetch().await {
             Ok(keys) => self.keys.store(Some(Arc::new(keys))),
             Err(why) => {
@@ -85,7 +104,6 @@ impl Provider {
                 tracing::warn!("the keys of the issuer {url} cannot be had: {why}");
             }
         }
-        *fetched = Some(Instant::now());
     }
 
     async fn fetch(&self) -> Result<Vec<Key>, String> {
@@ -121,5 +139,36 @@ async fn keep(provider: Weak<Provider>) {
             }
         };
         sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::auth::jwt::configuration::Configuration;
+
+    fn issuer(url: &str, audience: &str) -> Issuer {
+        let whole = json!({
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "AuthenticationConfiguration",
+            "jwt": [{
+                "issuer": {"url": url, "audiences": [audience]},
+                "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+            }],
+        });
+        Configuration::parse(&whole.to_string(), "own").unwrap().issuers.remove(0)
+    }
+
+    /// Nothing is fetched here: nobody waits, so that nobody else comes to run.
+    #[tokio::test]
+    async fn what_changes_about_an_issuer_does_not_make_its_keys_unknown() {
+        let former = Provider::new(issuer("https://a.example.com", "x"), &[]);
+        assert!(former.keys.load().is_none());
+        former.keys.store(Some(Arc::default()));
+        let former = [former];
+        let knows = |url: &str| Provider::new(issuer(url, "y"), &former).keys.load().is_some();
+        assert!(knows("https://a.example.com") && !knows("https://b.example.com"));
     }
 }

@@ -36,7 +36,9 @@ impl Others {
     /// a runtime of tokio.
     pub fn configure(&self, configuration: Configuration) {
         let Configuration { issuers, anonymous } = configuration;
-        let providers = issuers.into_iter().map(Provider::new).collect();
+        let former = self.configured.load();
+        let issuers = issuers.into_iter();
+        let providers = issuers.map(|it| Provider::new(it, &former.providers)).collect();
         self.configured.store(Arc::new(Configured { providers, anonymous }));
     }
 

@@ -190,6 +190,14 @@ impl Configuration {
     }
 }
 
+impl Issuer {
+    /// Whether its keys come from where those of `other` do, which the same authority vouches for.
+    pub(in crate::auth) fn has_keys_of(&self, other: &Self) -> bool {
+        (&self.url, &self.discovery_url, &self.authority)
+            == (&other.url, &other.discovery_url, &other.authority)
+    }
+}
+
 impl Anonymous {
     /// Whether a request without credentials is answered on `path`.
     #[must_use]
