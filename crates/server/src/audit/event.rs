@@ -121,11 +121,27 @@ impl Event {
         let asked = self.asked.as_ref().map_or(0, |(_, bytes)| bytes.len());
         let answered = self.answered.as_ref().map_or(0, Bytes::len);
         let head = &self.head;
-        let acted = head.impersonated_user.as_ref().map_or(0, |user| user.to_string().len());
+        let [acted, status] =
+            [&head.impersonated_user, &head.response_status].map(|it| it.as_ref().map_or(0, held));
         let said = head.annotations.iter().map(|(key, value)| key.len() + value.len());
         let sources = head.source_ips.len() * size_of::<IpAddr>();
-        let parts = [asked, answered, head.request_uri.len(), acted, sources, 2048];
+        let users = held(&head.user).saturating_add(acted);
+        let parts = [asked, answered, head.request_uri.len(), users, status, sources, 2048];
         parts.into_iter().chain(said).fold(0, usize::saturating_add)
+    }
+
+    /// Takes on what is answered, unless no line could have it: it would be read only to be left out.
+    pub(crate) fn note_answer(&mut self, bytes: Bytes) {
+        if bytes.len() > LINE_MAX {
+            self.leave_out_objects();
+        } else {
+            self.answered = Some(bytes);
+        }
+    }
+
+    fn leave_out_objects(&mut self) {
+        (self.head.request_object, self.head.response_object) = (None, None);
+        self.head.annotations.insert("audit.k8s.io/truncated".into(), "true".into());
     }
 
     /// The line that is written of it, its end included.
@@ -139,8 +155,7 @@ impl Event {
         }
         let mut line = serde_json::to_vec(&self.head).unwrap_or_default();
         if line.len() > LINE_MAX {
-            (self.head.request_object, self.head.response_object) = (None, None);
-            self.head.annotations.insert("audit.k8s.io/truncated".into(), "true".into());
+            self.leave_out_objects();
             line = serde_json::to_vec(&self.head).unwrap_or_default();
         }
         line.push(b'\n');
@@ -181,6 +196,17 @@ impl Event {
         }
         object
     }
+}
+
+/// About how many bytes `value` holds.
+fn held(value: &Value) -> usize {
+    let more = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(held).sum(),
+        Value::Object(fields) => fields.iter().map(|(key, it)| key.len() + held(it)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + more
 }
 
 fn omit_managed_fields(object: &mut Value) {
@@ -319,18 +345,25 @@ mod tests {
         let long = "x".repeat(100_000);
         event.head.request_uri = long.clone();
         event.head.impersonated_user = Some(json!({"username": long}));
+        event.head.user = json!({"groups": [long]});
+        event.head.response_status = Some(json!({"message": long}));
         event.asked = Some((Content::Json, Bytes::from(long)));
-        assert!(event.weight() > light + 299_000, "{}", event.weight());
+        assert!(event.weight() > light + 499_000, "{}", event.weight());
     }
 
     #[test]
     fn what_is_too_long_says_so() {
         let mut event = event(Level::RequestResponse);
-        let body = json!({"data": "x".repeat(LINE_MAX)}).to_string();
-        event.answered = Some(Bytes::from(body));
-        let shown = written(event);
-        assert_eq!(shown["annotations"]["audit.k8s.io/truncated"], "true");
-        assert_eq!(shown.get("responseObject"), None);
+        let body = Bytes::from(json!({"data": "x".repeat(LINE_MAX)}).to_string());
+        let mut beyond = event.clone();
+        beyond.note_answer(body.slice(..));
+        assert_eq!(beyond.answered, None, "it is not even kept");
+        event.answered = Some(body);
+        for event in [event, beyond] {
+            let shown = written(event);
+            assert_eq!(shown["annotations"]["audit.k8s.io/truncated"], "true");
+            assert_eq!(shown.get("responseObject"), None);
+        }
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Trail {
 
     /// What is answered, in JSON.
     pub(crate) fn note_answer(&self, bytes: Bytes) {
-        self.0.event().answered = Some(bytes);
+        self.0.event().note_answer(bytes);
     }
 
     /// That it is refused.
@@ -190,8 +190,10 @@ impl Trail {
         let said = event::failed(status);
         let mut event = self.0.event();
         event.head.response_status = Some(said);
-        if self.wants_answer() {
-            event.answered = serde_json::to_vec(status).ok().map(Bytes::from);
+        if self.wants_answer()
+            && let Ok(bytes) = serde_json::to_vec(status)
+        {
+            event.note_answer(bytes.into());
         }
     }
 
