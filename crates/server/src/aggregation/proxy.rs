@@ -28,8 +28,6 @@ use crate::streams::hops::{CORS_HEADERS, Kept, OWN_HEADERS, join, remove};
 
 /// How long a request may take that does not go on as long as its client likes: upstream's limit.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Subresources whose requests go on as long as their clients like.
-const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
 /// A request to be handed on.
 pub(crate) struct Handed<'a> {
@@ -108,9 +106,7 @@ pub(crate) async fn serve(
 fn goes_on(route: &Route, query: &Query) -> bool {
     match route {
         Route::Resource(resource) => {
-            resource.verb == "watch"
-                || query.flag("watch")
-                || LONG.contains(&resource.subresource.as_str())
+            resource.verb == "watch" || query.flag("watch") || resource.is_long()
         }
         Route::Path(_) => false,
     }

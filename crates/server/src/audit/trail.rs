@@ -23,9 +23,6 @@ use crate::edge::connections::Held;
 use crate::edge::response::Response;
 use crate::pipeline::request::{Body, User};
 
-/// Subresources whose requests go on for as long as their clients like.
-const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
-
 /// What the keys of annotations begin with that have a part of an object.
 const PATCH: &str = "patch.webhook.admission.k8s.io/";
 
@@ -92,9 +89,7 @@ impl Auditor {
 impl Begun<'_> {
     fn is_long(&self) -> bool {
         match self.action {
-            Action::Resource(resource) => {
-                resource.verb == "watch" || LONG.contains(&resource.subresource.as_str())
-            }
+            Action::Resource(resource) => resource.verb == "watch" || resource.is_long(),
             Action::Path { .. } => false,
         }
     }

@@ -75,9 +75,7 @@ impl Place {
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
     }
-}
 
-impl Place {
     /// Whether whoever is connected sits at this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         self.peer.is_loopback()

@@ -226,8 +226,7 @@ pub(crate) struct Digest<'a> {
 impl Digest<'_> {
     /// Whether the request goes on for as long as its client likes: none of the limits holds for it.
     pub(crate) fn is_long(&self) -> bool {
-        const LONG: [&str; 5] = ["attach", "exec", "proxy", "log", "portforward"];
-        matches!(self.route, Route::Resource(it) if LONG.contains(&it.subresource.as_str()))
+        matches!(self.route, Route::Resource(it) if it.is_long())
     }
 
     pub(crate) fn is_watch(&self) -> bool {

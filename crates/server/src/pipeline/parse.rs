@@ -9,6 +9,9 @@ use coracle_api::text::urls;
 use coracle_api::{Kind, Status, Subresource, Verb};
 use http::Method;
 
+/// Subresources whose requests go on for as long as their clients like.
+const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
 /// What a URL with a method is about, before anyone knows whether it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -50,6 +53,12 @@ impl ResourceRef {
             "" => self.resource.clone(),
             group => format!("{}.{group}", self.resource),
         }
+    }
+
+    /// Whether it is of a subresource whose requests go on for as long as their clients like.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        LONG.contains(&self.subresource.as_str())
     }
 }
 
