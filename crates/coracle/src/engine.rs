@@ -30,7 +30,7 @@ use crate::arguments::UpArgs;
 use crate::cluster::Cluster;
 use crate::control_server;
 use crate::feature_gates;
-use crate::files::{Files, FilesError};
+use crate::files::{Files, FilesError, Seen};
 use crate::kubeconfig::{self, Access, KubeconfigError};
 use crate::node_door;
 use crate::outside::Machine;
@@ -306,7 +306,7 @@ impl Engine {
             Loop::new(CONTROLLERS, decisions, events.clone()).with_journal(journal(&paths)?);
         let reasons = driver.reasons();
         let driving = drive(driver, &api, &events, &stopping)?;
-        let following = tokio::spawn(follow(files, aggregator, api.clone()));
+        let following = tokio::spawn(follow(files, loaded.seen, aggregator, api.clone()));
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
         let containers = Arc::clone(&shims) as Arc<dyn Containers>;
         let node_config = node_config(&paths, config, arguments.max_pods, pulling);
@@ -397,10 +397,10 @@ fn auditor(asked: Option<(Policy, PathBuf)>) -> Result<Option<Arc<Auditor>>, Eng
 }
 
 /// Follows what others say: API servers, and the file that says whom the API knows.
-async fn follow(files: Files, aggregator: Arc<Aggregator>, api: Api) -> Infallible {
+async fn follow(files: Files, seen: Seen, aggregator: Arc<Aggregator>, api: Api) -> Infallible {
     tokio::select! {
         never = follow_others(aggregator, api.clone()) => never,
-        never = files.follow(api.others()) => never,
+        never = files.follow(api.others(), seen) => never,
     }
 }
 

@@ -69,7 +69,12 @@ pub struct Loaded {
     pub tokens: TokenFile,
     /// Whom else the API knows.
     pub authentication: Option<Configuration>,
+    /// In which state the file was that says so.
+    pub seen: Seen,
 }
+
+/// What tells one state of a file from another; `None` when there is none.
+pub type Seen = Option<(u64, u64, i64, i64)>;
 
 /// Why they are of no use.
 #[derive(Debug, thiserror::Error)]
@@ -196,12 +201,14 @@ impl Files {
             let why = "expected a file (what the engine itself says is in `coracle logs`)".into();
             return Err(FilesError::Wrong { flag: "audit-log", path, why });
         }
+        let seen = self.authentication_config.as_deref().and_then(seen);
         let policy = read(POLICY, self.audit_policy.as_deref(), Policy::parse)?;
         let tokens = read(TOKENS, self.token_auth_file.as_deref(), TokenFile::parse)?;
         Ok(Loaded {
             audit: policy.map(|policy| (policy, log())),
             tokens: tokens.unwrap_or_default(),
             authentication: self.authentication()?,
+            seen,
         })
     }
 
@@ -228,13 +235,12 @@ impl Files {
         read(AUTHENTICATION, self.authentication_config.as_deref(), parse)
     }
 
-    /// Looks whether the file changes that says whom else the API knows, for as long as the engine runs,
-    /// and has `others` know whom it says then. One that is wrong changes nothing.
-    pub async fn follow(&self, others: &Others) -> Infallible {
+    /// Looks whether the file is in another state than `seen` that says whom else the API knows, for as
+    /// long as the engine runs, and has `others` know whom it says then. One that is wrong changes nothing.
+    pub async fn follow(&self, others: &Others, mut seen: Seen) -> Infallible {
         let Some(path) = &self.authentication_config else {
             return std::future::pending().await;
         };
-        let mut seen = seen(path);
         loop {
             tokio::time::sleep(LOOK).await;
             let now = self::seen(path);
@@ -258,8 +264,8 @@ fn is_dash(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == "-")
 }
 
-/// What tells one state of a file from another; `None` when there is none.
-fn seen(path: &Path) -> Option<(u64, u64, i64, i64)> {
+/// In which state the file at `path` is.
+fn seen(path: &Path) -> Seen {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
