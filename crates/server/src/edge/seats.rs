@@ -26,8 +26,10 @@ const SEATS: u32 = 600;
 /// How many compute at once: one for each thread of the engine that serves requests, and one that is
 /// there when a thread is free.
 const AT_ONCE: usize = 3;
-/// For how long a request may wait: a quarter of upstream's time for a request.
-const WAIT: Duration = Duration::from_secs(15);
+/// How often a request that waits has turns ended that last for too long, and how many times before it
+/// is refused: after 15 seconds, a quarter of upstream's time for a request.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS: u32 = 60;
 
 const UIDS: [HeaderName; 2] = [
     HeaderName::from_static("x-kubernetes-pf-flowschema-uid"),
@@ -99,15 +101,21 @@ impl Seats {
         let seat = Arc::new(Seat { seats: Arc::clone(self), ticket });
         // All who have come are to be known before one goes on.
         others_first().await;
-        if !self.lock().gate.goes_on(ticket) {
-            let granted = poll_fn(|context| self.poll_granted(ticket, context));
-            if timeout(WAIT, granted).await.is_err()
-                && let Some(reason) = self.change(|state, now| state.gate.give_up(ticket, now))
-            {
-                return Err(reason);
-            }
+        if self.lock().gate.goes_on(ticket) {
+            return Ok(seat);
         }
-        Ok(seat)
+        let mut granted = poll_fn(|context| self.poll_granted(ticket, context));
+        for _ in 0..LOOKS {
+            if timeout(LOOK, &mut granted).await.is_ok() {
+                return Ok(seat);
+            }
+            // Perhaps nobody comes or goes who would have it done.
+            self.change(|state, now| state.gate.end_long_turns(now));
+        }
+        match self.change(|state, now| state.gate.give_up(ticket, now)) {
+            Some(reason) => Err(reason),
+            None => Ok(seat),
+        }
     }
 
     fn poll_granted(&self, ticket: Ticket, context: &Context<'_>) -> Poll<()> {

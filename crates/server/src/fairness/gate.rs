@@ -11,6 +11,9 @@ use super::{Name, Ticket};
 
 /// How long a request counts: upstream ends one then, and here it costs the others nothing more.
 const COUNTS: u64 = 60_000_000_000;
+/// How long a turn may last. It ends when the answer is sent, and clients may read as slowly as they
+/// like: the few turns that there are would soon be theirs.
+const TURN: u64 = 200_000_000;
 /// How often those that count no more are looked for while others wait.
 const LOOK: u64 = 1_000_000_000;
 
@@ -100,6 +103,8 @@ pub(crate) struct Gate {
     free: i64,
     pub(crate) levels: BTreeMap<Name, Level>,
     turns: Turns,
+    /// Who computes, by when they began.
+    computing: BTreeSet<(u64, Ticket)>,
     pub(crate) places: HashMap<Ticket, Place>,
     pub(crate) figures: BTreeMap<(Name, Name), Figures>,
     last: Ticket,
@@ -116,6 +121,7 @@ impl Gate {
             free: 0,
             levels: BTreeMap::new(),
             turns: Turns::new(at_once),
+            computing: BTreeSet::new(),
             places: HashMap::new(),
             figures: BTreeMap::new(),
             last: 0,
@@ -161,6 +167,7 @@ impl Gate {
     /// Lets a request in, or refuses it.
     pub(crate) fn arrive(&mut self, arrival: &Arrival<'_>, now: u64) -> Result<Ticket, Reason> {
         self.look_for_overdue(now);
+        self.end_long_turns(now);
         // A level that was deleted in this very moment limits nobody.
         let (step, queue) = match self.levels.get_mut(arrival.level) {
             None => (Step::Uncounted, None),
@@ -228,8 +235,18 @@ impl Gate {
         let Some(place) = self.places.get_mut(&ticket) else { return };
         if let Step::Computes(since) = place.step {
             place.step = Step::Rests;
+            self.computing.remove(&(since, ticket));
             self.turns.done(&place.level, place.flow, now.saturating_sub(since));
             self.settle(now);
+        }
+    }
+
+    /// Takes their turns from requests that have had them for too long.
+    pub(crate) fn end_long_turns(&mut self, now: u64) {
+        while let Some((since, ticket)) = self.computing.first().copied()
+            && now.saturating_sub(since) > TURN
+        {
+            self.rest(ticket, now);
         }
     }
 
@@ -277,6 +294,7 @@ impl Gate {
             }
             Step::Seated => self.turns.give_up(&place.level, place.flow, ticket),
             Step::Computes(since) => {
+                self.computing.remove(&(since, ticket));
                 self.turns.done(&place.level, place.flow, now.saturating_sub(since));
             }
             Step::Exempt | Step::Rests | Step::Uncounted => {}
@@ -312,6 +330,7 @@ impl Gate {
         while let Some(ticket) = self.turns.next() {
             let Some(place) = self.places.get_mut(&ticket) else { continue };
             place.step = Step::Computes(now);
+            self.computing.insert((now, ticket));
             let figures = figures(&mut self.figures, &place.level, &place.schema);
             figures.waiting = figures.waiting.saturating_sub(1);
             figures.executing += 1;
@@ -368,6 +387,11 @@ impl Gate {
     #[cfg(test)]
     pub(crate) fn free(&self) -> i64 {
         self.free
+    }
+
+    #[cfg(test)]
+    pub(crate) fn computing(&self) -> usize {
+        self.computing.len()
     }
 
     #[cfg(test)]

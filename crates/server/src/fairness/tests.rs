@@ -88,6 +88,7 @@ impl Played {
         let computing = count(&|place| matches!(place.step, Step::Computes(_)));
         let wanting = count(&|place| place.step == Step::Seated);
         assert_eq!(gate.turns(), (computing, wanting));
+        assert_eq!(gate.computing(), computing);
         assert!(computing == AT_ONCE || (computing < AT_ONCE && wanting == 0), "a turn is idle");
         let (mut kept, mut nominal) = (0, 0);
         for (name, level) in &gate.levels {
@@ -309,6 +310,22 @@ fn whoever_takes_too_long_costs_others_nothing_more() {
     assert!(played.arrive("a", 3).is_some());
     assert!(played.gate.goes_on(next));
     played.check();
+    slow.into_iter().for_each(|ticket| played.leave(ticket));
+    played.check();
+}
+
+#[test]
+fn whoever_reads_an_answer_slowly_soon_has_no_turn() {
+    let mut played = Played::new(20, &[level("a", 10, 0, queues(8, 8, 50))]);
+    let slow: Vec<_> = (0..AT_ONCE).filter_map(|_| played.arrive("a", 1)).collect();
+    let next = played.arrive("a", 2).unwrap();
+    for (milliseconds, goes_on) in [(10, false), (1_000, true)] {
+        played.now += milliseconds * MILLISECOND;
+        played.gate.end_long_turns(played.now);
+        played.note();
+        assert_eq!(played.gate.goes_on(next), goes_on);
+        played.check();
+    }
     slow.into_iter().for_each(|ticket| played.leave(ticket));
     played.check();
 }
