@@ -60,7 +60,7 @@ fn answer(choices: &mut Choices, request: &Value) -> String {
     }
     let mut text = review.to_string();
     match choices.below(30) {
-        0 => text.truncate(choices.below(40)),
+        0 => text.truncate(text.floor_char_boundary(choices.below(40))),
         1 => text = choices.json(3).to_string(),
         2 => text = "[".repeat(choices.below(3000)),
         3 => text.push_str(&choices.text()),
