@@ -169,9 +169,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_keep_alive(Duration::from_secs(2))
-        // Looks for who has come after so many steps, however much there is to do: with tokio's 61
-        // somebody new waits for 61 of the longest lists that others ask for.
-        .event_interval(3)
         .enable_all()
         .build()
         .map_err(EngineError::Threads)

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use coracle_api::Status;
 use coracle_store::Snapshot;
 use http::{HeaderMap, HeaderName};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use crate::fairness::Ticket;
@@ -99,8 +100,12 @@ impl Seats {
     async fn granted(self: &Arc<Self>, ticket: Ticket) -> Result<Arc<Seat>, Reason> {
         // From here on the ticket is given back whatever happens.
         let seat = Arc::new(Seat { seats: Arc::clone(self), ticket });
-        // All who have come are to be known before one goes on.
-        others_first().await;
+        if self.lock().gate.is_exempt(ticket) {
+            return Ok(seat);
+        }
+        // All who have come are to be known before one goes on: the runtime looks for them before it
+        // comes back here.
+        yield_now().await;
         if self.lock().gate.goes_on(ticket) {
             return Ok(seat);
         }
@@ -227,19 +232,6 @@ impl Drop for Seat {
             state.wakers.remove(&self.ticket);
         });
     }
-}
-
-/// Lets everybody else who is ready go on once.
-async fn others_first() {
-    let mut asked = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut asked, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Upstream's text, in a Status where upstream sends plain text: clients read both.

@@ -278,6 +278,11 @@ impl Gate {
         self.granted.drain(..)
     }
 
+    /// Whether nothing limits the request.
+    pub(crate) fn is_exempt(&self, ticket: Ticket) -> bool {
+        self.places.get(&ticket).is_some_and(|place| place.step == Step::Exempt)
+    }
+
     /// Whether the request may go on.
     pub(crate) fn goes_on(&self, ticket: Ticket) -> bool {
         self.places.get(&ticket).is_none_or(|place| place.step.goes_on())
