@@ -2,12 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::{VolumeError, failed};
+
+/// How often, and after which pauses, what is busy is unmounted again: a process that is being started
+/// beside us holds what we had open until it is another program.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A mount, and the file system that it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +87,23 @@ pub(crate) fn unmount_device(device: &str) -> Result<(), VolumeError> {
 fn unmount_each(mounts: impl Iterator<Item = Mount>) -> Result<(), VolumeError> {
     let mounts: Vec<_> = mounts.collect();
     for Mount { target, .. } in mounts.iter().rev() {
-        match unmount(target, UnmountFlags::NOFOLLOW) {
+        match patiently(target) {
             // Gone with a mount above it.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
             Err(error) => return Err(failed("unmount", target)(error.into())),
         }
     }
     Ok(())
+}
+
+fn patiently(target: &Path) -> Result<(), Errno> {
+    for _ in 1..TRIES {
+        match unmount(target, UnmountFlags::NOFOLLOW) {
+            Err(Errno::BUSY) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    unmount(target, UnmountFlags::NOFOLLOW)
 }
 
 /// Processes that see the file system of `device` in a mount namespace that is not this thread's,
