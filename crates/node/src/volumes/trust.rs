@@ -1,6 +1,6 @@
 //! What projected volumes take from ClusterTrustBundles: pure.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use coracle_api::resources::CLUSTER_TRUST_BUNDLES;
 use coracle_api::{Object, Selector, certificates};
@@ -45,14 +45,13 @@ pub(super) fn anchors(
 }
 
 fn merged<'a>(bundles: impl IntoIterator<Item = &'a Object>) -> Vec<u8> {
-    let mut certificates_by_text = BTreeMap::new();
+    let mut found = BTreeSet::new();
     for bundle in bundles {
         let text = bundle.str_at("/spec/trustBundle").unwrap_or_default();
-        for der in certificates::pem_blocks(text, certificates::CERTIFICATE) {
-            certificates_by_text.insert(certificates::to_pem(&der, certificates::CERTIFICATE), ());
-        }
+        let blocks = certificates::pem_blocks(text, certificates::CERTIFICATE);
+        found.extend(blocks.iter().map(|der| certificates::to_pem(der, certificates::CERTIFICATE)));
     }
-    certificates_by_text.into_keys().collect::<String>().into_bytes()
+    found.into_iter().collect::<String>().into_bytes()
 }
 
 #[cfg(test)]
