@@ -8,14 +8,15 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Certificate, Client, Identity};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const READ_WITHIN: Duration = Duration::from_secs(60);
 
 /// As whom a host is spoken to.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "AuthFields")]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Auth {
     /// With name and password.
     Login { username: String, password: String },
@@ -29,6 +30,30 @@ impl fmt::Debug for Auth {
             Self::Login { .. } => "a login",
             Self::Identity(_) => "an identity token",
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Auth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl<'de> Visitor<'de> for Written {
+            type Value = Auth;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("username and password, auth, or identity_token")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Auth, A::Error> {
+                let fields = AuthFields::deserialize(MapAccessDeserializer::new(map))?;
+                Auth::try_from(fields).map_err(A::Error::custom)
+            }
+
+            // The usual words would quote it, and they come into the events of pods.
+            fn visit_str<E: Error>(self, _: &str) -> Result<Auth, E> {
+                Err(E::custom("auth: username and password, or auth, belong below it"))
+            }
+        }
+        deserializer.deserialize_any(Written)
     }
 }
 

@@ -231,6 +231,9 @@ configs:
         );
         let empty = Registries::parse("# nothing\n").unwrap();
         assert_eq!(asked(&empty, "localhost:5000/x"), ["http://localhost:5000/v2/x"]);
+        assert_eq!(asked(&empty, "127.0.0.2:5000/x"), ["http://127.0.0.2:5000/v2/x"]);
+        // Its name only begins like an address of this machine.
+        assert_eq!(asked(&empty, "127.example.com/x"), ["https://127.example.com/v2/x"]);
     }
 
     #[test]
@@ -244,6 +247,32 @@ configs:
         assert_eq!(logins, [login("me", "secret"), None, login("me", "hub")]);
         let skips: Vec<_> = of_hub.iter().map(|it| it.config.tls.insecure_skip_verify).collect();
         assert_eq!(skips, [false, true, false]);
+    }
+
+    #[test]
+    fn hosts_are_called_as_they_are_written() {
+        for (endpoint, host) in [
+            ("https://x.example.com", "x.example.com"),
+            ("https://x.example.com:443/v2", "x.example.com:443"),
+            ("http://x.example.com:80", "x.example.com:80"),
+            ("http://[::1]:5000", "[::1]:5000"),
+            ("x.example.com:443/all", "x.example.com:443"),
+        ] {
+            assert_eq!(endpoint.parse::<Place>().unwrap().host, host, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_said_without_what_is_secret() {
+        for text in [
+            "configs:\n  x.example.com:\n    auth: hush\n",
+            "configs:\n  x.example.com:\n    auth: {username: me, password: [hush]}\n",
+            "mirrors:\n  docker.io:\n    endpoint: [\"ftp://me:hush@x.example.com\"]\n",
+            "mirrors:\n  docker.io:\n    endpoint: [\"https://me:hush@x.example.com\"]\n",
+        ] {
+            let error = Registries::parse(text).unwrap_err();
+            assert!(!error.contains("hush"), "{error}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -61,15 +62,17 @@ impl Place {
 /// Registries on this machine are spoken to without TLS, as other engines do.
 fn is_local(registry: &str) -> bool {
     let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    host == "localhost" || host.starts_with("127.")
+    host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // What stands before an @ is a password, and the sentence comes into events.
+        let shown = text.rsplit_once('@').map_or(text, |(_, place)| place);
         let refused = || {
-            format!("{text:?} is no endpoint: write for example https://mirror.example.com:5000")
+            format!("{shown:?} is no endpoint: write for example https://mirror.example.com:5000")
         };
         let whole = match text.contains("://") {
             true => text.to_owned(),
@@ -89,7 +92,10 @@ impl FromStr for Place {
                 url.host_str().unwrap_or("?")
             ));
         }
-        let host = match (url.host_str(), url.port()) {
+        // The usual port counts where it was written: it is then in the name below configs too.
+        let written = whole.split('/').nth(2).unwrap_or_default();
+        let usual = url.port_or_known_default().filter(|it| written.ends_with(&format!(":{it}")));
+        let host = match (url.host_str(), url.port().or(usual)) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (Some(host), None) => host.to_owned(),
             (None, _) => return Err(refused()),
