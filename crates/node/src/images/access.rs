@@ -140,7 +140,7 @@ impl Tls {
     }
 }
 
-/// What speaks with hosts as these files say.
+/// What speaks with hosts as these files say. Reads them, and the machine's authorities: blocks.
 pub(super) fn client(tls: &Tls) -> Result<Client, String> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {

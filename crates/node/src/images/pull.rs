@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::access::client;
 use super::archive::decompress;
 use super::config::{Descriptor, Manifest, architecture, json};
 use super::credentials::Login;
@@ -15,6 +16,7 @@ use super::entitled::Shown;
 use super::reference::is_digest;
 use super::registries::{Endpoint, Registries};
 use super::remote::{Refusal, Remote};
+use super::unpack::BYTES_MAX;
 use super::{Credentials, Image, ImageError, ImageStore, Reference};
 
 /// Indexes within indexes.
@@ -74,14 +76,17 @@ impl ImageStore {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Image, Failure> {
         let refused = |refusal| Failure::There(words(reference, refusal));
-        let remote = Remote::new(endpoint, login).map_err(refused)?;
+        let tls = endpoint.config.tls.clone();
+        let http = blocking(move || Ok(client(&tls))).await?;
+        let http = http.map_err(|why| refused(Refusal::Other(why)))?;
+        let remote = Remote::new(http, endpoint, login);
         let fetch = Fetch { store: self, reference, remote, endpoint };
         progress("resolving");
         let (digest, manifest) = fetch.manifest().await?;
         let Some(config) = &manifest.config else {
             return Err(Failure::Here(ImageError::Platform(architecture())));
         };
-        let bytes = fetch.remote.small_blob(&config.digest).await.map_err(refused)?;
+        let bytes = fetch.remote.small_blob(digest_in(config)?).await.map_err(refused)?;
         verify("the configuration", &config.digest, &bytes)?;
         let layers = self.read_config(&bytes)?.rootfs.diff_ids;
         if layers.len() != manifest.layers.len() {
@@ -177,7 +182,7 @@ impl Fetch<'_> {
             let Some(inner) = manifest.manifests.iter().find(|inner| inner.fits()) else {
                 return Err(Failure::Here(ImageError::Platform(architecture())));
             };
-            let bytes = self.remote.manifest(&inner.digest).await.map_err(refused)?;
+            let bytes = self.remote.manifest(digest_in(inner)?).await.map_err(refused)?;
             verify("the manifest", &inner.digest, &bytes)?;
             manifest = json("the manifest", &bytes)?;
         }
@@ -185,15 +190,20 @@ impl Fetch<'_> {
     }
 
     async fn layer(&self, layer: &Descriptor) -> Result<File, Failure> {
+        let digest = digest_in(layer)?;
         let failed = |refusal| {
             let why = match refusal {
                 Refusal::Missing => "not found".to_owned(),
                 Refusal::Other(why) => why,
             };
-            Failure::There(format!("failed to copy {}: {why}", layer.digest))
+            Failure::There(format!("failed to copy {digest}: {why}"))
         };
+        if layer.size > BYTES_MAX {
+            let why = format!("it has {} bytes: more than {BYTES_MAX}", layer.size);
+            return Err(failed(Refusal::Other(why)));
+        }
         let mut file = self.store.scratch_file()?;
-        let mut blob = self.remote.blob(&layer.digest).await.map_err(failed)?;
+        let mut blob = self.remote.blob(digest).await.map_err(failed)?;
         let (mut size, mut before, mut since) = (0_u64, 0, Instant::now());
         while let Some(chunk) = blob.chunk().await.map_err(|error| failed(error.into()))? {
             size += chunk.len() as u64;
@@ -216,6 +226,13 @@ impl Fetch<'_> {
         }
         Ok(file)
     }
+}
+
+/// By what the content is known. It becomes part of an address, where anything else could lead anywhere.
+fn digest_in(descriptor: &Descriptor) -> Result<&str, Failure> {
+    let why = "failed to copy: a manifest names content by something else than a sha256 digest";
+    let digest = Some(descriptor.digest.as_str()).filter(|digest| is_digest(digest));
+    digest.ok_or_else(|| Failure::There(why.to_owned()))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -2,18 +2,21 @@
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::access::{Auth, chain, client};
+use super::access::{Auth, chain};
 use super::credentials::Login;
 use super::registries::Endpoint;
 use crate::lock::locked;
 
 /// What is read whole: manifests, configurations, tokens.
 const BYTES_MAX: usize = 8 << 20;
+/// How long that may take: a registry that gives a byte now and then is waited for no longer.
+const WHOLE_WITHIN: Duration = Duration::from_mins(2);
 /// All that an image may be described by.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
@@ -30,7 +33,10 @@ pub(super) enum Refusal {
 }
 
 impl From<reqwest::Error> for Refusal {
-    fn from(error: reqwest::Error) -> Self {
+    fn from(mut error: reqwest::Error) -> Self {
+        if let Some(url) = error.url_mut() {
+            *url = shown(url);
+        }
         Self::Other(chain(&error))
     }
 }
@@ -45,15 +51,15 @@ pub(super) struct Remote<'a> {
 }
 
 impl<'a> Remote<'a> {
-    /// A registry at this endpoint, spoken to as `login`, or else as its configuration says.
-    pub fn new(endpoint: &'a Endpoint, login: Option<&Login>) -> Result<Self, Refusal> {
+    /// A registry at this endpoint, spoken to with `http` as `login`, or else as its configuration
+    /// says.
+    pub fn new(http: Client, endpoint: &'a Endpoint, login: Option<&Login>) -> Self {
         let login = login.map(|login| Auth::Login {
             username: login.username.clone(),
             password: login.password.clone(),
         });
-        let http = client(&endpoint.config.tls).map_err(Refusal::Other)?;
         let auth = login.or_else(|| endpoint.config.auth.clone());
-        Ok(Self { http, endpoint, auth, shown: Mutex::default() })
+        Self { http, endpoint, auth, shown: Mutex::default() }
     }
 
     /// A manifest or an index, by tag or digest.
@@ -87,7 +93,10 @@ impl<'a> Remote<'a> {
             }
         };
         let response = request().send().await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        // Somebody else, whom the registry has sent us to, does not say where its credentials go
+        // (CVE-2020-15157).
+        let is_own = response.url().origin() == url.origin();
+        if response.status() != StatusCode::UNAUTHORIZED || !is_own {
             return good(response);
         }
         self.authorize(&response).await?;
@@ -144,7 +153,8 @@ impl<'a> Remote<'a> {
                 form.query_pairs_mut().append_pair("refresh_token", token);
                 let form = form.query().unwrap_or_default().to_owned();
                 let kind = "application/x-www-form-urlencoded";
-                self.http.post(url).header("content-type", kind).body(form)
+                // In this form it is sent once only: not also to where this host might send us.
+                self.http.post(url).header("content-type", kind).body(Body::wrap(form))
             }
             auth => {
                 url.query_pairs_mut().extend_pairs(asked);
@@ -225,16 +235,38 @@ fn denied(response: &Response) -> Refusal {
 }
 
 fn unexpected(response: &Response) -> Refusal {
-    let (url, status) = (response.url(), response.status());
+    let (url, status) = (shown(response.url()), response.status());
     Refusal::Other(format!("unexpected status from GET request to {url}: {status}"))
 }
 
+/// An address as it may be told to everybody. Registries send us to storage with addresses whose query
+/// is leave to read it.
+fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    // An error says that such addresses have neither.
+    shown.set_username("").unwrap_or_default();
+    shown.set_password(None).unwrap_or_default();
+    shown
+}
+
 /// The whole of an answer that must not be large.
-async fn whole(mut response: Response) -> Result<Vec<u8>, Refusal> {
+async fn whole(response: Response) -> Result<Vec<u8>, Refusal> {
+    let url = shown(response.url());
+    let late = |_| {
+        let seconds = WHOLE_WITHIN.as_secs();
+        Refusal::Other(format!("{url}: it stalls: no whole answer within {seconds} seconds"))
+    };
+    tokio::time::timeout(WHOLE_WITHIN, gathered(response)).await.map_err(late)?
+}
+
+async fn gathered(mut response: Response) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if bytes.len() + chunk.len() > BYTES_MAX {
-            return Err(Refusal::Other(format!("{}: more than {BYTES_MAX} bytes", response.url())));
+            let url = shown(response.url());
+            return Err(Refusal::Other(format!("{url}: more than {BYTES_MAX} bytes")));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -244,6 +276,12 @@ async fn whole(mut response: Response) -> Result<Vec<u8>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_without_what_opens_them() {
+        let url = Url::parse("https://me:secret@s.example.com:5000/v2/a?sig=secret#x").unwrap();
+        assert_eq!(shown(&url).as_str(), "https://s.example.com:5000/v2/a");
+    }
 
     #[test]
     fn challenges_are_read() {

@@ -21,7 +21,7 @@ use super::ImageError;
 use super::digest::hex;
 
 /// Bytes of files that a layer may unpack to.
-const BYTES_MAX: u64 = 64 << 30;
+pub(crate) const BYTES_MAX: u64 = 64 << 30;
 /// Entries that a layer may have.
 const ENTRIES_MAX: u64 = 5_000_000;
 /// Prefix of an entry that removes one of a lower layer.
