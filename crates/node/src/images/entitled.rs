@@ -72,10 +72,11 @@ impl Entitled {
         if self.0.is_empty() {
             return true;
         }
-        let Ok(name) = Reference::parse(called).map(|reference| reference.name()) else {
-            return false;
+        let name = Reference::parse(called).map(|reference| reference.name()).unwrap_or_default();
+        let Some(shown) = self.0.get(&name) else {
+            // Called by its ID: who may have it under one of its names may have it.
+            return self.0.values().any(|shown| shown.everybody);
         };
-        let Some(shown) = self.0.get(&name) else { return false };
         let matching = credentials.for_name(&name);
         let is_known = |known: &Known| {
             let same = |login: &&Login| login.secret == known.secret || login.hash() == known.hash;
@@ -132,6 +133,7 @@ mod tests {
         assert!(Entitled::default().may("r.example.com/app:1", &nobody));
         let mut entitled = pulled(&nobody);
         assert!(entitled.may("r.example.com/app:1", &nobody));
+        assert!(entitled.may("sha256:0123456789ab", &nobody), "by its ID");
         let own = with("a", "r.example.com", "secret");
         let name = Reference::parse("r.example.com/app:1").unwrap();
         entitled.add(&name, Shown::login(own.for_name("r.example.com/app")[0]));
