@@ -9,7 +9,8 @@ import urllib.request
 
 import pytest
 
-from cluster import IMAGES, ROOT, eventually
+from cluster import IMAGES, eventually
+from images import layer
 
 OPEN, CLOSED, ENCRYPTED, NOBODY = [f"127.0.0.1:{port}" for port in [5000, 5001, 5002, 5009]]
 USER, PASSWORD = "visitor", "s3cret"
@@ -34,25 +35,39 @@ def request(method, url, body=None, **headers):
         urllib.request.Request(url, body, headers, method=method), timeout=60)
 
 
-def push(address, name):
-    """Push the test image under `name:1`; its digest."""
+def digest_of(content):
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def image():
+    """The test image with one more layer: its configuration, and its layers."""
     with tarfile.open(IMAGES / "busybox.tar") as archive:
         manifest = json.load(archive.extractfile("manifest.json"))[0]
-        blobs = [archive.extractfile(manifest[part]).read() if part == "Config" else
-                 archive.extractfile(manifest[part][0]).read() for part in ["Config", "Layers"]]
-    digests = ["sha256:" + hashlib.sha256(blob).hexdigest() for blob in blobs]
-    for blob, digest in zip(blobs, digests):
+        config = json.load(archive.extractfile(manifest["Config"]))
+        layers = [archive.extractfile(one).read() for one in manifest["Layers"]]
+    # Without it, each name here would be one more of the image that all tests run, which other tests want
+    # to be the only one; and no layer would be fetched, for that one's are there.
+    layers.append(layer({"pushed": b"to a registry"}))
+    config["rootfs"]["diff_ids"].append(digest_of(layers[-1]))
+    return json.dumps(config).encode(), layers
+
+
+def push(address, name):
+    """Push `image` under `name:1`; its digest."""
+    config, layers = image()
+
+    def stored(kind, blob):
         begun = request("POST", f"http://{address}/v2/{name}/blobs/uploads/", b"")
-        url = begun.headers["Location"]
+        url, digest = begun.headers["Location"], digest_of(blob)
         url += ("&" if "?" in url else "?") + f"digest={digest}"
         request("PUT", url, blob, **{"Content-Type": "application/octet-stream"})
-    kinds = ["config.v1+json", "layer.v1.tar"]
-    config, layer = [{"mediaType": f"application/vnd.oci.image.{kind}", "size": len(blob),
-                      "digest": digest} for kind, blob, digest in zip(kinds, blobs, digests)]
-    body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config,
-                       "layers": [layer]}).encode()
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "size": len(blob), "digest": digest}
+
+    body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST,
+                       "config": stored("config.v1+json", config),
+                       "layers": [stored("layer.v1.tar", one) for one in layers]}).encode()
     request("PUT", f"http://{address}/v2/{name}/manifests/1", body, **{"Content-Type": MANIFEST})
-    return "sha256:" + hashlib.sha256(body).hexdigest()
+    return digest_of(body)
 
 
 @pytest.fixture
