@@ -183,6 +183,29 @@ fn bombs_are_bounded() {
     assert!(unpack(archive.as_slice(), root.path(), limits).is_err());
 }
 
+#[test]
+fn names_without_end_are_not_read() {
+    static LONG: [u8; 8 << 20] = [0; 8 << 20];
+    let name = Item("././@LongLink", EntryType::GNULongName, &LONG, 0o644);
+    let error = unpacked(&[name, file("a", "x")]).unwrap_err().to_string();
+    assert!(error.contains("an entry has headers without end"), "{error}");
+    // What a link has for content is not its header.
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Link);
+    header.set_path("b").unwrap();
+    header.set_link_name("a").unwrap();
+    header.set_size(LONG.len() as u64);
+    header.set_cksum();
+    let mut archive = layer(&[file("a", "x")]);
+    archive.truncate(1024);
+    let mut builder = Builder::new(archive);
+    builder.append(&header, &LONG[..]).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let archive = builder.into_inner().unwrap();
+    unpack(archive.as_slice(), root.path(), Limits::default()).unwrap();
+    assert_eq!(fs::read_to_string(root.path().join("b")).unwrap(), "x");
+}
+
 /// What `docker save` writes of an image with these layers.
 fn saved(layers: &[Vec<u8>], change: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
     let mut config = json!({

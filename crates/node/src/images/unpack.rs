@@ -4,6 +4,7 @@
 //! make the machine's devices available. The directory belongs to us alone while we unpack, so
 //! looking at a path before using it is safe.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
@@ -24,6 +25,8 @@ use super::digest::hex;
 pub(crate) const BYTES_MAX: u64 = 64 << 30;
 /// Entries that a layer may have.
 const ENTRIES_MAX: u64 = 5_000_000;
+/// What may stand before an entry's content: long names and extensions, which are read into memory.
+const HEADERS_MAX: u64 = 4 << 20;
 /// Prefix of an entry that removes one of a lower layer.
 const WHITEOUT: &[u8] = b".wh.";
 /// Entry that hides everything a lower layer has in the directory.
@@ -78,18 +81,26 @@ pub(crate) fn unpack(
     root: &Path,
     limits: Limits,
 ) -> Result<Unpacked, ImageError> {
-    let mut hashing = Hashing { inner: archive, hasher: Sha256::new() };
+    let left = Cell::new(u64::MAX);
+    let mut hashing = Hashing { inner: archive, hasher: Sha256::new(), left: &left };
     let mut unpacker =
         Unpacker { root, limits, done: Unpacked::default(), directories: Vec::new() };
     {
         let mut archive = Archive::new(&mut hashing);
-        for (count, entry) in (0u64..).zip(archive.entries().map_err(ImageError::Read)?) {
+        let mut entries = archive.entries().map_err(ImageError::Read)?;
+        for count in 0.. {
+            left.set(HEADERS_MAX);
+            let Some(entry) = entries.next() else { break };
+            left.set(u64::MAX);
             let mut entry = entry.map_err(ImageError::Read)?;
             if count >= limits.entries {
                 return Err(hostile(&entry, "too many entries"));
             }
             unpacker.entry(&mut entry)?;
+            // Otherwise it would be read with the headers of the next.
+            io::copy(&mut entry, &mut io::sink()).map_err(ImageError::Read)?;
         }
+        left.set(u64::MAX);
     }
     // What follows the end mark belongs to the digest too.
     io::copy(&mut hashing, &mut io::sink()).map_err(ImageError::Read)?;
@@ -98,14 +109,18 @@ pub(crate) fn unpack(
     Ok(Unpacked { digest, ..unpacker.done })
 }
 
-struct Hashing<R> {
+struct Hashing<'a, R> {
     inner: R,
     hasher: Sha256,
+    /// How many bytes may still be read.
+    left: &'a Cell<u64>,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for Hashing<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left.set(left.ok_or_else(|| io::Error::other("an entry has headers without end"))?);
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }
