@@ -60,7 +60,7 @@ def test_the_node_is_scraped_on_its_port(cluster, namespace, tmp_path):
         kubectl("delete", "clusterrolebinding", namespace)
         kubectl("delete", "clusterrole", "node-port-scraper")
 
-    # Pods reach it too, and what runs in the node's network finds the port taken.
+    # Pods reach it too.
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "caller"}, "spec": {
         "terminationGracePeriodSeconds": 0, "containers": [{
             "name": "c", "image": "busybox:1.36", "command": ["sleep", "1000000"]}]}}

@@ -8,7 +8,7 @@ use coracle_node::images::{Credentials, ImageError, ImageStore, Pulling, SecretR
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Content by path, and the requests that came.
 struct Registry {
@@ -70,7 +70,39 @@ fn challenge(
     }
 }
 
+/// What comes next: the head in lower case, and the body.
+async fn request(stream: &mut TcpStream) -> (String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|it| it.lines().next());
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).await.unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
 impl Registry {
+    /// Answers everything with this status and these headers.
+    async fn answer(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (head, _) = request(&mut stream).await;
+                seen.lock().unwrap().push(head);
+                let all =
+                    format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(all.as_bytes()).await.unwrap_or_default();
+            }
+        });
+        Self { address, requests }
+    }
+
     /// Serves `content` by path: media type and bytes.
     async fn serve(content: HashMap<String, (String, Vec<u8>)>, access: Access) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,15 +113,7 @@ impl Registry {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(stream.read_u8().await.unwrap());
-                }
-                let head = String::from_utf8(head).unwrap().to_lowercase();
-                let length = head.split("content-length: ").nth(1).and_then(|it| it.lines().next());
-                let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-                stream.read_exact(&mut body).await.unwrap();
-                let body = String::from_utf8(body).unwrap();
+                let (head, body) = request(&mut stream).await;
                 let path = head.split([' ', '?']).nth(1).unwrap().to_owned();
                 seen.lock().unwrap().push(path.clone());
                 let challenged = challenge(access, &own, &head, &body);
@@ -270,6 +294,34 @@ async fn tokens_are_had_by_name_and_password_and_by_identity() {
 }
 
 #[tokio::test]
+async fn credentials_go_nowhere_else() {
+    let wants = |realm: &str| {
+        format!("401 Unauthorized\r\nwww-authenticate: Bearer realm=\"http://{realm}/token\"")
+    };
+    let moved = |to: &str| format!("307 Temporary Redirect\r\nlocation: http://{to}/");
+    let pull = async |registry: &Registry, auth: &str| {
+        let config = format!("configs:\n  {}:\n    auth: {{{auth}}}\n", registry.address);
+        let (_directory, store) = store_with(&config);
+        let name = format!("{}/team/app:v1", registry.address);
+        store.pull(&name, &Credentials::default(), &|_| ()).await.unwrap_err().to_string()
+    };
+    let thief = Registry::answer("404 Not Found".to_owned()).await;
+    // Who gives tokens for an identity token cannot pass that on by sending us away.
+    let tokens = Registry::answer(moved(&thief.address)).await;
+    let registry = Registry::answer(wants(&tokens.address)).await;
+    let error = pull(&registry, "identity_token: me-too").await;
+    assert!(error.contains("307 Temporary Redirect"), "{error}");
+    assert_eq!(*thief.requests.lock().unwrap(), [""; 0]);
+    // Who has what a registry sends us away for cannot say where the registry's password goes.
+    let stranger = Registry::answer(wants(&thief.address)).await;
+    let registry = Registry::answer(moved(&stranger.address)).await;
+    let error = pull(&registry, "username: me, password: secret").await;
+    assert!(error.contains("pull access denied"), "{error}");
+    assert_eq!(stranger.requests.lock().unwrap().len(), 1);
+    assert_eq!(*thief.requests.lock().unwrap(), [""; 0]);
+}
+
+#[tokio::test]
 async fn mirrors_that_lie_or_lack_it_give_way_to_the_next() {
     let [lying, lacking, good] = [
         Registry::serve(image(true), Access::Everybody).await,
@@ -287,7 +339,7 @@ async fn mirrors_that_lie_or_lack_it_give_way_to_the_next() {
     let image = store.pull(name, &none, &|_| ()).await.unwrap();
     assert!(image.pulled_as[0].starts_with("images.example.com/team/app@sha256:"));
     assert!(lying.requests.lock().unwrap().iter().any(|path| path.contains("/blobs/")));
-    // The file counts as it is now; and each place has its say.
+    // The file counts as it is now.
     std::fs::write(directory.path().join("registries.yaml"), "mirrors: 1\n").unwrap();
     let wrong = store.pull(name, &none, &|_| ()).await.unwrap_err().to_string();
     assert!(wrong.contains("registries.yaml: mirrors: invalid type: integer `1`"), "{wrong}");

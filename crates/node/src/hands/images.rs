@@ -12,6 +12,8 @@ use crate::stop::stop_signal;
 use crate::worker::{ImageFailure, Message, Signal};
 
 const SIGKILL: i32 = 9;
+/// Bytes of what a failed pull says: a registry's words and what is in its images may be of any length.
+const WORDS_MAX: usize = 4096;
 
 impl Hands {
     /// Whether the image is here, and the pod may have it.
@@ -37,9 +39,11 @@ impl Hands {
         self.context.tasks.spawn(async move {
             let begun = Instant::now();
             let pulled = store.pull(&image, &credentials, &|_| ()).await;
-            let result = pulled
-                .map(|image| (image.size, begun.elapsed()))
-                .map_err(|error| error.to_string());
+            let result = pulled.map(|image| (image.size, begun.elapsed())).map_err(|error| {
+                let mut words = error.to_string();
+                words.truncate(words.floor_char_boundary(WORDS_MAX));
+                words
+            });
             outbox.send(Message::Pulled { wanted, result });
         });
     }
