@@ -32,6 +32,7 @@ pub fn serve(
     let address = SocketAddr::new(link.node_ip.into(), KUBELET_PORT);
     let (server, pki, kernel) = (Arc::clone(server), Arc::clone(pki), Arc::clone(kernel));
     let serving = async move {
+        let mut told = String::new();
         loop {
             let kernel = Arc::clone(&kernel);
             let listening = tokio::task::spawn_blocking(move || kernel.listen_tcp(address)).await;
@@ -40,9 +41,12 @@ pub fn serve(
                 Ok(Err(error)) => Err(std::io::Error::other(error)),
                 Err(error) => Err(error.into()),
             };
-            if let Err(error) = ended {
-                tracing::warn!(%error, "the node is not served on its port");
+            let why = ended.err().map(|error| error.to_string()).unwrap_or_default();
+            // A pod may have the port for weeks.
+            if !why.is_empty() && why != told {
+                tracing::warn!("the node is not served on its port: {why}");
             }
+            told = why;
             tokio::time::sleep(AGAIN).await;
         }
     };
