@@ -45,12 +45,6 @@ pub use spec::{
     AttachSpec, Capabilities, ContainerSpec, ExecSpec, Mount, Propagation, Resources, Rootfs,
     SandboxSpec, Seccomp, User,
 };
-/// Whether the kernel forbids writing in mounts below a read-only one (Linux 5.12).
-#[must_use]
-pub fn can_forbid_recursively() -> bool {
-    sys::can_forbid_writing()
-}
-
 pub use state::{Container, ContainerState, Sandbox, SandboxState};
 pub use usage::{Reading, Used};
 
@@ -58,6 +52,12 @@ use std::path::PathBuf;
 
 /// Name of a shim's socket in its sandbox's directory.
 const SOCKET: &str = "shim.sock";
+
+/// Whether the kernel forbids writing in mounts below a read-only one (Linux 5.12).
+#[must_use]
+pub fn can_forbid_recursively() -> bool {
+    sys::can_forbid_writing()
+}
 
 /// Where the runtime keeps its state and how it starts shims.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ const ARCHIVE_BYTES_MAX: u64 = 128 << 30;
 /// Manifests and configurations are read whole.
 const JSON_BYTES_MAX: u64 = 8 << 20;
 /// Manifests within manifests.
-const INDEX_DEPTH_MAX: usize = 4;
+pub(super) const INDEX_DEPTH_MAX: usize = 4;
 
 /// Told what is being done, for people who wait.
 pub type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::access::client;
-use super::archive::decompress;
+use super::archive::{INDEX_DEPTH_MAX, decompress};
 use super::config::{Descriptor, Manifest, architecture, json};
 use super::credentials::Login;
 use super::digest::{digest_of, verify, verify_stream};
@@ -19,8 +19,6 @@ use super::remote::{Refusal, Remote};
 use super::unpack::BYTES_MAX;
 use super::{Credentials, Image, ImageError, ImageStore, Reference};
 
-/// Indexes within indexes.
-const INDEX_DEPTH_MAX: usize = 4;
 /// A registry that gives less than this in such a time stalls.
 const LEAST: (u64, Duration) = (64 << 10, Duration::from_mins(2));
 
@@ -235,6 +233,7 @@ fn digest_in(descriptor: &Descriptor) -> Result<&str, Failure> {
     digest.ok_or_else(|| Failure::There(why.to_owned()))
 }
 
+/// Beside what must not wait. A panic over what a stranger has packed is a failure of that image only.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, ImageError> {
