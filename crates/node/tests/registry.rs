@@ -294,6 +294,18 @@ async fn tokens_are_had_by_name_and_password_and_by_identity() {
 }
 
 #[tokio::test]
+async fn a_login_without_a_name_is_none() {
+    let registry = Registry::serve(image(false), Access::Everybody).await;
+    let (_directory, store) = store();
+    let name = format!("{}/team/app:v1", registry.address);
+    let mut credentials = Credentials::default();
+    let config = json!({"auths": {registry.address: {}}});
+    credentials.add(&SecretRef::default(), config.to_string().as_bytes(), false).unwrap();
+    store.pull(&name, &credentials, &|_| ()).await.unwrap();
+    assert!(store.has_for(&name, &Credentials::default()).unwrap(), "nothing was shown for it");
+}
+
+#[tokio::test]
 async fn credentials_go_nowhere_else() {
     let wants = |realm: &str| {
         format!("401 Unauthorized\r\nwww-authenticate: Bearer realm=\"http://{realm}/token\"")

@@ -135,9 +135,11 @@ fn logins<'a>(
         None => reference.name(),
     };
     let found = credentials.for_name(&name);
+    // A login without a name, as `docker login` leaves it where a helper keeps the password, is none.
+    let shown = |login: &'a Login| Some(login).filter(|login| !login.username.is_empty());
     match found.is_empty() {
         true => vec![None],
-        false => found.into_iter().map(Some).collect(),
+        false => found.into_iter().map(shown).collect(),
     }
 }
 
