@@ -4,11 +4,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use super::event::Event;
 
@@ -22,6 +23,8 @@ const OLDER_MAX: u32 = 3;
 const AT_ONCE: usize = 256 << 10;
 /// How long whoever closes the log waits for what is still to be written.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long it waits for room before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where events are handed in.
 pub(super) struct Log {
@@ -70,9 +73,16 @@ impl Log {
     /// Waits, not for ever, until all that was handed in is written.
     pub(super) fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.events.try_send(Message::Flush(done)).is_err()
-            || wait.recv_timeout(FAREWELL).is_err()
-        {
+        let (begun, mut message) = (Instant::now(), Message::Flush(done));
+        // A queue that is full is what is to be waited for.
+        while let Err(TrySendError::Full(back)) = self.events.try_send(message) {
+            if begun.elapsed() > FAREWELL {
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+            message = back;
+        }
+        if wait.recv_timeout(FAREWELL.saturating_sub(begun.elapsed())).is_err() {
             tracing::warn!("the last events are not in the audit log");
         }
     }
@@ -94,8 +104,7 @@ impl Writer {
                 match message {
                     Message::Event(event) => {
                         self.waiting.bytes.fetch_sub(event.weight(), Ordering::Relaxed);
-                        let added = self.file.add(&event.line());
-                        self.note(added);
+                        self.write(*event);
                     }
                     Message::Flush(told) => done.push(told),
                 }
@@ -107,6 +116,16 @@ impl Writer {
                 let _ = told.try_send(());
             }
         }
+    }
+
+    /// What a client has sent is read here: whatever it does to us costs its own line only.
+    fn write(&mut self, event: Event) {
+        let line = std::panic::catch_unwind(AssertUnwindSafe(|| event.line()));
+        let added = line.map_or_else(
+            |_| Err(Lost { error: io::Error::other("an event made us panic"), events: 1 }),
+            |line| self.file.add(&line),
+        );
+        self.note(added);
     }
 
     /// Says what is new about writing: that it fails, and for which reason, or that it works again.
@@ -268,6 +287,23 @@ mod tests {
         let real = std::fs::canonicalize(real).unwrap();
         assert_eq!(std::fs::read_to_string(older(&real, 1)).unwrap(), "123456789\n");
         assert_eq!(Rotated::open(Path::new("/dev/null"), 10).unwrap().longest, u64::MAX);
+    }
+
+    #[test]
+    fn whoever_closes_the_log_waits_for_room_in_the_queue() {
+        let (events, queue) = sync_channel(1);
+        let log = Log { events, waiting: Arc::default() };
+        log.events.send(Message::Flush(sync_channel(1).0)).unwrap();
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(2 * LOOK_AGAIN);
+            let told = queue.iter().take(2).map(|message| match message {
+                Message::Flush(told) => told.try_send(()).is_ok(),
+                Message::Event(_) => false,
+            });
+            told.filter(|told| *told).count()
+        });
+        log.flush();
+        assert_eq!(writer.join().unwrap(), 1);
     }
 
     #[test]
