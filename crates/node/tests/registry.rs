@@ -335,13 +335,18 @@ async fn credentials_go_nowhere_else() {
 
 #[tokio::test]
 async fn mirrors_that_lie_or_lack_it_give_way_to_the_next() {
-    let [lying, lacking, good] = [
+    // Its index has nothing for this machine.
+    let index = "application/vnd.oci.image.index.v1+json".to_owned();
+    let foreign = (index, br#"{"schemaVersion": 2, "manifests": []}"#.to_vec());
+    let foreign = HashMap::from([("/v2/team/app/manifests/v1".to_owned(), foreign)]);
+    let [lying, lacking, foreign, good] = [
         Registry::serve(image(true), Access::Everybody).await,
         Registry::serve(HashMap::new(), Access::Everybody).await,
+        Registry::serve(foreign, Access::Everybody).await,
         Registry::serve(image(false), Access::Everybody).await,
     ];
     let mirrors = |last: &str| {
-        let all = [lying.address.as_str(), &lacking.address, last];
+        let all = [lying.address.as_str(), &lacking.address, &foreign.address, last];
         let all = all.map(|address| format!("http://{address}"));
         format!("mirrors:\n  images.example.com:\n    endpoint: [{}]\n", all.join(", "))
     };
@@ -351,6 +356,7 @@ async fn mirrors_that_lie_or_lack_it_give_way_to_the_next() {
     let image = store.pull(name, &none, &|_| ()).await.unwrap();
     assert!(image.pulled_as[0].starts_with("images.example.com/team/app@sha256:"));
     assert!(lying.requests.lock().unwrap().iter().any(|path| path.contains("/blobs/")));
+    assert!(!foreign.requests.lock().unwrap().is_empty());
     // The file counts as it is now.
     std::fs::write(directory.path().join("registries.yaml"), "mirrors: 1\n").unwrap();
     let wrong = store.pull(name, &none, &|_| ()).await.unwrap_err().to_string();

@@ -59,6 +59,14 @@ impl ImageStore {
                 match fetched {
                     Ok(image) => return Ok(image),
                     Err(Failure::There(why)) => refusals.push((endpoint.base.clone(), why)),
+                    // The registry itself may have a better one than its mirror.
+                    Err(Failure::Here(
+                        error @ (ImageError::NotAnImage(_)
+                        | ImageError::Platform(_)
+                        | ImageError::Hostile { .. }),
+                    )) if endpoint.mirrors.is_some() => {
+                        refusals.push((endpoint.base.clone(), error.to_string()));
+                    }
                     Err(Failure::Here(error)) => return Err(error),
                 }
             }
