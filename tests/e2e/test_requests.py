@@ -3,9 +3,11 @@ long."""
 
 import base64
 import gzip
+import http.client
 import json
 import ssl
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -14,6 +16,8 @@ import yaml
 from cluster import eventually
 
 CONNECTIONS = 300
+# Seconds for a handshake; for the head of a request more.
+SERVER_WAITS = 10
 UIDS = ["X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID"]
 
 LEVEL = {
@@ -65,16 +69,21 @@ class Noise:
             thread.join(60)
 
     def ask(self):
-        import http.client
         context = ssl._create_unverified_context()
         connection = http.client.HTTPSConnection(self.server, context=context, timeout=60)
         while not self.over.is_set():
+            begun = time.monotonic()
             try:
                 connection.request("GET", self.path,
                                    headers={"Authorization": f"Bearer {self.token}"})
                 answer = connection.getresponse()
                 body = answer.read()
             except OSError as error:
+                # On a busy machine a thread of ours comes to write later than the server waits for.
+                is_late = time.monotonic() - begun > SERVER_WAITS
+                if is_late and isinstance(error, http.client.RemoteDisconnected):
+                    connection.close()
+                    continue
                 self.broken.append(error)
                 return
             self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
