@@ -15,7 +15,7 @@ import yaml
 
 from cluster import eventually
 
-CONNECTIONS = 300
+CONNECTIONS = 100
 # Seconds for a handshake; for the head of a request more.
 SERVER_WAITS = 10
 UIDS = ["X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID"]
