@@ -1,9 +1,9 @@
 //! Files that `up` is told of: what is remembered of requests, whom the API knows beside its own
-//! users, and where images are asked for. Where they are is kept with the cluster; they are read at each start.
+//! users, and where images are asked for. Where they are is kept with the cluster; they are read at
+//! each start.
 
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,26 +38,21 @@ pub struct Files {
     /// Keep an audit log as this policy (audit.k8s.io/v1) says; kept with the cluster until told
     /// otherwise, or `none`
     #[arg(long, value_name = "FILE", alias = "audit-policy-file")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     audit_policy: Option<PathBuf>,
     /// Whom else the API knows: issuers of tokens (OpenID Connect), and whether it answers strangers
     /// (AuthenticationConfiguration); read again when it changes, and kept like the policy
     #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     authentication_config: Option<PathBuf>,
     /// Tokens that do not end (lines of TOKEN,USER,UID,"GROUP1,GROUP2"); kept like the policy
     #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     token_auth_file: Option<PathBuf>,
     /// Where the audit log is; three older ones are kept beside it, all of them up to 64 MiB long
     /// [default: audit.log in the data directory]
     #[arg(long, value_name = "FILE", alias = "audit-log-path")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     audit_log: Option<PathBuf>,
     /// Mirrors of image registries, credentials and authorities, as k3s' registries.yaml has them; read
     /// again at every pull, and kept like the policy
     #[arg(long, value_name = "FILE", alias = "private-registry")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     registries: Option<PathBuf>,
 }
 
@@ -115,35 +110,25 @@ pub enum FilesError {
 }
 
 impl Files {
-    fn all(&self) -> [(&'static str, &Option<PathBuf>); 5] {
+    fn all(&mut self) -> [(&'static str, &mut Option<PathBuf>); 5] {
         [
-            (POLICY, &self.audit_policy),
-            ("audit-log", &self.audit_log),
-            (AUTHENTICATION, &self.authentication_config),
-            (TOKENS, &self.token_auth_file),
-            (REGISTRIES, &self.registries),
-        ]
-    }
-
-    fn all_mut(&mut self) -> [&mut Option<PathBuf>; 5] {
-        [
-            &mut self.audit_policy,
-            &mut self.audit_log,
-            &mut self.authentication_config,
-            &mut self.token_auth_file,
-            &mut self.registries,
+            (POLICY, &mut self.audit_policy),
+            ("audit-log", &mut self.audit_log),
+            (AUTHENTICATION, &mut self.authentication_config),
+            (TOKENS, &mut self.token_auth_file),
+            (REGISTRIES, &mut self.registries),
         ]
     }
 
     /// Whether there are any.
     pub fn are_told(&self) -> bool {
-        self.all().iter().any(|(_, path)| path.is_some())
+        *self != Self::default()
     }
 
     /// The flags that say the same to an engine that runs elsewhere.
-    pub fn flags(&self) -> Vec<String> {
-        let told = self.all().into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
-        told.flat_map(|(flag, path)| [format!("--{flag}"), absolute(path).display().to_string()])
+    pub fn flags(mut self) -> Vec<String> {
+        let told = self.all().into_iter().filter_map(|(flag, path)| Some((flag, path.take()?)));
+        told.flat_map(|(flag, path)| [format!("--{flag}"), absolute(&path).display().to_string()])
             .collect()
     }
 
@@ -152,10 +137,10 @@ impl Files {
     /// # Errors
     /// When where they were cannot be read.
     pub fn settle(&self, paths: &Paths) -> Result<Self, FilesError> {
-        let former = Self::former(paths)?;
+        let mut former = Self::former(paths)?;
         let mut now = self.clone();
-        for (own, (_, former)) in now.all_mut().into_iter().zip(former.all()) {
-            *own = own.take().or_else(|| former.clone()).map(|path| absolute(&path));
+        for ((_, own), (_, former)) in now.all().into_iter().zip(former.all()) {
+            *own = own.take().or_else(|| former.take()).map(|path| absolute(&path));
             own.take_if(|path| path.as_os_str() == NONE);
         }
         match now.audit_log.is_some() && now.audit_policy.is_none() {
@@ -286,12 +271,7 @@ fn read<T>(
     let Some(path) = path else { return Ok(None) };
     let unreadable = |source| FilesError::Unreadable { flag, path: path.to_path_buf(), source };
     let wrong = |why| FilesError::Wrong { flag, path: path.to_path_buf(), why };
-    let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    let read = file.take(FILE_MAX.saturating_add(1)).read_to_string(&mut text);
-    if read.map_err(unreadable)? as u64 > FILE_MAX {
-        return Err(wrong(format!("it has more than {FILE_MAX} bytes")));
-    }
+    let text = files::read_text(path, FILE_MAX).map_err(unreadable)?;
     parse(&text).map(Some).map_err(wrong)
 }
 

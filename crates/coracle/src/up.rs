@@ -184,7 +184,7 @@ fn own_command(cluster: &Cluster, arguments: &UpArgs, part: &str) -> Command {
     if let Some(gates) = &arguments.feature_gates {
         command.args(["--feature-gates", &gates.to_string()]);
     }
-    command.args(arguments.files.flags());
+    command.args(arguments.files.clone().flags());
     if let Some(count) = arguments.max_parallel_pulls {
         command.args(["--max-parallel-pulls", &count.to_string()]);
     }

@@ -1,8 +1,8 @@
-//! Small files beside the store, which are replaced as a whole.
+//! Small files, which are read and replaced as a whole.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,23 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     install(&draft, path)
+}
+
+/// The text of the file at `path`, which may have `most` bytes.
+///
+/// # Errors
+/// When it cannot be read, is longer, or is no plain file: a pipe could be waited for without end.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let refused = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+    if !fs::metadata(path)?.is_file() {
+        return Err(refused("expected a plain file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(refused(format!("it has more than {most} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| refused(format!("it is no text: {error}")))
 }
 
 /// Gives `draft`, whose content is durable, the name `path`; durable when this returns.
@@ -39,6 +56,26 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_text_is_read_to_its_end_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        let why = |path: &Path, most| read_text(path, most).unwrap_err().to_string();
+        assert!(why(&path, 9).contains("No such file"));
+        fs::write(&path, "123").unwrap();
+        assert_eq!(read_text(&path, 3).unwrap(), "123");
+        assert_eq!(why(&path, 2), "it has more than 2 bytes");
+        fs::write(&path, "\u{e9}\u{e9}").unwrap();
+        assert_eq!(why(&path, 2), "it has more than 2 bytes");
+        fs::write(&path, b"a\xff").unwrap();
+        assert!(why(&path, 9).starts_with("it is no text: invalid utf-8"));
+        assert_eq!(why(directory.path(), 9), "expected a plain file");
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert_eq!(why(&pipe, 9), "expected a plain file");
+    }
 
     #[test]
     fn a_file_is_replaced_and_nothing_is_left_beside_it() {
