@@ -57,11 +57,8 @@ pub(super) struct Binding {
     /// What of the policy's requests it is about; all when it does not say.
     pub(super) criteria: Option<Criteria>,
     pub(super) params: Option<ParamRef>,
-    /// What becomes of what a validating policy has against a request, as it was written.
+    /// What becomes of what a validating policy has against a request: `Deny`, `Warn`, `Audit`.
     pub(super) actions: Vec<String>,
-    pub(super) denies: bool,
-    pub(super) warns: bool,
-    pub(super) audits: bool,
 }
 
 /// Which params a policy is run with.
@@ -80,19 +77,19 @@ impl Binding {
             let spec = &binding.value()["spec"];
             let actions = spec["validationActions"].as_array().into_iter().flatten();
             let actions = actions.filter_map(Value::as_str).map(str::to_owned);
-            let actions: Vec<String> = actions.collect();
-            let acts = |action: &str| actions.iter().any(|it| it == action);
             let resources = &spec["matchResources"];
             Self {
                 policy: text(spec, "/policyName").to_owned(),
                 criteria: resources.is_object().then(|| Criteria::of_policy(resources)),
                 params: ParamRef::of(&spec["paramRef"]),
-                denies: acts("Deny"),
-                warns: acts("Warn"),
-                audits: acts("Audit"),
-                actions,
+                actions: actions.collect(),
             }
         })
+    }
+
+    /// Whether `action` is what becomes of it.
+    pub(super) fn acts(&self, action: &str) -> bool {
+        self.actions.iter().any(|it| it == action)
     }
 }
 

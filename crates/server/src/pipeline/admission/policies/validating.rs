@@ -89,7 +89,7 @@ impl Remembered {
                 values.push(value.clone());
             }
         }
-        let failures = judgement.refusals.iter().filter(|_| bound.audits);
+        let failures = judgement.refusals.iter().filter(|_| bound.acts("Audit"));
         self.failures.extend(failures.map(|refusal| {
             json!({
                 "message": refusal.message,
@@ -120,7 +120,7 @@ fn heard(
 ) {
     let Ok(Run { binding, .. }) = &invocation.run else { return };
     for refusal in judgement.refusals {
-        if binding.warns {
+        if binding.acts("Warn") {
             let Invocation { policy, binding, .. } = invocation;
             attributes.warn_once(format!(
                 "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding \
@@ -128,7 +128,7 @@ fn heard(
                 refusal.message
             ));
         }
-        if binding.denies {
+        if binding.acts("Deny") {
             let message = invocation.denied(&refusal.message);
             first.get_or_insert(Denial { reason: refusal.reason, message });
         }
