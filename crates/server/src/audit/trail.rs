@@ -21,10 +21,12 @@ use crate::auth::Action;
 use crate::auth::authorize::Reason;
 use crate::edge::connections::Held;
 use crate::edge::response::Response;
+use crate::pipeline::admission::PATCH;
 use crate::pipeline::request::{Body, User};
 
-/// What the keys of annotations begin with that have a part of an object.
-const PATCH: &str = "patch.webhook.admission.k8s.io/";
+/// Bytes of what was sent that are read only to know what an object is called: with more, somebody
+/// could keep the log busy until it loses the events of others.
+const NAMED_MAX: usize = 64 << 10;
 
 /// Who remembers requests.
 pub struct Auditor {
@@ -160,8 +162,11 @@ impl Trail {
 
     /// What was sent.
     pub(crate) fn note_asked(&self, body: &Body) {
+        let shows_objects = self.0.treatment.level >= Level::Request;
+        let is_read = |bytes: &Bytes| shows_objects || bytes.len() <= NAMED_MAX;
         if let Body::Encoded(content, bytes) = body
             && !bytes.is_empty()
+            && is_read(bytes)
         {
             self.0.event().asked = Some((*content, bytes.clone()));
         }
@@ -254,6 +259,7 @@ mod tests {
     use super::*;
     use crate::edge::response::{failure, full};
     use crate::pipeline::parse::{Query, Route, route};
+    use crate::pipeline::request::Content;
 
     const POLICY: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, users: \
                           [nobody]}, {level: Metadata, omitStages: [], verbs: [get]}, {level: \
@@ -310,6 +316,23 @@ mod tests {
         assert_eq!(answered[0]["responseObject"], json!({"items": []}));
         assert_eq!(answered[0]["annotations"].as_object().unwrap().len(), 1);
         assert!(remembered(POD, Some("nobody"), |trail| assert!(trail.is_none())).is_empty());
+    }
+
+    #[test]
+    fn what_was_sent_is_read_for_its_name_unless_that_takes_long() {
+        let named = |length: usize| {
+            let text = "x".repeat(length);
+            let sent = json!({"metadata": {"name": "p", "uid": "u"}, "data": text}).to_string();
+            let events = remembered(POD, Some("anna"), |trail| {
+                let trail = trail.unwrap();
+                trail.note_asked(&Body::Encoded(Content::Json, sent.into()));
+                drop(trail.follow(full(200, "x", "")));
+            });
+            assert!(events[1]["requestObject"].is_null());
+            events[1]["objectRef"]["uid"].clone()
+        };
+        assert_eq!(named(1), "u");
+        assert_eq!(named(NAMED_MAX), Value::Null);
     }
 
     #[test]

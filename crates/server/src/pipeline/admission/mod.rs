@@ -38,6 +38,8 @@ use crate::pipeline::verbs::deletion::DeleteOptions;
 use crate::pipeline::write::WriteEnv;
 use crate::pipeline::write::calls::Stop;
 
+pub(crate) use webhooks::PATCH;
+
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {

@@ -27,6 +27,7 @@ use answer::Answer;
 use configured::{Hook, Hooks};
 use review::Question;
 
+pub(crate) use mutating::PATCH;
 pub(super) use mutating::Rounds;
 
 /// What decides on requests is not decided on by webhooks: else one that is down could not be mended.

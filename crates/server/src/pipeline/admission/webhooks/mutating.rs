@@ -17,7 +17,7 @@ use crate::pipeline::write::calls::Stop;
 
 /// Where an audit log has what webhooks did, and which of them could not be asked.
 const MUTATION: &str = "mutation.webhook.admission.k8s.io";
-const PATCH: &str = "patch.webhook.admission.k8s.io";
+pub(crate) const PATCH: &str = "patch.webhook.admission.k8s.io";
 const FAILED_OPEN: &str = "failed-open.mutation.webhook.admission.k8s.io";
 
 /// What the mutating webhooks have done so far: the how manieth of all.
