@@ -36,6 +36,7 @@ pub use object::{
     index::{self, Index},
     key::{self, Key, RESOURCE_SEPARATOR},
     metadata::{self, Metadata, OwnerReference},
+    null::null_as_default,
     options, pod_resources, pods, revision, scale,
     selector::{self, Selector},
     selectors, semantic, sums, token_secrets, usage,
@@ -44,7 +45,9 @@ pub use object::{
 pub use schema::{custom_validation, openapi, presence, protobuf, structural};
 pub use status::{Cause, Status, StatusDetails};
 pub use text::{
-    addresses, certificates, cron, der, int_or_string, names,
+    addresses, certificates, cron, der,
+    hex::hex,
+    int_or_string, names,
     quantity::{self, Quantity},
     sysctls,
 };

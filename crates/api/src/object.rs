@@ -6,6 +6,7 @@ pub mod index;
 mod json_bytes;
 pub mod key;
 pub mod metadata;
+pub mod null;
 pub mod options;
 pub mod pod_resources;
 pub mod pods;

@@ -192,6 +192,12 @@ impl Status {
         )
     }
 
+    /// 429: there is no room for the request now; the client shall ask again in a second.
+    pub fn too_many_requests(message: impl Into<String>) -> Self {
+        Self::failure(429, "TooManyRequests", message)
+            .with_details(|details| details.retry_after_seconds = 1)
+    }
+
     /// 410: the revision or continue token is too old.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::failure(410, "Expired", message)

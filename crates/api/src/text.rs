@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod certificates;
 pub mod cron;
 pub mod der;
+pub mod hex;
 pub mod int_or_string;
 pub mod names;
 pub mod prometheus;

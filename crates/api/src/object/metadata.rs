@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::null::null_as_default;
+
 /// The part of `metadata` that the server, the garbage collector and the controllers read.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -74,12 +76,4 @@ pub struct OwnerReference {
     pub controller: Option<bool>,
     /// Whether foreground deletion of the owner waits for this object.
     pub block_owner_deletion: Option<bool>,
-}
-
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }

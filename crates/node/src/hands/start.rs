@@ -114,7 +114,7 @@ impl Hands {
             user,
             mounts,
             attempt,
-            id: crate::images::hex(&Sha256::digest(seed.as_bytes())),
+            id: coracle_api::hex(&Sha256::digest(seed.as_bytes())),
             log_path: log_path(context, &self.id, &container.name, attempt),
             seccomp_profiles: &context.places.data.join("seccomp"),
             memory_of_node: context.allocatable.memory,
@@ -186,14 +186,9 @@ impl Hands {
             (Some(path), _) if !path.is_empty() => Some(path.clone()),
             _ => None,
         };
+        let can_forbid = coracle_runtime::can_forbid_recursively();
         let Some(part) = part else {
-            let path = volume.path.clone();
-            return container::mount(
-                mount,
-                &volume,
-                path,
-                coracle_runtime::can_forbid_recursively(),
-            );
+            return container::mount(mount, &volume, volume.path.clone(), can_forbid);
         };
         let place = self.context.places.sub_path(&self.id.uid, &container.name, index);
         subpath::bind(&volume.path, &part, &place).map_err(|error| {
@@ -203,7 +198,7 @@ impl Hands {
                 container.name
             ))
         })?;
-        container::mount(mount, &volume, place, coracle_runtime::can_forbid_recursively())
+        container::mount(mount, &volume, place, can_forbid)
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::null_as_default;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::ImageError;
+
+/// Manifests, configurations and what else is read whole.
+pub(crate) const JSON_BYTES_MAX: u64 = 8 << 20;
 
 /// An image's configuration (`application/vnd.oci.image.config.v1+json`).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -107,14 +111,6 @@ impl Descriptor {
             platform.os == "linux" && platform.architecture == architecture()
         })
     }
-}
-
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Reads a document; `what` names it in an error.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::access;
-use super::digest::hex;
 
 /// Where Docker Hub's login stands in old files.
 const HUB: &str = "index.docker.io";

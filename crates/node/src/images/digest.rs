@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use coracle_api::hex;
 use sha2::{Digest, Sha256};
 
 use super::ImageError;
@@ -36,13 +37,4 @@ pub(crate) fn same(what: &str, expected: &str, found: String) -> Result<(), Imag
         return Ok(());
     }
     Err(ImageError::Digest { what: what.to_owned(), expected: expected.to_owned(), found })
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }

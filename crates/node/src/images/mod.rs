@@ -29,7 +29,6 @@ mod unpack;
 pub use archive::{Loaded, Progress};
 pub use config::{ImageConfig, RunConfig};
 pub use credentials::{Credentials, SecretRef};
-pub(crate) use digest::hex;
 pub use error::ImageError;
 pub use preload::Preloaded;
 pub use pulling::Pulling;

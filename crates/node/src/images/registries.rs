@@ -7,13 +7,14 @@ mod place;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use coracle_api::null_as_default;
+use coracle_store::files;
 use serde::Deserialize;
 
 use place::{Place, RegistryName};
-use yaml::{Checked, Rewrites, nullable};
+use yaml::{Checked, Rewrites};
 
 use super::Reference;
 use super::access::{Auth, Tls, client};
@@ -38,19 +39,19 @@ pub struct RegistriesError {
 #[serde(deny_unknown_fields)]
 pub struct Registries {
     /// By registry, as in the names of images; `*` for those that are not there.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "null_as_default")]
     mirrors: BTreeMap<Checked<RegistryName>, Option<Mirror>>,
     /// By host, as in endpoints; `*` for those that are not there.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "null_as_default")]
     configs: BTreeMap<Checked<RegistryName>, Option<HostConfig>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mirror {
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "null_as_default")]
     endpoint: Vec<Checked<Place>>,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "null_as_default")]
     rewrite: Rewrites,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct HostConfig {
     #[serde(default)]
     pub auth: Option<Auth>,
     /// Whom it must prove to be.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub tls: Tls,
 }
 
@@ -99,13 +100,7 @@ impl Registries {
     /// What is wrong with it first.
     pub(super) fn read(path: &Path) -> Result<Self, RegistriesError> {
         let failed = |why| RegistriesError { path: path.to_owned(), why };
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-        let read = file.take(BYTES_MAX + 1).read_to_string(&mut text);
-        read.map_err(|error| failed(error.to_string()))?;
-        if text.len() as u64 > BYTES_MAX {
-            return Err(failed(format!("it is larger than {BYTES_MAX} bytes")));
-        }
+        let text = files::read_text(path, BYTES_MAX).map_err(|error| failed(error.to_string()))?;
         let registries = Self::parse(&text).map_err(failed)?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(registries.beside(absolute.parent().unwrap_or(Path::new("/"))))
@@ -141,7 +136,7 @@ impl Registries {
     /// The places that are asked for an image, in their order; the last is its registry itself.
     pub(super) fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
         let registry = &reference.registry;
-        let mirror = of(&self.mirrors, registry);
+        let mirror = of(&self.mirrors, &[registry]);
         let places = mirror.iter().flat_map(|mirror| &mirror.endpoint);
         let mut endpoints: Vec<_> = places
             .map(|Checked(place)| Endpoint {
@@ -150,7 +145,7 @@ impl Registries {
                 repository: mirror
                     .map_or_else(String::new, |mirror| mirror.rewrite.apply(&reference.repository)),
                 mirrors: Some(registry.clone()),
-                config: self.config(&[&place.host]),
+                config: of(&self.configs, &[&place.host]).cloned().unwrap_or_default(),
             })
             .collect();
         let host = if registry == HUB.0 { HUB.1 } else { registry };
@@ -160,20 +155,16 @@ impl Registries {
             host: host.to_owned(),
             repository: reference.repository.clone(),
             mirrors: None,
-            config: self.config(&[host, registry]),
+            config: of(&self.configs, &[host, registry]).cloned().unwrap_or_default(),
         });
         endpoints
     }
-
-    fn config(&self, hosts: &[&str]) -> HostConfig {
-        let exact = hosts.iter().find_map(|host| self.configs.get(*host)?.as_ref());
-        exact.or_else(|| self.configs.get("*")?.as_ref()).cloned().unwrap_or_default()
-    }
 }
 
-/// The entry of a registry or host, or else that of all.
-fn of<'a, T>(all: &'a BTreeMap<Checked<RegistryName>, Option<T>>, name: &str) -> Option<&'a T> {
-    all.get(name).or_else(|| all.get("*"))?.as_ref()
+/// The entry of a registry or host under the first of its names that has one, or else that of all. One
+/// that is left empty is one.
+fn of<'a, T>(all: &'a BTreeMap<Checked<RegistryName>, Option<T>>, names: &[&str]) -> Option<&'a T> {
+    names.iter().chain(&["*"]).find_map(|name| all.get(*name))?.as_ref()
 }
 
 #[cfg(test)]
@@ -204,6 +195,7 @@ configs:
     auth: {username: me, password: secret}
   docker.io:
     auth: {auth: bWU6aHVi}
+  empty.example.com:
   "*":
     tls: {insecure_skip_verify: true}
 "#;
@@ -247,6 +239,9 @@ configs:
         assert_eq!(logins, [login("me", "secret"), None, login("me", "hub")]);
         let skips: Vec<_> = of_hub.iter().map(|it| it.config.tls.insecure_skip_verify).collect();
         assert_eq!(skips, [false, true, false]);
+        let of_empty = registries.endpoints(&Reference::parse("empty.example.com/x").unwrap());
+        let skips: Vec<_> = of_empty.iter().map(|it| it.config.tls.insecure_skip_verify).collect();
+        assert_eq!(skips, [true, false], "only who has no entry is spoken to as all are");
     }
 
     #[test]

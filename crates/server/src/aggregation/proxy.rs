@@ -138,9 +138,7 @@ pub(crate) fn plain(code: u16, text: &str) -> Response {
 }
 
 fn too_many() -> Status {
-    let why = "Too many requests to this API server, please try again later.";
-    Status::failure(429, "TooManyRequests", why)
-        .with_details(|details| details.retry_after_seconds = 1)
+    Status::too_many_requests("Too many requests to this API server, please try again later.")
 }
 
 fn too_late() -> Status {

@@ -309,20 +309,6 @@ mod tests {
         Policy::parse(&format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}"))
     }
 
-    fn on(verb: &'static str, namespace: &str, resource: &str, name: &str) -> Action {
-        let (group, resource) = resource.split_once(':').unwrap();
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        Action::Resource(ResourceRef {
-            verb: verb.into(),
-            group: group.into(),
-            namespace: namespace.into(),
-            resource: resource.into(),
-            name: name.into(),
-            subresource: subresource.into(),
-            ..ResourceRef::default()
-        })
-    }
-
     #[test]
     fn the_first_rule_that_is_about_a_request_decides() {
         let policy = policy(
@@ -348,28 +334,31 @@ rules:
         let anna = user("anna", &["ops"]);
         let of = |user: &User, action: &Action| policy.treatment(Some(user), action).level;
         let node = user("system:node:node-1", &[]);
-        assert_eq!(of(&node, &on("get", "x", ":secrets", "s")), Level::None);
-        assert_eq!(of(&node, &on("update", "x", ":secrets", "s")), Level::Metadata);
-        assert_eq!(of(&anna, &on("get", "shop", ":configmaps", "chosen")), Level::Request);
-        assert_eq!(of(&anna, &on("get", "shop", ":configmaps", "other")), Level::None);
-        assert_eq!(of(&anna, &on("get", "x", ":configmaps", "chosen")), Level::None);
-        assert_eq!(of(&anna, &on("create", "x", ":pods/exec", "p")), Level::Metadata);
+        assert_eq!(of(&node, &Action::on("get", "x", "/secrets", "s")), Level::None);
+        assert_eq!(of(&node, &Action::on("update", "x", "/secrets", "s")), Level::Metadata);
+        assert_eq!(of(&anna, &Action::on("get", "shop", "/configmaps", "chosen")), Level::Request);
+        assert_eq!(of(&anna, &Action::on("get", "shop", "/configmaps", "other")), Level::None);
+        assert_eq!(of(&anna, &Action::on("get", "x", "/configmaps", "chosen")), Level::None);
+        assert_eq!(of(&anna, &Action::on("create", "x", "/pods/exec", "p")), Level::Metadata);
         assert_eq!(
-            of(&anna, &on("get", "x", ":pods", "p")),
+            of(&anna, &Action::on("get", "x", "/pods", "p")),
             Level::Metadata,
             "as upstream reads it"
         );
-        assert_eq!(of(&anna, &on("get", "x", "apps:deployments", "d")), Level::RequestResponse);
-        assert_eq!(of(&anna, &on("get", "x", ":pods/scale", "p")), Level::Metadata);
         assert_eq!(
-            of(&anna, &on("update", "x", ":replicationcontrollers/scale", "r")),
+            of(&anna, &Action::on("get", "x", "apps/deployments", "d")),
             Level::RequestResponse
         );
-        assert_eq!(of(&node, &on("update", "x", "apps:deployments", "d")), Level::None);
+        assert_eq!(of(&anna, &Action::on("get", "x", "/pods/scale", "p")), Level::Metadata);
+        assert_eq!(
+            of(&anna, &Action::on("update", "x", "/replicationcontrollers/scale", "r")),
+            Level::RequestResponse
+        );
+        assert_eq!(of(&node, &Action::on("update", "x", "apps/deployments", "d")), Level::None);
         let path = |path: &str| Action::Path { verb: "get".to_owned(), path: path.to_owned() };
         assert_eq!(of(&anna, &path("/healthz/ping")), Level::None);
         assert_eq!(of(&anna, &path("/versions")), Level::Metadata);
-        let whole = policy.treatment(None, &on("get", "x", ":secrets", "s"));
+        let whole = policy.treatment(None, &Action::on("get", "x", "/secrets", "s"));
         let omitted = vec![Stage::RequestReceived];
         let expected = Treatment { level: Level::Metadata, omitted, omits_managed_fields: true };
         assert_eq!(whole, expected);

@@ -29,6 +29,24 @@ pub enum Action {
     },
 }
 
+#[cfg(test)]
+impl Action {
+    /// With an object of `resource`: `group/plural` or `group/plural/subresource`.
+    pub(crate) fn on(verb: &'static str, namespace: &str, resource: &str, name: &str) -> Self {
+        let (group, resource) = resource.split_once('/').unwrap();
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        Self::Resource(ResourceRef {
+            verb: verb.into(),
+            group: group.into(),
+            namespace: namespace.into(),
+            resource: resource.into(),
+            name: name.into(),
+            subresource: subresource.into(),
+            ..ResourceRef::default()
+        })
+    }
+}
+
 /// Why somebody may do something; in words where upstream has some.
 #[derive(Clone, Debug)]
 pub enum Reason {

@@ -3,7 +3,7 @@
 //! TLS has checked the certificate against our own CA before this reads its subject.
 
 use coracle_api::certificates::{Certificate, CertificateRequest, Client};
-
+use coracle_api::hex;
 use sha2::{Digest, Sha256};
 
 use crate::auth::{AUTHENTICATED, CREDENTIAL};
@@ -15,7 +15,7 @@ pub fn user(der: &[u8]) -> Option<User> {
     let client = Client::of(&Certificate::from_der(der)?.subject)?;
     let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
     let mut user = User { name: text(client.name?)?, ..User::default() };
-    let shown: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
+    let shown = hex(&Sha256::digest(der));
     user.extra.insert(CREDENTIAL.into(), vec![format!("X509SHA256={shown}")]);
     user.groups = client.groups.into_iter().map(text).collect::<Option<_>>()?;
     user.groups.push(AUTHENTICATED.into());

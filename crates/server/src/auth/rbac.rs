@@ -213,7 +213,6 @@ fn covers_path(rule: &PolicyRule, verb: &str, path: &str) -> bool {
 mod tests {
     use super::*;
     use crate::auth::authorize::authorize;
-    use crate::pipeline::parse::ResourceRef;
     use serde_json::json;
 
     fn snapshot(objects: &[(&str, Value)]) -> Snapshot {
@@ -264,48 +263,34 @@ mod tests {
         User { name: name.into(), groups, ..User::default() }
     }
 
-    fn on(verb: &'static str, namespace: &str, resource: &str, name: &str) -> Action {
-        let (group, resource) = resource.split_once('/').unwrap();
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        Action::Resource(ResourceRef {
-            verb: verb.into(),
-            group: group.into(),
-            namespace: namespace.into(),
-            resource: resource.into(),
-            name: name.into(),
-            subresource: subresource.into(),
-            ..ResourceRef::default()
-        })
-    }
-
     #[test]
     fn rules_reach_as_far_as_their_binding() {
         let snapshot = bound();
         let bot = user("system:serviceaccount:a:bot", &[]);
         let may = |user: &User, action: Action| allows(&snapshot, user, &action).is_some();
-        assert!(may(&bot, on("list", "a", "/pods", "")));
-        assert!(may(&bot, on("get", "a", "/pods/log", "x")));
-        assert!(!may(&bot, on("get", "a", "/pods/exec", "x")));
-        assert!(!may(&bot, on("list", "b", "/pods", "")));
-        assert!(!may(&bot, on("list", "", "/pods", "")));
-        assert!(!may(&bot, on("delete", "a", "/pods", "x")));
+        assert!(may(&bot, Action::on("list", "a", "/pods", "")));
+        assert!(may(&bot, Action::on("get", "a", "/pods/log", "x")));
+        assert!(!may(&bot, Action::on("get", "a", "/pods/exec", "x")));
+        assert!(!may(&bot, Action::on("list", "b", "/pods", "")));
+        assert!(!may(&bot, Action::on("list", "", "/pods", "")));
+        assert!(!may(&bot, Action::on("delete", "a", "/pods", "x")));
         let eve = user("eve", &[]);
-        assert!(may(&eve, on("delete", "a", "apps/statefulsets", "web")));
-        assert!(!may(&eve, on("delete", "a", "apps/statefulsets", "other")));
+        assert!(may(&eve, Action::on("delete", "a", "apps/statefulsets", "web")));
+        assert!(!may(&eve, Action::on("delete", "a", "apps/statefulsets", "other")));
         let looker = user("anyone", &["lookers"]);
-        assert!(may(&looker, on("list", "", "/pods", "")));
+        assert!(may(&looker, Action::on("list", "", "/pods", "")));
         let path = |path: &str| Action::Path { verb: "get".into(), path: path.into() };
         assert!(may(&looker, path("/healthz")) && !may(&looker, path("/metrics")));
         assert!(!may(&bot, path("/healthz")));
         for (user, action, told) in [
             (
                 &bot,
-                on("list", "a", "/pods", ""),
+                Action::on("list", "a", "/pods", ""),
                 "RoleBinding \"x/a\" of ClusterRole \"look\" to ServiceAccount \"bot/a\"",
             ),
             (
                 &eve,
-                on("get", "a", "apps/statefulsets", "web"),
+                Action::on("get", "a", "apps/statefulsets", "web"),
                 "RoleBinding \"y/a\" of Role \"one\" to User \"eve\"",
             ),
             (
@@ -321,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_who_may_not_do_what_where() {
-        let action = on("delete", "a", "apps/statefulsets/scale", "web");
+        let action = Action::on("delete", "a", "apps/statefulsets/scale", "web");
         let refusal = authorize(&bound(), &user("bob", &[]), &action).unwrap_err();
         assert_eq!(refusal.code, 403);
         assert_eq!(

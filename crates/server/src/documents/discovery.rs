@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coracle_api::kinds::offered::{self, OfferedGroup, Remote};
 use coracle_api::resources::API_SERVICES;
-use coracle_api::{Status, discovery, openapi};
+use coracle_api::{Status, discovery, hex, openapi};
 use coracle_store::Snapshot;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -205,12 +205,8 @@ fn found(facts: &Facts<'_>, value: Option<Value>) -> Result<Response, Status> {
 /// A document that clients keep until its ETag changes.
 fn document(facts: &Facts<'_>, media_type: &str, value: Value) -> Response {
     let text = format!("{value}\n");
-    let tag = hex(&Sha256::digest(text.as_bytes()));
+    let tag = hex(&Sha256::digest(text.as_bytes())).to_uppercase();
     tagged(facts, media_type, &tag, text.into())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn tagged(facts: &Facts<'_>, media_type: &str, tag: &str, body: Bytes) -> Response {
@@ -271,7 +267,7 @@ async fn open_api_v2(facts: &Facts<'_>) -> Result<Response, Status> {
     };
     let document = tokio::task::spawn_blocking(make).await;
     let document = document.map_err(Status::internal)?.map_err(Status::internal)?;
-    let tag = hex(&Sha256::digest(&document));
+    let tag = hex(&Sha256::digest(&document)).to_uppercase();
     Ok(tagged(facts, media_type, &tag, document.into()))
 }
 

@@ -237,6 +237,5 @@ impl Drop for Seat {
 /// Upstream's text, in a Status where upstream sends plain text: clients read both.
 fn too_many() -> Status {
     let message = "Too many requests, please try again later.";
-    Status::failure(429, "TooManyRequests", message)
-        .with_details(|details| details.retry_after_seconds = 1)
+    Status::too_many_requests(message)
 }

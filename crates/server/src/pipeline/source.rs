@@ -1,7 +1,7 @@
 //! Where time and randomness come from. The pipeline itself has neither: a write is given a moment
 //! and a seed, so that a simulation with the same ones has the same history.
 
-use coracle_api::Timestamp;
+use coracle_api::{Timestamp, hex};
 use sha2::{Digest, Sha256};
 
 /// Time and seeds for the writes of one server.
@@ -81,20 +81,10 @@ impl Entropy {
     }
 }
 
-fn uuid(bytes: [u8; 32]) -> String {
-    let mut hex = String::with_capacity(36);
-    for (i, byte) in bytes.into_iter().take(16).enumerate() {
-        let byte = match i {
-            6 => (byte & 0x0f) | 0x40,
-            8 => (byte & 0x3f) | 0x80,
-            _ => byte,
-        };
-        if matches!(i, 4 | 6 | 8 | 10) {
-            hex.push('-');
-        }
-        hex.push_str(&format!("{byte:02x}"));
-    }
-    hex
+fn uuid(mut bytes: [u8; 32]) -> String {
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..16]].map(hex).join("-")
 }
 
 /// `metav1.Time`: RFC 3339 in UTC, whole seconds.

@@ -30,15 +30,6 @@ impl<'de, T: FromStr<Err = String>> Deserialize<'de> for Checked<T> {
     }
 }
 
-/// What is left empty is as if it was not there.
-pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
-}
-
 #[derive(Clone, Debug)]
 struct Pattern(Regex);
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use coracle_api::patch::json::type_name;
-use coracle_api::{Kind, Status};
+use coracle_api::{Kind, Status, hex};
 use serde_json::Value;
 
 /// How much of the body is shown.
@@ -87,7 +87,7 @@ fn summary(bytes: &[u8]) -> String {
     match bytes.first() {
         None => "<empty>".to_owned(),
         Some(b'{') => String::from_utf8_lossy(begin).into_owned() + more,
-        Some(_) => begin.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + more,
+        Some(_) => hex(begin) + more,
     }
 }
 
