@@ -51,7 +51,8 @@ impl ImageStore {
         };
         let registries = registries.map_err(|error| pull(error.to_string()))?;
         let _room = self.pulls().room().await;
-        let _arriving = self.arriving();
+        let store = self.clone();
+        let _arriving = blocking(move || Ok(store.arriving())).await?;
         let mut refusals = Vec::new();
         for endpoint in registries.endpoints(&reference) {
             for login in logins(&endpoint, &reference, credentials) {
@@ -113,7 +114,9 @@ impl ImageStore {
             remark.iter().for_each(|text| progress(text));
         }
         let shown = login.map_or_else(Shown::nothing, Shown::login);
-        Ok(self.add_image(std::slice::from_ref(reference), Some(digest), &bytes, &shown)?)
+        let (store, reference) = (self.clone(), reference.clone());
+        let added = move || store.add_image(&[reference], Some(digest), &bytes, &shown);
+        Ok(blocking(added).await?)
     }
 
     fn take_in(
@@ -199,13 +202,8 @@ impl Fetch<'_> {
 
     async fn layer(&self, layer: &Descriptor) -> Result<File, Failure> {
         let digest = digest_in(layer)?;
-        let failed = |refusal| {
-            let why = match refusal {
-                Refusal::Missing => "not found".to_owned(),
-                Refusal::Other(why) => why,
-            };
-            Failure::There(format!("failed to copy {digest}: {why}"))
-        };
+        let failed =
+            |refusal: Refusal| Failure::There(format!("failed to copy {digest}: {refusal}"));
         if layer.size > BYTES_MAX {
             let why = format!("it has {} bytes: more than {BYTES_MAX}", layer.size);
             return Err(failed(Refusal::Other(why)));

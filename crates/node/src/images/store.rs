@@ -45,9 +45,10 @@ pub struct ImageStore {
 struct Inner {
     directory: PathBuf,
     index: Mutex<Index>,
-    /// Held while layers come and go, so that none is unpacked twice or removed half-way; how many
-    /// images are on their way.
-    layers: Mutex<usize>,
+    /// Held while a layer is unpacked, so that none is unpacked twice.
+    unpacking: Mutex<()>,
+    /// How many images are on their way; held while what no image has is removed.
+    arriving: Mutex<usize>,
     configs: Mutex<BTreeMap<String, Arc<ImageConfig>>>,
     pulls: Pulls,
 }
@@ -78,7 +79,7 @@ pub(crate) struct Arriving(Arc<Inner>);
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        *locked(&self.0.layers) -= 1;
+        *locked(&self.0.arriving) -= 1;
     }
 }
 
@@ -104,7 +105,8 @@ impl ImageStore {
         let inner = Inner {
             directory: directory.to_owned(),
             index: Mutex::new(index),
-            layers: Mutex::default(),
+            unpacking: Mutex::default(),
+            arriving: Mutex::default(),
             configs: Mutex::default(),
             pulls: pulling.into(),
         };
@@ -157,7 +159,7 @@ impl ImageStore {
             if let Some(by) = unnamed.and_then(|id| user_of(&id)) {
                 return Err(ImageError::InUse { name: name.to_owned(), by });
             }
-            let arriving = locked(&self.inner.layers);
+            let arriving = locked(&self.inner.arriving);
             let mut index = locked(&self.inner.index);
             if *index == before {
                 self.write_index(&next)?;
@@ -173,9 +175,9 @@ impl ImageStore {
         &self.inner.pulls
     }
 
-    /// An image begins to arrive.
+    /// An image begins to arrive. Blocks while others are removed.
     pub(crate) fn arriving(&self) -> Arriving {
-        *locked(&self.inner.layers) += 1;
+        *locked(&self.inner.arriving) += 1;
         Arriving(Arc::clone(&self.inner))
     }
 
@@ -278,7 +280,7 @@ impl ImageStore {
         digest: &str,
         archive: impl Read,
     ) -> Result<Option<String>, ImageError> {
-        let _layers = locked(&self.inner.layers);
+        let _unpacking = locked(&self.inner.unpacking);
         if self.has_layer(digest) {
             return Ok(None);
         }
