@@ -1,22 +1,26 @@
 //! Image archives: what `docker save` writes, and the OCI image layout in a tar file; either may
 //! be compressed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::config::{Descriptor, Manifest, SavedImage, architecture, json};
+use flate2::bufread::MultiGzDecoder;
+
+use super::config::{Descriptor, JSON_BYTES_MAX, Manifest, SavedImage, architecture, json};
 use super::digest::{verify, verify_stream};
 use super::entitled::Shown;
 use super::reference::is_digest;
 use super::store::ImageStore;
+use super::unpack::Bounded;
 use super::{Image, ImageError, Reference};
 
-/// What a compressed archive may unpack to.
-const ARCHIVE_BYTES_MAX: u64 = 128 << 30;
-/// Manifests and configurations are read whole.
-const JSON_BYTES_MAX: u64 = 8 << 20;
+/// What is compressed may unpack to.
+const BYTES_MAX: u64 = 128 << 30;
+/// All that stands in an archive before its members' content, which is read into memory.
+const HEADERS_MAX: u64 = 64 << 20;
 /// Manifests within manifests.
 pub(super) const INDEX_DEPTH_MAX: usize = 4;
 
@@ -96,9 +100,8 @@ fn read_start(file: &mut File, magic: &mut [u8; 4]) -> Result<usize, ImageError>
 /// A copy without compression, in a file that goes when it is closed.
 fn decompressed(store: &ImageStore, source: File) -> Result<File, ImageError> {
     let mut copy = store.scratch_file()?;
-    let mut reader = decompress(BufReader::new(source))?.take(ARCHIVE_BYTES_MAX + 1);
-    let size = io::copy(&mut reader, &mut copy).map_err(ImageError::Read)?;
-    if size > ARCHIVE_BYTES_MAX {
+    let mut reader = decompress(BufReader::new(source))?;
+    if io::copy(&mut reader, &mut copy).map_err(ImageError::Read)? >= BYTES_MAX {
         return Err(ImageError::NotAnImage("it is too large".to_owned()));
     }
     copy.seek(SeekFrom::Start(0)).map_err(ImageError::Read)?;
@@ -122,18 +125,18 @@ impl Compression {
     }
 }
 
-/// The content without its compression, whichever it is.
+/// The content without its compression, whichever it is; of what has no end, the beginning.
 pub(crate) fn decompress<'a>(
     mut source: impl io::BufRead + Send + 'a,
 ) -> Result<Box<dyn Read + Send + 'a>, ImageError> {
     let start = source.fill_buf().map_err(ImageError::Read)?;
     match Compression::of(&start[..start.len().min(4)]) {
         Compression::None => Ok(Box::new(source)),
-        Compression::Gzip => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
+        Compression::Gzip => Ok(Box::new(MultiGzDecoder::new(source).take(BYTES_MAX))),
         Compression::Zstd => {
             let decoder = ruzstd::decoding::StreamingDecoder::new(source);
             let decoder = decoder.map_err(|error| ImageError::Read(io::Error::other(error)))?;
-            Ok(Box::new(decoder))
+            Ok(Box::new(decoder.take(BYTES_MAX)))
         }
     }
 }
@@ -146,12 +149,15 @@ struct Members {
 
 impl Members {
     fn index(file: File) -> Result<Self, ImageError> {
-        let mut archive = tar::Archive::new(file);
+        let left = Cell::new(HEADERS_MAX);
+        let mut archive = tar::Archive::new(Bounded { inner: file, left: &left });
         let (mut spans, mut links) = (BTreeMap::new(), BTreeMap::new());
         for entry in archive.entries_with_seek().map_err(ImageError::Read)? {
             // The library's words quote the file, which may be anything.
-            let no_tar =
-                |_| ImageError::NotAnImage("it is no tar archive, or a damaged one".into());
+            let no_tar = |_| match left.get() {
+                0 => ImageError::NotAnImage("it has headers without end".into()),
+                _ => ImageError::NotAnImage("it is no tar archive, or a damaged one".into()),
+            };
             let entry = entry.map_err(no_tar)?;
             let path = normal(&entry.path().map_err(ImageError::Read)?);
             if let Ok(Some(link)) = entry.link_name() {
@@ -162,7 +168,7 @@ impl Members {
                 spans.insert(path, Span { offset: entry.raw_file_position(), size: entry.size() });
             }
         }
-        let file = archive.into_inner();
+        let file = archive.into_inner().inner;
         // A seek goes past the end without complaint; what is known already would not be read.
         let length = file.metadata().map_err(ImageError::Read)?.len();
         let is_cut = |span: &Span| span.offset.saturating_add(span.size) > length;

@@ -74,7 +74,7 @@ impl Entitled {
         }
         let name = Reference::parse(called).map(|reference| reference.name()).unwrap_or_default();
         let Some(shown) = self.0.get(&name) else {
-            // Called by its ID: who may have it under one of its names may have it.
+            // Called by its ID: there is no name to show anything for, so it is everybody's or nobody's.
             return self.0.values().any(|shown| shown.everybody);
         };
         let matching = credentials.for_name(&name);

@@ -9,13 +9,12 @@ use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::access::{Auth, chain};
+use super::config::JSON_BYTES_MAX;
 use super::credentials::Login;
 use super::registries::Endpoint;
 use crate::lock::locked;
 
-/// What is read whole: manifests, configurations, tokens.
-const BYTES_MAX: usize = 8 << 20;
-/// How long that may take: a registry that gives a byte now and then is waited for no longer.
+/// How long what is read whole may take: a registry that gives a byte now and then is waited for no longer.
 const WHOLE_WITHIN: Duration = Duration::from_mins(2);
 /// All that an image may be described by.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -24,11 +23,13 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
 /// Why a registry did not give something.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     /// It has not got it.
+    #[error("not found")]
     Missing,
     /// In words.
+    #[error("{0}")]
     Other(String),
 }
 
@@ -166,11 +167,12 @@ impl<'a> Remote<'a> {
                 }
             }
         };
-        let failed = |refusal| match refusal {
-            Refusal::Missing => {
-                Refusal::Other(format!("failed to fetch a token: {realm}: not found"))
-            }
-            Refusal::Other(why) => Refusal::Other(format!("failed to fetch a token: {why}")),
+        let failed = |refusal| {
+            let why = match refusal {
+                Refusal::Missing => format!("{realm}: not found"),
+                Refusal::Other(why) => why,
+            };
+            Refusal::Other(format!("failed to fetch a token: {why}"))
         };
         let answer = request.send().await.map_err(|error| failed(error.into()))?;
         let answer = whole(good(answer).map_err(failed)?).await.map_err(failed)?;
@@ -220,7 +222,7 @@ fn good(response: Response) -> Result<Response, Refusal> {
     match response.status() {
         StatusCode::NOT_FOUND => Err(Refusal::Missing),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(denied(&response)),
-        status if !status.is_success() => Err(unexpected(&response)),
+        status if !status.is_success() => Err(Refusal::Other(unexpected(&response))),
         _ => Ok(response),
     }
 }
@@ -228,15 +230,15 @@ fn good(response: Response) -> Result<Response, Refusal> {
 /// Upstream's engines say so whatever the reason is, for registries do not tell strangers what they
 /// have.
 fn denied(response: &Response) -> Refusal {
-    let Refusal::Other(why) = unexpected(response) else { return Refusal::Missing };
+    let why = unexpected(response);
     Refusal::Other(format!(
         "pull access denied, repository does not exist or may require authorization: {why}"
     ))
 }
 
-fn unexpected(response: &Response) -> Refusal {
+fn unexpected(response: &Response) -> String {
     let (url, status) = (shown(response.url()), response.status());
-    Refusal::Other(format!("unexpected status from GET request to {url}: {status}"))
+    format!("unexpected status from GET request to {url}: {status}")
 }
 
 /// An address as it may be told to everybody. Registries send us to storage with addresses whose query
@@ -264,9 +266,9 @@ async fn whole(response: Response) -> Result<Vec<u8>, Refusal> {
 async fn gathered(mut response: Response) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if bytes.len() + chunk.len() > BYTES_MAX {
+        if (bytes.len() + chunk.len()) as u64 > JSON_BYTES_MAX {
             let url = shown(response.url());
-            return Err(Refusal::Other(format!("{url}: more than {BYTES_MAX} bytes")));
+            return Err(Refusal::Other(format!("{url}: more than {JSON_BYTES_MAX} bytes")));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -7,11 +7,12 @@
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Component, Path, PathBuf};
 
+use coracle_api::hex;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev, mknodat, utimensat,
 };
@@ -19,7 +20,6 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 use super::ImageError;
-use super::digest::hex;
 
 /// Bytes of files that a layer may unpack to.
 pub(crate) const BYTES_MAX: u64 = 64 << 30;
@@ -82,11 +82,11 @@ pub(crate) fn unpack(
     limits: Limits,
 ) -> Result<Unpacked, ImageError> {
     let left = Cell::new(u64::MAX);
-    let mut hashing = Hashing { inner: archive, hasher: Sha256::new(), left: &left };
+    let mut hashing = Hashing { inner: archive, hasher: Sha256::new() };
     let mut unpacker =
         Unpacker { root, limits, done: Unpacked::default(), directories: Vec::new() };
     {
-        let mut archive = Archive::new(&mut hashing);
+        let mut archive = Archive::new(Bounded { inner: &mut hashing, left: &left });
         let mut entries = archive.entries().map_err(ImageError::Read)?;
         for count in 0.. {
             left.set(HEADERS_MAX);
@@ -100,7 +100,6 @@ pub(crate) fn unpack(
             // Otherwise it would be read with the headers of the next.
             io::copy(&mut entry, &mut io::sink()).map_err(ImageError::Read)?;
         }
-        left.set(u64::MAX);
     }
     // What follows the end mark belongs to the digest too.
     io::copy(&mut hashing, &mut io::sink()).map_err(ImageError::Read)?;
@@ -109,20 +108,37 @@ pub(crate) fn unpack(
     Ok(Unpacked { digest, ..unpacker.done })
 }
 
-struct Hashing<'a, R> {
+struct Hashing<R> {
     inner: R,
     hasher: Sha256,
-    /// How many bytes may still be read.
-    left: &'a Cell<u64>,
 }
 
-impl<R: Read> Read for Hashing<'_, R> {
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// An archive of which no more is read than is `left`: the library reads headers into memory.
+pub(super) struct Bounded<'a, R> {
+    pub inner: R,
+    pub left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let left = self.left.get().checked_sub(count as u64);
-        self.left.set(left.ok_or_else(|| io::Error::other("an entry has headers without end"))?);
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
+        self.left.set(left.unwrap_or(0));
+        left.map(|_| count).ok_or_else(|| io::Error::other("it has headers without end"))
+    }
+}
+
+impl<R: Seek> Seek for Bounded<'_, R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
     }
 }
 
@@ -160,7 +176,11 @@ impl Unpacker<'_> {
         let path = PathBuf::from(OsStr::from_bytes(&entry.path_bytes()));
         let path = relative(&path).ok_or_else(|| hostile(entry, "leads outside of the image"))?;
         let Some(name) = path.file_name().map(OsStr::to_owned) else {
-            return self.attributes(entry, self.root);
+            // Anything else of that name is not for the root, and a global header is read whole.
+            return match entry.header().entry_type() {
+                EntryType::Directory => self.attributes(entry, self.root),
+                _ => Ok(()),
+            };
         };
         let parent = self.parent(entry, path.parent().unwrap_or(Path::new("")))?;
         let name = name.as_bytes();

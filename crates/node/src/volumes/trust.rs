@@ -34,8 +34,8 @@ pub(super) fn anchors(
         bundle.str_at("/spec/signerName") == Some(signer)
             && selector.matches(&bundle.metadata().labels)
     };
-    let bundles: Vec<_> = snapshot.list(CLUSTER_TRUST_BUNDLES, None).map(|it| &**it).collect();
-    let bundles: Vec<_> = bundles.into_iter().filter(is_meant).collect();
+    let bundles = snapshot.list(CLUSTER_TRUST_BUNDLES, None).map(|it| &**it);
+    let bundles: Vec<_> = bundles.filter(is_meant).collect();
     match bundles.is_empty() {
         true => missing(format!(
             "combination of signerName {signer:?} and labelSelector matched zero ClusterTrustBundles"
