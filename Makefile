@@ -41,7 +41,7 @@ lint: schema
 test: lint test-rust build sim test-apps test-e2e
 
 test-rust: schema
-	@scripts/apt-install busybox-static nftables iproute2
+	@scripts/apt-install busybox-static nftables iproute2 e2fsprogs
 	$(CARGO) test --workspace --locked
 
 test-apps: tools schema ## app_python, both pages in a browser, both charts without a cluster

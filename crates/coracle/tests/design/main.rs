@@ -35,6 +35,9 @@ const PURE: &[&str] = &[
     "crates/controllers/src",
     "crates/node/src/evictions",
     "crates/node/src/planner",
+    "crates/node/src/volumes/claims.rs",
+    "crates/node/src/volumes/payload.rs",
+    "crates/node/src/volumes/trust.rs",
     "crates/node/src/worker",
     "crates/server/src/audit/event.rs",
     "crates/server/src/audit/policy.rs",
@@ -81,31 +84,33 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Rust files under `folder`, with their text.
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+/// The Rust file `place`, or those under it, with their text.
+fn sources(place: &str) -> Vec<(PathBuf, String)> {
     let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
-    let rust = files(&root().join(folder)).into_iter().filter(is_rust);
-    rust.map(|path| {
+    let rust = files(&root().join(place)).into_iter().filter(is_rust);
+    let read = rust.map(|path| {
         let text = fs::read_to_string(&path).unwrap();
         (path, text)
-    })
-    .collect()
+    });
+    let found: Vec<_> = read.collect();
+    assert!(!found.is_empty(), "{place} is elsewhere");
+    found
 }
 
-/// All files below `folder`, but for what is built.
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// The file `place`, or all below it, but for what is built.
+fn files(place: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for path in entries.map(|entry| entry.unwrap().path()) {
-            if !path.is_dir() {
-                found.push(path);
-            } else if !path.ends_with("target") && !path.ends_with("__pycache__") {
-                folders.push(path);
-            }
+    let mut left = vec![place.to_path_buf()];
+    while let Some(path) = left.pop() {
+        if path.ends_with("target") || path.ends_with("__pycache__") {
+            continue;
+        }
+        match fs::read_dir(&path) {
+            Ok(entries) => left.extend(entries.map(|entry| entry.unwrap().path())),
+            Err(_) => found.push(path),
         }
     }
+    found.retain(|path| path.exists());
     found
 }
 
