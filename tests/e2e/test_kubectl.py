@@ -271,10 +271,10 @@ def test_pods_by_hand(kubectl):
     kubectl("delete", "pod", "server", "copy", "--now")
 
 
-def test_a_node_serves_what_a_kubelet_does(kubectl, cluster):
+def test_a_node_serves_what_a_kubelet_does(kubectl, namespace):
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "busy"}, "spec": {
         "terminationGracePeriodSeconds": 0, "containers": [{
-            "name": "c", "image": "busybox:1.36", "command": ["sleep", "1000000"]}]}}
+            "name": "c", "image": "busybox:1.36", "command": ["sh", "-c", "echo one; echo two; sleep 1000000"]}]}}
     kubectl("create", "-f", "-", input=json.dumps(pod))
     kubectl("wait", "--for=condition=Ready", "pod/busy", "--timeout=60s")
     uid = json.loads(kubectl("get", "pod", "busy", "-o", "json"))["metadata"]["uid"]
@@ -286,6 +286,11 @@ def test_a_node_serves_what_a_kubelet_does(kubectl, cluster):
     pods = json.loads(raw("pods"))
     assert uid in [one["metadata"]["uid"] for one in pods["items"] if one["status"]["phase"] == "Running"]
     assert json.loads(raw("configz"))["kubeletconfig"]["maxPods"] == 110
+    place = f"containerLogs/{namespace}/busy/c"
+    eventually(lambda: raw(place) == "one\ntwo\n", "the log is there")
+    assert raw(f"{place}?tailLines=1") == "two\n"
+    wrong = kubectl.process("get", "--raw", f"/api/v1/nodes/node-1/proxy/{place}x", check=False)
+    assert "container cx is not valid for pod busy" in wrong.stderr
 
     def summed():
         summary = json.loads(raw("stats/summary"))

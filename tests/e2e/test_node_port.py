@@ -39,6 +39,7 @@ def test_the_node_is_scraped_on_its_port(cluster, namespace, tmp_path):
 
     assert get("healthz", certificate=tmp_path / "admin.pem") == (200, "ok")
     assert get("pods", certificate=tmp_path / "admin.pem")[0] == 200
+    assert get("containerLogs/none/none/c", certificate=tmp_path / "admin.pem")[0] == 404
     assert get("no/such", certificate=tmp_path / "admin.pem")[0] == 404
     assert get("healthz")[0] == 401
     assert get("healthz", token="none") == (401, "Unauthorized")

@@ -15,6 +15,7 @@ use crate::addresses::Addresses;
 use crate::board::Board;
 use crate::client::Client;
 use crate::config::NodeConfig;
+use crate::doors::Readings;
 use crate::evictions::pressure::Pressure;
 use crate::images::ImageStore;
 use crate::lock::locked;
@@ -44,6 +45,7 @@ pub(crate) struct Context {
     pub shown: ShownPods,
     pub templates: Mutex<Templates>,
     pub meter: Meter,
+    pub readings: Readings,
     pub pressure: Mutex<Pressure>,
     /// Told when what the node is short of has changed.
     pub pressure_changed: Notify,

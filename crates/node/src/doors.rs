@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coracle_api::resources::PODS;
@@ -14,10 +14,11 @@ use coracle_api::{Status, Timestamp, Usage};
 use coracle_runtime::Used;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::context::Context;
 use crate::evictions::own_limits::Written;
-use crate::meter::{Running, Sample};
+use crate::meter::{APART_MIN, Running, Sample};
 use crate::reserve;
 
 const JSON: &str = "application/json";
@@ -31,8 +32,9 @@ struct Known {
 }
 
 /// All of it, at one moment.
-struct Measured {
+pub(crate) struct Measured {
     node: String,
+    taken: Instant,
     at: Timestamp,
     all: Used,
     usage: Arc<Usage>,
@@ -41,6 +43,11 @@ struct Measured {
     disk: (u64, u64),
     memory: (u64, u64),
 }
+
+/// What was measured last: without what is on the disk, and with it. Who asks within a second is shown
+/// the same, so that many who ask cost no more than one.
+#[derive(Default)]
+pub(crate) struct Readings([Mutex<Option<Arc<Measured>>>; 2]);
 
 impl Context {
     /// What is at `path`: its type, and itself.
@@ -89,8 +96,20 @@ impl Context {
         text
     }
 
-    /// Measures what runs; what it has on the disk only if asked to.
-    async fn measured(self: &Arc<Self>, with_disk: bool) -> Measured {
+    /// What runs now; what it has on the disk only if asked to.
+    async fn measured(self: &Arc<Self>, with_disk: bool) -> Arc<Measured> {
+        let mut last = self.readings.0[usize::from(with_disk)].lock().await;
+        if let Some(measured) = &*last
+            && measured.taken.elapsed() < APART_MIN
+        {
+            return Arc::clone(measured);
+        }
+        let measured = Arc::new(self.read_all(with_disk).await);
+        *last = Some(Arc::clone(&measured));
+        measured
+    }
+
+    async fn read_all(self: &Arc<Self>, with_disk: bool) -> Measured {
         let usage = self.usage().await;
         let mut running = self.running();
         let Sample { time, all, mut containers, .. } = self.sample(&running).await;
@@ -112,7 +131,8 @@ impl Context {
         let available = reserve::meminfo("MemAvailable:");
         let memory = (bytes(reserve::memory_of_machine()), bytes(available));
         let node = self.config.name.clone();
-        Measured { node, at: time, all: all.unwrap_or_default(), usage, pods, disk, memory }
+        let taken = Instant::now();
+        Measured { node, taken, at: time, all: all.unwrap_or_default(), usage, pods, disk, memory }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::board::Board;
 use crate::client::Client;
 use crate::config::NodeConfig;
 use crate::context::Context;
+use crate::doors::Readings;
 use crate::error::NodeError;
 use crate::images::{ImageStore, Preloaded};
 use crate::meter::Meter;
@@ -100,6 +101,7 @@ impl Node {
             shown: ShownPods::default(),
             templates: Mutex::default(),
             meter: Meter::default(),
+            readings: Readings::default(),
             pressure: Mutex::default(),
             pressure_changed: Notify::default(),
             config,

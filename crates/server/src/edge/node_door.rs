@@ -7,13 +7,15 @@ use coracle_api::Status;
 use coracle_api::resources::NODES;
 use coracle_store::Snapshot;
 use http::Method;
+use http::request::Parts;
 
 use crate::auth::Action;
 use crate::auth::authorize::is_allowed;
 use crate::edge::response::{Response, full};
 use crate::pipeline::parse::ResourceRef;
 use crate::pipeline::request::User;
-use crate::streams::node::NodeStreams;
+use crate::streams::kubelet;
+use crate::streams::node::Call;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -80,32 +82,26 @@ fn allowed(
     ))
 }
 
-/// A request to the node called `name`.
-pub(super) struct Asked<'a> {
-    pub snapshot: &'a Snapshot,
-    pub node: &'a dyn NodeStreams,
-    pub name: &'a str,
-    /// Who asks; nothing when they are nobody.
-    pub user: Result<User, Status>,
-    pub method: &'a Method,
-    pub path: &'a str,
-}
-
-/// Answers it.
-pub(super) async fn answer(asked: Asked<'_>) -> Response {
-    let Asked { snapshot, node, name, user, method, path } = asked;
+/// Answers a request to the node that `call` names; `user` is nothing when nobody is known to ask.
+pub(super) async fn answer(
+    call: Call<'_>,
+    user: Result<User, Status>,
+    parts: &mut Parts,
+) -> Response {
+    let (snapshot, name, method) = (call.snapshot, &call.resource.name, &parts.method);
+    let path = parts.uri.path().to_owned();
     let user = match user {
         Ok(user) if user != User::anonymous() => user,
         _ => return full(401, PLAIN, "Unauthorized"),
     };
-    if let Err(words) = allowed(snapshot, &user, name, method, path) {
+    if let Err(words) = allowed(snapshot, &user, name, method, &path) {
         return full(403, PLAIN, words);
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         return full(405, PLAIN, "405: Method Not Allowed");
     }
-    match node.door(path).await {
-        Ok((kind, body)) => full(200, kind, body),
+    match kubelet::serve(call, &path, parts).await {
+        Ok(response) => response,
         Err(status) if status.code == 404 => full(404, PLAIN, "404 page not found\n"),
         Err(status) => full(status.code, PLAIN, status.message),
     }

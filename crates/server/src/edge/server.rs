@@ -247,7 +247,7 @@ impl Server {
             async move {
                 let mut response = match &door {
                     Door::Api => server.handle(peer, request).await,
-                    Door::Node(name) => server.of_node(name, peer, &request.into_parts().0).await,
+                    Door::Node(name) => server.of_node(name, peer, request.into_parts().0).await,
                 };
                 let seat = response.extensions_mut().remove::<Arc<Seat>>();
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, (busy, seat))))
@@ -287,14 +287,13 @@ impl Server {
         }
     }
 
-    async fn of_node(&self, name: &str, peer: Option<User>, parts: &Parts) -> Response {
-        let node = match self.node() {
-            Ok(node) => &**node,
-            Err(status) => return failure(&status),
-        };
-        let (user, snapshot) = (self.authenticate(peer, parts).await, &self.api.snapshot());
-        let (method, path) = (&parts.method, parts.uri.path());
-        node_door::answer(node_door::Asked { snapshot, node, name, user, method, path }).await
+    async fn of_node(&self, name: &str, peer: Option<User>, mut parts: Parts) -> Response {
+        let (user, snapshot) = (self.authenticate(peer, &parts).await, self.api.snapshot());
+        let node = ResourceRef { name: name.to_owned(), ..ResourceRef::default() };
+        match self.call(&snapshot, &node) {
+            Ok(call) => node_door::answer(call, user, &mut parts).await,
+            Err(status) => failure(&status),
+        }
     }
 
     async fn answer(
@@ -444,8 +443,8 @@ impl Server {
             return self.connect(request, connecting, resource, query, parts, body).await;
         }
         if kind.is(PODS) && subresource == Some(Subresource::Log) {
-            let (now, snapshot) = (self.api.source().now(), self.api.snapshot());
-            return logs::serve(self.call(&snapshot, resource)?, query, now, parts).await;
+            let snapshot = self.api.snapshot();
+            return logs::serve(self.call(&snapshot, resource)?, query, parts).await;
         }
         let request = self.request(user, resource, kind, verb, query, parts, body).await?;
         let rendering = self.rendering(kind, verb, query, &parts.headers)?;
@@ -512,7 +511,8 @@ impl Server {
         snapshot: &'a Snapshot,
         resource: &'a ResourceRef,
     ) -> Result<Call<'a>, Status> {
-        Ok(Call { node: self.node()?, snapshot, resource, stopping: self.stopping.subscribe() })
+        let (now, stopping) = (self.api.source().now(), self.stopping.subscribe());
+        Ok(Call { node: self.node()?, snapshot, resource, now, stopping })
     }
 
     fn node(&self) -> Result<&Arc<dyn NodeStreams>, Status> {

@@ -30,15 +30,24 @@ const QUEUE: usize = 8;
 pub(crate) async fn serve(
     call: Call<'_>,
     query: &Query,
-    now: Timestamp,
     parts: &mut Parts,
 ) -> Result<Response, Status> {
-    let (mut options, errors) = options(query, now)?;
+    of_container(call, query.get("container"), query, parts).await
+}
+
+/// The same of the container called `name`, whatever the query says.
+pub(super) async fn of_container(
+    call: Call<'_>,
+    name: &str,
+    query: &Query,
+    parts: &mut Parts,
+) -> Result<Response, Status> {
+    let (mut options, errors) = options(query, call.now)?;
     if !errors.is_empty() {
         return Err(Status::invalid_of("", "PodLogOptions", &call.resource.name, &errors));
     }
     let object = pods::find(call.snapshot, call.resource)?;
-    options.container = pods::container(object, &options.container)?;
+    options.container = pods::container(object, name)?;
     if pods::placed(call.snapshot, call.resource).is_err() {
         // What no node has, has said nothing yet.
         return Ok(full(204, "text/plain", Bytes::new()));
@@ -120,7 +129,7 @@ fn options(query: &Query, now: Timestamp) -> Result<(LogOptions, Vec<FieldError>
         errors.push(FieldError::forbidden("stream", "may not be specified"));
     }
     let options = LogOptions {
-        container: query.get("container").to_owned(),
+        container: String::new(),
         follow: query.flag("follow"),
         previous: query.flag("previous"),
         timestamps: query.flag("timestamps"),

@@ -4,6 +4,7 @@ mod channels;
 mod command;
 mod forwarding;
 pub(crate) mod hops;
+pub(crate) mod kubelet;
 mod links;
 pub(crate) mod logs;
 pub mod node;

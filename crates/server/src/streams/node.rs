@@ -128,6 +128,8 @@ pub(crate) struct Call<'a> {
     pub(crate) node: &'a Arc<dyn NodeStreams>,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) resource: &'a ResourceRef,
+    /// When it was made.
+    pub(crate) now: Timestamp,
     /// True once the server is to stop; streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -15,9 +15,10 @@ use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use crate::edge::response::{Body, Response, full, incoming};
+use crate::edge::response::{Body, Response, incoming};
 use crate::pipeline::parse::ResourceRef;
 use crate::streams::hops::{CORS_HEADERS, Kept, OWN_HEADERS, join, remove, until_stopped};
+use crate::streams::kubelet;
 use crate::streams::links::Links;
 use crate::streams::node::Call;
 use crate::streams::pods;
@@ -42,7 +43,7 @@ pub(crate) async fn serve(
 ) -> Result<Response, Status> {
     let resource = call.resource;
     if resource.resource == NODES {
-        return node(&call, parts).await;
+        return node(call, parts).await;
     }
     let target = match resource.resource.as_str() {
         PODS => pod(call.snapshot, resource)?,
@@ -100,7 +101,7 @@ pub(crate) async fn serve(
 
 /// What the node serves of its own, to be read. Its name may have a scheme and a port, which are one
 /// here.
-async fn node(call: &Call<'_>, parts: &Parts) -> Result<Response, Status> {
+async fn node(call: Call<'_>, parts: &mut Parts) -> Result<Response, Status> {
     let (_, name, _) = address(&call.resource.name, "node")?;
     if call.snapshot.find(NODES, "", name).is_none() {
         return Err(Status::failure(404, "NotFound", format!("nodes {name:?} not found")));
@@ -108,9 +109,8 @@ async fn node(call: &Call<'_>, parts: &Parts) -> Result<Response, Status> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return Err(Status::no_such_path());
     }
-    let (_, there) = split(parts.uri.path(), 5);
-    let (kind, body) = call.node.door(there).await?;
-    Ok(full(200, kind, body))
+    let path = parts.uri.path().to_owned();
+    kubelet::serve(call, split(&path, 5).1, parts).await
 }
 
 /// Whether links in the body are changed: upstream changes those of HTML.
