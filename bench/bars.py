@@ -7,10 +7,11 @@ COPY = "memory copy"
 BARS = {
     "up: API answers": Bar("<=", 100),
     "up: node Ready": Bar("<=", 250),
-    "engine at rest: resident": Bar("<=", 20),
+    # It and the binary were 20 and 22 before CEL, webhooks, audit, OpenID Connect and registries were served.
+    "engine at rest: resident": Bar("<=", 22),
     # Three threads have a part in a sign of life.
     "engine at rest: CPU": Bar("<=", 0.1, 3),
-    "binary, stripped": Bar("<=", 22),
+    "binary, stripped": Bar("<=", 24),
     "memory a pod, 10 pods": Bar("<=", 1),
     "memory a pod, 100 pods": Bar("<=", 1),
     "engine's part of it, 100 pods": Bar("<=", 100),
