@@ -1,6 +1,7 @@
 """Several clusters on one host: each has ranges and a port of its own, and keeps them."""
 
 import ipaddress
+import json
 import os
 import subprocess
 import urllib.request
@@ -50,9 +51,16 @@ def test_two_clusters_run_side_by_side(cluster, namespace, second):
     pod = second.kubectl("exec", "app-0", "--", "nslookup", "kubernetes.default.svc.cluster.local")
     assert facts(second)[2] in pod
 
+    shown = {one["name"]: one for one in json.loads(cluster.coracle("ls", "-o", "json").stdout)}
+    for one in (cluster, second):
+        found = shown[one.name]
+        assert (found["state"], found["dataDir"]) == ("up", str(one.data_dir)), found
+        assert found["server"] == facts(one)[0] and found["pods"][0] >= 1
     before = facts(second)
     said = second.down().stdout
     assert f"{before[1]}" in said and "stay unreachable on this host until `delete`" in said
+    assert second.name not in cluster.coracle("ls").stdout, "nobody knows where it was"
+    assert f"{second.name}   down" in second.coracle("ls").stdout
     lost = subprocess.run(["ip", "route", "get", before[2]], capture_output=True, text=True)
     assert "No route to host" in lost.stderr, "nothing leaves by the default route"
     assert page(cluster, namespace)[0] == first_address, "the first does not notice"

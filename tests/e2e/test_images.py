@@ -1,8 +1,10 @@
 """`coracle image`, as a user meets it."""
 
 import json
+import subprocess
 import tarfile
 
+from cluster import CORACLE
 from images import layer, saved
 
 
@@ -44,3 +46,30 @@ def test_a_directory_of_archives_is_loaded_at_the_start(cluster):
     assert "docker.io/library/preloaded:1" in cluster.coracle("image", "ls").stdout
     log = cluster.coracle("logs").stdout
     assert f"no image is loaded from {cluster.data_dir}/image-archives/second.tar" in log
+
+
+def test_an_image_comes_by_standard_input_gets_names_and_goes(cluster, tmp_path):
+    archive = saved("piped:1", layer({"a": b"piped"}))
+    done = subprocess.run([CORACLE, "image", "load", "-"], input=archive, capture_output=True, timeout=60,
+                          env=cluster.environment())
+    assert done.stdout == b"loaded docker.io/library/piped:1\n", done.stderr
+    empty = subprocess.run([CORACLE, "image", "load", "-"], input=b"", capture_output=True, timeout=60,
+                           env=cluster.environment())
+    assert empty.returncode == 1 and b"not loaded: standard input: not an image archive" in empty.stderr
+
+    assert cluster.coracle("image", "tag", "piped:1", "example.com/team/piped").stdout == (
+        "tagged example.com/team/piped:latest\n")
+    listed = json.loads(cluster.coracle("image", "ls", "-o", "json").stdout)
+    ids = {one["reference"]: one["id"] for one in listed}
+    assert ids["docker.io/library/piped:1"] == ids["example.com/team/piped:latest"]
+    wrong = cluster.coracle("image", "rm", "pipde:1", "piped:1", check=False)
+    assert wrong.returncode == 1 and wrong.stdout == "removed piped:1\n"
+    assert 'image "pipde:1" not found (there is docker.io/library/piped:1)' in wrong.stderr
+
+    # The name goes to another image: the first one has none, and is in nobody's way.
+    (tmp_path / "second.tar").write_bytes(saved("example.com/team/piped:latest", layer({"a": b"second"})))
+    cluster.coracle("image", "load", tmp_path / "second.tar")
+    first = ids["docker.io/library/piped:1"]
+    assert cluster.coracle("image", "prune").stdout == f"removed {first}\n"
+    assert cluster.coracle("image", "prune").stdout == ""
+    assert cluster.coracle("image", "rm", "example.com/team/piped").stdout == "removed example.com/team/piped\n"

@@ -5,19 +5,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use serde_json::json;
 
 use crate::arguments::UpArgs;
 use crate::cluster::Cluster;
-use crate::control::{self, Ask, ControlError, Pods};
+use crate::control::{self, Ask, Pods};
 use crate::data_dir::DataDirError;
-use crate::output::{print, progress};
+use crate::image::{self, Image};
+use crate::output::{Output, print};
 use crate::paths::Paths;
-use crate::{down, kubeconfig, logs, people, show, up};
+use crate::{clusters, down, kubeconfig, logs, people, show, up};
 
 /// Kubernetes for stateful applications on one machine.
 #[derive(Parser)]
-#[command(name = "coracle", version, disable_version_flag = true, propagate_version = false)]
+#[command(name = "coracle", version, propagate_version = false)]
 struct Cli {
     #[command(flatten)]
     cluster: Cluster,
@@ -47,6 +50,13 @@ enum Command {
         #[arg(long, short, value_enum)]
         output: Option<Output>,
     },
+    /// List the clusters of this host: those that run, and those in /var/lib/coracle
+    #[command(visible_alias = "list")]
+    Ls {
+        /// Print JSON instead of text
+        #[arg(long, short, value_enum)]
+        output: Option<Output>,
+    },
     /// Say what an object is waiting for, since when, because of whom; of everything that is not
     /// well when none is named
     Why {
@@ -64,7 +74,7 @@ enum Command {
         #[arg(long, short, value_enum)]
         output: Option<Output>,
     },
-    /// Load, pull, list and remove images
+    /// Load, pull, name, list and remove images
     #[command(subcommand)]
     Image(Image),
     /// Change the key with which Secrets are encrypted
@@ -85,6 +95,12 @@ enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Print completions for a shell: source <(coracle completions bash)
+    Completions {
+        /// Which
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Print the version
     Version,
 }
@@ -93,35 +109,6 @@ enum Command {
 enum Secrets {
     /// Encrypt all Secrets in the store with a new key, and forget the old one
     Rotate,
-}
-
-#[derive(Subcommand)]
-enum Image {
-    /// Load docker or OCI archives (docker save, buildah, `make images`)
-    Load {
-        /// The archives
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-    /// Pull an image from its registry
-    Pull {
-        /// As in a pod: redis:7
-        reference: String,
-    },
-    /// List the images
-    #[command(visible_alias = "list")]
-    Ls,
-    /// Remove an image
-    #[command(visible_alias = "remove")]
-    Rm {
-        /// As in a pod: redis:7
-        reference: String,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    Json,
 }
 
 /// Why a command failed: the sentence that the user reads.
@@ -136,6 +123,9 @@ pub enum CommandError {
     /// The cluster could not be stopped or deleted.
     #[error(transparent)]
     Down(#[from] down::DownError),
+    /// Images could not be worked with.
+    #[error(transparent)]
+    Image(#[from] image::ImageCommandError),
     /// The user's kubeconfig could not be changed.
     #[error(transparent)]
     Kubeconfig(#[from] kubeconfig::KubeconfigError),
@@ -156,12 +146,14 @@ pub enum CommandError {
     /// `why` was asked about something that is not KIND/NAME.
     #[error("{0:?} is not KIND/NAME: write for example sts/web or pod/web-0")]
     NotAnObject(String),
-    /// Files that hold no image; the others are loaded.
-    #[error("not loaded: {0}")]
-    NotLoaded(String),
     /// No cluster was ever made here.
     #[error("there is no cluster in {} (make one with `coracle up`)", .0.display())]
     NoCluster(PathBuf),
+}
+
+/// All commands and their arguments.
+fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// Parse the command line, do what it says, and give the exit code: 0 done, 1 failed, 2 usage.
@@ -196,7 +188,7 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
         Command::Why { object, namespace, history, output } => {
             why(&paths, &object, namespace, history, output)
         }
-        Command::Image(image) => image_command(&paths, image),
+        Command::Image(image) => Ok(image::carry_out(&paths, image)?),
         Command::Secrets(Secrets::Rotate) => {
             let done = control::ask(paths.data_dir(), &Ask::SecretsRotate, |_| ())?;
             print(&format!("{}\n", done.as_str().unwrap_or_default()));
@@ -213,6 +205,20 @@ fn carry_out(cluster: &Cluster, command: Command) -> Result<(), CommandError> {
         }
         Command::Logs { follow } => {
             logs::show(&paths.log(), follow).map_err(|error| unreadable(&paths, paths.log(), error))
+        }
+        Command::Ls { output } => {
+            let found = clusters::all(cluster);
+            print(&match output {
+                Some(Output::Json) => format!("{:#}\n", json!(found)),
+                None => clusters::table(&found),
+            });
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut definition(), "coracle", &mut text);
+            print(&String::from_utf8_lossy(&text));
+            Ok(())
         }
         Command::Version => {
             print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")));
@@ -299,42 +305,23 @@ fn kinds_and_names(words: &[String]) -> Result<Vec<(String, String)>, CommandErr
     Ok(pairs.into_iter().map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect())
 }
 
-fn image_command(paths: &Paths, image: Image) -> Result<(), CommandError> {
-    let questions: Vec<Ask> = match image {
-        Image::Load { files } => files
-            .into_iter()
-            .map(|file| Ask::ImageLoad { file: std::path::absolute(&file).unwrap_or(file) })
-            .collect(),
-        Image::Pull { reference } => vec![Ask::ImagePull { reference }],
-        Image::Ls => vec![Ask::ImageList],
-        Image::Rm { reference } => vec![Ask::ImageRemove { reference }],
-    };
-    let mut refused = Vec::new();
-    for question in questions {
-        let answer = match (control::ask(paths.data_dir(), &question, progress), &question) {
-            // The other files are none the worse for it.
-            (Err(ControlError::Refused(why)), Ask::ImageLoad { file }) => {
-                refused.push(format!("{}: {why}", file.display()));
-                continue;
-            }
-            (answer, _) => answer?,
-        };
-        print(&match question {
-            Ask::ImageList => show::images(&answer),
-            _ => show::lines(&answer),
-        });
-    }
-    if refused.is_empty() { Ok(()) } else { Err(CommandError::NotLoaded(refused.join("\n"))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_says_what_the_command_line_takes() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/commands.md");
+        let told = crate::manual::manual(&definition());
+        if std::env::var_os("RENEW").is_some() {
+            std::fs::write(&path, &told).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), told);
     }
 
     #[test]

@@ -64,6 +64,18 @@ pub enum Ask {
         /// As in a pod: `redis:7`.
         reference: String,
     },
+    /// Give an image a further name.
+    ImageTag {
+        /// As in a pod, or its ID.
+        image: String,
+        /// The further name.
+        name: String,
+    },
+    /// Forget images that no pod runs.
+    ImagePrune {
+        /// Those too that have a name.
+        all: bool,
+    },
     /// Name the images.
     ImageList,
     /// Forget an image.
@@ -90,9 +102,12 @@ impl Ask {
             | Self::History { .. }
             | Self::WhyAll { .. }
             | Self::WhyRelease { .. }
+            | Self::ImageTag { .. }
             | Self::ImageList => Some(Duration::from_secs(30)),
             // Many files may have to go, on a busy disk.
-            Self::SecretsRotate | Self::ImageRemove { .. } => Some(Duration::from_secs(300)),
+            Self::SecretsRotate | Self::ImageRemove { .. } | Self::ImagePrune { .. } => {
+                Some(Duration::from_secs(300))
+            }
             Self::ImageLoad { .. } | Self::ImagePull { .. } | Self::Stop { .. } => None,
         }
     }

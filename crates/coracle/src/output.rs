@@ -2,6 +2,15 @@
 
 use std::io::{IsTerminal, Write};
 
+use clap::ValueEnum;
+
+/// In which form a command prints.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Output {
+    /// For programs.
+    Json,
+}
+
 /// One line of progress: rewritten on a terminal, plain in a pipe.
 pub fn progress(text: &str) {
     let mut error = std::io::stderr();

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Where clusters have their data directories unless told, by name.
+pub const DATA_DIRS: &str = "/var/lib/coracle";
+
 /// The data directory of one cluster and the names inside it.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -11,7 +14,7 @@ pub struct Paths {
 impl Paths {
     /// The given directory, or the default of the cluster called `name`.
     pub fn new(data_dir: Option<PathBuf>, name: &str) -> Self {
-        let data_dir = data_dir.unwrap_or_else(|| Path::new("/var/lib/coracle").join(name));
+        let data_dir = data_dir.unwrap_or_else(|| Path::new(DATA_DIRS).join(name));
         Self { data_dir: real(&std::path::absolute(&data_dir).unwrap_or(data_dir)) }
     }
 

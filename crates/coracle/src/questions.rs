@@ -86,6 +86,13 @@ impl Questions {
                 images.remove(&reference, |id| node.user_of_image(id))?;
                 Ok(format!("removed {reference}").into())
             }
+            Ask::ImageTag { image, name } => {
+                Ok(format!("tagged {}", images.tag(&image, &name)?).into())
+            }
+            Ask::ImagePrune { all } => {
+                let gone = images.prune(all, |id| node.user_of_image(id))?;
+                Ok(gone.iter().map(|name| Value::from(format!("removed {name}"))).collect())
+            }
             _ => images.list().map(|list| list.iter().flat_map(rows).collect()),
         });
         let done: Result<Value, ImageError> = done.await.map_err(|error| error.to_string())?;

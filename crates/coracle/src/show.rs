@@ -117,14 +117,14 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     *text += &arguments.to_string();
 }
 
-fn table(rows: &[[String; 3]]) -> String {
+/// Columns under each other, as kubectl's.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0) + 3;
-    let (first, second) = (width(0), width(1));
-    let mut text = String::new();
-    for [a, b, c] in rows {
-        push(&mut text, format_args!("{a:<first$}{b:<second$}{c}\n"));
-    }
-    text
+    let line = |row: &[String; N]| {
+        let cells = row.iter().enumerate().map(|(at, cell)| format!("{cell:<0$}", width(at)));
+        cells.collect::<String>().trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Decimal units with one digit, as docker prints sizes.

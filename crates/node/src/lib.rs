@@ -38,6 +38,7 @@ pub mod planner;
 pub mod pods;
 mod probe;
 mod proxy;
+mod readings;
 pub mod referred;
 mod relief;
 mod removal;

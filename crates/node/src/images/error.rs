@@ -15,8 +15,13 @@ pub enum ImageError {
         why: String,
     },
     /// There is no such image.
-    #[error("image \"{0}\" not found")]
-    NotFound(String),
+    #[error("image \"{name}\" not found{}", there_is(.near))]
+    NotFound {
+        /// As written.
+        name: String,
+        /// Names that are here and look like it.
+        near: Vec<String>,
+    },
     /// A container runs from it.
     #[error("image \"{name}\" is used by {by}")]
     InUse {
@@ -84,4 +89,11 @@ pub enum ImageError {
         /// The registry's words.
         why: String,
     },
+}
+
+fn there_is(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!(" (there is {})", names.join(", ")),
+    }
 }

@@ -17,6 +17,7 @@ mod credentials;
 mod digest;
 mod entitled;
 mod error;
+mod near;
 mod preload;
 mod pull;
 mod pulling;

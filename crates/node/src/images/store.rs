@@ -13,6 +13,7 @@ use super::config::{ImageConfig, architecture, json};
 use super::credentials::Credentials;
 use super::digest::{digest_of, same};
 use super::entitled::{Entitled, Shown};
+use super::near::near;
 use super::pulling::{Pulling, Pulls};
 use super::reference::is_digest;
 use super::unpack::{Limits, unpack};
@@ -169,6 +170,49 @@ impl ImageStore {
                 return if *arriving == 0 { self.remove_unused(&next) } else { Ok(()) };
             }
         }
+    }
+
+    /// Gives an image a further name, under which it is for everybody; another that had the name
+    /// loses it. The full name.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`], [`ImageError::InvalidName`].
+    pub fn tag(&self, name: &str, further: &str) -> Result<String, ImageError> {
+        let further = Reference::parse(further)?;
+        if further.digest.is_some() {
+            let why = "a digest cannot be given".to_owned();
+            return Err(ImageError::InvalidName { name: further.to_string(), why });
+        }
+        let mut index = locked(&self.inner.index);
+        let id = index.meant_by(name)?.ok_or_else(|| index.not_found(name))?;
+        let mut next = index.clone();
+        next.images.entry(id.clone()).or_default().entitled.add(&further, Shown::nothing());
+        next.names.insert(further.to_string(), id);
+        self.write_index(&next)?;
+        *index = next;
+        Ok(further.to_string())
+    }
+
+    /// Removes the images that no pod runs: those without a name, or `all`. What they were called, or
+    /// their IDs.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn prune(
+        &self,
+        all: bool,
+        user_of: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<String>, ImageError> {
+        let mut gone = Vec::new();
+        for image in self.list()?.into_iter().filter(|image| all || image.names.is_empty()) {
+            match self.remove(&image.id, &user_of) {
+                Ok(()) if image.names.is_empty() => gone.push(image.id),
+                Ok(()) => gone.extend(image.names),
+                Err(ImageError::InUse { .. } | ImageError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(gone)
     }
 
     pub(super) fn pulls(&self) -> &Pulls {
@@ -379,7 +423,7 @@ impl Index {
             }
             None => {
                 let full = Reference::parse(name)?.to_string();
-                next.names.remove(&full).ok_or_else(|| ImageError::NotFound(name.to_owned()))?
+                next.names.remove(&full).ok_or_else(|| self.not_found(name))?
             }
         };
         let is_named = next.names.values().any(|named| *named == id);
@@ -388,6 +432,10 @@ impl Index {
             next.images.remove(&id);
         }
         Ok((next, unnamed))
+    }
+
+    fn not_found(&self, name: &str) -> ImageError {
+        ImageError::NotFound { name: name.to_owned(), near: near(name, self.names.keys()) }
     }
 
     /// The image whose ID `name` is: `sha256:HEX`, HEX, or at least 12 digits of it.

@@ -10,7 +10,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::digest::digest_of;
 use super::unpack::{Limits, unpack};
-use super::{ImageError, ImageStore, Pulling};
+use super::{Credentials, ImageError, ImageStore, Pulling};
 
 /// An entry: path, kind, link or content, mode.
 struct Item(&'static str, EntryType, &'static [u8], u32);
@@ -378,7 +378,7 @@ fn a_used_image_stays_and_an_unused_one_takes_its_layers_along() {
     bench.store.remove("app:v1", |_| None).unwrap();
     assert!(bench.store.find("app:v1").unwrap().is_none());
     assert_eq!(bench.layers(), 0);
-    assert!(matches!(bench.store.remove("app:v1", |_| None), Err(ImageError::NotFound(_))));
+    assert!(matches!(bench.store.remove("app:v1", |_| None), Err(ImageError::NotFound { .. })));
 }
 
 #[test]
@@ -404,6 +404,36 @@ fn who_uses_an_image_is_asked_with_nothing_locked() {
     bench.store.remove("app:v1", by).unwrap();
     assert_eq!(calls.get(), 2);
     assert!(bench.store.find("app:v1").unwrap().is_none());
+}
+
+#[test]
+fn an_image_has_further_names_and_goes_with_the_last() {
+    let bench = Bench::new();
+    bench.load(&saved(&[layer(&[file("a", "x")])], |_| ())).unwrap();
+    assert_eq!(bench.store.tag("app:v1", "other").unwrap(), "docker.io/library/other:latest");
+    let missing = bench.store.tag("ap:v1", "x").unwrap_err().to_string();
+    assert_eq!(missing, "image \"ap:v1\" not found (there is docker.io/library/app:v1)");
+    let digest = format!("x@sha256:{}", "0".repeat(64));
+    assert!(matches!(bench.store.tag("other", &digest), Err(ImageError::InvalidName { .. })));
+    bench.store.remove("app:v1", |_| Some("default/web-0".into())).unwrap();
+    assert!(bench.store.find("other").unwrap().is_some());
+    assert!(bench.store.has_for("other", &Credentials::default()).unwrap());
+}
+
+#[test]
+fn what_no_pod_runs_is_pruned() {
+    let bench = Bench::new();
+    bench.load(&saved(&[layer(&[file("a", "x")])], |_| ())).unwrap();
+    let first = bench.store.find("app:v1").unwrap().unwrap().id;
+    bench.load(&saved(&[layer(&[file("b", "y")])], |_| ())).unwrap();
+    // The second has taken the name from the first.
+    assert_eq!(bench.store.prune(false, |_| Some("default/web-0".into())).unwrap(), [""; 0]);
+    assert_eq!(bench.store.prune(false, |_| None).unwrap(), [first]);
+    assert_eq!(bench.store.prune(false, |_| None).unwrap(), [""; 0]);
+    let named = "docker.io/library/app:v1";
+    assert_eq!(bench.store.prune(true, |_| Some("default/web-0".into())).unwrap(), [""; 0]);
+    assert_eq!(bench.store.prune(true, |_| None).unwrap(), [named]);
+    assert_eq!(bench.layers(), 0);
 }
 
 #[test]
