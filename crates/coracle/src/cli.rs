@@ -348,5 +348,14 @@ mod tests {
             assert_eq!(cli.cluster.context(), "coracle-blue");
         }
         assert!(Cli::try_parse_from(["coracle", "--name", "Not/ok", "status"]).is_err());
+        let mut all = vec![definition()];
+        all[0].build();
+        while let Some(command) = all.pop() {
+            let own: Vec<_> = command.get_arguments().filter_map(|it| it.get_long()).collect();
+            let is_help = command.get_bin_name().is_some_and(|name| name.contains(" help"));
+            let takes = own.contains(&"name") && own.contains(&"data-dir");
+            assert!(is_help || takes, "{:?} takes {own:?}", command.get_bin_name());
+            all.extend(command.get_subcommands().cloned());
+        }
     }
 }

@@ -34,7 +34,8 @@ pub enum Image {
         /// As in a pod: redis:7; or its ID
         image: String,
         /// As in a pod: registry.example.com/redis:7
-        name: String,
+        #[arg(value_name = "NAME")]
+        further: String,
     },
     /// List the images
     #[command(visible_alias = "list")]
@@ -109,7 +110,7 @@ pub fn carry_out(paths: &Paths, image: Image) -> Result<(), ImageCommandError> {
             ask_all(paths, references.into_iter().map(question))?
         }
         Image::Pull { reference } => about(Ask::ImagePull { reference })?,
-        Image::Tag { image, name } => about(Ask::ImageTag { image, name })?,
+        Image::Tag { image, further } => about(Ask::ImageTag { image, name: further })?,
         Image::Prune { all } => about(Ask::ImagePrune { all })?,
     };
     refused.map_or(Ok(()), |why| Err(ControlError::Refused(why).into()))
