@@ -11,7 +11,7 @@ use super::selector_text;
 use crate::names;
 
 /// What a requirement asks of a label's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operator {
     /// `k=v`
     Equals,
@@ -34,7 +34,7 @@ pub enum Operator {
 }
 
 /// One condition on one label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
     /// The label's key.
     pub key: String,
@@ -45,7 +45,7 @@ pub struct Requirement {
 }
 
 /// A set of requirements that must all hold, or the selector that selects nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Selector {
     requirements: Option<Vec<Requirement>>,
 }
