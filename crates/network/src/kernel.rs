@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use crate::{NetworkError, ServiceMap};
+use crate::{NetworkError, PolicyTable, ServiceMap};
 
 /// The link between the host and the node, as it stands after [`Kernel::up`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +69,12 @@ pub trait Kernel: Send + Sync {
     /// When the kernel refuses.
     fn detach_pod(&self, pod_uid: &str) -> Result<(), NetworkError>;
 
-    /// Makes `map` the Services of the cluster: only what differs from the last map is changed,
-    /// in one batch that holds as a whole or not at all.
+    /// Makes these the Services and policies of the cluster: only what differs from the last call is
+    /// changed, in one batch that holds as a whole or not at all.
     ///
     /// # Errors
-    /// When the kernel refuses; the former Services then still stand.
-    fn apply_services(&self, map: &ServiceMap) -> Result<(), NetworkError>;
+    /// When the kernel refuses; what was applied before then still stands.
+    fn apply(&self, services: &ServiceMap, policies: &PolicyTable) -> Result<(), NetworkError>;
 
     /// A TCP listener inside the node.
     ///

@@ -40,6 +40,16 @@ impl Protocol {
             Some(_) => None,
         }
     }
+
+    /// Its number in an IP header.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
 }
 
 /// An address that clients of a Service use.
@@ -316,7 +326,7 @@ impl<'a> Reach<'a> {
 }
 
 /// A port between 1 and 65535; 0 means "none" in the API.
-fn port_number(number: i32) -> Option<u16> {
+pub(crate) fn port_number(number: i32) -> Option<u16> {
     u16::try_from(number).ok().filter(|number| *number != 0)
 }
 

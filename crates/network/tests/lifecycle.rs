@@ -2,7 +2,7 @@
 
 mod world;
 
-use coracle_network::{AskedRanges, Kernel, LinuxKernel, NetworkConfig, NetworkError};
+use coracle_network::{AskedRanges, Kernel, LinuxKernel, NetworkConfig, NetworkError, PolicyTable};
 use world::{Cluster, MTU, World, inside, run, services, target};
 
 #[test]
@@ -87,7 +87,7 @@ fn the_next_engine_adopts_pods_and_services_of_a_killed_one() {
     let cluster = Cluster::up();
     let pod = cluster.serving_pod("web-0", "10.244.0.2");
     let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"]))]);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
 
     let Cluster { world, kernel, config, .. } = cluster;
     drop(kernel); // as a kill would: nothing is undone
@@ -101,7 +101,7 @@ fn the_next_engine_adopts_pods_and_services_of_a_killed_one() {
 
     cluster.kernel.attach_pod(&pod).unwrap();
     let other = services(&[("10.96.7.8:80", target(&["10.244.0.2:8080"]))]);
-    cluster.kernel.apply_services(&other).unwrap();
+    cluster.serve(&other);
     assert_eq!(cluster.host_asks("10.96.7.8:80").unwrap().server, "web-0");
     assert!(cluster.host_asks("10.96.7.7:80").is_err(), "what went while nobody looked is gone");
 }
@@ -222,7 +222,7 @@ fn a_start_repairs_whatever_is_broken() {
         kernel.attach_pod(&pod).unwrap();
         world::serve(&pod.netns, "10.244.0.2:8080".parse().unwrap(), "web");
         let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"]))]);
-        kernel.apply_services(&map).unwrap();
+        kernel.apply(&map, &PolicyTable::default()).unwrap();
         let stream =
             std::net::TcpStream::connect_timeout(&"10.96.7.7:80".parse().unwrap(), world::TIMEOUT);
         stream.unwrap_or_else(|error| panic!("after damage {number}: {error}"));

@@ -17,7 +17,7 @@ fn a_service_is_reached_from_host_and_pods_and_spreads() {
     cluster.serving_pod("web-2", "10.244.0.4");
     let client = cluster.client_pod("client", "10.244.0.9");
     let backends = target(&["10.244.0.2:8080", "10.244.0.3:8080", "10.244.0.4:8080"]);
-    cluster.kernel.apply_services(&services(&[("10.96.7.7:80", backends)])).unwrap();
+    cluster.serve(&services(&[("10.96.7.7:80", backends)]));
 
     for who in [None, Some(&client)] {
         let mut seen: BTreeMap<String, u32> = BTreeMap::new();
@@ -41,7 +41,7 @@ fn a_pod_reaches_itself_through_its_service() {
     let cluster = Cluster::up();
     let pod = cluster.serving_pod("web-0", "10.244.0.2");
     let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"]))]);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     let answer = cluster.pod_asks(&pod, "10.96.7.7:80").unwrap();
     assert_eq!(answer.server, "web-0");
 }
@@ -54,7 +54,7 @@ fn node_port_and_load_balancer_answer_host_and_pods() {
     let backend = target(&["10.244.0.2:8080"]);
     let (node_port, balancer) = ("10.244.255.253:30080", "10.112.0.1:80");
     let map = services(&[(node_port, backend.clone()), (balancer, backend)]);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     for address in [node_port, balancer] {
         assert_eq!(cluster.host_asks(address).unwrap().server, "web-0", "{address}");
         assert_eq!(cluster.pod_asks(&client, address).unwrap().server, "web-0", "{address}");
@@ -69,7 +69,7 @@ fn pods_and_host_reach_the_api_server_of_the_host() {
     let client = cluster.client_pod("client", "10.244.0.9");
     // What every service map holds, whatever the Services are.
     let map = coracle_network::service_map([], [], &cluster.config);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     let answer = cluster.pod_asks(&client, "10.96.0.1:443").unwrap();
     assert_eq!((answer.server.as_str(), answer.client.as_str()), ("api", "10.244.0.9"));
     assert_eq!(cluster.host_asks("10.96.0.1:443").unwrap().server, "api");
@@ -84,7 +84,7 @@ fn nobody_home_is_refused_at_once() {
         ("10.112.0.1:80", target(&[])),
         ("10.244.255.253:30080", target(&[])),
     ]);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     for address in [
         "10.96.7.7:80",         // no endpoints
         "10.112.0.1:80",        // no endpoints
@@ -117,7 +117,7 @@ fn a_client_with_affinity_stays_until_its_backend_goes() {
         target.affinity_seconds = Some(600);
         services(&[("10.96.7.7:80", target)])
     };
-    cluster.kernel.apply_services(&sticky(&backends)).unwrap();
+    cluster.serve(&sticky(&backends));
     let first = cluster.host_asks("10.96.7.7:80").unwrap().server;
     let ask = || cluster.host_asks("10.96.7.7:80").unwrap().server;
     assert!((0..20).all(|_| ask() == first));
@@ -125,13 +125,13 @@ fn a_client_with_affinity_stays_until_its_backend_goes() {
     let gone: usize = first.strip_prefix("web-").unwrap().parse().unwrap();
     let mut left = backends.to_vec();
     left.remove(gone);
-    cluster.kernel.apply_services(&sticky(&left)).unwrap();
+    cluster.serve(&sticky(&left));
     let second = ask();
     assert_ne!(second, first);
     assert!((0..20).all(|_| ask() == second));
 
     // The former backend comes back; the client stays where it is now.
-    cluster.kernel.apply_services(&sticky(&backends)).unwrap();
+    cluster.serve(&sticky(&backends));
     assert!((0..20).all(|_| ask() == second));
 }
 
@@ -146,13 +146,13 @@ fn source_ranges_keep_others_out() {
         .map(|range| range.parse().unwrap())
         .to_vec();
     let map = services(&[("10.112.0.1:80", guarded)]);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     assert_eq!(cluster.host_asks("10.112.0.1:80").unwrap().server, "web-0");
     let short = std::time::Duration::from_millis(300);
     let address = "10.112.0.1:80".parse().unwrap();
     assert!(cluster.kernel.connect_in(&client.netns, address, short).is_err());
     let open = services(&[("10.112.0.1:80", target(&["10.244.0.2:8080"]))]);
-    cluster.kernel.apply_services(&open).unwrap();
+    cluster.serve(&open);
     assert_eq!(cluster.pod_asks(&client, "10.112.0.1:80").unwrap().server, "web-0");
 }
 
@@ -176,7 +176,7 @@ fn a_udp_client_does_not_stay_with_a_backend_that_is_gone() {
     };
     let client = UdpSocket::bind(SocketAddr::from((cluster.link.host_ip, 0))).unwrap();
     for (backend, socket) in ["10.244.0.2:53", "10.244.0.3:53"].iter().zip(&sockets) {
-        cluster.kernel.apply_services(&to(backend)).unwrap();
+        cluster.serve(&to(backend));
         client.send_to(b"hello", "10.96.7.7:53").unwrap();
         let mut buffer = [0; 16];
         assert_eq!(socket.recv(&mut buffer).unwrap(), 5, "{backend}");
@@ -225,11 +225,11 @@ fn a_thousand_services_change_one_at_a_time_and_nft_agrees() {
             .map(|(address, target)| (world::frontend(address), target.clone()))
             .collect(),
     };
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     for number in (0..1000).step_by(50) {
         let frontend = world::frontend(&address(number));
         map.targets.insert(frontend, target(&["10.244.0.3:8080"]));
-        cluster.kernel.apply_services(&map).unwrap();
+        cluster.serve(&map);
         assert_eq!(cluster.host_asks(&address(number)).unwrap().server, "web-1");
         assert_eq!(cluster.host_asks(&address(number + 1)).unwrap().server, "web-0");
     }
@@ -237,7 +237,7 @@ fn a_thousand_services_change_one_at_a_time_and_nft_agrees() {
     assert_eq!(listed.matches("10.244.0.3 . 8080").count(), 20, "{listed}");
     assert_eq!(listed.matches("10.244.0.2 . 8080").count(), 980);
 
-    cluster.kernel.apply_services(&ServiceMap::default()).unwrap();
+    cluster.serve(&ServiceMap::default());
     let listed = inside(&cluster.link.netns, || run("nft list ruleset"));
     assert!(!listed.contains("elements"), "{listed}");
 }
@@ -248,7 +248,7 @@ fn nft_reads_the_rules_as_they_are_meant() {
     let mut sticky = target(&["10.244.0.2:8080", "10.244.0.3:8080"]);
     sticky.affinity_seconds = Some(10_800);
     let map = services(&[("10.96.7.7:80", target(&["10.244.0.2:8080"])), ("10.96.7.8:80", sticky)]);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     let addresses = run("ip address show cor-test")
         + &inside(&cluster.link.netns, || run("ip address show up scope link"));
     assert!(!addresses.contains("inet6"), "{addresses}");
@@ -282,7 +282,7 @@ fn a_host_port_on_loopback_answers_the_node_and_nobody_else() {
     cluster.serving_pod("web-0", "10.244.0.2");
     let client = cluster.client_pod("client", "10.244.0.9");
     let map = services(&[("127.0.0.1:8000", target(&["10.244.0.2:8080"]))]);
-    cluster.kernel.apply_services(&map).unwrap();
+    cluster.serve(&map);
     let netns = &cluster.link.netns;
     let asked = || {
         let address = "127.0.0.1:8000".parse().unwrap();

@@ -30,6 +30,11 @@ impl Addresses {
         Some(ip)
     }
 
+    /// The address that the pod has.
+    pub fn of(&self, uid: &str) -> Option<Ipv4Addr> {
+        locked(&self.taken).0.get(uid).copied()
+    }
+
     /// An address that a running pod has already.
     pub fn keep(&self, uid: &str, ip: Ipv4Addr) {
         let mut guard = locked(&self.taken);

@@ -9,7 +9,7 @@ use coracle_runtime::Containers;
 use coracle_store::Snapshot;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::addresses::Addresses;
 use crate::board::Board;
@@ -19,6 +19,7 @@ use crate::evictions::pressure::Pressure;
 use crate::images::ImageStore;
 use crate::lock::locked;
 use crate::meter::Meter;
+use crate::moves::Move;
 use crate::pods::fields::Allocatable;
 use crate::pods::files::ClusterDns;
 use crate::readings::Readings;
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub pod_cidr: Ipv4Net,
     pub allocatable: Allocatable,
     pub addresses: Addresses,
+    /// To the proxy.
+    pub moves: mpsc::UnboundedSender<Move>,
     pub tasks: Tasks,
     pub board: Board,
     pub shown: ShownPods,
@@ -60,6 +63,13 @@ impl Context {
     /// What the node is short of.
     pub fn pressure(&self) -> MutexGuard<'_, Pressure> {
         locked(&self.pressure)
+    }
+
+    /// The pod's address is free again.
+    pub fn give_back(&self, uid: &str) {
+        self.addresses.give_back(uid);
+        // Who hears it lives as long as the node.
+        drop(self.moves.send(Move::Goes(uid.to_owned())));
     }
 
     /// The pods that are placed on this node.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use coracle_network::{Kernel, NetworkError};
-pub(crate) use coracle_server::dial::{Dial, tcp, tcp_by, tls};
+pub(crate) use coracle_server::dial::{Dial, tcp_by, tls};
 
 /// From the node's own namespace: what listens on the host's loopback is not there, and Services are.
 pub fn from_node(kernel: &Arc<dyn Kernel>) -> Dial {

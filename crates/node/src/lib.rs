@@ -30,6 +30,7 @@ mod lock;
 mod logs;
 mod measure;
 mod meter;
+mod moves;
 pub mod names;
 mod node;
 mod node_object;

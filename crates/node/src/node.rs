@@ -85,6 +85,7 @@ impl Node {
         let happenings = runtime.events();
         let sandboxes = runtime.list().await.map_err(NodeError::List)?;
         let network = config.network.clone();
+        let (moves, moved) = mpsc::unbounded_channel();
         let context = Arc::new(Context {
             client: Client::new(api, config.name.clone(), events),
             runtime,
@@ -96,6 +97,7 @@ impl Node {
             pod_cidr: network.pod_cidr,
             allocatable: node_object::allocatable(&config.data_dir),
             addresses: Addresses::default(),
+            moves,
             tasks: Tasks::default(),
             board: Board::default(),
             shown: ShownPods::default(),
@@ -117,7 +119,7 @@ impl Node {
         let tasks = &context.tasks;
         tasks.spawn_vital(
             "the proxy of Services",
-            proxy::run(Arc::clone(&context), network, zone, served),
+            proxy::run(Arc::clone(&context), network, zone, served, moved),
         );
         let (enlisted, all_enlisted) = oneshot::channel();
         tasks.spawn_vital(

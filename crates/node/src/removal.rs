@@ -12,7 +12,7 @@ impl Context {
     /// The pod's task has ended, and nothing of the pod is left; its logs go with its object.
     pub fn forget(&self, id: &PodId) {
         self.shown.forget(&id.uid);
-        self.addresses.give_back(&id.uid);
+        self.give_back(&id.uid);
         self.board.strike(id);
         self.tell_of_room();
         let logs = self.places.logs(id);
@@ -30,7 +30,7 @@ impl Context {
         let detached = blocking(move || machine::detach(&*kernel, &owned)).await;
         machine::remove(&*self.runtime, uid).await?;
         detached?;
-        self.addresses.give_back(uid);
+        self.give_back(uid);
         Ok(())
     }
 

@@ -231,7 +231,9 @@ impl NodeStreams for Streams {
             let why = format!("error trying to reach service: {why}");
             Status::failure(503, "ServiceUnavailable", why)
         };
-        let stream = dial::tcp(address, CONNECT).await.map_err(refused)?;
+        // As a kubelet's own traffic: no policy keeps a pod from its node.
+        let node = dial::from_node(&self.0.kernel);
+        let stream = dial::tcp_by(&node, address, CONNECT).await.map_err(refused)?;
         Ok(match tls {
             true => Box::new(dial::tls(address, stream).await.map_err(refused)?),
             false => Box::new(stream),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use coracle_network::{ClusterLink, Ipv4Net, Kernel, NetworkError, PodLink, ServiceMap};
+use coracle_network::{
+    ClusterLink, Ipv4Net, Kernel, NetworkError, PodLink, PolicyTable, ServiceMap,
+};
 use coracle_runtime::{
     AttachSpec, Container, ContainerSpec, Containers, EventReceiver, ExecSpec, Reading, Resources,
     RuntimeError, Sandbox, SandboxSpec, Session, Used,
@@ -183,7 +185,7 @@ impl Kernel for Machine {
         Ok(())
     }
 
-    fn apply_services(&self, _: &ServiceMap) -> Result<(), NetworkError> {
+    fn apply(&self, _: &ServiceMap, _: &PolicyTable) -> Result<(), NetworkError> {
         Ok(())
     }
 

@@ -8,7 +8,6 @@ use crate::Kind;
 /// Kinds that are stored and served, and that nothing acts on: group, kind, what does not happen.
 const KINDS: &[(&str, &str, &str)] = &[
     ("networking.k8s.io", "Ingress", "no requests are routed; use a Service"),
-    ("networking.k8s.io", "NetworkPolicy", "all traffic is allowed"),
     ("resource.k8s.io", "ResourceClaim", "no device is allocated"),
     ("resource.k8s.io", "ResourceClaimTemplate", "no claim is made"),
     ("resource.k8s.io", "ResourceSlice", "no device is allocated"),

@@ -4,7 +4,12 @@
 use serde_json::Value;
 
 use super::unserved;
+use crate::resources::NETWORK_POLICIES;
 use crate::{Kind, Quantity};
+
+/// How many ranges of ports, and how many selectors of pods, a rule of a NetworkPolicy may have; what
+/// is beyond allows nothing.
+pub const POLICY_RULE_MAX: usize = 1024;
 
 /// Labels of nodes that have new names: since when, and which.
 const OLD_LABELS: [(&str, &str, &str); 5] = [
@@ -24,6 +29,9 @@ pub fn of(kind: &Kind, new: &Value, old: &Value) -> Vec<String> {
     let is_idle = unserved::of_kind(kind).is_some();
     if is_idle && old.is_null() {
         warnings.extend(unserved::sentences(kind, new));
+    }
+    if kind.is(NETWORK_POLICIES) && old["spec"] != new["spec"] {
+        network_policy(&new["spec"], &mut warnings);
     }
     let Some((pointer, path)) = unserved::pod_spec(kind) else {
         if !is_idle && new["webhooks"] != old["webhooks"] {
@@ -169,6 +177,35 @@ fn volumes(spec: &Value, path: &str, warnings: &mut Vec<String>) {
     }
 }
 
+/// What of a NetworkPolicy allows nothing though it is valid.
+fn network_policy(spec: &Value, warnings: &mut Vec<String>) {
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (index, rule) in items(&spec[direction]) {
+            let at = format!("spec.{direction}[{index}]");
+            let pods = items(&rule[peers]).filter(|(_, peer)| !peer["ipBlock"].is_object());
+            for (field, count, what) in [
+                ("ports", items(&rule["ports"]).count(), "ranges of ports"),
+                (peers, pods.count(), "selectors"),
+            ] {
+                if count > POLICY_RULE_MAX {
+                    let why =
+                        format!("of more than {POLICY_RULE_MAX} {what} the last allow nothing");
+                    warnings.push(format!("{at}.{field}: {why}"));
+                }
+            }
+            for (index, peer) in items(&rule[peers]) {
+                let block = &peer["ipBlock"];
+                let mut cidrs =
+                    items(&block["except"]).map(|(_, part)| part).chain([&block["cidr"]]);
+                if cidrs.any(|cidr| cidr.as_str().is_some_and(|cidr| cidr.contains(':'))) {
+                    let why = "no pod has an IPv6 address: this allows nothing";
+                    warnings.push(format!("{at}.{peers}[{index}].ipBlock: {why}"));
+                }
+            }
+        }
+    }
+}
+
 fn fraction(amount: &Value, path: &str, warnings: &mut Vec<String>) {
     let Ok(quantity) = Quantity::from_json(amount) else { return };
     if quantity.milli_value() % 1000 != 0 {
@@ -223,8 +260,25 @@ mod tests {
             ]
         );
         assert_eq!(
-            warned("networking.k8s.io/v1", "NetworkPolicy", &json!({})),
-            ["coracle does not act on objects of kind NetworkPolicy yet: all traffic is allowed"]
+            warned("networking.k8s.io/v1", "Ingress", &json!({})),
+            [
+                "coracle does not act on objects of kind Ingress yet: no requests are routed; use a Service"
+            ]
+        );
+        let block = json!({"ipBlock": {"cidr": "2001:db8::/32"}});
+        let policy = json!({"spec": {"egress": [{}, {"to": [{"podSelector": {}}, block]}]}});
+        assert_eq!(
+            warned("networking.k8s.io/v1", "NetworkPolicy", &policy),
+            ["spec.egress[1].to[1].ipBlock: no pod has an IPv6 address: this allows nothing"]
+        );
+        let (port, pods) = (json!({"port": 80}), json!({"podSelector": {}}));
+        let large = json!({"ports": vec![port; 1025], "from": vec![pods; 1025]});
+        assert_eq!(
+            warned("networking.k8s.io/v1", "NetworkPolicy", &json!({"spec": {"ingress": [large]}})),
+            [
+                "spec.ingress[0].ports: of more than 1024 ranges of ports the last allow nothing",
+                "spec.ingress[0].from: of more than 1024 selectors the last allow nothing",
+            ]
         );
         let kinds = Kinds::builtin();
         let sets = kinds.of_object("apps/v1", "StatefulSet").unwrap();

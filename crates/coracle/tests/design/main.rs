@@ -33,6 +33,7 @@ const PURE: &[&str] = &[
     "crates/api/src",
     "crates/cel/src",
     "crates/controllers/src",
+    "crates/network/src/policies",
     "crates/node/src/evictions",
     "crates/node/src/planner",
     "crates/node/src/volumes/claims.rs",

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use super::elements::{Lost, protocol_number};
+use super::elements::Lost;
 use super::netlink::{Message, Socket, attributes};
 use crate::services::Protocol;
 
@@ -50,7 +50,7 @@ pub fn forget(socket: &mut Socket, lost: &[Lost]) -> io::Result<()> {
 }
 
 fn leads(sent: &Tuple, answered: &Tuple, Lost { frontend, backend, .. }: &Lost) -> bool {
-    sent.protocol == protocol_number(Protocol::Udp)
+    sent.protocol == Protocol::Udp.number()
         && frontend.protocol == Protocol::Udp
         && sent.destination == (frontend.ip, frontend.port)
         && answered.source == (backend.ip, backend.port)

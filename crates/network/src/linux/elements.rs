@@ -1,12 +1,14 @@
-//! Services as elements of maps: what must be removed and added to get from one map to the next.
-//! Pure; the rules that read the maps are in `ruleset`.
+//! Services as elements of maps: what must be removed and added to get from one map to the next, and
+//! from one table of policies to the next. Pure; the rules that read the maps are in `ruleset`.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::nft::{Element, Value, Verdict};
-use crate::services::{Backend, Frontend, Protocol, ServiceMap, Target};
+use super::policy_elements::{self, port_register, protocol_register};
+use crate::PolicyTable;
+use crate::services::{Backend, Frontend, ServiceMap, Target};
 
 /// Frontend → the chain that chooses a backend.
 pub const SERVICES: &str = "services";
@@ -63,6 +65,8 @@ pub struct Change {
     targets: Vec<(Frontend, Option<Target>)>,
     /// How many more frontends lead to a backend's address.
     hairpins: BTreeMap<Ipv4Addr, i64>,
+    /// The policies from now on.
+    policies: PolicyTable,
 }
 
 /// A backend that a frontend lost: what the kernel remembers of clients must go.
@@ -87,12 +91,16 @@ pub struct Elements {
     map: ServiceMap,
     /// How many frontends lead to a backend's address.
     hairpins: BTreeMap<Ipv4Addr, i64>,
+    policies: PolicyTable,
 }
 
 impl Elements {
-    /// The change that leads to `next`. Frontends that stay as they are cost a comparison.
-    pub fn change(&self, next: &ServiceMap) -> Change {
-        let mut change = Change::default();
+    /// The change that leads to `next` and `policies`. Frontends that stay as they are cost a comparison.
+    pub fn change(&self, next: &ServiceMap, policies: &PolicyTable) -> Change {
+        let mut change = Change { policies: policies.clone(), ..Change::default() };
+        for (added, map, element) in policy_elements::differences(&self.policies, policies) {
+            change.put(added, map, element);
+        }
         for (frontend, old, new) in differences(&self.map.targets, &next.targets) {
             if let Some(old) = old {
                 put_target(&mut change, false, frontend, old);
@@ -130,6 +138,7 @@ impl Elements {
             *self.hairpins.entry(address).or_default() += difference;
         }
         self.hairpins.retain(|_, count| *count > 0);
+        self.policies = change.policies;
     }
 }
 
@@ -238,7 +247,7 @@ fn member(key: Vec<u8>) -> Element {
 
 /// Protocol, address, port: a register each, as the rules load them.
 fn frontend_key(frontend: Frontend) -> Vec<u8> {
-    let mut key = vec![protocol_number(frontend.protocol), 0, 0, 0];
+    let mut key = protocol_register(frontend.protocol.number()).to_vec();
     key.extend(frontend.ip.octets());
     key.extend(port_register(frontend.port));
     key
@@ -251,25 +260,12 @@ fn backend_bytes(backend: Backend) -> Vec<u8> {
     bytes
 }
 
-fn port_register(port: u16) -> [u8; 4] {
-    let [high, low] = port.to_be_bytes();
-    [high, low, 0, 0]
-}
-
-/// The number of a protocol in an IP header.
-pub fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::services::Protocol;
 
     fn frontend(last: u8, protocol: Protocol) -> Frontend {
         Frontend { ip: Ipv4Addr::new(10, 96, 0, last), port: 80, protocol }
@@ -290,7 +286,7 @@ mod tests {
 
     fn holding(map: &ServiceMap) -> Elements {
         let mut elements = Elements::default();
-        elements.accept(elements.change(map));
+        elements.accept(elements.change(map, &PolicyTable::default()));
         elements
     }
 
@@ -303,7 +299,7 @@ mod tests {
         let web = frontend(20, Protocol::Tcp);
         let one = map(vec![(web, target(&[1])), (frontend(21, Protocol::Tcp), target(&[7]))]);
         let two = map(vec![(web, target(&[1, 2])), (frontend(21, Protocol::Tcp), target(&[7]))]);
-        let change = holding(&one).change(&two);
+        let change = holding(&one).change(&two, &PolicyTable::default());
         assert_eq!(counts(&change.remove), [(SERVICES, 1)]);
         assert_eq!(counts(&change.add), [(ENDPOINTS, 1), (HAIRPIN, 1), (SERVICES, 1)]);
         let chains: Vec<String> = change.choosers.iter().map(Chooser::chain).collect();
@@ -313,13 +309,16 @@ mod tests {
     #[test]
     fn the_same_map_again_is_no_change() {
         let services = map(vec![(frontend(20, Protocol::Tcp), target(&[1, 2]))]);
-        assert_eq!(holding(&services).change(&services), Change::default());
+        assert_eq!(
+            holding(&services).change(&services, &PolicyTable::default()),
+            Change::default()
+        );
     }
 
     #[test]
     fn no_backends_is_no_element() {
         let services = map(vec![(frontend(20, Protocol::Tcp), target(&[]))]);
-        let change = Elements::default().change(&services);
+        let change = Elements::default().change(&services, &PolicyTable::default());
         assert!(change.add.is_empty() && change.remove.is_empty());
     }
 
@@ -327,9 +326,9 @@ mod tests {
     fn a_backend_that_went_is_told() {
         let web = frontend(20, Protocol::Udp);
         let held = holding(&map(vec![(web, target(&[1, 2]))]));
-        let change = held.change(&map(vec![(web, target(&[2, 3]))]));
+        let change = held.change(&map(vec![(web, target(&[2, 3]))]), &PolicyTable::default());
         assert_eq!(change.lost, [Lost { frontend: web, backend: backend(1) }]);
-        let change = held.change(&ServiceMap::default());
+        let change = held.change(&ServiceMap::default(), &PolicyTable::default());
         assert_eq!(change.lost.len(), 2);
     }
 
@@ -376,12 +375,12 @@ mod tests {
             let mut held = Elements::default();
             let mut maps = Maps::new();
             for step in &steps {
-                let change = held.change(step);
+                let change = held.change(step, &PolicyTable::default());
                 carry_out(&mut maps, &change);
                 held.accept(change);
             }
             let mut fresh = Maps::new();
-            carry_out(&mut fresh, &Elements::default().change(&steps[steps.len() - 1]));
+            carry_out(&mut fresh, &Elements::default().change(&steps[steps.len() - 1], &PolicyTable::default()));
             prop_assert_eq!(maps, fresh);
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Layout: the node is a namespace pinned in the state directory. Each pod hangs on it by a veth
 //! of its own, with a /32 route and the link-local gateway 169.254.1.1; there is no bridge. One
-//! more veth joins the node to the host. Services are elements of maps in the node's only table
-//! ([`ruleset`], [`elements`]).
+//! more veth joins the node to the host. Services and network policies are elements of maps in the
+//! node's only table ([`ruleset`], [`elements`]; [`policing`], [`policy_elements`]).
 
 mod conntrack;
 mod elements;
@@ -14,6 +14,8 @@ mod namespace;
 mod netlink;
 mod nft;
 mod node;
+mod policing;
+mod policy_elements;
 mod ranges;
 mod route;
 mod ruleset;
@@ -33,7 +35,8 @@ use self::namespace::Namespace;
 use self::netlink::Refused;
 use self::node::Node;
 use crate::{
-    AskedRanges, ClusterLink, Kernel, NetworkConfig, NetworkError, PodLink, Ranges, ServiceMap,
+    AskedRanges, ClusterLink, Kernel, NetworkConfig, NetworkError, PodLink, PolicyTable, Ranges,
+    ServiceMap,
 };
 
 /// The network of this machine.
@@ -200,8 +203,8 @@ impl Kernel for LinuxKernel {
         self.node()?.detach(pod_uid)
     }
 
-    fn apply_services(&self, map: &ServiceMap) -> Result<(), NetworkError> {
-        self.node()?.apply(map)
+    fn apply(&self, services: &ServiceMap, policies: &PolicyTable) -> Result<(), NetworkError> {
+        self.node()?.apply(services, policies)
     }
 
     fn listen_tcp(&self, address: SocketAddr) -> Result<TcpListener, NetworkError> {

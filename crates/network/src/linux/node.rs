@@ -17,7 +17,7 @@ use super::netlink::{Message, Socket};
 use super::route::{self, End, Link, Mac, Route, RouteKind};
 use super::ruleset::{self, NodeFacts};
 use super::{conntrack, lock, names, nft, refused, unreadable};
-use crate::{NetworkConfig, NetworkError, PodLink, ServiceMap};
+use crate::{NetworkConfig, NetworkError, PodLink, PolicyTable, ServiceMap};
 
 /// Every pod's next hop; the same for all, for each has a link of its own.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -147,17 +147,20 @@ impl Node {
         Ok(())
     }
 
-    /// Makes `map` what the kernel holds.
-    pub fn apply(&self, map: &ServiceMap) -> Result<(), NetworkError> {
+    /// Makes these what the kernel holds.
+    pub fn apply(&self, map: &ServiceMap, policies: &PolicyTable) -> Result<(), NetworkError> {
         let mut services = lock(&self.services);
         // Taken out, so that after a failure nothing is believed about the kernel.
         let (mut batch, mut held) = match services.held.take() {
             Some(held) => (nft::Batch::new(names::NODE_TABLE), held),
             None => (ruleset::node_table(&self.facts), Held::default()),
         };
-        let change = held.elements.change(map);
+        let change = held.elements.change(map, policies);
         ruleset::apply(&mut batch, &change, |chooser| held.choosers.contains(chooser));
-        services.nft.transaction(batch.into_messages()).map_err(refused("apply services"))?;
+        services
+            .nft
+            .transaction(batch.into_messages())
+            .map_err(refused("apply Services and policies"))?;
         conntrack::forget(&mut services.nft, &change.lost)
             .map_err(unreadable("forget flows to lost backends"))?;
         held.choosers.extend(change.choosers.iter().cloned());

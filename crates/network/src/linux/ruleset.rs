@@ -1,4 +1,5 @@
-//! The rules: static ones that read maps, so that a Service is a few elements and no rule.
+//! The rules: static ones that read maps, so that a Service is a few elements and no rule. Those of
+//! network policies are in `policing`.
 
 use std::net::Ipv4Addr;
 
@@ -6,13 +7,13 @@ use ipnet::Ipv4Net;
 
 use super::elements::{
     AFFINITY, ALLOWED, CHOICES, Change, Chooser, ENDPOINTS, HAIRPIN, RESTRICTED, SERVICES,
-    protocol_number,
 };
 use super::names::{LINK_PREFIX, NODE_TABLE};
 use super::nft::{
     At, Batch, Expr, Holds, Hook, Is, Meta, Reg, Reject, STATE_NEW, STATUS_DNAT, Set, Tracked,
     Type, Verdict,
 };
+use super::policing;
 use crate::services::Protocol;
 
 const FRONTEND: [Type; 3] = [Type::Protocol, Type::Address, Type::Port];
@@ -21,32 +22,30 @@ const DESTINATION_NAT: i32 = -100;
 const SOURCE_NAT: i32 = 100;
 
 const SETS: [Set; 7] = [
-    set(SERVICES, &FRONTEND, Holds::Verdicts),
-    set(ENDPOINTS, &[FRONTEND[0], FRONTEND[1], FRONTEND[2], Type::Number], Holds::Values(&BACKEND)),
-    set(
+    Set::new(SERVICES, &FRONTEND, Holds::Verdicts),
+    Set::new(
+        ENDPOINTS,
+        &[FRONTEND[0], FRONTEND[1], FRONTEND[2], Type::Number],
+        Holds::Values(&BACKEND),
+    ),
+    Set::new(
         CHOICES,
         &[FRONTEND[0], FRONTEND[1], FRONTEND[2], Type::Number],
         Holds::Values(&[Type::Number]),
     ),
     Set {
         dynamic: true,
-        ..set(
+        ..Set::new(
             AFFINITY,
             &[Type::Address, FRONTEND[0], FRONTEND[1], FRONTEND[2]],
             Holds::Values(&[Type::Number]),
         )
     },
-    set(HAIRPIN, &[Type::Address, Type::Address], Holds::Nothing),
-    set(RESTRICTED, &FRONTEND, Holds::Nothing),
-    Set {
-        ranges: true,
-        ..set(ALLOWED, &[FRONTEND[0], FRONTEND[1], FRONTEND[2], Type::Address], Holds::Nothing)
-    },
+    Set::new(HAIRPIN, &[Type::Address, Type::Address], Holds::Nothing),
+    Set::new(RESTRICTED, &FRONTEND, Holds::Nothing),
+    Set::new(ALLOWED, &[FRONTEND[0], FRONTEND[1], FRONTEND[2], Type::Address], Holds::Nothing)
+        .of_ranges(),
 ];
-
-const fn set(name: &'static str, key: &'static [Type], holds: Holds) -> Set {
-    Set { name, key, holds, dynamic: false, ranges: false }
-}
 
 /// What the node's rules must know.
 #[derive(Debug, Clone, Copy)]
@@ -66,10 +65,11 @@ pub fn node_table(facts: &NodeFacts) -> Batch {
     let mut batch = Batch::new(NODE_TABLE);
     batch.delete_table();
     batch.create_table();
-    for set in &SETS {
+    for set in SETS.iter().chain(&policing::SETS) {
         batch.set(set);
     }
     guard(&mut batch);
+    policing::police(&mut batch);
     for (chain, at) in [("prerouting", At::Prerouting), ("output", At::Output)] {
         batch.base_chain(chain, Hook { kind: "nat", at, priority: DESTINATION_NAT });
         let decide = Expr::Decide { map: SERVICES, key: Reg(0) };
@@ -166,7 +166,7 @@ fn refuse(batch: &mut Batch, chain: &str, facts: &NodeFacts) {
         // resets.
         let tcp = [
             Expr::Meta(Meta::Protocol, Reg(1)),
-            Expr::Compare(Reg(1), Is::In, vec![protocol_number(Protocol::Tcp)]),
+            Expr::Compare(Reg(1), Is::In, vec![Protocol::Tcp.number()]),
             Expr::Reject(Reject::Reset),
         ];
         batch.rule(chain, &[&belongs[..], &tcp].concat());

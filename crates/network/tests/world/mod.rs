@@ -13,8 +13,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use coracle_network::{
-    Backend, ClusterLink, Frontend, Kernel, LinuxKernel, NetworkConfig, PodLink, Protocol,
-    ServiceMap, Target,
+    Backend, ClusterLink, Frontend, Kernel, LinuxKernel, NetworkConfig, PodLink, PolicyTable,
+    Protocol, ServiceMap, Target,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -129,6 +129,11 @@ impl Cluster {
         let kernel = LinuxKernel::new(config.clone()).unwrap();
         let link = kernel.up().unwrap();
         Self { world, kernel, link, config }
+    }
+
+    /// Makes these the Services of the cluster, without policies.
+    pub fn serve(&self, services: &ServiceMap) {
+        self.kernel.apply(services, &PolicyTable::default()).unwrap();
     }
 
     /// An attached pod that serves its name on port 8080.

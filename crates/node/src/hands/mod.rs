@@ -291,6 +291,10 @@ impl Hands {
             Operation::Allocate(allocate) => self.allocate(*allocate).await,
             Operation::Resize(changes) => self.resize(&changes).await,
             Operation::AttachNetwork { netns, ip } => {
+                // It sends nothing before policies hold for it.
+                if let Err(refused) = context.cover(&self.id).await {
+                    return End::Attached(Err(refused));
+                }
                 let (kernel, uid) = (Arc::clone(&context.kernel), uid.clone());
                 let attach = move || machine::attach(&*kernel, &uid, netns, ip);
                 End::Attached(blocking(attach).await)
