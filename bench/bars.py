@@ -38,6 +38,7 @@ BARS = {
     "API: watchers that list anew after 700 deletions": Bar("<=", 0),
     "engine with 10,000 stored pods: resident": Bar("<=", 1229),
     "API: write to the last of 1,000 watchers": Bar("<=", 10),
+    "network: edit a policy of 1000 pods and 200 policies": Bar("<=", 20_000),
     "app_rust: visits, 64 clients": Bar(">=", 20_000),
     "app_rust: visits a bare fdatasync": Bar(">=", 3),
     "app_rust: visits, 64 clients, p99": Bar("<=", 10),

@@ -1,4 +1,4 @@
-"""What a pod's link and changes to Services cost: the network crate's own benchmark, as rows."""
+"""What a pod's link and changes to Services and policies cost: the network crate's own benchmark, as rows."""
 
 import os
 import shlex
