@@ -28,7 +28,8 @@ pub struct Plan {
     /// What only the outside can say. Then nothing else is carried out: the decision is asked for
     /// again, with the answer in its context.
     pub asks: Option<Call>,
-    /// What is remembered once the plan was carried out, or refused; `None` leaves what is.
+    /// What is remembered once the plan was carried out, or refused, unless a step that was written says
+    /// otherwise; `None` leaves what is.
     pub remembers: Option<Memory>,
 }
 
@@ -64,6 +65,14 @@ impl Plan {
     /// Adds each of `writes` as a step of its own.
     pub fn write_each(&mut self, writes: impl IntoIterator<Item = Write>) {
         self.steps.extend(writes.into_iter().map(Step::of));
+    }
+
+    /// What is remembered when the steps for which `is_written` holds were written, and the plan
+    /// `is_over`: carried out or refused, and not to be decided anew.
+    pub fn remembered(&self, is_written: &[bool], is_over: bool) -> Option<&Memory> {
+        let written = self.steps.iter().zip(is_written).filter(|(_, is_written)| **is_written);
+        let by_step = written.filter_map(|(step, _)| step.remembers.as_ref()).next_back();
+        by_step.or_else(|| self.remembers.as_ref().filter(|_| is_over))
     }
 
     /// All writes, in order.
@@ -107,6 +116,8 @@ pub struct Step {
     pub needs_earlier: bool,
     /// What is written in place of `writes` once an earlier step was refused.
     pub instead: Option<Instead>,
+    /// What is remembered once it is written, whatever becomes of the rest of the plan.
+    pub remembers: Option<Memory>,
 }
 
 /// What is written in place of a step's own writes once an earlier step was refused.

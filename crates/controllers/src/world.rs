@@ -274,18 +274,20 @@ impl World {
             plan = (controller.decide)(&snapshot, key, &Context { given: Some(&given), ..context });
             assert!(plan.asks.is_none(), "{key} asks again: {:?}", plan.asks);
         }
-        if let Some(memory) = plan.remembers.take() {
-            self.memories.insert(place, memory);
-        }
         self.because = plan.because.as_ref().map(|because| because.sentence.clone());
-        self.carry_out(&plan);
+        let written = self.carry_out(&plan);
+        if let Some(memory) = plan.remembered(&written, true) {
+            self.memories.insert(place, memory.clone());
+        }
         plan
     }
 
-    /// Step by step, as the driver does when a plan does not go through as a whole.
-    pub fn carry_out(&mut self, plan: &Plan) {
+    /// Step by step, as the driver does when a plan does not go through as a whole; which steps were
+    /// written.
+    pub fn carry_out(&mut self, plan: &Plan) -> Vec<bool> {
         let mut refused = None;
-        for step in &plan.steps {
+        let mut written = vec![false; plan.steps.len()];
+        for (step, written) in plan.steps.iter().zip(&mut written) {
             if refused.is_some() && step.needs_earlier {
                 continue;
             }
@@ -298,8 +300,10 @@ impl World {
             }
             step.writes_after(refused.as_deref()).iter().for_each(|write| self.write(write));
             self.notes.extend(step.notes.iter().map(said));
+            *written = true;
         }
         self.notes.extend(plan.notes.iter().map(said));
+        written
     }
 
     fn refusal(&self, step: &Step) -> Option<(usize, String)> {

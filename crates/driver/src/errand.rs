@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::{Given, Key, Object, Status, Timestamp};
-use coracle_controllers::{Note, Plan, Refusal, Step, Write};
+use coracle_controllers::{Memory, Note, Plan, Refusal, Step, Write};
 use coracle_server::Api;
 use coracle_store::Expect;
 
@@ -97,6 +97,11 @@ impl Errand {
         let steps = self.plan.steps.iter().zip(&self.done);
         let done = steps.filter(|(_, done)| **done).flat_map(|(step, _)| &step.writes);
         done.map(ToString::to_string).collect()
+    }
+
+    /// What is to be remembered of its object; `is_over` when it is not to be decided anew.
+    pub(crate) fn remembered(&self, is_over: bool) -> Option<&Memory> {
+        self.plan.remembered(&self.done, is_over)
     }
 
     /// Whether some of the plan's steps are written already.

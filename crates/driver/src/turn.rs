@@ -166,13 +166,14 @@ impl Loop {
         now: Timestamp,
     ) {
         let (did, spins) = (errand.did(), errand.spins(now));
+        let is_over = matches!(outcome, Outcome::Done | Outcome::Refused(_));
+        let memory = errand.remembered(is_over).cloned();
         let Errand { job, plan, notes, .. } = errand;
         self.queue.finished(&job);
         self.given.remove(&job);
         let name = self.name(&job);
         let told = if matches!(outcome, Outcome::Outrun) { Vec::new() } else { plan.notes };
-        let is_over = matches!(outcome, Outcome::Done | Outcome::Refused(_));
-        if let Some(memory) = plan.remembers.filter(|_| is_over) {
+        if let Some(memory) = memory {
             self.memories.entry(job.key.clone()).or_default().insert(job.controller, memory);
         }
         for note in notes.into_iter().chain(told) {

@@ -95,11 +95,15 @@ impl Wanted<'_> {
         };
         let highest = |window| recent(window).fold(self.proposed, i64::max);
         match self.windows() {
-            Some((up, _)) if self.proposed >= self.current => {
+            // As few changes as both windows let be: what holds an increase back makes nothing smaller.
+            Some((up, down)) => {
                 let lowest = recent(up).fold(self.proposed, i64::min);
-                bounded(lowest, "ScaleUpStabilized", LOWER)
+                let stable = self.current.max(lowest).min(highest(down));
+                match self.proposed >= self.current {
+                    true => bounded(stable, "ScaleUpStabilized", LOWER),
+                    false => bounded(stable, "ScaleDownStabilized", HIGHER),
+                }
             }
-            Some((_, down)) => bounded(highest(down), "ScaleDownStabilized", HIGHER),
             None => bounded(highest(DOWN_WINDOW), "ScaleDownStabilized", HIGHER),
         }
     }

@@ -335,7 +335,7 @@ impl Look<'_> {
     }
 
     /// Gives the target another size. If that is refused, the status says so.
-    fn rescale(&mut self, target: &Target, mut draft: Draft<'_>, verdict: &Verdict) -> Plan {
+    fn rescale(&self, target: &Target, mut draft: Draft<'_>, verdict: &Verdict) -> Plan {
         let Verdict { replicas, reason, .. } = verdict;
         let (current, replicas) = (target.replicas(), *replicas);
         let failed = {
@@ -348,12 +348,9 @@ impl Look<'_> {
         draft.put(&Condition::new("AbleToScale", "True", "SucceededRescale", said));
         draft.desired(replicas);
         draft.rescaled();
-        limits::remember_change(
-            &mut self.memory,
-            self.spec.behavior.as_ref(),
-            (current, replicas),
-            self.now,
-        );
+        let mut changed = self.memory.clone();
+        let change = (current, replicas);
+        limits::remember_change(&mut changed, self.spec.behavior.as_ref(), change, self.now);
         let size = format!("New size: {replicas}; reason: {reason}");
         let scale = Write::UpdateSubresourceOf {
             key: target.object.key().clone(),
@@ -363,6 +360,7 @@ impl Look<'_> {
         let refused = Note::warning(self.object, "FailedRescale", format!("{size}; error: "));
         let mut step = Step::of(scale);
         step.refusals.push(Refusal { write: 0, note: refused });
+        step.remembers = Some(changed);
         let step = step.say(Note::normal(self.object, "SuccessfulRescale", size));
         let mut plan = draft.rest();
         let at = draft.place("AbleToScale");
@@ -374,6 +372,8 @@ impl Look<'_> {
             ..plan.steps.pop().unwrap_or_default()
         };
         plan.steps = vec![step, told];
+        // By no bounds and no pace that somebody has changed meanwhile.
+        plan.rests_on.push(Arc::clone(self.object));
         plan
     }
 }

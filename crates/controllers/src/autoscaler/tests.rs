@@ -569,6 +569,32 @@ fn a_size_that_is_refused_is_told_and_tried_again() {
 }
 
 #[test]
+fn what_holds_an_increase_back_makes_nothing_smaller() {
+    let mut world = world(4);
+    let window = |seconds: i64| json!({"stabilizationWindowSeconds": seconds});
+    autoscaler(&mut world, json!({"behavior": {"scaleUp": window(30), "scaleDown": window(60)}}));
+    for milli in [100, 50, 100] {
+        all_use(&mut world, milli);
+        pass(&mut world, 15);
+        assert_eq!(replicas(&world), 4, "at {milli}m a pod");
+    }
+}
+
+#[test]
+fn a_size_that_was_refused_takes_nothing_of_the_pace() {
+    let mut world = world(2);
+    all_use(&mut world, 200);
+    let policy = json!({"type": "Pods", "value": 1, "periodSeconds": 60});
+    autoscaler(&mut world, json!({"behavior": {"scaleUp": {"policies": [policy]}}}));
+    world.refuses = Some(("web".into(), "no more".into()));
+    pass(&mut world, 15);
+    assert_eq!(replicas(&world), 2);
+    world.refuses = None;
+    pass(&mut world, 15);
+    assert_eq!(replicas(&world), 3);
+}
+
+#[test]
 fn a_new_engine_begins_with_the_size_that_there_is() {
     let mut world = world(8);
     all_use(&mut world, 0);

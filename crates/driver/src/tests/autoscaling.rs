@@ -31,8 +31,11 @@ impl Outside for Scales {
     }
 }
 
-#[test]
-fn an_autoscaler_is_answered_every_fifteen_seconds_and_not_more_often() {
+const AUTOSCALERS: &str = "horizontalpodautoscalers.autoscaling";
+
+/// A Deployment of one pod that an autoscaler of this behavior wants to have three of, and how often
+/// was asked what pods use.
+fn scaled(behavior: &Value) -> (World, Arc<Mutex<usize>>) {
     let mut world = World::new();
     let asked = Arc::new(Mutex::new(0));
     let outside = Scales { api: world.api.clone(), asked: Arc::clone(&asked) };
@@ -56,29 +59,94 @@ fn an_autoscaler_is_answered_every_fifteen_seconds_and_not_more_often() {
         "target": {"type": "AverageValue", "averageValue": "1"}}});
     let reference = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
     world.create(
-        "horizontalpodautoscalers.autoscaling",
+        AUTOSCALERS,
         "default",
         json!({"metadata": {"name": "web"}, "spec": {
             "scaleTargetRef": reference, "maxReplicas": 5, "metrics": [rps, memory],
+            "behavior": behavior,
         }}),
     );
-    let replicas =
-        |world: &World| world.get("deployments.apps", "web").value()["spec"]["replicas"].clone();
+    (world, asked)
+}
+
+fn replicas(world: &World) -> Value {
+    world.get("deployments.apps", "web").value()["spec"]["replicas"].clone()
+}
+
+fn after(world: &World, seconds: i64) -> Timestamp {
+    time::after(world.api.source().now(), seconds)
+}
+
+fn later(world: &mut World, seconds: i64) {
+    let at = after(world, seconds);
+    while now(world.looped.step(&world.api, at)) {}
+    now(world.events.flush(&world.api));
+}
+
+/// What is about to be written so many seconds later.
+fn planned(world: &mut World, seconds: i64) -> Errand {
+    let at = after(world, seconds);
+    world.looped.catch_up(&world.api);
+    loop {
+        let job = world.looped.take(at).unwrap();
+        let mut errand = world.looped.decide(&job, &world.api.snapshot(), at).unwrap();
+        if !errand.plan.writes_nothing() {
+            return errand;
+        }
+        let outcome = now(errand.carry_out(&world.api, world.looped.name(&job)));
+        world.looped.finish(errand, outcome, &world.api.snapshot(), at);
+    }
+}
+
+/// Somebody changes the autoscaler.
+fn change(world: &World, change: impl FnOnce(&mut Value)) {
+    let object = world.get(AUTOSCALERS, "web");
+    let mut value = object.value().clone();
+    change(&mut value);
+    world.send(Verb::Update, object.key(), None, value);
+}
+
+#[test]
+fn an_autoscaler_is_answered_every_fifteen_seconds_and_not_more_often() {
+    let (mut world, asked) = scaled(&Value::Null);
     assert_eq!((*asked.lock().unwrap(), replicas(&world)), (0, json!(1)));
-    let later = |world: &mut World, seconds: i64| {
-        let at = time::after(world.api.source().now(), seconds);
-        while now(world.looped.step(&world.api, at)) {}
-        now(world.events.flush(&world.api));
-    };
     later(&mut world, 14);
     assert_eq!(*asked.lock().unwrap(), 0);
     later(&mut world, 15);
     assert_eq!((*asked.lock().unwrap(), replicas(&world)), (1, json!(3)));
     later(&mut world, 20);
     assert_eq!(*asked.lock().unwrap(), 1);
-    let autoscaler = world.get("horizontalpodautoscalers.autoscaling", "web");
+    let autoscaler = world.get(AUTOSCALERS, "web");
     let status = &autoscaler.value()["status"];
     assert_eq!(status["currentMetrics"][0], json!({"type": ""}));
     assert_eq!(status["desiredReplicas"], 3, "{status}");
     assert_eq!(world.looped.panicked(), None);
+}
+
+#[test]
+fn an_autoscaler_that_was_changed_meanwhile_is_asked_again_before_anything_is_scaled() {
+    let (mut world, _) = scaled(&Value::Null);
+    let mut errand = planned(&mut world, 15).singly();
+    change(&world, |value| value["spec"]["maxReplicas"] = json!(1));
+    let outcome = now(errand.carry_out(&world.api, "horizontal-pod-autoscaler"));
+    assert!(matches!(outcome, Outcome::Outrun), "{outcome:?}");
+    assert_eq!(replicas(&world), json!(1));
+}
+
+#[test]
+fn what_was_scaled_is_remembered_though_the_status_was_not_written() {
+    let policy = json!({"type": "Pods", "value": 1, "periodSeconds": 60});
+    let (mut world, _) = scaled(&json!({"scaleUp": {"policies": [policy]}}));
+    let mut errand = planned(&mut world, 15).singly();
+    assert!(now(errand.turn(&world.api, "horizontal-pod-autoscaler")).is_none());
+    assert_eq!(replicas(&world), json!(2));
+    change(&world, |value| value["metadata"]["labels"] = json!({"a": "b"}));
+    let outcome = now(errand.turn(&world.api, "horizontal-pod-autoscaler")).unwrap();
+    assert!(matches!(outcome, Outcome::Outrun), "{outcome:?}");
+    let at = after(&world, 15);
+    world.looped.finish(errand, outcome, &world.api.snapshot(), at);
+    later(&mut world, 60);
+    assert_eq!(replicas(&world), json!(2));
+    later(&mut world, 80);
+    assert_eq!(replicas(&world), json!(3));
 }
