@@ -79,10 +79,14 @@ impl Draft<'_> {
         });
     }
 
-    /// Of a node with several pods stay the oldest new one and the oldest old one; the old one until
-    /// the new one can do without it.
+    /// Of a node with several pods stay the oldest new one and the oldest old one, but rather one that
+    /// serves the node than one that does not; the old one until the new one can do without it.
     fn prune_surge(&mut self, running: &[Replica]) {
-        let (new, old): (Vec<_>, Vec<_>) = running.iter().partition(|pod| self.is_updated(pod));
+        let (mut new, mut old): (Vec<_>, Vec<_>) =
+            running.iter().partition(|pod| self.is_updated(pod));
+        for pods in [&mut new, &mut old] {
+            pods.sort_by_key(|pod| !self.is_available(pod));
+        }
         for pod in new.iter().skip(1).chain(old.iter().skip(1)) {
             self.delete(pod);
         }

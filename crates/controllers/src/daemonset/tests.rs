@@ -209,6 +209,24 @@ fn a_surge_makes_the_new_pod_before_the_old_one_goes() {
 }
 
 #[test]
+fn a_surge_over_several_templates_leaves_the_node_with_who_serves_it() {
+    let mut world = world(&["node-1"], json!({"maxUnavailable": 0, "maxSurge": 1}));
+    let one = world.names("pods").remove(0);
+    world.runs(&one, true);
+    roll_to(&mut world, "two");
+    assert_eq!(pods(&world), ["node-1 one", "node-1 two"]);
+    let two = world.names("pods").into_iter().find(|name| *name != one).unwrap();
+    world.edit(SETS, "agent", |it| {
+        it["spec"]["template"]["spec"]["containers"][0]["image"] = json!("three");
+    });
+    world.runs(&one, false);
+    world.runs(&two, true);
+    world.settle(ALL);
+    let left = pods(&world);
+    assert!(left.contains(&"node-1 two".to_owned()), "{left:?}");
+}
+
+#[test]
 fn a_rollback_finds_the_first_revision_again() {
     let mut world = world(&["a"], classic());
     nodes_work(&mut world, true);
