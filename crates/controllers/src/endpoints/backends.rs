@@ -1,10 +1,11 @@
 //! The pods that answer for a Service, each with the ports that it answers on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::Object;
 use coracle_api::pods::{self, AnyPod};
-use coracle_api::resources::PODS;
+use coracle_api::resources::{NODES, PODS};
 use coracle_store::Snapshot;
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -44,11 +45,37 @@ pub(super) struct Backend {
     /// Its stable name below the Service's.
     pub hostname: Option<String>,
     pub node: Option<String>,
+    /// The zone of its node.
+    pub zone: Option<String>,
     pub target: Value,
     /// The pod's own condition.
     pub is_ready: bool,
     pub is_terminating: bool,
 }
+
+/// `spec.trafficDistribution`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prefers {
+    /// Everybody's.
+    Nothing,
+    /// That of its zone: `PreferSameZone`, once called `PreferClose`.
+    Zone,
+    /// That of its node, else that of its zone: `PreferSameNode`.
+    Node,
+}
+
+impl Prefers {
+    fn of(service: &Object) -> Self {
+        match service.str_at("/spec/trafficDistribution") {
+            Some("PreferSameZone" | "PreferClose") => Self::Zone,
+            Some("PreferSameNode") => Self::Node,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// The label of nodes that says where they are.
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A Service, and its pods that have an address and have not ended.
 pub(super) struct Backends {
@@ -56,6 +83,8 @@ pub(super) struct Backends {
     pub is_headless: bool,
     /// Pods are told of whether they are ready or not.
     pub publishes_not_ready: bool,
+    /// Whose traffic a pod is rather to get.
+    pub prefers: Prefers,
     pub all: Vec<Backend>,
 }
 
@@ -67,14 +96,16 @@ impl Backends {
         let spec = service.spec.as_ref()?;
         let selected = snapshot.selected(PODS, Some(&object.metadata().namespace), &selector);
         let ports = spec.ports.as_deref().unwrap_or_default();
+        let zones = zones(snapshot);
         let all = selected
             .into_iter()
-            .filter_map(|pod| backend(pod, &object.metadata().name, ports))
+            .filter_map(|pod| backend(pod, &object.metadata().name, ports, &zones))
             .collect();
         Some(Self {
             service: Arc::clone(object),
             is_headless: spec.cluster_ip.as_deref() == Some("None"),
             publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
+            prefers: Prefers::of(object),
             all,
         })
     }
@@ -90,7 +121,21 @@ impl Backends {
     }
 }
 
-fn backend(object: &Arc<Object>, service: &str, ports: &[ServicePort]) -> Option<Backend> {
+/// The zones of the nodes that say it.
+fn zones<'a>(snapshot: &'a Snapshot) -> BTreeMap<&'a str, &'a str> {
+    let said = |node: &'a Arc<Object>| {
+        let metadata = node.metadata();
+        Some((metadata.name.as_str(), metadata.labels.get(ZONE)?.as_str()))
+    };
+    snapshot.list(NODES, None).filter_map(said).collect()
+}
+
+fn backend(
+    object: &Arc<Object>,
+    service: &str,
+    ports: &[ServicePort],
+    zones: &BTreeMap<&str, &str>,
+) -> Option<Backend> {
     let pod = object.view::<Pod>().ok()?;
     let address = pod.status.as_ref()?.pod_ip.clone().filter(|ip| !ip.is_empty())?;
     if pod.has_ended() {
@@ -104,6 +149,7 @@ fn backend(object: &Arc<Object>, service: &str, ports: &[ServicePort]) -> Option
         ports: ports.iter().filter_map(|port| resolve(port, &pod)).collect(),
         hostname: spec.hostname.clone().filter(|name| is_ours && !name.is_empty()),
         node: pod.node_name().map(str::to_owned),
+        zone: pod.node_name().and_then(|node| zones.get(node)).map(|zone| (*zone).to_owned()),
         target: json!({
             "kind": "Pod",
             "namespace": metadata.namespace,

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub(super) use coracle_api::resources::ENDPOINT_SLICES as RESOURCE;
-use coracle_api::resources::PODS;
-use coracle_api::{Key, Object};
+use coracle_api::resources::{NODES, PODS};
+use coracle_api::{Index, Key, Object};
 use coracle_store::{Event, Snapshot};
 use serde_json::{Map, Value, json};
 
-use super::backends::{Backend, Backends, Port};
+use super::backends::{Backend, Backends, Port, Prefers, ZONE};
 use super::{SERVICES, services_of_pod};
 use crate::plan::{Plan, Write};
 use crate::table::{Controller, itself};
@@ -25,13 +25,37 @@ pub(super) const ENDPOINTS_MAX: usize = 100;
 pub(crate) const CONTROLLER: Controller = Controller {
     name: "endpoint-slice-controller",
     serial: false,
-    watches: &[(SERVICES, itself), (PODS, services_of_pod), (RESOURCE, service_of)],
+    watches: &[
+        (SERVICES, itself),
+        (PODS, services_of_pod),
+        (RESOURCE, service_of),
+        (NODES, when_a_node_is_elsewhere),
+    ],
     decide,
 };
 
 fn service_of(event: &Event, _: &Snapshot) -> Vec<Key> {
     let key = |name| Key::new(SERVICES, event.key.namespace.clone(), name);
     service_name(&event.last, MANAGER).map(key).into_iter().collect()
+}
+
+/// The Services of the pods on a node that is in another zone now.
+fn when_a_node_is_elsewhere(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
+    let zone = |node: &Option<Arc<Object>>| {
+        node.as_ref().and_then(|node| node.metadata().labels.get(ZONE).cloned())
+    };
+    if zone(&event.old) == zone(&event.new) {
+        return Vec::new();
+    }
+    let pods = snapshot.indexed(Index::PodNode, &event.key.name, PODS, None);
+    let services = pods.flat_map(|pod| {
+        let metadata = pod.metadata();
+        snapshot.selecting(SERVICES, &metadata.namespace, &metadata.labels)
+    });
+    let mut keys: Vec<_> = services.map(|service| service.key().clone()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// The Service of a slice that `manager` manages.
@@ -109,7 +133,7 @@ fn slices(backends: &Backends) -> Vec<Value> {
 }
 
 fn slice(backends: &Backends, ports: &[Port], chunk: &[&Backend]) -> Value {
-    let endpoints = chunk.iter().map(|it| endpoint(it, backends.publishes_not_ready)).collect();
+    let endpoints = chunk.iter().map(|it| endpoint(it, backends)).collect();
     let ports = ports.iter().map(|port| port.to_json(true)).collect();
     let by = (&*backends.service, MANAGER);
     slice_of(by, backends.labels(), "IPv4", endpoints, ports)
@@ -141,8 +165,8 @@ pub(super) fn slice_of(
     })
 }
 
-fn endpoint(backend: &Backend, publishes_not_ready: bool) -> Value {
-    let ready = publishes_not_ready || (backend.is_ready && !backend.is_terminating);
+fn endpoint(backend: &Backend, of: &Backends) -> Value {
+    let ready = of.publishes_not_ready || (backend.is_ready && !backend.is_terminating);
     let mut endpoint = json!({
         "addresses": [backend.address],
         "conditions": {
@@ -154,5 +178,24 @@ fn endpoint(backend: &Backend, publishes_not_ready: bool) -> Value {
     });
     json::set(&mut endpoint, &["hostname"], json!(backend.hostname));
     json::set(&mut endpoint, &["nodeName"], json!(backend.node));
+    json::set(&mut endpoint, &["zone"], json!(backend.zone));
+    if ready {
+        json::set(&mut endpoint, &["hints"], hints(backend, of.prefers));
+    }
     endpoint
+}
+
+/// Who is to use an endpoint; `null` for everybody.
+fn hints(backend: &Backend, prefers: Prefers) -> Value {
+    let whose = |name: &Option<String>, does: bool| {
+        name.as_ref().filter(|_| does).map(|name| json!([{"name": name}]))
+    };
+    let mut hints = json!({});
+    for (field, whose) in [
+        ("forNodes", whose(&backend.node, prefers == Prefers::Node)),
+        ("forZones", whose(&backend.zone, prefers != Prefers::Nothing)),
+    ] {
+        json::set(&mut hints, &[field], json!(whose));
+    }
+    if hints == json!({}) { Value::Null } else { hints }
 }

@@ -88,6 +88,40 @@ fn a_service_may_publish_pods_that_are_not_ready() {
 }
 
 #[test]
+fn endpoints_say_where_they_are_and_whose_traffic_they_are_to_get() {
+    let zone = |name: &str| json!({"topology.kubernetes.io/zone": name});
+    let of = |distribution: Value, labels: Value| {
+        let mut world = World::new();
+        let metadata = json!({"name": "node-1", "labels": labels});
+        world.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}));
+        let mut spec = plain();
+        spec["trafficDistribution"] = distribution;
+        world.create(service(spec));
+        world.create(pod("web-0", "10.244.0.2", "True"));
+        world.create(pod("web-1", "10.244.0.3", "False"));
+        world.settle(BOTH);
+        world
+    };
+    let hints = |world: &World, n: usize| slice(world)["endpoints"][n]["hints"].clone();
+    let (node, here) = (json!([{"name": "node-1"}]), json!([{"name": "here"}]));
+    let world = of(Value::Null, zone("here"));
+    assert_eq!(slice(&world)["endpoints"][0]["zone"], "here");
+    assert_eq!(hints(&world, 0), Value::Null);
+    for close in ["PreferClose", "PreferSameZone"] {
+        let world = of(json!(close), zone("here"));
+        assert_eq!(hints(&world, 0), json!({"forZones": here}));
+        // One that is not ready gets nobody's.
+        assert_eq!(hints(&world, 1), Value::Null);
+        assert_eq!(hints(&of(json!(close), json!({})), 0), Value::Null);
+    }
+    let mut world = of(json!("PreferSameNode"), json!({}));
+    assert_eq!(hints(&world, 0), json!({"forNodes": node}));
+    world.edit("nodes", "node-1", |node| node["metadata"]["labels"] = zone("here"));
+    world.settle(BOTH);
+    assert_eq!(hints(&world, 0), json!({"forNodes": node, "forZones": here}));
+}
+
+#[test]
 fn a_headless_service_needs_no_ports() {
     let world = world(json!({"clusterIP": "None", "selector": {"app": "web"}}));
     let endpoints = world.get("endpoints", "web");
