@@ -2,11 +2,14 @@
 //! in what is tested; they are planted at the seams between its parts.
 
 use std::cell::{Cell, RefCell};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use coracle_api::resources::PODS;
+use coracle_api::pods::AnyPod;
+use coracle_api::resources::{POD_DISRUPTION_BUDGETS, PODS};
 use coracle_api::{Gates, Key, Object};
-use coracle_controllers::{CONTROLLERS, Config, Context, Controller, Decide, Plan, Step, Write};
+use coracle_controllers::{
+    CONTROLLERS, Config, Context, Controller, Decide, Memory, Plan, Step, Write,
+};
 use coracle_runtime::Sandbox;
 use coracle_store::{Expect, Snapshot, Write as StoreWrite};
 use serde_json::{Value, json};
@@ -41,13 +44,29 @@ pub enum Bug {
     OldBesideNew,
     /// The CronJob controller keeps in memory what it has started last.
     StartForgotten,
+    /// The HorizontalPodAutoscaler controller forgets what it has changed lately.
+    PaceForgotten,
+    /// The HorizontalPodAutoscaler controller takes more replicas for allowed than are.
+    BoundsIgnored,
+    /// The scheduler takes those who wait for more important than those who have a place.
+    WaitingFavoured,
+    /// The scheduler gives away what it keeps for others.
+    PlaceGivenAway,
+    /// The scheduler knows no budgets.
+    BudgetsIgnored,
+    /// The signer of certificates does not wait for who approves.
+    SignedUnapproved,
+    /// Requests for certificates are cleaned away an hour too early.
+    CleanedEarly,
+    /// A webhook that cannot be asked is taken for one that allows, whatever its failurePolicy.
+    FailureIgnored,
     /// A node gives a pod that is resized what it asks for, whatever others have.
     PromisedTwice,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::PreconditionIgnored,
         Self::StepPreconditionDropped,
         Self::OrderIgnored,
@@ -60,6 +79,14 @@ impl Bug {
         Self::CountedTwice,
         Self::OldBesideNew,
         Self::StartForgotten,
+        Self::PaceForgotten,
+        Self::BoundsIgnored,
+        Self::WaitingFavoured,
+        Self::PlaceGivenAway,
+        Self::BudgetsIgnored,
+        Self::SignedUnapproved,
+        Self::CleanedEarly,
+        Self::FailureIgnored,
         Self::PromisedTwice,
     ];
 
@@ -69,6 +96,10 @@ impl Bug {
             Self::SurgeIgnored => Cast::Deployments,
             Self::CountedTwice => Cast::Jobs,
             Self::StartForgotten => Cast::CronJobs,
+            Self::PaceForgotten | Self::BoundsIgnored => Cast::Autoscalers,
+            Self::WaitingFavoured | Self::PlaceGivenAway | Self::BudgetsIgnored => Cast::Ranks,
+            Self::SignedUnapproved | Self::CleanedEarly => Cast::Certificates,
+            Self::FailureIgnored => Cast::Guards,
             _ => Cast::StatefulSets,
         }
     }
@@ -78,6 +109,10 @@ const STATEFUL_SETS: &str = "statefulset-controller";
 const DEPLOYMENTS: &str = "deployment-controller";
 const JOBS: &str = "job-controller";
 const CRON_JOBS: &str = "cronjob-controller";
+const AUTOSCALERS: &str = "horizontal-pod-autoscaler";
+const SCHEDULER: &str = "default-scheduler";
+const SIGNER: &str = "certificatesigningrequest-signing-controller";
+const CLEANER: &str = "certificatesigningrequest-cleaner-controller";
 
 /// A table of controllers.
 type Table = LazyLock<Vec<Controller>>;
@@ -88,6 +123,13 @@ static ROLLING: Table = LazyLock::new(|| with(STATEFUL_SETS, decide_to_roll));
 static WITH_SURGE: Table = LazyLock::new(|| with(DEPLOYMENTS, decide_with_surge));
 static COUNTING_FIRST: Table = LazyLock::new(|| with(JOBS, decide_counting_first));
 static FORGETFUL: Table = LazyLock::new(|| with(CRON_JOBS, decide_forgetful));
+static WITHOUT_PACE: Table = LazyLock::new(|| with(AUTOSCALERS, decide_without_pace));
+static WITHOUT_BOUNDS: Table = LazyLock::new(|| with(AUTOSCALERS, decide_without_bounds));
+static FAVOURING: Table = LazyLock::new(|| with(SCHEDULER, place_who_waits));
+static GIVING_AWAY: Table = LazyLock::new(|| with(SCHEDULER, place_where_others_wait));
+static SIGNING_ALL: Table = LazyLock::new(|| with(SIGNER, sign_without_approval));
+static CLEANING_EARLY: Table = LazyLock::new(|| with(CLEANER, clean_early));
+static WITHOUT_BUDGETS: Table = LazyLock::new(|| with(SCHEDULER, place_without_budgets));
 
 thread_local! {
     /// The state whose indexes [`decide_by_stale_index`] goes by, and how often it still will.
@@ -121,6 +163,13 @@ pub(crate) fn controllers(bug: Option<Bug>) -> &'static [Controller] {
         Some(Bug::SurgeIgnored) => &WITH_SURGE,
         Some(Bug::CountedTwice) => &COUNTING_FIRST,
         Some(Bug::StartForgotten) => &FORGETFUL,
+        Some(Bug::PaceForgotten) => &WITHOUT_PACE,
+        Some(Bug::BoundsIgnored) => &WITHOUT_BOUNDS,
+        Some(Bug::WaitingFavoured) => &FAVOURING,
+        Some(Bug::PlaceGivenAway) => &GIVING_AWAY,
+        Some(Bug::BudgetsIgnored) => &WITHOUT_BUDGETS,
+        Some(Bug::SignedUnapproved) => &SIGNING_ALL,
+        Some(Bug::CleanedEarly) => &CLEANING_EARLY,
         _ => CONTROLLERS,
     }
 }
@@ -180,6 +229,90 @@ fn decide_forgetful(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Pl
         }
     };
     decide_on_another(CRON_JOBS, forgotten, snapshot, key, context)
+}
+
+/// Decides as if it had never changed anything.
+fn decide_without_pace(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let (increases, decreases) = Default::default();
+    let memory = context.memory.map(|memory| Memory { increases, decreases, ..memory.clone() });
+    rightly(AUTOSCALERS, snapshot, key, &Context { memory: memory.as_ref(), ..*context })
+}
+
+/// Decides as if there might be a few more.
+fn decide_without_bounds(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let raised = |value: &mut Value| {
+        let most = value["spec"]["maxReplicas"].as_i64().unwrap_or(1);
+        value["spec"]["maxReplicas"] = json!(most + 3);
+    };
+    decide_on_another(AUTOSCALERS, raised, snapshot, key, context)
+}
+
+/// Signs as if somebody had approved.
+fn sign_without_approval(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let found = snapshot.get(key).map(|object| object.value()["status"]["conditions"].clone());
+    let approved = |value: &mut Value| {
+        value["status"]["conditions"] = json!([{"type": "Approved", "status": "True"}]);
+    };
+    let mut plan = decide_on_another(SIGNER, approved, snapshot, key, context);
+    for write in plan.steps.iter_mut().flat_map(|step| &mut step.writes) {
+        if let Write::UpdateSubresource(_, value) = write {
+            value["status"]["conditions"] = found.clone().unwrap_or_default();
+        }
+    }
+    plan
+}
+
+/// Cleans as if it were later.
+fn clean_early(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let now = context.now + jiff::SignedDuration::from_mins(50);
+    rightly(CLEANER, snapshot, key, &Context { now, ..*context })
+}
+
+/// Places as if those who wait were more important.
+fn place_who_waits(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    place_on_others(snapshot, key, context, |pod| {
+        let waits = pod.str_at("/spec/nodeName").is_none();
+        let mut value = pod.value().clone();
+        value["spec"]["priority"] = json!(pod.priority() + 1);
+        waits.then_some(value)
+    })
+}
+
+/// Places as if nothing were kept for anybody.
+fn place_where_others_wait(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    place_on_others(snapshot, key, context, |pod| {
+        pod.str_at("/status/nominatedNodeName")?;
+        let mut value = pod.value().clone();
+        value["status"]["nominatedNodeName"] = Value::Null;
+        Some(value)
+    })
+}
+
+/// Places as if there were no budgets.
+fn place_without_budgets(snapshot: &Snapshot, key: &Key, context: &Context<'_>) -> Plan {
+    let budgets = snapshot.list(POD_DISRUPTION_BUDGETS, None);
+    let gone: Vec<_> =
+        budgets.map(|it| StoreWrite::delete(it.key().clone(), Expect::Any)).collect();
+    let without = snapshot.with(&gone).unwrap_or_else(|_| snapshot.clone());
+    rightly(SCHEDULER, &without, key, context)
+}
+
+/// Places pods as if those for which `change` gives another value had it.
+fn place_on_others(
+    snapshot: &Snapshot,
+    key: &Key,
+    context: &Context<'_>,
+    change: impl Fn(&Object) -> Option<Value>,
+) -> Plan {
+    let other = |pod: &Arc<Object>| {
+        let object = Object::with_resource(pod.key().resource.clone(), change(pod)?).ok()?;
+        Some(StoreWrite::put(object, Expect::Any))
+    };
+    let others: Vec<_> = snapshot.list(PODS, None).filter_map(other).collect();
+    let changed = snapshot.with(&others).unwrap_or_else(|_| snapshot.clone());
+    let mut plan = rightly(SCHEDULER, &changed, key, context);
+    plan.steps.iter_mut().flat_map(|step| &mut step.writes).for_each(Write::forget_version);
+    plan
 }
 
 /// Decides as if the object at `key` were another.

@@ -21,31 +21,47 @@ pub enum Cast {
     Jobs,
     /// CronJobs and, by hand, their Jobs.
     CronJobs,
+    /// Deployments with HorizontalPodAutoscalers.
+    Autoscalers,
+    /// ReplicaSets of several priorities that want more than the nodes have, with budgets.
+    Ranks,
+    /// CertificateSigningRequests.
+    Certificates,
+    /// Deployments, beside admission webhooks and policies.
+    Guards,
     /// All of them.
     Everything,
 }
 
 impl Cast {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::StatefulSets,
         Self::Deployments,
         Self::ReplicaSets,
         Self::DaemonSets,
         Self::Jobs,
         Self::CronJobs,
+        Self::Autoscalers,
+        Self::Ranks,
+        Self::Certificates,
+        Self::Guards,
         Self::Everything,
     ];
 
     /// One for a world, by chance.
     pub(crate) fn draw(random: &mut Random) -> Self {
-        match random.below(20) {
+        match random.below(30) {
             0..=5 => Self::StatefulSets,
             6..=9 => Self::Deployments,
             10..=11 => Self::ReplicaSets,
             12..=13 => Self::DaemonSets,
             14..=16 => Self::Jobs,
             17..=18 => Self::CronJobs,
+            19..=21 => Self::Autoscalers,
+            22..=24 => Self::Ranks,
+            25..=26 => Self::Certificates,
+            27..=28 => Self::Guards,
             _ => Self::Everything,
         }
     }
@@ -59,6 +75,9 @@ impl Cast {
             Self::DaemonSets => &[DAEMON_SETS],
             Self::Jobs => &[JOBS],
             Self::CronJobs => &[CRON_JOBS],
+            Self::Autoscalers | Self::Guards => &[DEPLOYMENTS],
+            Self::Ranks => &[REPLICA_SETS],
+            Self::Certificates => &[],
             Self::Everything => WORKLOADS,
         }
     }
@@ -66,7 +85,7 @@ impl Cast {
     /// What controllers create for them, pods apart.
     pub(crate) fn made(self) -> &'static [&'static str] {
         match self {
-            Self::Deployments => &[REPLICA_SETS],
+            Self::Deployments | Self::Autoscalers | Self::Guards => &[REPLICA_SETS],
             Self::CronJobs => &[JOBS],
             _ => &[],
         }

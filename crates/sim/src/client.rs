@@ -31,7 +31,7 @@ pub(crate) fn call(
     let kind =
         kind.ok_or_else(|| Status::internal(format!("{} are not served", place.resource)))?;
     let request = Request {
-        user: User { name: user.to_owned(), ..User::default() },
+        user: User { name: user.to_owned(), groups: groups(user), ..User::default() },
         verb,
         kind,
         namespace: place.namespace.to_owned(),
@@ -41,6 +41,15 @@ pub(crate) fn call(
         body,
     };
     ready(api.call(request)).map(|reply| reply.object().cloned())
+}
+
+/// Users who may do everything, and nodes.
+fn groups(user: &str) -> Vec<String> {
+    let group = match user.strip_prefix("system:node:") {
+        Some(_) => "system:nodes",
+        None => "system:masters",
+    };
+    vec![group.to_owned()]
 }
 
 /// A merge patch, as `kubectl` sends it.

@@ -7,6 +7,7 @@ use coracle_api::Timestamp;
 use coracle_server::Source;
 use jiff::SignedDuration;
 
+use crate::machine::Machine;
 use crate::outside::Seeded;
 use crate::random::Random;
 
@@ -40,8 +41,8 @@ impl Clock {
     }
 
     /// Who answers what writes ask of the outside.
-    pub fn outside(&self) -> Arc<Seeded> {
-        Arc::new(Seeded { seed: self.seed })
+    pub fn outside(&self, machine: &Machine, lenient: bool) -> Arc<Seeded> {
+        Arc::new(Seeded { seed: self.seed, machine: machine.clone(), lenient })
     }
 
     /// Since the beginning.

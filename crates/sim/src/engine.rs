@@ -32,6 +32,8 @@ pub(crate) struct Engine {
 
 /// A plan that wants something written.
 pub(crate) struct Planned {
+    /// Whose it is.
+    pub name: &'static str,
     pub key: Key,
     /// In words.
     pub said: String,
@@ -52,7 +54,7 @@ impl Engine {
     ) -> Result<Self, Status> {
         let source = Arc::clone(clock) as Arc<dyn coracle_server::Source>;
         let api = Api::new(store, Kinds::gated(gates), Cluster::default(), source);
-        api.set_outside(clock.outside());
+        api.set_outside(clock.outside(machine, bug == Some(Bug::FailureIgnored)));
         let events = EventRecorder::default();
         let config = config(gates.clone());
         ready(bootstrap(&api, &config))?;
@@ -99,7 +101,7 @@ impl Engine {
             }
             let said = format!("{name} plans for {}", job.key);
             self.errands.push(if singly { errand.singly() } else { errand });
-            return Ok(Some(Planned { key: job.key, said }));
+            return Ok(Some(Planned { name, key: job.key, said }));
         }
         self.asked_at = Some(snapshot.revision());
         self.looped.panicked().map_or(Ok(None), |why| Err(format!("a panic: {why}")))

@@ -4,16 +4,25 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use coracle_api::certificates::{CERTIFICATE, to_pem};
 use coracle_api::{Fetched, Status};
 use coracle_server::{Call, Given, Outside};
 use serde_json::{Value, json};
 
+use crate::machine::Machine;
 use crate::random::Random;
 
 /// Answers as `seed` has it.
 pub(crate) struct Seeded {
     pub seed: u64,
+    /// Where usage is measured.
+    pub machine: Machine,
+    /// A planted bug: a webhook that is gone allows everything.
+    pub lenient: bool,
 }
+
+/// How many replicas a webhook allows at most.
+pub(crate) const FEW: i64 = 3;
 
 #[async_trait]
 impl Outside for Seeded {
@@ -25,13 +34,13 @@ impl Outside for Seeded {
                     .fold(self.seed, |mixed, byte| Random::new(mixed ^ u64::from(byte)).number());
                 Ok(Given::Token(format!("{claims}.{mixed:016x}")))
             }
-            Call::Measure => Ok(Given::Usage(Arc::default())),
-            Call::Certify { request, .. } => Ok(Given::Certificate(format!("of {request}"))),
-            Call::Post(post) => Ok(Given::Posted(posted(self.seed, &post.url, &post.body))),
+            Call::Certify { request, .. } => Ok(Given::Certificate(certificate(request))),
+            Call::Post(post) => Ok(Given::Posted(self.posted(&post.url, &post.body))),
             Call::Fetch(fetch) => {
                 let answer = Err(format!("Get {:?}: EOF", fetch.path));
                 Ok(Given::Fetched(Fetched { url: fetch.path.clone(), tag: String::new(), answer }))
             }
+            Call::Measure => Ok(Given::Usage(Arc::new(self.machine.lock().usage()))),
             Call::All(_) | Call::Sweep { .. } => {
                 Err(Status::internal("questions are asked one by one"))
             }
@@ -40,34 +49,46 @@ impl Outside for Seeded {
     }
 }
 
-/// A webhook that allows most of what it is asked about, and cannot be reached now and then.
-fn posted(seed: u64, url: &str, body: &str) -> Result<String, String> {
-    let mixed =
-        body.bytes().fold(seed, |mixed, byte| Random::new(mixed ^ u64::from(byte)).number());
-    let review: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    match mixed % 16 {
-        0 => Err(format!(
-            "failed to call webhook: Post {url:?}: dial tcp 10.96.0.9:443: connect: connection refused"
-        )),
-        chance => Ok(json!({
+/// What stands for a certificate of a request, in PEM.
+pub(crate) fn certificate(request: &str) -> String {
+    to_pem(request.as_bytes(), CERTIFICATE)
+}
+
+impl Seeded {
+    /// A webhook that allows few replicas, where it is not gone.
+    fn posted(&self, url: &str, body: &str) -> Result<String, String> {
+        let gone = self.machine.lock().hook_is_gone;
+        if gone && !self.lenient {
+            return Err(format!(
+                "failed to call webhook: Post {url:?}: dial tcp 10.96.0.9:443: connect: connection refused"
+            ));
+        }
+        let review: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        let replicas = review["request"]["object"]["spec"]["replicas"].as_i64().unwrap_or(1);
+        Ok(json!({
             "kind": "AdmissionReview",
             "apiVersion": review["apiVersion"],
-            "response": {"uid": review["request"]["uid"], "allowed": chance != 1},
+            "response": {"uid": review["request"]["uid"], "allowed": gone || replicas <= FEW},
         })
-        .to_string()),
+        .to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use coracle_api::Timestamp;
+
     use super::*;
     use crate::ready::ready;
+    use crate::runtime::Runtime;
 
     #[test]
     fn one_seed_signs_in_one_way() {
         let sign = |seed, claims: &str| {
             let call = Call::Sign { claims: claims.to_owned() };
-            ready(Seeded { seed }.answer(&call)).unwrap()
+            let runtime = Runtime::new(seed, Timestamp::UNIX_EPOCH);
+            let machine = Machine::new(runtime);
+            ready(Seeded { seed, machine, lenient: false }.answer(&call)).unwrap()
         };
         assert_eq!(sign(1, "a"), sign(1, "a"));
         assert_ne!(sign(1, "a"), sign(2, "a"));

@@ -225,11 +225,14 @@ impl Pod {
             Operation::CreateSandbox { number, group } => {
                 let id = self.worker.id().clone();
                 let ip = handle.lock().address();
+                let app = self.worker.pod().metadata.labels.as_ref().and_then(|it| it.get("app"));
+                let app = app.map(|app| ("app".to_owned(), app.clone()));
+                let node = ("node".to_owned(), hands.node.to_string());
                 let spec = SandboxSpec {
                     pod_uid: id.uid,
                     namespace: id.namespace,
                     name: id.name,
-                    labels: [("node".to_owned(), hands.node.to_string())].into(),
+                    labels: [node].into_iter().chain(app).collect(),
                     annotations: Kept::of_sandbox(number, ip),
                     resources: group,
                     ..SandboxSpec::default()

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use coracle_api::Timestamp;
+use coracle_api::usage::{Amount, Measured};
+use coracle_api::{Timestamp, Usage};
 use coracle_node::ledger::Room;
 use coracle_node::planner::{Record, Sizes};
 use coracle_runtime::{
@@ -18,6 +19,8 @@ use jiff::SignedDuration;
 
 use crate::random::Random;
 
+/// Over how many seconds usage is measured: what began later is not measured yet.
+const WINDOW_SECONDS: i64 = 15;
 /// After how many seconds the kernel tells of an end that a shim keeps to itself.
 const SILENCE_SECONDS: i64 = 2;
 
@@ -113,6 +116,17 @@ impl Sandbox {
         self.containers.iter().any(Container::is_running)
     }
 
+    /// The label `app` of its pod.
+    fn app(&self) -> &str {
+        self.spec.labels.get("app").map_or("", String::as_str)
+    }
+
+    /// Whether its application does its work by now.
+    fn serves(&self, now: Timestamp) -> bool {
+        let mut running = self.containers.iter().filter(|it| it.is_running());
+        running.any(|it| it.ready_at.is_some_and(|at| at <= now))
+    }
+
     pub fn listed(&self) -> Listed {
         Listed {
             pod_uid: self.spec.pod_uid.clone(),
@@ -159,6 +173,9 @@ pub(crate) struct Mounts {
     pub settings: Option<String>,
 }
 
+/// What the containers of a pod use, by name.
+type Used = Measured<BTreeMap<String, Amount>>;
+
 /// All that the machine has.
 #[derive(Debug)]
 pub(crate) struct Runtime {
@@ -169,6 +186,10 @@ pub(crate) struct Runtime {
     pub mounts: BTreeMap<String, Mounts>,
     /// What pods were promised, as the node's disk has it.
     pub records: BTreeMap<String, Record>,
+    /// By the label `app` of pods, how much work all of them have together: thousandths of a core.
+    pub loads: BTreeMap<String, u64>,
+    /// Whether nobody answers for the webhook.
+    pub hook_is_gone: bool,
     /// A node was promised twice.
     pub overbooked: Option<String>,
     /// That were pulled and not removed since.
@@ -191,6 +212,8 @@ impl Runtime {
             links: BTreeMap::new(),
             mounts: BTreeMap::new(),
             records: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            hook_is_gone: false,
             overbooked: None,
             images: BTreeSet::new(),
             subscribers: Vec::new(),
@@ -313,6 +336,35 @@ impl Runtime {
             let code = if Behaviour::of(&container.image).ends_itself() { TERMINATED } else { 0 };
             container.ends = Some((end, code));
         }
+    }
+
+    /// What pods use: those of an application that serve share its load. By chance one is missing.
+    pub fn usage(&mut self) -> Usage {
+        let pods: Vec<_> =
+            self.sandboxes.iter().filter_map(|(uid, it)| self.used(uid, it)).collect();
+        let is_known = |_: &_| !(self.chaos && self.random.one_in(12));
+        Usage { pods: pods.into_iter().filter(is_known).collect(), ..Usage::default() }
+    }
+
+    fn used(&self, uid: &str, sandbox: &Sandbox) -> Option<(String, Used)> {
+        let running = sandbox.containers.iter().filter(|it| it.is_running());
+        let old = running.filter(|it| later(it.began, WINDOW_SECONDS) <= self.now);
+        let is_its = |other: &&Sandbox| other.app() == sandbox.app() && other.serves(self.now);
+        let share = match sandbox.serves(self.now) {
+            true => {
+                let load = self.loads.get(sandbox.app()).copied().unwrap_or(0);
+                load * 1_000_000 / self.sandboxes.values().filter(is_its).count() as u64
+            }
+            false => 0,
+        };
+        let amount = |it: &Container| {
+            let nanocores = if it.state.name == "app" { share } else { 0 };
+            (it.state.name.clone(), Amount { nanocores, bytes: 0 })
+        };
+        let used: BTreeMap<_, _> = old.map(amount).collect();
+        let window = SignedDuration::from_secs(WINDOW_SECONDS);
+        let at = self.now;
+        used.contains_key("app").then(|| (uid.to_owned(), Measured { at, window, used }))
     }
 
     fn running(&mut self, uid: &str, id: &str) -> Option<&mut Container> {

@@ -1,9 +1,10 @@
 //! The world: a machine with a disk and containers, an engine on it, users, and faults.
 
+mod faults;
+
 use std::sync::Arc;
 
 use coracle_api::{Gate, Gates, Timestamp};
-use coracle_node::planner::Eviction;
 use coracle_server::Source;
 use coracle_store::{Failure as DiskFailure, FaultyDisk, Store};
 use jiff::SignedDuration;
@@ -11,7 +12,7 @@ use jiff::SignedDuration;
 use crate::Options;
 use crate::bugs::{self, Bug};
 use crate::cast::Cast;
-use crate::checks::{Actor, Checks, rest};
+use crate::checks::{Actor, Checks, none_waits_in_vain, rest};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::machine::Machine;
@@ -27,12 +28,9 @@ const SETTLES_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 const RESTS_FOR: SignedDuration = SignedDuration::from_secs(45);
 /// Steps after which a world that does not settle is given up.
 const SETTLING_STEPS_MAX: u64 = 60_000;
-/// Milliseconds by which a node's clock is wrong at most.
-const CLOCKS_DIFFER_MOST: u64 = 20 * 60 * 1000;
-/// Milliseconds that the machine sleeps at most.
-const SLEEPS_MOST: u64 = 3 * 60 * 60 * 1000;
-/// Operations of the disk within which an armed fault strikes.
-const STRIKES_WITHIN: u64 = 12;
+
+/// Milliseconds that pass at once where time hurries.
+const HURRIES_MOST: u64 = 10_000;
 
 /// What may happen next.
 #[derive(Clone, Debug)]
@@ -73,6 +71,10 @@ pub(crate) struct World {
     gates: Gates,
     /// Whether commits take long.
     slow: bool,
+    /// Whether much of what happens comes with time, and time passes also while somebody has work.
+    hurries: bool,
+    /// Once in how many steps users do something when nobody decides.
+    rarely: u64,
     /// Whether nothing takes pods away but the controllers: only the engine and the disk fail.
     gentle: bool,
     pub crashes: u64,
@@ -93,10 +95,11 @@ impl World {
         // Every other world has what is behind a gate.
         let recreates = seed.is_multiple_of(2) || options.bug == Some(Bug::OldBesideNew);
         let gates = recreates.then_some(Gate::StatefulSetRecreateStrategy);
-        let mut users = Users::new(cast, nodes == 1, gentle);
-        users.recreates = recreates;
         let mut runtime = Runtime::new(random.number(), now);
         runtime.chaos = !gentle;
+        let machine = Machine::new(runtime);
+        let mut users = Users::new(cast, machine.clone(), (nodes == 1, gentle));
+        users.recreates = recreates;
         Self {
             options: options.clone(),
             clock,
@@ -105,7 +108,7 @@ impl World {
             heals_at: now,
             engine: None,
             starts_at: now,
-            machine: Machine::new(runtime),
+            machine,
             users,
             checks: Checks::new(gentle),
             trace: Trace::new(options.loud),
@@ -116,6 +119,8 @@ impl World {
             nodes,
             gates: Gates::on(gates),
             slow: random.one_in(2),
+            hurries: cast == Cast::Autoscalers,
+            rarely: if cast == Cast::Autoscalers { 20 } else { 50 },
             gentle,
             crashes: 0,
             random,
@@ -143,16 +148,26 @@ impl World {
         for _ in 0..self.options.steps {
             let idle = self.turns().is_empty();
             let worst = self.engine.as_ref().is_some_and(|engine| engine.plans() > 0);
-            let rarely = if worst { 15 } else { 50 };
+            let rarely = if worst { 15 } else { self.rarely };
             if self.random.one_in(rarely) || (idle && self.random.one_in(5)) {
                 self.user()?;
             } else if self.random.one_in(60) {
                 self.strike()?;
+            } else if self.hurries && self.random.one_in(6) {
+                self.hurry();
             } else {
                 self.step()?;
             }
         }
         Ok(())
+    }
+
+    /// Some time passes, up to the next end of a container.
+    fn hurry(&mut self) {
+        let until = self.now() + self.random.within(HURRIES_MOST);
+        let end = self.machine.lock().next_time();
+        self.clock.jump(end.map_or(until, |end| end.min(until)));
+        self.machine.lock().now = self.now();
     }
 
     /// Nothing fails any more, users mend what only they can mend: everything reaches its place,
@@ -172,6 +187,9 @@ impl World {
                 true => self.wrong(),
                 false => continue,
             };
+            if let Some(engine) = &self.engine {
+                none_waits_in_vain(&engine.api.snapshot())?;
+            }
             match wrong {
                 None => return Ok(()),
                 Some(wrong) if self.now() > deadline => return Err(self.stuck(&wrong)),
@@ -194,7 +212,7 @@ impl World {
 
     fn wrong(&self) -> Option<String> {
         match &self.engine {
-            Some(engine) => rest::check(&engine.api.snapshot(), &self.machine.lock()).err(),
+            Some(engine) => rest::check(&engine.api.snapshot(), &mut self.machine.lock()).err(),
             None => Some("the engine is down".to_owned()),
         }
     }
@@ -307,7 +325,7 @@ impl World {
                 let singly = self.random.one_in(2);
                 let Some(engine) = &mut self.engine else { return Ok(()) };
                 if let Some(planned) = engine.decide(singly, now)? {
-                    self.checks.planned(&planned.key);
+                    self.checks.planned(planned.name, &planned.key, now);
                     self.say(planned.said);
                 }
             }
@@ -400,159 +418,6 @@ impl World {
             }
             _ => {}
         }
-        Ok(())
-    }
-
-    /// Some fault.
-    fn strike(&mut self) -> Result<(), String> {
-        if self.engine.is_none() {
-            return self.step();
-        }
-        if self.gentle {
-            return self.strike_gently();
-        }
-        match self.random.below(16) {
-            0 => self.crash(true),
-            1 => self.crash(false),
-            2 | 3 => self.arm(DiskFailure::PowerLoss),
-            4 => self.arm(DiskFailure::Io),
-            5 => self.arm(DiskFailure::Full),
-            6 => {
-                self.refused_until = self.now() + self.random.within(20_000);
-                self.say("the API refuses what nodes write");
-            }
-            7 => self.kill_shim(),
-            8 => self.kill_container(),
-            9 => {
-                self.silence_shim();
-                return self.written(&Actor::User);
-            }
-            10 => self.remove_image(),
-            11 => self.move_clock(),
-            12 => self.sleep(),
-            13 => self.evict(),
-            _ => return self.compact(),
-        }
-        Ok(())
-    }
-
-    /// Some fault that no pod notices.
-    fn strike_gently(&mut self) -> Result<(), String> {
-        match self.random.below(6) {
-            0 | 1 => self.crash(false),
-            2 => self.arm(DiskFailure::Io),
-            3 => self.arm(DiskFailure::Full),
-            _ => return self.compact(),
-        }
-        Ok(())
-    }
-
-    /// The machine sleeps for a while: for everybody much time passes at once.
-    fn sleep(&mut self) {
-        let slept = self.random.within(SLEEPS_MOST);
-        self.clock.advance(slept);
-        self.machine.lock().now = self.clock.now();
-        self.say(format_args!("the machine has slept for {slept:#}"));
-    }
-
-    fn arm(&mut self, failure: DiskFailure) {
-        if self.fault.is_some() {
-            return;
-        }
-        let after = self.random.below(STRIKES_WITHIN);
-        self.disk.fail_after(after, failure);
-        self.fault = Some((self.disk.operations() + after, failure));
-        self.heals_at = self.now() + self.random.within(15_000);
-        self.say(format_args!("the disk will fail after {after} operations: {failure:?}"));
-    }
-
-    fn kill_shim(&mut self) {
-        let Some(uid) = self.any_sandbox() else { return };
-        if self.machine.lock().lose(&uid) {
-            self.say(format_args!("the shim of {uid} is killed"));
-        }
-        self.hear();
-    }
-
-    fn any_sandbox(&mut self) -> Option<String> {
-        let uids: Vec<_> = self.machine.lock().sandboxes.keys().cloned().collect();
-        if uids.is_empty() { None } else { Some(self.random.pick(&uids).clone()) }
-    }
-
-    /// A shim answers nobody any more, for a while or for good.
-    fn silence_shim(&mut self) {
-        let Some(uid) = self.any_sandbox() else { return };
-        let mut runtime = self.machine.lock();
-        let Some(sandbox) = runtime.sandboxes.get_mut(&uid).filter(|it| it.alive) else { return };
-        sandbox.mute = !sandbox.mute;
-        let mute = sandbox.mute;
-        let said = if mute { "falls silent" } else { "answers again" };
-        drop(runtime);
-        self.say(format_args!("the shim of {uid} {said}"));
-        // A pod that neither answers nor ends is what users force.
-        if let Some(engine) = self.engine.iter().find(|_| mute && self.users.are_forceful())
-            && self.random.one_in(2)
-        {
-            self.users.force(&engine.api, &uid);
-        }
-    }
-
-    /// A pod must leave its node, for what it has written or for others' sake.
-    fn evict(&mut self) {
-        let Some(uid) = self.any_sandbox() else { return };
-        let is_disrupted = self.random.one_in(2);
-        for node in self.engine.iter_mut().flat_map(|engine| &mut engine.nodes) {
-            let message = "The node was low on resource: memory. ".to_owned();
-            node.evict(&uid, Eviction { message, is_disrupted });
-        }
-        self.say(format_args!("{uid} must leave its node"));
-    }
-
-    /// Somebody removes an image.
-    fn remove_image(&mut self) {
-        let images: Vec<_> = self.machine.lock().images.iter().cloned().collect();
-        if images.is_empty() {
-            return;
-        }
-        let image = self.random.pick(&images).clone();
-        self.machine.lock().images.remove(&image);
-        self.say(format_args!("image {image} is removed"));
-    }
-
-    /// A node's clock jumps.
-    fn move_clock(&mut self) {
-        let node = self.random.index(self.nodes);
-        let most = CLOCKS_DIFFER_MOST;
-        let ahead = self.random.within(2 * most) - SignedDuration::from_millis(most.cast_signed());
-        self.machine.lock().clocks.insert(node, ahead);
-        self.say(format_args!("the clock of node {node} is {ahead:#} ahead"));
-    }
-
-    fn kill_container(&mut self) {
-        let mut runtime = self.machine.lock();
-        let running = runtime.sandboxes.iter().flat_map(|(uid, sandbox)| {
-            let running = sandbox.containers.iter().filter(|it| it.is_running());
-            running.map(|it| (uid.clone(), it.state.id.clone()))
-        });
-        let running: Vec<_> = running.collect();
-        if running.is_empty() {
-            return;
-        }
-        let (uid, id) = self.random.pick(&running).clone();
-        runtime.signal(&uid, &id, 9);
-        drop(runtime);
-        self.say(format_args!("container {id} is killed"));
-    }
-
-    /// The watch log forgets; watches that resume see the same.
-    fn compact(&mut self) -> Result<(), String> {
-        let Some(engine) = &self.engine else { return Ok(()) };
-        let store = engine.api.store().clone();
-        let newest = store.snapshot().revision();
-        let at = newest - self.random.below(newest.min(40) + 1);
-        self.checks.resume(&store, at)?;
-        store.compact(at);
-        self.say(format_args!("the watch log forgets up to {at}"));
         Ok(())
     }
 

@@ -124,3 +124,51 @@ fn a_pod_removed_before_its_containers_is_caught() {
     let what = caught(Bug::ObjectFirst).what;
     assert!(what.contains("was removed while its containers ran"), "{what}");
 }
+
+#[test]
+fn a_certificate_that_nobody_approved_is_caught() {
+    let what = caught(Bug::SignedUnapproved).what;
+    assert!(what.contains("was signed"), "{what}");
+}
+
+#[test]
+fn a_request_that_is_cleaned_away_too_early_is_caught() {
+    let what = caught(Bug::CleanedEarly).what;
+    assert!(what.contains("too early"), "{what}");
+}
+
+#[test]
+fn a_webhook_that_is_gone_and_ignored_is_caught() {
+    let what = caught(Bug::FailureIgnored).what;
+    assert!(what.contains("which is gone: true"), "{what}");
+}
+
+#[test]
+fn an_autoscaler_that_is_too_fast_is_caught() {
+    let what = caught(Bug::PaceForgotten).what;
+    assert!(what.contains("may only go from"), "{what}");
+}
+
+#[test]
+fn an_autoscaler_that_goes_too_far_is_caught() {
+    let what = caught(Bug::BoundsIgnored).what;
+    assert!(what.contains("no autoscaler allows"), "{what}");
+}
+
+#[test]
+fn a_pod_that_makes_room_for_its_equal_is_caught() {
+    let what = caught(Bug::WaitingFavoured).what;
+    assert!(what.contains("made room for one of"), "{what}");
+}
+
+#[test]
+fn a_place_that_is_kept_and_given_away_is_caught() {
+    let what = caught(Bug::PlaceGivenAway).what;
+    assert!(what.contains("are taken") || what.contains("too many made room"), "{what}");
+}
+
+#[test]
+fn a_budget_that_is_broken_in_vain_is_caught() {
+    let what = caught(Bug::BudgetsIgnored).what;
+    assert!(what.contains("had others that no budget guards"), "{what}");
+}

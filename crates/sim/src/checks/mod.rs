@@ -1,14 +1,18 @@
 //! What must hold after every step. Each check looks at what one step changed, at the state before
 //! it, and at who did it; none of them trusts what another part of the engine says of itself.
 
+mod autoscaling;
+mod certificates;
 mod claims;
 mod cron;
 mod daemons;
 mod durability;
+mod guards;
 mod identity;
 mod jobs;
 mod order;
 mod owned;
+mod places;
 mod ready;
 mod replicas;
 pub(crate) mod rest;
@@ -19,9 +23,11 @@ mod watches;
 use std::sync::Arc;
 
 use coracle_api::resources::EVENTS;
-use coracle_api::{Key, Object};
+use coracle_api::{Key, Object, Timestamp};
 use coracle_store::{Snapshot, Store, Watch};
 
+pub(crate) use self::certificates::FITS;
+pub(crate) use self::places::{is_unschedulable, none_waits_in_vain};
 use crate::runtime::Runtime;
 
 /// Who wrote.
@@ -64,6 +70,8 @@ pub(crate) struct Checks {
     rollout: rollout::Rollout,
     jobs: jobs::Jobs,
     cron: cron::Cron,
+    autoscaling: autoscaling::Autoscaling,
+    places: places::Places,
     /// How many pods their owner lost since it last decided, by no doing of its own.
     losses: owned::Losses,
     /// Writes of others than events.
@@ -77,8 +85,10 @@ impl Checks {
     }
 
     /// A controller decided on an object: it knows all that was written until then.
-    pub fn planned(&mut self, key: &Key) {
+    pub fn planned(&mut self, controller: &str, key: &Key, now: Timestamp) {
         self.losses.remove(key);
+        self.autoscaling.planned(controller, key, now);
+        self.places.planned(controller, &self.shown);
     }
 
     /// After every step that may have written.
@@ -106,6 +116,7 @@ impl Checks {
         let changes = durability::check(&self.shown, &now, self.uncertain.is_some())?;
         let actor = self.uncertain.take().unwrap_or(Actor::Engine);
         self.watches.begin(now.revision());
+        self.autoscaling.restarted();
         self.watch = store.watch(now.revision()).ok();
         self.judge(&actor, now, &changes, runtime)
     }
@@ -129,6 +140,10 @@ impl Checks {
         daemons::check(actor, &self.shown, changes, (then, &self.losses))?;
         self.jobs.check(actor, &self.shown, changes, &now)?;
         self.cron.check(actor, &self.shown, changes, then)?;
+        self.autoscaling.check(actor, &self.shown, changes, runtime.now)?;
+        self.places.check(actor, &self.shown, changes, &now)?;
+        certificates::check(actor, changes, runtime.now)?;
+        guards::check(&self.shown, changes, runtime)?;
         self.shown = now;
         Ok(())
     }

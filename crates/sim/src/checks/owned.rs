@@ -26,7 +26,10 @@ pub(super) fn note_losses(
 ) {
     let pods = changes.iter().filter(|change| *change.key.resource == *PODS);
     for (change, old) in pods.filter_map(|change| Some((change, change.old.as_ref()?))) {
-        let taken = matches!(actor, Actor::Controller(_)) && change.begins_deletion();
+        // The scheduler takes pods from whoever has less important ones.
+        let is_owner = |name: &str| name != "default-scheduler";
+        let taken = matches!(actor, Actor::Controller(name) if is_owner(name));
+        let taken = taken && change.begins_deletion();
         let serves = |pod: &Arc<Object>| (is_active(pod), is_ready(pod));
         let is_worse = change.new.as_ref().map(serves) < Some(serves(old));
         let owner = old.metadata().controller().and_then(|owner| before.by_uid(&owner.uid));

@@ -11,12 +11,12 @@ use serde_json::Value;
 use super::claims::claims_of;
 use super::jobs::{is_held, waits_for_successor};
 use super::order::is_ready;
-use super::stands;
+use super::{autoscaling, certificates, stands};
 use crate::pod::SETTINGS;
 use crate::runtime::{Runtime, Sandbox, mentions_broken_image};
 
 /// Whether every object is where it should be; if not, the first that is not.
-pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String> {
+pub(crate) fn check(snapshot: &Snapshot, runtime: &mut Runtime) -> Result<(), String> {
     if let Some(wrong) = snapshot.disagreement() {
         return Err(wrong);
     }
@@ -35,6 +35,8 @@ pub(crate) fn check(snapshot: &Snapshot, runtime: &Runtime) -> Result<(), String
         }
     }
     stands::check(snapshot)?;
+    autoscaling::rests(snapshot, runtime)?;
+    certificates::rests(snapshot, runtime.now)?;
     for pod in snapshot.list(PODS, None) {
         runs(snapshot, pod, runtime)?;
     }

@@ -70,7 +70,7 @@ impl Users {
     pub(super) fn change_task(&mut self, api: &Api, random: &mut Random) {
         let Some(cron_job) = any(api, CRON_JOBS, random) else { return };
         let image = self.task_image(random);
-        self.patch(api, &cron_job, "", &super::templates::with_image(CRON_JOBS, &image));
+        self.patch(api, &cron_job, "", &super::templates::with_image(&cron_job, &image));
     }
 }
 

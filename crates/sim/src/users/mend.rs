@@ -12,30 +12,34 @@ use coracle_store::Snapshot;
 use serde_json::json;
 
 use super::Users;
-use super::templates::{CPU, with_image};
+use super::templates::{cores, with_image};
 use super::trouble::HOLD;
 use crate::random::Random;
 use crate::runtime::{Behaviour, mentions_broken_image};
 
 impl Users {
-    /// Ends quotas, holds, pauses and resizes; mends templates that never work and strategies that keep them;
+    /// Ends quotas, guards, holds, pauses and resizes; mends templates that never work and strategies that keep them;
     /// deletes pods that upstream's rules leave standing.
     pub fn mend(&mut self, api: &Api, random: &mut Random) {
         let snapshot = api.snapshot();
         for quota in snapshot.list(RESOURCE_QUOTAS, None) {
             self.delete(api, quota, json!({}));
         }
+        self.end_guards(api, &snapshot);
         for held in snapshot.objects() {
             if held.metadata().finalizers.iter().any(|it| it == HOLD) {
                 self.let_go(api, held);
             }
         }
         let is_big = |pod: &&Arc<Object>| {
-            pod.str_at("/spec/containers/0/resources/requests/cpu").is_some_and(|it| it != CPU)
+            pod.str_at("/spec/containers/0/resources/requests/cpu")
+                .is_some_and(|it| it != cores(pod))
         };
         for pod in snapshot.list(PODS, None).filter(is_big) {
-            self.give(api, pod, CPU);
+            self.give(api, pod, cores(pod));
         }
+        self.make_room(api, &snapshot);
+        self.end_rivalry(api, &snapshot);
         self.go_on(api, &snapshot);
         self.mend_templates(api, &snapshot, random);
         self.mend_strategies(api, &snapshot);
@@ -85,7 +89,7 @@ impl Users {
             };
             for object in snapshot.list(resource, None).filter(own).filter(broken) {
                 let image = self.image(&Behaviour::SOUND, random);
-                self.patch(api, object, "", &with_image(resource, &image));
+                self.patch(api, object, "", &with_image(object, &image));
             }
         }
     }

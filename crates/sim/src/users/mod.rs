@@ -1,8 +1,12 @@
 //! Users, who create, scale, change, break, fix, roll back, pause, suspend and delete whenever they
 //! like.
 
+mod autoscalers;
 mod batch;
+mod certificates;
+mod guards;
 mod mend;
+mod ranks;
 mod replicated;
 mod stateful;
 mod templates;
@@ -18,6 +22,7 @@ use serde_json::{Value, json};
 use self::templates::with_image;
 use crate::cast::Cast;
 use crate::client::{self, Place, merge};
+use crate::machine::Machine;
 use crate::pod::SETTINGS;
 use crate::random::Random;
 use crate::runtime::Behaviour;
@@ -31,6 +36,7 @@ const PROPAGATIONS: [&str; 3] = ["Background", "Foreground", "Orphan"];
 #[derive(Debug)]
 pub(crate) struct Users {
     cast: Cast,
+    machine: Machine,
     forceful: bool,
     gentle: bool,
     /// Whether StatefulSets may be recreated.
@@ -138,6 +144,54 @@ const SCHEDULED: Acts = &[
     (5, Users::make_trouble),
 ];
 
+const AUTOSCALED: Acts = &[
+    (12, Users::create_deployment),
+    (14, Users::create_autoscaler),
+    (30, Users::set_load),
+    (10, Users::set_bounds),
+    (4, Users::set_behavior),
+    (4, Users::set_metric),
+    (3, Users::delete_autoscaler),
+    (6, Users::scale),
+    (4, Users::change),
+    (5, Users::delete_pod),
+    (3, Users::delete_one),
+    (5, Users::make_trouble),
+];
+
+const RANKED: Acts = &[
+    (26, Users::create_ranked_set),
+    (16, Users::scale),
+    (10, Users::delete_pod),
+    (8, Users::delete_one),
+    (16, Users::create_budget),
+    (6, Users::set_budget),
+    (4, Users::delete_budget),
+    (4, Users::change),
+    (5, Users::make_trouble),
+];
+
+const CERTIFIED: Acts = &[
+    (30, Users::ask_for_certificate),
+    (20, Users::approve),
+    (6, Users::deny),
+    (6, Users::sign_by_hand),
+    (6, Users::trust_nodes),
+    (4, Users::delete_request),
+];
+
+const GUARDED: Acts = &[
+    (20, Users::create_deployment),
+    (26, Users::scale),
+    (10, Users::change),
+    (14, Users::set_hook),
+    (12, Users::move_hook),
+    (12, Users::set_admission),
+    (6, Users::delete_pod),
+    (6, Users::delete_one),
+    (4, Users::make_trouble),
+];
+
 const TROUBLE: Acts = &[
     (3, Users::set_quota),
     (3, Users::hold),
@@ -163,8 +217,9 @@ impl Users {
     /// `forceful` ones delete pods with no grace at all. With more nodes than one nothing keeps the
     /// successor from another node; that is why `kubectl delete --force` warns. `gentle` ones do
     /// nothing that takes pods away.
-    pub fn new(cast: Cast, forceful: bool, gentle: bool) -> Self {
-        Self { cast, forceful, gentle, recreates: false, images: Vec::new(), said: Vec::new() }
+    pub fn new(cast: Cast, machine: Machine, (forceful, gentle): (bool, bool)) -> Self {
+        let (images, said) = Default::default();
+        Self { cast, machine, forceful, gentle, recreates: false, images, said }
     }
 
     /// Whether they delete pods with no grace at all.
@@ -186,6 +241,10 @@ impl Users {
             Cast::DaemonSets => ON_NODES,
             Cast::Jobs => IN_JOBS,
             Cast::CronJobs => SCHEDULED,
+            Cast::Autoscalers => AUTOSCALED,
+            Cast::Ranks => RANKED,
+            Cast::Certificates => CERTIFIED,
+            Cast::Guards => GUARDED,
         };
         choose(acts, random)(self, api, random);
     }
@@ -201,7 +260,12 @@ impl Users {
     }
 
     fn create(&mut self, api: &Api, resource: &str, object: &Value) {
-        let place = Place { resource, namespace: NAMESPACE, name: "", subresource: "" };
+        self.create_in(api, resource, NAMESPACE, object);
+    }
+
+    /// In no namespace when it is empty.
+    fn create_in(&mut self, api: &Api, resource: &str, namespace: &str, object: &Value) {
+        let place = Place { resource, namespace, name: "", subresource: "" };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let what = format!("creates {resource} {name} {}", object["spec"]);
         self.call(api, Verb::Create, &place, Body::Object(object.clone()), &what);
@@ -230,10 +294,12 @@ impl Users {
         image
     }
 
-    /// A name, and an image that a few times is broken.
+    /// A name, and an image that a few times is broken: not where time hurries, which would let some seem
+    /// to live that die at once.
     fn name_and_image(&mut self, random: &mut Random) -> (&'static str, String) {
         let name = *random.pick(&NAMES);
-        let broken = !self.gentle && random.one_in(12);
+        let hurries = self.cast == Cast::Autoscalers;
+        let broken = !self.gentle && !hurries && random.one_in(12);
         let all: &[Behaviour] = if broken { &Behaviour::BROKEN } else { &Behaviour::SOUND };
         (name, self.image(all, random))
     }
@@ -258,13 +324,13 @@ impl Users {
     fn change(&mut self, api: &Api, random: &mut Random) {
         let Some(object) = self.any_service(api, random) else { return };
         let image = self.image(&Behaviour::SOUND, random);
-        self.patch(api, &object, "", &with_image(&object.key().resource, &image));
+        self.patch(api, &object, "", &with_image(&object, &image));
     }
 
     fn break_it(&mut self, api: &Api, random: &mut Random) {
         let Some(object) = self.any_service(api, random) else { return };
         let image = self.image(&Behaviour::BROKEN, random);
-        self.patch(api, &object, "", &with_image(&object.key().resource, &image));
+        self.patch(api, &object, "", &with_image(&object, &image));
     }
 
     fn roll_back(&mut self, api: &Api, random: &mut Random) {
@@ -275,7 +341,7 @@ impl Users {
             return;
         }
         let image = (*random.pick(&lasting)).clone();
-        self.patch(api, &object, "", &with_image(&object.key().resource, &image));
+        self.patch(api, &object, "", &with_image(&object, &image));
     }
 
     fn set_on_delete(&mut self, api: &Api, random: &mut Random) {

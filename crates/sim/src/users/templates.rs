@@ -1,5 +1,6 @@
 //! What users write into templates of pods.
 
+use coracle_api::Object;
 use coracle_api::resources::CRON_JOBS;
 use serde_json::{Value, json};
 
@@ -10,21 +11,36 @@ use crate::runtime::Behaviour;
 /// Cores that a container asks for until somebody resizes it.
 pub(super) const CPU: &str = "1";
 
-/// A patch of the template of a workload.
-pub(super) fn in_template(resource: &str, template: &Value) -> Value {
-    match resource {
-        CRON_JOBS => json!({"spec": {"jobTemplate": {"spec": {"template": template}}}}),
-        _ => json!({"spec": {"template": template}}),
+/// The label of pods that ask for more than [`CPU`] from the beginning, with how many cores.
+const CORES: &str = "cores";
+
+/// A patch that gives a workload's pods another image, and lets them ask for what they ask for.
+pub(super) fn with_image(workload: &Object, image: &str) -> Value {
+    let spec = &workload.value()["spec"];
+    let in_job = *workload.key().resource == *CRON_JOBS;
+    let template =
+        if in_job { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] };
+    let cores = template["metadata"]["labels"][CORES].as_str().unwrap_or(CPU);
+    let template = json!({"spec": {"containers": [container(image, cores)]}});
+    match in_job {
+        true => json!({"spec": {"jobTemplate": {"spec": {"template": template}}}}),
+        false => json!({"spec": {"template": template}}),
     }
 }
 
-/// A patch that gives a workload's pods another image.
-pub(super) fn with_image(resource: &str, image: &str) -> Value {
-    in_template(resource, &json!({"spec": {"containers": [container(image)]}}))
+/// How many cores a pod asked for when it was made.
+pub(super) fn cores(pod: &Object) -> &str {
+    pod.metadata().labels.get(CORES).map_or(CPU, String::as_str)
 }
 
-fn container(image: &str) -> Value {
-    let asks = json!({"requests": {"cpu": CPU}});
+/// Lets the pods of a template ask for so many cores.
+pub(super) fn ask(template: &mut Value, cores: &str) {
+    template["metadata"]["labels"][CORES] = json!(cores);
+    template["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(cores);
+}
+
+fn container(image: &str, cores: &str) -> Value {
+    let asks = json!({"requests": {"cpu": cores}});
     let mut container = json!({"name": "app", "image": image, "resources": asks});
     // A template without a probe works if its containers live; what never gets ready needs one.
     let is_odd = image.ends_with(['1', '3', '5', '7', '9']);
@@ -45,7 +61,7 @@ pub(super) fn template(name: &str, image: &str, random: &mut Random) -> Value {
     let mut template = json!({
         "metadata": {"labels": {"app": name}},
         "spec": {
-            "containers": [container(image)],
+            "containers": [container(image, CPU)],
             "volumes": [{"name": "settings", "configMap": {"name": SETTINGS, "optional": true}}],
             "terminationGracePeriodSeconds": *random.pick(&[1, 5, 30]),
         },
