@@ -1,8 +1,8 @@
 //! What users do with those who guard writes: webhooks, which come and go, and policies.
 
 use coracle_api::resources::{
-    VALIDATING_ADMISSION_POLICIES as POLICIES, VALIDATING_ADMISSION_POLICY_BINDINGS as BINDINGS,
-    VALIDATING_WEBHOOK_CONFIGURATIONS as HOOKS,
+    DEPLOYMENTS, VALIDATING_ADMISSION_POLICIES as POLICIES,
+    VALIDATING_ADMISSION_POLICY_BINDINGS as BINDINGS, VALIDATING_WEBHOOK_CONFIGURATIONS as HOOKS,
 };
 use coracle_server::Api;
 use coracle_store::Snapshot;
@@ -83,9 +83,11 @@ impl Users {
     }
 }
 
+/// Deployments, also when they are scaled.
 fn rule() -> Value {
+    let plural = DEPLOYMENTS.split('.').next().unwrap_or_default();
     json!({
         "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
-        "resources": ["deployments", "deployments/scale"], "scope": "*",
+        "resources": [plural, format!("{plural}/scale")], "scope": "*",
     })
 }
