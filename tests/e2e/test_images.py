@@ -73,3 +73,9 @@ def test_an_image_comes_by_standard_input_gets_names_and_goes(cluster, tmp_path)
     assert cluster.coracle("image", "prune").stdout == f"removed {first}\n"
     assert cluster.coracle("image", "prune").stdout == ""
     assert cluster.coracle("image", "rm", "example.com/team/piped").stdout == "removed example.com/team/piped\n"
+
+
+def test_without_a_cluster_nothing_is_read_from_standard_input(cluster, tmp_path):
+    done = subprocess.run([CORACLE, "--data-dir", tmp_path / "none", "image", "load", "-"], input=b"x" * 1000,
+                          capture_output=True, timeout=60, env=cluster.environment())
+    assert done.returncode == 1 and b"no cluster is running" in done.stderr and b"coracle up" in done.stderr

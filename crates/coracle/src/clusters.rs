@@ -7,16 +7,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::control::{self, Ask};
+use crate::control::{self, Ask, ControlError};
 use crate::paths::{DATA_DIRS, Paths};
-use crate::{show, supervisor};
+use crate::show;
 
 /// A cluster.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Found {
     name: String,
-    /// `up`, `down`, `starting`, or `unknown` where others may not look.
+    /// `up`, `down`, `starting`, `silent` when the engine does not answer, or `unknown` where others may
+    /// not look.
     state: &'static str,
     /// `https://127.0.0.1:6443`; nothing before it was up for the first time.
     server: Option<String>,
@@ -34,7 +35,7 @@ pub fn all(named: &Cluster) -> Vec<Found> {
     let places = usual.chain(running()).chain(own);
     // One is found in several ways.
     let found: BTreeMap<PathBuf, Found> =
-        places.filter_map(|place| Some((place.clone(), look(place)?))).collect();
+        places.filter_map(look).map(|found| (found.data_dir.clone(), found)).collect();
     let mut found: Vec<Found> = found.into_values().collect();
     found.sort_by(|one, other| one.name.cmp(&other.name));
     found
@@ -66,13 +67,15 @@ fn look(place: PathBuf) -> Option<Found> {
         }
         Err(_) => return None,
     };
-    let status = control::ask(&data_dir, &Ask::Status, |_| ()).ok();
-    let number = |pointer| status.as_ref()?.pointer(pointer)?.as_i64();
+    let status = control::ask(&data_dir, &Ask::Status, |_| ());
+    let number = |pointer| status.as_ref().ok()?.pointer(pointer)?.as_i64();
     let pods = number("/pods/running").zip(number("/pods/total"));
     let state = match &status {
-        Some(_) => "up",
-        None if supervisor::is_alive(&paths.supervisor()) => "starting",
-        None => "down",
+        Ok(_) => "up",
+        Err(ControlError::NotRunning(_)) => "down",
+        Err(ControlError::Restarting(_)) => "starting",
+        Err(ControlError::NotAllowed(_)) => "unknown",
+        Err(_) => "silent",
     };
     Some(Found { name, state, server: server(&paths.kubeconfig()), pods, data_dir })
 }

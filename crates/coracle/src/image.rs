@@ -149,6 +149,8 @@ impl Archive {
         if io::stdin().is_terminal() {
             return Err(ImageCommandError::Terminal);
         }
+        // Before much is read that nobody takes.
+        control::ask(paths.data_dir(), &Ask::Status, |_| ())?;
         // The images' own disk has room for it, or for nothing of it.
         let path = paths.data_dir().to_owned();
         let spooled = spool(&path).map_err(|source| ImageCommandError::Spool { path, source })?;

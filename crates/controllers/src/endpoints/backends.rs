@@ -1,6 +1,5 @@
 //! The pods that answer for a Service, each with the ports that it answers on.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_api::Object;
@@ -96,10 +95,9 @@ impl Backends {
         let spec = service.spec.as_ref()?;
         let selected = snapshot.selected(PODS, Some(&object.metadata().namespace), &selector);
         let ports = spec.ports.as_deref().unwrap_or_default();
-        let zones = zones(snapshot);
         let all = selected
             .into_iter()
-            .filter_map(|pod| backend(pod, &object.metadata().name, ports, &zones))
+            .filter_map(|pod| backend(pod, &object.metadata().name, ports, snapshot))
             .collect();
         Some(Self {
             service: Arc::clone(object),
@@ -121,20 +119,16 @@ impl Backends {
     }
 }
 
-/// The zones of the nodes that say it.
-fn zones<'a>(snapshot: &'a Snapshot) -> BTreeMap<&'a str, &'a str> {
-    let said = |node: &'a Arc<Object>| {
-        let metadata = node.metadata();
-        Some((metadata.name.as_str(), metadata.labels.get(ZONE)?.as_str()))
-    };
-    snapshot.list(NODES, None).filter_map(said).collect()
+/// The zone that the node is in, if it says so.
+fn zone(snapshot: &Snapshot, node: &str) -> Option<String> {
+    snapshot.find(NODES, "", node)?.metadata().labels.get(ZONE).cloned()
 }
 
 fn backend(
     object: &Arc<Object>,
     service: &str,
     ports: &[ServicePort],
-    zones: &BTreeMap<&str, &str>,
+    snapshot: &Snapshot,
 ) -> Option<Backend> {
     let pod = object.view::<Pod>().ok()?;
     let address = pod.status.as_ref()?.pod_ip.clone().filter(|ip| !ip.is_empty())?;
@@ -149,7 +143,7 @@ fn backend(
         ports: ports.iter().filter_map(|port| resolve(port, &pod)).collect(),
         hostname: spec.hostname.clone().filter(|name| is_ours && !name.is_empty()),
         node: pod.node_name().map(str::to_owned),
-        zone: pod.node_name().and_then(|node| zones.get(node)).map(|zone| (*zone).to_owned()),
+        zone: pod.node_name().and_then(|node| zone(snapshot, node)),
         target: json!({
             "kind": "Pod",
             "namespace": metadata.namespace,

@@ -9,9 +9,10 @@ use super::ports::PortRange;
 
 /// How many ranges of ports the blocks of one class may have together, a protocol: what is beyond
 /// allows nothing.
-const RANGES_MAX: usize = 256;
-/// How many boxes a class may have: what is beyond allows nothing.
-const BOXES_MAX: usize = 65_536;
+const RANGES_MAX: usize = 128;
+/// How many boxes a class may have, and how many ranges of addresses they may be made of, counted for
+/// each range of ports: what is beyond allows nothing.
+const BOXES_MAX: usize = 16_384;
 
 /// An `ipBlock`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,17 +92,42 @@ pub(super) struct Blocks {
     whole: Vec<(u32, u32)>,
     /// With these ports.
     parts: BTreeMap<PortRange, Vec<(u32, u32)>>,
+    /// How many ranges of addresses there are.
+    count: usize,
 }
 
 impl Blocks {
     /// All ports of the block.
     pub fn add_whole(&mut self, block: &Block) {
-        self.whole.extend(block.addresses().0);
+        let addresses = block.addresses().0;
+        let taken = self.take(&addresses);
+        self.whole.extend(taken);
     }
 
-    /// Some ports of the block.
-    pub fn add(&mut self, block: &Block, ports: PortRange) {
-        self.parts.entry(ports).or_default().extend(block.addresses().0);
+    /// These ports of the block.
+    pub fn add(&mut self, block: &Block, ports: impl IntoIterator<Item = PortRange>) {
+        if self.is_full() {
+            return;
+        }
+        let addresses = block.addresses().0;
+        for ports in ports {
+            let taken = self.take(&addresses);
+            if taken.is_empty() {
+                return;
+            }
+            self.parts.entry(ports).or_default().extend(taken);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.count >= BOXES_MAX
+    }
+
+    /// As many of these as there is room for.
+    fn take<'a>(&mut self, addresses: &'a [(u32, u32)]) -> &'a [(u32, u32)] {
+        let room = BOXES_MAX.saturating_sub(self.count).min(addresses.len());
+        self.count += room;
+        &addresses[..room]
     }
 
     /// The boxes, none of which overlaps another.
@@ -194,10 +220,25 @@ mod tests {
         let mut blocks = Blocks::default();
         for number in 0..5000_u16 {
             let [high, low] = number.to_be_bytes();
-            blocks
-                .add(&block(&format!("10.{high}.{low}.0/25"), &[]), range(number, 10_000 - number));
+            blocks.add(
+                &block(&format!("10.{high}.{low}.0/25"), &[]),
+                [range(number, 10_000 - number)],
+            );
         }
         assert!(blocks.boxes().len() <= BOXES_MAX);
+    }
+
+    #[test]
+    fn many_blocks_with_many_ports_take_no_more_room_than_boxes() {
+        let mut blocks = Blocks::default();
+        for number in 0..20_000_u16 {
+            let [high, low] = number.to_be_bytes();
+            let one = block(&format!("10.{high}.{low}.0/25"), &[]);
+            blocks.add(&one, (0..1000).map(|port| range(port * 2, port * 2)));
+            blocks.add_whole(&one);
+        }
+        let held: usize = blocks.parts.values().map(Vec::len).sum();
+        assert_eq!((held + blocks.whole.len(), blocks.count), (BOXES_MAX, BOXES_MAX));
     }
 
     fn any_block() -> impl Strategy<Value = Block> {
@@ -217,7 +258,7 @@ mod tests {
             for (block, ports) in &rules {
                 match ports {
                     None => blocks.add_whole(block),
-                    Some((first, more)) => blocks.add(block, range(*first, first + more)),
+                    Some((first, more)) => blocks.add(block, [range(*first, first + more)]),
                 }
             }
             let boxes = blocks.boxes();

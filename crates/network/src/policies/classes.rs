@@ -111,8 +111,7 @@ impl Class<'_> {
                 match &rule.ports {
                     Ports::All => blocks.add_whole(block),
                     Ports::Some { ranges, named } => {
-                        let own = self.own_ports(named);
-                        ranges.iter().copied().chain(own).for_each(|it| blocks.add(block, it));
+                        blocks.add(block, ranges.iter().copied().chain(self.own_ports(named)));
                     }
                 }
             }

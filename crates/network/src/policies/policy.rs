@@ -23,6 +23,9 @@ pub(super) enum Direction {
     Egress,
 }
 
+/// How many facts a policy may name: each is looked at for every pod. What is beyond allows nothing.
+const FACTS_MAX: usize = 4 * POLICY_RULE_MAX;
+
 /// A policy. The facts that it names are needed as long as it is there.
 #[derive(Debug)]
 pub(super) struct Policy {
@@ -128,10 +131,10 @@ type Peers = Option<Vec<NetworkPolicyPeer>>;
 type PolicyPorts = Option<Vec<NetworkPolicyPort>>;
 
 impl<F: FnMut(Fact) -> FactId> Reader<'_, F> {
-    fn need(&mut self, fact: Fact) -> FactId {
-        let id = (self.need)(fact);
+    fn need(&mut self, fact: Fact) -> Option<FactId> {
+        let id = (self.needs.len() < FACTS_MAX).then(|| (self.need)(fact))?;
         self.needs.push(id);
-        id
+        Some(id)
     }
 
     fn side(
@@ -172,13 +175,13 @@ impl<F: FnMut(Fact) -> FactId> Reader<'_, F> {
             if let Some(block) = &peer.ip_block {
                 let Some(block) = read_block(block) else { continue };
                 if looks_up && direction == Direction::Egress {
-                    rule.within.push(self.need(Fact::Within(block.clone())));
+                    rule.within.extend(self.need(Fact::Within(block.clone())));
                 }
                 rule.blocks.push(block);
             } else if rule.pods.len() < POLICY_RULE_MAX
                 && let Some(fact) = self.pod_peer(peer)
             {
-                rule.pods.push(self.need(fact));
+                rule.pods.extend(self.need(fact));
             }
         }
         rule
@@ -217,8 +220,8 @@ impl<F: FnMut(Fact) -> FactId> Reader<'_, F> {
             }
         }
         let named = names.into_iter().take(POLICY_RULE_MAX).map(|name| {
-            let fact =
-                (direction == Direction::Egress).then(|| self.need(Fact::Port(name.clone())));
+            let is_theirs = direction == Direction::Egress;
+            let fact = is_theirs.then(|| self.need(Fact::Port(name.clone()))).flatten();
             (name, fact)
         });
         Ports::Some { named: named.collect(), ranges: merged(ranges) }

@@ -420,6 +420,32 @@ fn an_image_has_further_names_and_goes_with_the_last() {
     assert!(bench.store.has_for("other", &Credentials::default()).unwrap());
 }
 
+/// An archive that, while it is read, has another image begin to arrive.
+struct Beside<'a>(&'a [u8], &'a ImageStore);
+
+impl std::io::Read for Beside<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let (begun, told) = std::sync::mpsc::channel();
+        let store = self.1.clone();
+        std::thread::spawn(move || {
+            drop(store.arriving());
+            begun.send(())
+        });
+        let waited = told.recv_timeout(std::time::Duration::from_secs(60));
+        waited.map_err(|_| std::io::Error::other("it waits for the layer"))?;
+        self.0.read(buffer)
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_layer_that_is_unpacked() {
+    let bench = Bench::new();
+    let archive = layer(&[file("a", "x")]);
+    let digest = digest_of(&archive);
+    bench.store.add_layer(0, &digest, Beside(&archive, &bench.store)).unwrap();
+    assert!(bench.store.has_layer(&digest));
+}
+
 #[test]
 fn what_no_pod_runs_is_pruned() {
     let bench = Bench::new();
