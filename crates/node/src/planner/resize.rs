@@ -336,8 +336,7 @@ impl Observed {
     /// Takes over what an earlier engine remembered of a resize, or else what the status tells.
     pub(crate) fn resize_recovered(&mut self, pod: &Pod, record: Option<Record>, now: Timestamp) {
         let wanted = sizes(pod);
-        let mut record = record
-            .unwrap_or_else(|| Record { allocated: told_sizes(pod, &wanted), ..Record::default() });
+        let mut record = record.unwrap_or_else(|| self.record_told(pod, &wanted));
         // A file may be older than the pod that it is found for.
         record.allocated.retain(|name, _| wanted.contains_key(name));
         for (name, sizes) in &wanted {
@@ -365,6 +364,24 @@ impl Observed {
         self.resize_stops(pod, now);
     }
 
+    /// What can be told without a record. Of what the status does not tell of, nobody knows what the
+    /// spec asked for when it was made: it may have anything else than what the spec asks for now.
+    fn record_told(&self, pod: &Pod, wanted: &AllSizes) -> Record {
+        let mut record = Record { allocated: told_sizes(pod), ..Record::default() };
+        let untold: Vec<_> =
+            wanted.iter().filter(|(name, _)| !record.allocated.contains_key(*name)).collect();
+        if untold.is_empty() || self.sandbox.is_none() {
+            return record;
+        }
+        for (name, sizes) in untold {
+            record.allocated.insert(name.clone(), *sizes);
+            let running = self.current_here(name).filter(|it| it.is_running());
+            record.actual.extend(running.map(|it| (it.id.clone(), *sizes)));
+        }
+        record.group = Some(pod_resources(&with_sizes(pod, &record.allocated)));
+        record
+    }
+
     /// What has ended and was to be started again ended because an earlier engine told it to.
     fn resize_stops(&mut self, pod: &Pod, now: Timestamp) {
         for (_, container) in spec::all_containers(pod) {
@@ -379,16 +396,15 @@ impl Observed {
     }
 }
 
-/// What the status says that the containers were promised.
-fn told_sizes(pod: &Pod, wanted: &AllSizes) -> AllSizes {
+/// What the status says that containers were promised: of those that it says anything of.
+fn told_sizes(pod: &Pod) -> AllSizes {
     let status = pod.status.as_ref();
     let lists = status.map(|it| [&it.init_container_statuses, &it.container_statuses]);
-    let statuses: Vec<&ContainerStatus> = lists.into_iter().flatten().flatten().flatten().collect();
-    let told = |name: &String| {
-        let status = statuses.iter().find(|status| status.name == *name)?;
-        Some(Sizes::of(Some(status.resources.as_ref()?)))
+    let statuses = lists.into_iter().flatten().flatten().flatten();
+    let told = |status: &ContainerStatus| {
+        Some((status.name.clone(), Sizes::of(Some(status.resources.as_ref()?))))
     };
-    wanted.iter().map(|(name, it)| (name.clone(), told(name).unwrap_or(*it))).collect()
+    statuses.filter_map(told).collect()
 }
 
 fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {

@@ -111,7 +111,8 @@ fn has_room(before: &Snapshot, after: &Snapshot, pod: &Arc<Object>) -> Result<()
     let Some((all, _)) = room(after, name, pod) else { return Ok(()) };
     let here: i64 = on(after, name).map(|it| cores(it)).sum();
     let is_kept = |it: &&Arc<Object>| {
-        let still = after.by_uid(&it.metadata().uid).is_some_and(|it| nominated(it).is_some());
+        // The same turn may have found another one for it.
+        let still = after.by_uid(&it.metadata().uid).and_then(|it| nominated(it)) == Some(name);
         nominated(it) == Some(name) && it.priority() >= pod.priority() && still
     };
     let kept = before.list(PODS, None).filter(is_kept).filter(|it| it.key() != pod.key());

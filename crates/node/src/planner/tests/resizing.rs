@@ -220,3 +220,34 @@ fn a_killed_engine_goes_on_from_what_was_promised() {
         assert!(conditions(&world).is_empty() && world.seen.resize.is_none(), "{kill_after}");
     }
 }
+
+#[test]
+fn what_was_made_and_never_told_of_gets_what_is_asked_for_now() {
+    let mut seen = 0;
+    for kill_after in 0..12 {
+        let (large, small) = (both(900, 96), both(100, 64));
+        let mut world = World::new(json!({"containers": [container("web", large, &[])]}));
+        world.trusted = true;
+        world.steps(kill_after);
+        world.take();
+        // The engine is killed before it writes a status, and the user thinks again.
+        world.pod.status = None;
+        let asked = serde_json::from_value(small.clone()).unwrap();
+        world.pod.spec.as_mut().unwrap().containers[0].resources = Some(asked);
+        let has_group = world.seen.sandbox.is_some();
+        let runs = world.seen.running().next().is_some();
+        world.restart_engine();
+        world.run(60);
+        let done = world.take();
+        let written = |what: &str| {
+            let sizes = format!("{what} memory=64 quota=10000 shares=102");
+            done.iter().any(|done| done.starts_with("write") && done.contains(&sizes))
+        };
+        assert_eq!(written("pod"), has_group, "{kill_after}: {done:?}");
+        assert_eq!(written("web"), runs, "{kill_after}: {done:?}");
+        assert_eq!(told(&world, "web").0, small, "{kill_after}");
+        assert!(world.seen.resize.is_none(), "{kill_after}");
+        seen += i32::from(runs);
+    }
+    assert!(seen > 0);
+}
