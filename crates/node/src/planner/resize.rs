@@ -136,7 +136,8 @@ pub(super) fn changes(pod: &Pod, seen: &Observed) -> Changes {
     let has = resize.record.group.unwrap_or(to);
     let most = larger(&has, &to);
     let first = written(&has, &most, resize.is_unsure);
-    let last = written(&most, &to, resize.is_unsure).into_iter().filter(|_| !restarts);
+    let shrinks = !restarts && most != to;
+    let last = written(&most, &to, resize.is_unsure).into_iter().filter(|_| shrinks);
     let (first, last) = (
         first.into_iter().filter_map(|to| change(None, to)),
         last.filter_map(|to| change(None, to)).collect::<Vec<_>>(),

@@ -154,6 +154,8 @@ fn writes(worker: &mut Worker, mut message: Option<Message>) -> Option<PodStatus
                 }),
                 false,
             ),
+            // What no status tells of is written anew.
+            Operation::Resize(_) => End::Resized(Ok(())),
             Operation::WriteStatus(_, status) => return Some(*status),
             next => panic!("nobody expects {next:?}"),
         }));
