@@ -44,6 +44,8 @@ pub(super) struct Backend {
     /// Its stable name below the Service's.
     pub hostname: Option<String>,
     pub node: Option<String>,
+    /// Whether there is such a node.
+    pub is_on_node: bool,
     /// The zone of its node.
     pub zone: Option<String>,
     pub target: Value,
@@ -120,8 +122,8 @@ impl Backends {
 }
 
 /// The zone that the node is in, if it says so.
-fn zone(snapshot: &Snapshot, node: &str) -> Option<String> {
-    snapshot.find(NODES, "", node)?.metadata().labels.get(ZONE).cloned()
+fn zone(node: &Object) -> Option<String> {
+    node.metadata().labels.get(ZONE).cloned()
 }
 
 fn backend(
@@ -138,12 +140,14 @@ fn backend(
     let spec = pod.spec.as_ref()?;
     let is_ours = spec.subdomain.as_deref() == Some(service);
     let metadata = object.metadata();
+    let node = pod.node_name().and_then(|node| snapshot.find(NODES, "", node));
     Some(Backend {
         address,
         ports: ports.iter().filter_map(|port| resolve(port, &pod)).collect(),
         hostname: spec.hostname.clone().filter(|name| is_ours && !name.is_empty()),
         node: pod.node_name().map(str::to_owned),
-        zone: pod.node_name().and_then(|node| zone(snapshot, node)),
+        is_on_node: node.is_some(),
+        zone: node.and_then(|node| zone(node)),
         target: json!({
             "kind": "Pod",
             "namespace": metadata.namespace,

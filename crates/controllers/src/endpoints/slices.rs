@@ -39,12 +39,13 @@ fn service_of(event: &Event, _: &Snapshot) -> Vec<Key> {
     service_name(&event.last, MANAGER).map(key).into_iter().collect()
 }
 
-/// The Services of the pods on a node that is in another zone now.
+/// The Services of the pods on a node that comes, goes, or is in another zone now.
 fn when_a_node_is_elsewhere(event: &Event, snapshot: &Snapshot) -> Vec<Key> {
     let zone = |node: &Option<Arc<Object>>| {
         node.as_ref().and_then(|node| node.metadata().labels.get(ZONE).cloned())
     };
-    if zone(&event.old) == zone(&event.new) {
+    let stays = event.old.is_some() == event.new.is_some();
+    if stays && zone(&event.old) == zone(&event.new) {
         return Vec::new();
     }
     let pods = snapshot.indexed(Index::PodNode, &event.key.name, PODS, None);
@@ -119,10 +120,12 @@ fn is_nothing(value: &Value) -> bool {
     value.as_array().is_none_or(Vec::is_empty)
 }
 
-/// What the Service's slices should say; one that says nothing when there is no pod.
+/// What the Service's slices should say; one that says nothing when there is no pod. What is on a node
+/// that there is not is told of only where all are told of.
 fn slices(backends: &Backends) -> Vec<Value> {
     let mut groups: BTreeMap<&[Port], Vec<&Backend>> = BTreeMap::new();
-    for backend in &backends.all {
+    let is_told = |it: &&Backend| it.is_on_node || backends.publishes_not_ready;
+    for backend in backends.all.iter().filter(is_told) {
         groups.entry(&backend.ports).or_default().push(backend);
     }
     let chunks = groups.iter().flat_map(|(ports, group)| {

@@ -1,5 +1,6 @@
 //! What clients read of a Service's pods.
 
+use coracle_api::Key;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -31,8 +32,14 @@ fn pod(name: &str, ip: &str, ready: &str) -> Value {
     })
 }
 
+fn node(labels: Value) -> Value {
+    let metadata = json!({"name": "node-1", "labels": labels});
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+}
+
 fn world(spec: Value) -> World {
     let mut world = World::new();
+    world.create(node(json!({})));
     world.create(service(spec));
     world.create(pod("web-0", "10.244.0.2", "True"));
     world.create(pod("web-1", "10.244.0.3", "False"));
@@ -92,8 +99,7 @@ fn endpoints_say_where_they_are_and_whose_traffic_they_are_to_get() {
     let zone = |name: &str| json!({"topology.kubernetes.io/zone": name});
     let of = |distribution: Value, labels: Value| {
         let mut world = World::new();
-        let metadata = json!({"name": "node-1", "labels": labels});
-        world.create(json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}));
+        world.create(node(labels));
         let mut spec = plain();
         spec["trafficDistribution"] = distribution;
         world.create(service(spec));
@@ -119,6 +125,28 @@ fn endpoints_say_where_they_are_and_whose_traffic_they_are_to_get() {
     world.edit("nodes", "node-1", |node| node["metadata"]["labels"] = zone("here"));
     world.settle(BOTH);
     assert_eq!(hints(&world, 0), json!({"forNodes": node, "forZones": here}));
+}
+
+#[test]
+fn what_is_on_a_node_that_there_is_not_is_no_endpoint_of_a_slice() {
+    let (mut world, mut published) = (World::new(), plain());
+    world.create(service(plain()));
+    world.create(pod("web-0", "10.244.0.2", "True"));
+    let count = |world: &World| slice(world)["endpoints"].as_array().unwrap().len();
+    for node_is_there in [false, true, false] {
+        match node_is_there {
+            true => drop(world.create(node(json!({})))),
+            false if world.names("nodes").is_empty() => {}
+            false => world.remove(&Key::new("nodes", "", "node-1")),
+        }
+        world.settle(BOTH);
+        assert_eq!(count(&world), usize::from(node_is_there));
+        assert_eq!(subset(&world)["addresses"][0]["ip"], "10.244.0.2", "as upstream's");
+    }
+    published["publishNotReadyAddresses"] = json!(true);
+    world.edit("services", "web", |service| service["spec"] = published);
+    world.settle(BOTH);
+    assert_eq!(count(&world), 1);
 }
 
 #[test]
