@@ -37,12 +37,12 @@ class Engine(Cluster):
     def coracle(self, *arguments, **options):
         return self.run(self.program, *arguments, **options)
 
-    def start(self):
+    def start(self, *flags):
         """`coracle up`; from its execution on, when the API answered and the node was Ready, in ms."""
         anybody = ssl.create_default_context()
         anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
         begin = time.monotonic()
-        with subprocess.Popen([self.program, "up", "--api-port", str(PORT)], text=True,
+        with subprocess.Popen([self.program, "up", "--api-port", str(PORT), *flags], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               env=self.environment()) as up:
             until(lambda: answers(anybody) or died(up), pause=0.001)
@@ -100,12 +100,12 @@ def directory():
 
 
 @contextlib.contextmanager
-def started(*images):
+def started(*images, flags=()):
     """A running engine that is deleted afterwards."""
     with directory() as home:
         engine = Engine(home)
         try:
-            engine.start()
+            engine.start(*flags)
             engine.load(*images)
             yield engine
         finally:

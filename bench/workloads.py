@@ -21,6 +21,7 @@ def measure(table):
         deployments(table, engine.client)
         jobs(table, engine.client)
         resting(table, engine)
+    simulated(table)
 
 
 def deployment(name, replicas, marker):
@@ -134,3 +135,34 @@ def resting(table, engine, count=1000):
     pid, _ = engine.processes()
     machine.cpu_at_rest(table, "1,000 deployments and cron jobs at rest: CPU", pid, engine.home)
     gone(client, DEPLOYMENTS, CRON_JOBS)
+
+
+def simulated(table, nodes=100, count=100, replicas=100):
+    """Pods without processes: what the API, the decisions and the scheduler take for them."""
+    with started(flags=("--simulated-nodes", str(nodes))) as engine:
+        client = engine.client
+        node = client.get("/api/v1/nodes/node-1")
+        cordon = {"spec": {"unschedulable": True}}
+        client.call("PATCH", f"/api/v1/nodes/{node['metadata']['name']}", cordon, "application/merge-patch+json")
+        until(lambda: ready_nodes(client) == nodes + 1, pause=0.2)
+        events, over = client.watch(DEPLOYMENTS), set()
+        begin = time.monotonic()
+        for number in range(count):
+            client.post(DEPLOYMENTS, deployment(f"many-{number}", replicas, "first"))
+        while len(over) < count:
+            _, seen = next(events)
+            if is_rolled_out(seen, replicas):
+                over.add(seen["metadata"]["name"])
+        took = time.monotonic() - begin
+        events.close()
+        pods = f"{count * replicas:,} simulated pods"
+        table.add(f"{pods} of {count} deployments: created to Ready", "s", took)
+        settled(client)
+        pid, _ = engine.processes()
+        table.add(f"engine with {pods}: resident", "MiB", machine.resident(pid))
+
+
+def ready_nodes(client):
+    conditions = [one for node in client.get("/api/v1/nodes")["items"]
+                  for one in node.get("status", {}).get("conditions", [])]
+    return sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

@@ -26,6 +26,10 @@ pub struct UpArgs {
     /// How many pods the node takes
     #[arg(long, value_name = "N", default_value_t = 110, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_pods: u16,
+    /// How many nodes without a machine there are beside it, whose pods have a life and no processes
+    /// [default: as many as before]
+    #[arg(long, value_name = "N")]
+    pub simulated_nodes: Option<u16>,
     /// Act on `externalIPs` of Services: whoever may write a Service can then take traffic that pods
     /// send to any address outside of the cluster and its host
     #[arg(long)]

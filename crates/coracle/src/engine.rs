@@ -306,7 +306,7 @@ impl Engine {
         let following = tokio::spawn(follow(files, loaded.seen, aggregator, api.clone()));
         let shims = Arc::new(Shims::new(runtime_config(&paths, &cluster.name))?);
         let containers = Arc::clone(&shims) as Arc<dyn Containers>;
-        let node_config = node_config(&paths, config, arguments.max_pods, pulling);
+        let node_config = node_config(&paths, config, arguments, pulling);
         let node = Node::start(node_config, api.clone(), events, containers, Arc::clone(&kernel));
         let node = Arc::new(node.await?);
         server.set_node(node.streams());
@@ -604,11 +604,17 @@ fn decision_config(
 fn node_config(
     paths: &Paths,
     network: NetworkConfig,
-    max_pods: u16,
+    arguments: &UpArgs,
     pulling: Pulling,
 ) -> NodeConfig {
-    let data_dir = paths.data_dir().to_path_buf();
-    NodeConfig { name: NODE.into(), data_dir, network, max_pods: max_pods.into(), pulling }
+    NodeConfig {
+        name: NODE.into(),
+        data_dir: paths.data_dir().to_path_buf(),
+        network,
+        max_pods: arguments.max_pods.into(),
+        simulated_nodes: arguments.simulated_nodes,
+        pulling,
+    }
 }
 
 fn runtime_config(paths: &Paths, name: &str) -> coracle_runtime::Config {

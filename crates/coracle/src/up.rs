@@ -118,6 +118,7 @@ fn is_already_up(arguments: &UpArgs, port: Option<u16>) -> String {
     let asks = arguments.ranges().iter().any(|(_, range)| range.is_some())
         || !arguments.api_address.is_empty()
         || arguments.external_ips
+        || arguments.simulated_nodes.is_some()
         || arguments.feature_gates.is_some()
         || arguments.files.are_told()
         || arguments.max_parallel_pulls.is_some()
@@ -180,6 +181,9 @@ fn own_command(cluster: &Cluster, arguments: &UpArgs, part: &str) -> Command {
         command.args(range.iter().flat_map(|range| [flag.to_owned(), range.to_string()]));
     }
     command.args(["--max-pods", &arguments.max_pods.to_string()]);
+    if let Some(count) = arguments.simulated_nodes {
+        command.args(["--simulated-nodes", &count.to_string()]);
+    }
     command.args(arguments.external_ips.then_some("--external-ips"));
     if let Some(gates) = &arguments.feature_gates {
         command.args(["--feature-gates", &gates.to_string()]);

@@ -11,38 +11,53 @@ use crate::lock::locked;
 
 /// The pods' addresses, by UID.
 #[derive(Default)]
-pub(crate) struct Addresses {
-    taken: Mutex<(BTreeMap<String, Ipv4Addr>, Option<Ipv4Addr>)>,
+pub(crate) struct Addresses(Mutex<Taken>);
+
+#[derive(Default)]
+struct Taken {
+    by_uid: BTreeMap<String, Ipv4Addr>,
+    all: BTreeSet<Ipv4Addr>,
+    last: Option<Ipv4Addr>,
+}
+
+impl Taken {
+    fn add(&mut self, uid: &str, ip: Ipv4Addr) {
+        if let Some(former) = self.by_uid.insert(uid.to_owned(), ip) {
+            self.all.remove(&former);
+        }
+        self.all.insert(ip);
+    }
 }
 
 impl Addresses {
     /// The pod's address: the one it has, or the next free one.
     pub fn take(&self, uid: &str, range: Ipv4Net) -> Option<Ipv4Addr> {
-        let mut guard = locked(&self.taken);
-        let (taken, last) = &mut *guard;
-        if let Some(ip) = taken.get(uid) {
+        let mut taken = locked(&self.0);
+        if let Some(ip) = taken.by_uid.get(uid) {
             return Some(*ip);
         }
-        let used: BTreeSet<_> = taken.values().copied().collect();
-        let ip = addresses::next_pod_ip(|ip| used.contains(&ip), range, *last)?;
-        taken.insert(uid.to_owned(), ip);
-        *last = Some(ip);
+        let ip = addresses::next_pod_ip(|ip| taken.all.contains(&ip), range, taken.last)?;
+        taken.add(uid, ip);
+        taken.last = Some(ip);
         Some(ip)
     }
 
     /// The address that the pod has.
     pub fn of(&self, uid: &str) -> Option<Ipv4Addr> {
-        locked(&self.taken).0.get(uid).copied()
+        locked(&self.0).by_uid.get(uid).copied()
     }
 
     /// An address that a running pod has already.
     pub fn keep(&self, uid: &str, ip: Ipv4Addr) {
-        let mut guard = locked(&self.taken);
-        guard.0.insert(uid.to_owned(), ip);
-        guard.1 = guard.1.max(Some(ip));
+        let mut taken = locked(&self.0);
+        taken.add(uid, ip);
+        taken.last = taken.last.max(Some(ip));
     }
 
     pub fn give_back(&self, uid: &str) {
-        locked(&self.taken).0.remove(uid);
+        let mut taken = locked(&self.0);
+        if let Some(ip) = taken.by_uid.remove(uid) {
+            taken.all.remove(&ip);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::resources::{PODS, SERVICE_ACCOUNTS};
+use coracle_api::resources::{NODES, PODS, SERVICE_ACCOUNTS};
 use coracle_api::{Key, Object, Status, Subresource, Timestamp, Verb};
 use coracle_controllers::{EventType, Note as ControlNote};
 use coracle_driver::{EventRecorder, EventSource};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::planner;
 use crate::pods::PodId;
 use crate::volumes::payload::TokenFile;
+use crate::worker::WriteFailure;
 
 /// A handle on the API with the node's identity.
 #[derive(Clone)]
@@ -32,6 +33,11 @@ pub(crate) struct Token {
 impl Client {
     pub fn new(api: Api, node: String, events: EventRecorder) -> Self {
         Self { api, node, events }
+    }
+
+    /// The same with the identity of another node.
+    pub fn of_node(&self, name: &str) -> Self {
+        Self { node: name.to_owned(), ..self.clone() }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -75,7 +81,7 @@ impl Client {
     }
 
     /// Writes the pod's status, if it is still the version that the status was made from.
-    pub async fn update_pod_status(
+    async fn update_pod_status(
         &self,
         pod: &Object,
         status: &PodStatus,
@@ -90,8 +96,43 @@ impl Client {
         self.update(PODS, Some(Subresource::Status), body).await
     }
 
+    /// Writes the status for the pod's worker.
+    pub async fn write_status(
+        &self,
+        pod: &Object,
+        status: &PodStatus,
+    ) -> Result<Arc<Object>, WriteFailure> {
+        self.update_pod_status(pod, status).await.map_err(|refused| {
+            if matches!(refused.code, 404 | 409) {
+                // The newest version of the pod; none when it is gone or another one.
+                let newest = self.get(pod.key());
+                let is_it = |found: &Arc<Object>| found.metadata().uid == pod.metadata().uid;
+                return WriteFailure::Outrun(newest.filter(is_it));
+            }
+            tracing::warn!(pod = %pod.key(), %refused, "the status is refused");
+            WriteFailure::Refused
+        })
+    }
+
+    /// Removes the pod's object for its worker; whether it is gone, or another pod's by now.
+    pub async fn remove_pod(&self, id: &PodId) -> bool {
+        match self.delete_pod(id).await {
+            Err(refused) if !matches!(refused.code, 404 | 409) => {
+                tracing::warn!(pod = %id.name, %refused, "the deletion is refused");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Removes a Node.
+    pub async fn delete_node(&self, name: &str) -> Result<(), Status> {
+        let request = self.request(Verb::Delete, NODES, ("", name))?;
+        self.api.call(request).await.map(drop)
+    }
+
     /// Removes the pod's object at once, if it is still this pod.
-    pub async fn delete_pod(&self, id: &PodId) -> Result<(), Status> {
+    async fn delete_pod(&self, id: &PodId) -> Result<(), Status> {
         let request = self.request(Verb::Delete, PODS, (&id.namespace, &id.name))?;
         let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": id.uid}});
         self.api.call(Request { body: Body::Object(options), ..request }).await.map(drop)

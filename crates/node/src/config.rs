@@ -17,6 +17,8 @@ pub struct NodeConfig {
     pub network: NetworkConfig,
     /// How many pods it may run.
     pub max_pods: usize,
+    /// How many simulated nodes there are to be beside it; as many as there are when nobody says.
+    pub simulated_nodes: Option<u16>,
     /// How it pulls images.
     pub pulling: Pulling,
 }

@@ -45,6 +45,7 @@ mod relief;
 mod removal;
 mod reserve;
 mod shown;
+mod simulated;
 mod stop;
 mod streams;
 mod tasks;

@@ -34,7 +34,7 @@ use crate::tasks::{Tasks, blocking};
 use crate::volumes::Places;
 use crate::volumes::mount_table::unmount_below;
 use crate::worker::Kept;
-use crate::{broken, growth, node_object, persistent, proxy, relief};
+use crate::{broken, growth, node_object, persistent, proxy, relief, simulated};
 
 /// Below the data directory: archives whose images are loaded at the start.
 pub const IMAGE_ARCHIVES: &str = "image-archives";
@@ -113,6 +113,7 @@ impl Node {
                 context.addresses.keep(&sandbox.pod_uid, ip);
             }
         }
+        simulated::keep_addresses(&context);
         let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(&network)));
         context.serve_dns(&network, Arc::clone(&zone))?;
         let (served, mut serves) = watch::channel(false);
@@ -144,6 +145,7 @@ impl Node {
         tasks.spawn_vital("what grows volumes", growth::run(Arc::clone(&context)));
         tasks.spawn_vital("what evicts pods", relief::run(Arc::clone(&context)));
         tasks.spawn_vital("what looks after volumes", broken::run(Arc::clone(&context)));
+        tasks.spawn_vital("the simulated nodes", simulated::run(Arc::clone(&context)));
         let (told, ready) = watch::channel(false);
         let shared = Arc::clone(&context);
         tasks.spawn_vital("the node's heartbeat", async move {

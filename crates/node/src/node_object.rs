@@ -11,6 +11,7 @@ use coracle_api::{Status, Subresource, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::client::Client;
 use crate::context::Context;
 use crate::evictions::pressure::{DISK_PRESSURE, MEMORY_PRESSURE};
 use crate::pods::fields::Allocatable;
@@ -24,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Renewals between two looks at the whole status: five minutes.
 const STATUS_EVERY: u32 = 30;
 /// The Kubernetes release whose kubelet this is like.
-const VERSION: &str = "v1.37.0";
+pub(crate) const VERSION: &str = "v1.37.0";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// As many images as a node's status names.
 const IMAGES_MAX: usize = 50;
@@ -60,7 +61,7 @@ fn os_image() -> String {
     name.unwrap_or("Linux").trim_matches('"').to_owned()
 }
 
-fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -229,31 +230,31 @@ impl Context {
     fn is_known(&self) -> bool {
         self.client.api.snapshot().find(NODES, "", &self.config.name).is_some()
     }
+}
 
-    async fn renew_lease(&self) -> Result<(), Status> {
-        let snapshot = self.client.api.snapshot();
-        let name = &self.config.name;
-        let time = format!("{:.6}", self.client.now());
-        let Some(node) = snapshot.find(NODES, "", name) else { return self.write_node().await };
-        if let Some(lease) = snapshot.find(LEASES, LEASE_NAMESPACE, name) {
-            let mut body = lease.value().clone();
-            body["spec"]["renewTime"] = time.into();
-            return self.client.update(LEASES, None, body).await.map(drop);
-        }
-        let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {
-                "name": name,
-                "namespace": LEASE_NAMESPACE,
-                "ownerReferences":
-                    [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.metadata().uid}],
-            },
-            "spec":
-                {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": time},
-        });
-        self.client.create(LEASES, lease).await.map(drop)
+/// Renews the lease of the node, or makes it; nothing where the Node is gone.
+pub(crate) async fn renew_lease(client: &Client, name: &str) -> Result<(), Status> {
+    let snapshot = client.api.snapshot();
+    let time = format!("{:.6}", client.now());
+    let Some(node) = snapshot.find(NODES, "", name) else { return Ok(()) };
+    if let Some(lease) = snapshot.find(LEASES, LEASE_NAMESPACE, name) {
+        let mut body = lease.value().clone();
+        body["spec"]["renewTime"] = time.into();
+        return client.update(LEASES, None, body).await.map(drop);
     }
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": name,
+            "namespace": LEASE_NAMESPACE,
+            "ownerReferences":
+                [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.metadata().uid}],
+        },
+        "spec":
+            {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": time},
+    });
+    client.create(LEASES, lease).await.map(drop)
 }
 
 /// The one runtime, as pods without a RuntimeClass and with one name it.
@@ -272,7 +273,7 @@ fn with_foreign(own: Value, old: &Value) -> Value {
     Value::Object(all)
 }
 
-fn seconds(time: Timestamp) -> String {
+pub(crate) fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
@@ -310,7 +311,14 @@ async fn keep_lease(context: &Context, mut written: watch::Receiver<bool>) {
     loop {
         // A new Node has its lease as soon as it is there; one that was there goes on living.
         let is_there = context.is_known() || written.wait_for(|written| *written).await.is_ok();
-        if is_there && let Err(error) = context.renew_lease().await {
+        // A Node that was deleted comes back at once.
+        let beat = async {
+            match context.is_known() {
+                true => renew_lease(&context.client, &context.config.name).await,
+                false => context.write_node().await,
+            }
+        };
+        if is_there && let Err(error) = beat.await {
             tracing::warn!(%error, "the node's lease is refused");
         }
         tokio::time::sleep(RENEW).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::Status;
-use coracle_api::resources::PODS;
+use coracle_api::resources::{NODES, PODS};
 use coracle_runtime::{AttachSpec, ExecSpec, RuntimeError};
 use coracle_server::Duplex;
 use coracle_server::{ExecOptions, LogOptions, NodeStreams, Session, TerminalSize};
@@ -19,6 +19,7 @@ use crate::dial;
 use crate::logs;
 use crate::planner::find_container;
 use crate::pods::{PodId, is_on_host};
+use crate::simulated::is_simulated;
 use crate::tasks::blocking;
 
 /// How long a connection to a pod's port may take.
@@ -42,6 +43,13 @@ impl Streams {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         if node.unwrap_or_default().is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+        }
+        let node = node.and_then(|node| snapshot.find(NODES, "", node));
+        if let Some(node) = node.filter(|node| is_simulated(node)) {
+            let node = &node.metadata().name;
+            return Err(Status::bad_request(format!(
+                "pod {name} is on {node}, which is simulated: it has no processes, no logs and no network"
+            )));
         }
         Ok(pod)
     }

@@ -34,7 +34,7 @@ use crate::pods::PodId;
 use crate::tasks::blocking;
 use crate::templates::Template;
 use crate::volumes::mounter::MountedVolumes;
-use crate::worker::{Effect, End, Found, Message, Moment, Operation, Worker, WriteFailure};
+use crate::worker::{Effect, End, Found, Message, Moment, Operation, Worker};
 
 /// Held until a pod that was there before the node shows what runs of it now.
 pub(crate) type FirstLook = mpsc::Sender<Infallible>;
@@ -258,22 +258,9 @@ impl Hands {
     async fn operate(&self, operation: Operation) -> End {
         match operation {
             Operation::WriteStatus(object, status) => {
-                let written = self.context.client.update_pod_status(&object, &status).await;
-                End::StatusWritten(written.map_err(|refused| {
-                    if matches!(refused.code, 404 | 409) {
-                        return WriteFailure::Outrun(self.newest(&object));
-                    }
-                    tracing::warn!(pod = %object.key(), %refused, "the status is refused");
-                    WriteFailure::Refused
-                }))
+                End::StatusWritten(self.context.client.write_status(&object, &status).await)
             }
-            Operation::DeletePod => match self.context.client.delete_pod(&self.id).await {
-                Err(refused) if !matches!(refused.code, 404 | 409) => {
-                    tracing::warn!(pod = %self.id.name, %refused, "the deletion is refused");
-                    End::Deleted(false)
-                }
-                _ => End::Deleted(true),
-            },
+            Operation::DeletePod => End::Deleted(self.context.client.remove_pod(&self.id).await),
             operation => {
                 let _step = self.context.tasks.step().await;
                 self.operate_machine(operation).await
@@ -329,12 +316,6 @@ impl Hands {
 
     fn warn(&self, error: &str, what: &str) {
         tracing::warn!(pod = %self.id.name, namespace = %self.id.namespace, error, "{what}");
-    }
-
-    /// The newest version of the pod; `None` when it is gone or another one.
-    fn newest(&self, object: &Object) -> Option<Arc<Object>> {
-        let newest = self.context.client.get(object.key());
-        newest.filter(|object| object.metadata().uid == self.id.uid)
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {

@@ -166,6 +166,7 @@ impl World {
             data_dir: self.dir.path().to_owned(),
             network: self.network.clone(),
             max_pods: 110,
+            simulated_nodes: None,
             pulling: Default::default(),
         };
         let (api, events) = (self.api.clone(), self.events.clone());
