@@ -91,6 +91,8 @@ def test_workloads_live_on_simulated_nodes_and_outlive_the_engine(simulated):
     for command in (["logs", one], ["exec", one, "--", "true"]):
         refused = simulated.kubectl_process(*command, check=False)
         assert "is simulated: it has no processes" in refused.stderr
+    refused = simulated.kubectl_process("get", "--raw", "/api/v1/nodes/simulated-1/proxy/pods", check=False)
+    assert "node simulated-1 has no machine here" in refused.stderr
 
     simulated.kill_engine()
     simulated.up()

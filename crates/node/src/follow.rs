@@ -24,6 +24,12 @@ use crate::tasks::blocking;
 use crate::volumes::mounter::unmount_all;
 use crate::worker::Message;
 
+/// The pods that the node has by their UIDs, and those of which something runs.
+struct Left {
+    present: BTreeSet<String>,
+    running: BTreeSet<String>,
+}
+
 impl Context {
     /// Hands a version of a pod to its task, which begins now if there is none.
     fn deliver(
@@ -117,34 +123,13 @@ impl Context {
         let store = self.client.api.store().clone();
         let mut swept = false;
         loop {
-            let snapshot = self.client.api.snapshot();
-            // Those that were accepted before come first: what they hold is theirs.
-            let mut pods: Vec<_> = self.pods(&snapshot).cloned().collect();
-            pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
-            let present: BTreeSet<String> =
-                pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
-            let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
-            // What is left of others has its name before a pod asks for it.
-            let is_left = |uid: &String| !present.contains(uid) && !self.board.is_enlisted(uid);
-            let left: Vec<_> = running.iter().filter(|uid| is_left(uid)).collect();
-            for sandbox in left.into_iter().filter_map(|uid| sandboxes.remove(uid)) {
-                hands::spawn_orphan(&self, &sandbox);
-            }
-            for pod in &pods {
-                let sandbox = sandboxes.remove(&pod.metadata().uid);
-                self.deliver(pod, sandbox, &snapshot, first.clone());
-            }
-            first = None;
+            let (revision, left) = self.look_at_all(&mut sandboxes, first.take());
             drop(enlisted.take());
-            let mut gone = self.board.enlisted();
-            gone.retain(|uid| !present.contains(uid));
-            gone.iter().for_each(|uid| self.board.send(uid, Message::Gone));
-            sandboxes.clear();
             if !std::mem::replace(&mut swept, true) {
                 let context = Arc::clone(&self);
-                blocking(move || context.sweep(&present, &running)).await;
+                blocking(move || context.sweep(&left.present, &left.running)).await;
             }
-            let Ok(mut watch) = store.watch_resource(PODS, snapshot.revision()) else {
+            let Ok(mut watch) = store.watch_resource(PODS, revision) else {
                 continue;
             };
             while let Ok(event) = watch.next().await {
@@ -160,6 +145,36 @@ impl Context {
                 }
             }
         }
+    }
+
+    /// Hands all pods of the node to their tasks; the revision at which it looked. The snapshot is let
+    /// go then: whoever keeps one keeps everything that was ever made of its objects.
+    fn look_at_all(
+        self: &Arc<Self>,
+        sandboxes: &mut HashMap<String, Sandbox>,
+        first: Option<FirstLook>,
+    ) -> (u64, Left) {
+        let snapshot = self.client.api.snapshot();
+        // Those that were accepted before come first: what they hold is theirs.
+        let mut pods: Vec<_> = self.pods(&snapshot).cloned().collect();
+        pods.sort_by_key(|pod| pod.str_at("/status/startTime").is_none());
+        let present: BTreeSet<String> = pods.iter().map(|pod| pod.metadata().uid.clone()).collect();
+        let running: BTreeSet<String> = sandboxes.keys().cloned().collect();
+        // What is left of others has its name before a pod asks for it.
+        let is_left = |uid: &String| !present.contains(uid) && !self.board.is_enlisted(uid);
+        let left: Vec<_> = running.iter().filter(|uid| is_left(uid)).collect();
+        for sandbox in left.into_iter().filter_map(|uid| sandboxes.remove(uid)) {
+            hands::spawn_orphan(self, &sandbox);
+        }
+        for pod in &pods {
+            let sandbox = sandboxes.remove(&pod.metadata().uid);
+            self.deliver(pod, sandbox, &snapshot, first.clone());
+        }
+        let mut gone = self.board.enlisted();
+        gone.retain(|uid| !present.contains(uid));
+        gone.iter().for_each(|uid| self.board.send(uid, Message::Gone));
+        sandboxes.clear();
+        (snapshot.revision(), Left { present, running })
     }
 
     /// Removes directories of pods that went while no engine ran, and left no sandbox.

@@ -27,7 +27,10 @@ pub(crate) async fn run(context: Arc<Context>) {
                 all_done &= grow(&context, claim, volume).await;
             }
         }
-        let Ok(mut watch) = store.watch_resource(CLAIMS, snapshot.revision()) else { continue };
+        let revision = snapshot.revision();
+        // Nothing of it is kept while nothing happens.
+        drop(snapshot);
+        let Ok(mut watch) = store.watch_resource(CLAIMS, revision) else { continue };
         tokio::select! {
             // Too old a watch means that something has changed.
             event = watch.next() => event.map(drop).unwrap_or_default(),

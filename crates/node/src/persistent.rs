@@ -32,9 +32,10 @@ pub(crate) async fn run(context: Arc<Context>) {
                 all_done = false;
             }
         }
-        let Ok(mut watch) = store.watch_resource(PERSISTENT_VOLUMES, snapshot.revision()) else {
-            continue;
-        };
+        let revision = snapshot.revision();
+        // Nothing of it is kept while nothing happens.
+        drop(snapshot);
+        let Ok(mut watch) = store.watch_resource(PERSISTENT_VOLUMES, revision) else { continue };
         tokio::select! {
             // Too old a watch means that something has changed.
             event = watch.next() => event.map(drop).unwrap_or_default(),

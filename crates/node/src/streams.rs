@@ -217,7 +217,12 @@ impl NodeStreams for Streams {
         Ok(Box::new(stream))
     }
 
-    async fn door(&self, path: &str) -> Result<(&'static str, Bytes), Status> {
+    async fn door(&self, node: &str, path: &str) -> Result<(&'static str, Bytes), Status> {
+        if node != self.0.config.name {
+            let message =
+                format!("node {node} has no machine here, and no kubelet that would answer");
+            return Err(Status::failure(503, "ServiceUnavailable", message));
+        }
         self.0.door(path).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use coracle_node::Ending;
 use coracle_server::LogOptions;
 use serde_json::{Value, json};
-use world::{condition, run};
+use world::{condition, run, within};
 
 fn shell(script: &str) -> Value {
     json!({"command": ["sh", "-c", script]})
@@ -52,6 +52,30 @@ fn a_pod_runs_answers_and_goes() {
         let uid = pod["metadata"]["uid"].as_str().unwrap();
         assert!(!world.path("pods").join(uid).exists());
         world.until_event("web Killing Stopping container c").await;
+    });
+}
+
+/// Whoever waits with a snapshot in its hand keeps all there was at that time.
+#[test]
+fn a_node_at_rest_keeps_nothing_that_was() {
+    run(async |world| {
+        world.create_pod("web", shell(FOREVER)).await;
+        world.until_ready("web").await;
+        let metadata = json!({"name": "former", "namespace": "default"});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+        world.create("configmaps", map).await;
+        world.stop_node().await;
+        world.start_node().await;
+        world.until_ready("web").await;
+        let former = world.version("configmaps", "former");
+        world.delete("configmaps", "former", json!({})).await.unwrap();
+        world.forget_events();
+        within(async {
+            while former.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
     });
 }
 

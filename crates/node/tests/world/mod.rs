@@ -13,8 +13,8 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use coracle_api::{Object, Status, Timestamp, Verb};
@@ -251,6 +251,17 @@ impl World {
         let kind = self.api.kinds().stored(resource).unwrap().clone();
         let namespace = if kind.is_namespaced() { "default" } else { "" };
         snapshot.find(resource, namespace, name).map(|object: &Arc<Object>| object.value().clone())
+    }
+
+    /// The version of an object that there is now, held by nobody for the test's sake.
+    pub fn version(&self, resource: &str, name: &str) -> Weak<Object> {
+        let snapshot = self.api.snapshot();
+        snapshot.find(resource, "default", name).map(Arc::downgrade).unwrap_or_default()
+    }
+
+    /// The watch log forgets all events.
+    pub fn forget_events(&self) {
+        self.api.store().compact(self.api.snapshot().revision());
     }
 
     pub fn pod(&self, name: &str) -> Value {

@@ -59,12 +59,11 @@ pub async fn follow_others(aggregator: Arc<Aggregator>, api: Api) -> Infallible 
             });
         }
         // What was written meanwhile comes first; a log that is cut off means to look again.
-        let Ok(mut watch) = api.store().watch(snapshot.revision()) else { continue };
-        while let Ok(event) = watch.next().await {
-            if *event.key.resource == *API_SERVICES {
-                break;
-            }
-        }
+        let revision = snapshot.revision();
+        // Nothing of it is kept while nothing happens.
+        drop(snapshot);
+        let Ok(mut watch) = api.store().watch_resource(API_SERVICES, revision) else { continue };
+        watch.next().await.map(drop).unwrap_or_default();
     }
 }
 

@@ -100,7 +100,8 @@ pub(super) async fn answer(
     if !matches!(*method, Method::GET | Method::HEAD) {
         return full(405, PLAIN, "405: Method Not Allowed");
     }
-    match kubelet::serve(call, &path, parts).await {
+    let name = name.clone();
+    match kubelet::serve(call, (&name, &path), parts).await {
         Ok(response) => response,
         Err(status) if status.code == 404 => full(404, PLAIN, "404 page not found\n"),
         Err(status) => full(status.code, PLAIN, status.message),

@@ -9,7 +9,7 @@ use crate::pipeline::parse::{Query, ResourceRef};
 use crate::streams::logs;
 use crate::streams::node::Call;
 
-/// Answers a request for `path`, which is to be read: what containers wrote at
+/// Answers a request to the node `node` for `path`, which is to be read: what containers wrote at
 /// `/containerLogs/NAMESPACE/POD/CONTAINER`, with the options of `pods/log`; else what the node says of
 /// itself.
 ///
@@ -17,12 +17,12 @@ use crate::streams::node::Call;
 /// 404 for what is not there, and what logs say.
 pub(crate) async fn serve(
     call: Call<'_>,
-    path: &str,
+    (node, path): (&str, &str),
     parts: &mut Parts,
 ) -> Result<Response, Status> {
     let below: Vec<&str> = path.trim_matches('/').split('/').collect();
     let ["containerLogs", namespace, pod, container] = *below.as_slice() else {
-        let (kind, body) = call.node.door(path).await?;
+        let (kind, body) = call.node.door(node, path).await?;
         return Ok(full(200, kind, body));
     };
     let resource = ResourceRef {

@@ -51,8 +51,9 @@ pub trait NodeStreams: Send + Sync {
         port: u16,
     ) -> Result<Box<dyn Duplex>, Status>;
 
-    /// What the node serves of its own at `path`, as a kubelet does: its type, and itself.
-    async fn door(&self, path: &str) -> Result<(&'static str, Bytes), Status>;
+    /// What the node called `node` serves of its own at `path`, as a kubelet does: its type, and itself;
+    /// 503 when it has no machine here.
+    async fn door(&self, node: &str, path: &str) -> Result<(&'static str, Bytes), Status>;
 
     /// A connection to `port` on the pod's address; with `tls`, whatever certificate it shows.
     async fn reach(

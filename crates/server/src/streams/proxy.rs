@@ -103,14 +103,15 @@ pub(crate) async fn serve(
 /// here.
 async fn node(call: Call<'_>, parts: &mut Parts) -> Result<Response, Status> {
     let (_, name, _) = address(&call.resource.name, "node")?;
-    if call.snapshot.find(NODES, "", name).is_none() {
+    let name = name.to_owned();
+    if call.snapshot.find(NODES, "", &name).is_none() {
         return Err(Status::failure(404, "NotFound", format!("nodes {name:?} not found")));
     }
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return Err(Status::no_such_path());
     }
     let path = parts.uri.path().to_owned();
-    kubelet::serve(call, split(&path, 5).1, parts).await
+    kubelet::serve(call, (&name, split(&path, 5).1), parts).await
 }
 
 /// Whether links in the body are changed: upstream changes those of HTML.

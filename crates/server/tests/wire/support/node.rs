@@ -127,7 +127,7 @@ impl NodeStreams for LocalNode {
         Ok(Box::new(stream))
     }
 
-    async fn door(&self, path: &str) -> Result<(&'static str, Bytes), Status> {
+    async fn door(&self, _: &str, path: &str) -> Result<(&'static str, Bytes), Status> {
         Ok(("text/plain", Bytes::from(path.to_owned())))
     }
 
