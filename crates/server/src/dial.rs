@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// The least time for one of several addresses, where there is as much.
+const SHARE_MIN: Duration = Duration::from_secs(2);
 
 /// How to connect from somewhere else than the host; blocks.
 pub type Dial = Arc<dyn Fn(SocketAddr, Duration) -> io::Result<std::net::TcpStream> + Send + Sync>;
@@ -44,6 +47,29 @@ pub async fn tcp(address: SocketAddr, limit: Duration) -> Result<TcpStream, Stri
     let late = || Err(ErrorKind::TimedOut.into());
     let connected = timeout(limit, TcpStream::connect(address)).await.unwrap_or_else(|_| late());
     connected.map_err(|error| refused(address, &error))
+}
+
+/// A connection from the host to the first of `addresses`, those of one name, that takes it. Each has its
+/// share of the time that is left, as with Go's dialler; the error is the first's.
+///
+/// # Errors
+/// Why there is none; nothing when there are no addresses.
+pub async fn tcp_to_any(
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<TcpStream, Option<String>> {
+    let (began, mut error) = (Instant::now(), None);
+    for (address, untried) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let left = limit.saturating_sub(began.elapsed());
+        let share = left.div_f64(untried as f64).max(left.min(SHARE_MIN));
+        match tcp(*address, share).await {
+            Ok(stream) => return Ok(stream),
+            Err(refused) => {
+                error.get_or_insert(refused);
+            }
+        }
+    }
+    Err(error)
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> String {
@@ -124,4 +150,28 @@ pub async fn tls(address: SocketAddr, stream: TcpStream) -> Result<TlsStream<Tcp
     let connector = TlsConnector::from(Arc::clone(config));
     let name = ServerName::from(address.ip());
     connector.connect(name, stream).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn free() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_with_several_addresses_is_reached_at_the_one_that_answers() {
+        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = open.local_addr().unwrap();
+        let nobody = [free().await, free().await];
+        let limit = Duration::from_secs(10);
+        let reached = tcp_to_any(&[nobody[0], nobody[1], there], limit).await.unwrap();
+        assert_eq!(reached.peer_addr().unwrap(), there);
+        let refused = tcp_to_any(&nobody, limit).await.unwrap_err().unwrap();
+        assert_eq!(refused, format!("dial tcp {}: connect: connection refused", nobody[0]));
+        assert_eq!(tcp_to_any(&[], limit).await.unwrap_err(), None);
+    }
 }

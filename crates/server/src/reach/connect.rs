@@ -17,6 +17,8 @@ use crate::dial::{self, Dial};
 
 /// How many bundles are remembered as they were read.
 const BUNDLES_MAX: usize = 256;
+/// How many addresses of a name are tried.
+const ADDRESSES_MAX: usize = 8;
 
 /// Whom a connection is to: where, under which name, and who vouches for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,8 +63,8 @@ impl Connector {
             Address::Host(name, port) => {
                 let missing = || format!("dial tcp: lookup {name}: no such host");
                 let found = tokio::net::lookup_host((name.as_str(), *port)).await;
-                let first = found.ok().and_then(|mut found| found.next());
-                dial::tcp(first.ok_or_else(missing)?, limit).await?
+                let found: Vec<_> = found.into_iter().flatten().take(ADDRESSES_MAX).collect();
+                dial::tcp_to_any(&found, limit).await.map_err(|why| why.unwrap_or_else(missing))?
             }
             Address::Cluster(address, _) => dial::tcp_by(&self.dial, *address, limit).await?,
         };
