@@ -24,6 +24,7 @@ pub mod preflight;
 mod process;
 mod protocol;
 mod removal;
+mod renames;
 mod seccomp;
 mod session;
 pub mod shim;
@@ -39,6 +40,7 @@ pub use events::{EventReceiver, EventSender, RuntimeEvent};
 pub use loop_device::{LoopDevice, resize_ext4};
 pub use mounts::mount_image;
 pub use removal::{remove_all, remove_all_in};
+pub use renames::despite_renames;
 pub use session::{ExitResult, Session, TerminalSize};
 pub use shims::Shims;
 pub use spec::{

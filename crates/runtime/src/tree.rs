@@ -10,6 +10,7 @@ use std::path::Path;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, dev_t, fstat, mkdirat};
 
+use crate::renames::despite_renames;
 use crate::sys;
 
 /// A directory that paths cannot lead out of: absolute ones and links are taken as if it were `/`.
@@ -59,7 +60,7 @@ impl Tree {
     fn open_with(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let path = CString::new(Path::new("/").join(path).as_os_str().as_bytes())
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        sys::open_in_root(self.0.as_fd(), &path, flags.bits())
+        despite_renames(|| sys::open_in_root(self.0.as_fd(), &path, flags.bits()))
     }
 
     /// The directory at `path`; it and its parents are made when missing.
@@ -134,6 +135,31 @@ mod tests {
         let error = tree.directory(Path::new("/c/d")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
         assert!(tree.find(Path::new("/none")).is_err());
+    }
+
+    /// The kernel cannot tell where a `..` leads while somebody renames.
+    #[test]
+    fn who_renames_elsewhere_disturbs_nobody() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(root.path().join("run")).unwrap();
+        symlink("../run/../run/../run/../run", root.path().join("link")).unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let [one, two] = ["one", "two"].map(|name| other.path().join(name));
+        fs::create_dir(&one).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    fs::rename(&one, &two).unwrap();
+                    fs::rename(&two, &one).unwrap();
+                }
+            });
+            let found = (0..20_000).map(|_| tree.find(Path::new("link")).map(drop));
+            let failed = found.filter_map(Result::err).next();
+            is_over.store(true, Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use coracle_runtime::User;
+use coracle_runtime::{User, despite_renames};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
@@ -200,11 +200,15 @@ fn image_file(layers: &[PathBuf], path: &str) -> String {
 fn read_inside(layer: &Path, path: &str) -> io::Result<String> {
     let root = rustix::fs::openat(CWD, layer, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let probe = openat2(&root, path, OFlags::PATH, Mode::empty(), ResolveFlags::IN_ROOT)?;
+    let open = |flags| {
+        let opened = || openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+        despite_renames(|| opened().map_err(io::Error::from))
+    };
+    let probe = open(OFlags::PATH)?;
     if !fs::File::from(probe).metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let file = openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+    let file = open(flags)?;
     let mut text = String::new();
     fs::File::from(file).take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)

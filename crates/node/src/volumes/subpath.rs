@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+use coracle_runtime::despite_renames;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
@@ -66,9 +67,10 @@ fn open(root: &Path, relative: &Path) -> io::Result<OwnedFd> {
     let mut prefix = PathBuf::new();
     for part in relative.components().filter(|part| matches!(part, Component::Normal(_))) {
         prefix.push(part);
-        here = match openat2(&root, &prefix, flags, Mode::empty(), inside) {
+        let found = || openat2(&root, &prefix, flags, Mode::empty(), inside);
+        here = match despite_renames(|| found().map_err(io::Error::from)) {
             Ok(found) => found,
-            Err(Errno::NOENT) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let part = Path::new(part.as_os_str());
                 let is_new = match mkdirat(&here, part, Mode::from_raw_mode(mode & 0o777)) {
                     // Another container has just made it.
@@ -85,7 +87,7 @@ fn open(root: &Path, relative: &Path) -> io::Result<OwnedFd> {
                 }
                 made
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
     }
     Ok(here)
