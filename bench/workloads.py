@@ -160,6 +160,12 @@ def simulated(table, nodes=100, count=100, replicas=100):
         settled(client)
         pid, _ = engine.processes()
         table.add(f"engine with {pods}: resident", "MiB", machine.resident(pid))
+        engine.down()
+        engine.start()
+        # What the start has made of the objects is dropped ten seconds later.
+        time.sleep(15)
+        pid, _ = engine.processes()
+        table.add(f"engine started again with {pods}: resident", "MiB", machine.resident(pid))
 
 
 def ready_nodes(client):

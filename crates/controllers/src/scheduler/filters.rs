@@ -67,8 +67,8 @@ fn objection(nodes: &Nodes, ask: &Ask<'_>, scene: &Scene<'_>) -> Option<Objectio
 
 fn admits(ask: &Ask<'_>, scene: &Scene<'_>) -> Option<&'static str> {
     let (place, tolerations) = (scene.place, ask.tolerations());
-    let cordon = taint("node.kubernetes.io/unschedulable", "NoSchedule");
-    if place.is_unschedulable() && !tolerates(tolerations, &cordon) {
+    let cordon = || taint("node.kubernetes.io/unschedulable", "NoSchedule");
+    if place.is_unschedulable() && !tolerates(tolerations, &cordon()) {
         return Some("node(s) were unschedulable");
     }
     if place.repelling().any(|taint| !tolerates(tolerations, taint)) {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coracle_api::resources::{NODES, PODS};
-use coracle_api::{Index, Object, Timestamp};
+use coracle_api::{Index, Object};
 use coracle_store::{Compacted, Event, Snapshot, Watch};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::nodes::{self, is_simulated};
-use super::pod::{Deed, Fact, SimulatedPod};
+use super::pod::{Deed, Fact, SimulatedPod, Slot};
 use super::recover::recovered;
 use crate::context::Context;
 use crate::worker::{End, Found, Kept, Message, Moment, Worker};
@@ -208,12 +208,28 @@ impl Fleet {
             let deeds = pod.turn(fact, moment, address);
             self.act(&uid, deeds, &mut facts);
         }
+        self.note_wake(&uid);
         if let Some(pod) = self.pods.get_mut(&uid) {
             pod.rest();
             if pod.worker().is_done() {
                 self.pods.remove(&uid);
                 self.context.addresses.give_back(&uid);
             }
+        }
+    }
+
+    /// Notes down when the pod wants to be looked at, instead of when it wanted to before.
+    fn note_wake(&mut self, uid: &str) {
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        if let Some(slot) = pod.noted.take() {
+            self.due.remove(&slot);
+        }
+        let Some(at) = pod.wake.filter(|_| !pod.worker().is_done()) else { return };
+        let pause: SignedDuration = at.duration_since(self.context.client.now());
+        let pause = Duration::try_from(pause).unwrap_or_default();
+        let slot = self.later(pause, Due::Look(uid.to_owned()));
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.noted = Some(slot);
         }
     }
 
@@ -225,7 +241,6 @@ impl Fleet {
                     let after = Duration::try_from(after).unwrap_or_default();
                     self.later(after, Due::Pod(uid.to_owned(), fact));
                 }
-                Deed::Wake(at) => self.wake_at(uid, at),
                 Deed::Write(object, status) => self.write(uid, object, status),
                 Deed::Delete => self.delete(uid),
                 Deed::GiveBack => self.context.give_back(uid),
@@ -238,14 +253,11 @@ impl Fleet {
         }
     }
 
-    fn later(&mut self, after: Duration, due: Due) {
+    fn later(&mut self, after: Duration, due: Due) -> Slot {
         self.numbers = self.numbers.wrapping_add(1);
-        self.due.insert((self.began.elapsed().saturating_add(after), self.numbers), due);
-    }
-
-    fn wake_at(&mut self, uid: &str, at: Timestamp) {
-        let pause: SignedDuration = at.duration_since(self.context.client.now());
-        self.later(Duration::try_from(pause).unwrap_or_default(), Due::Look(uid.to_owned()));
+        let slot = (self.began.elapsed().saturating_add(after), self.numbers);
+        self.due.insert(slot, due);
+        slot
     }
 
     /// What is due now.
@@ -267,13 +279,12 @@ impl Fleet {
         }
     }
 
-    /// A pod asked to be looked at now, unless it has asked for another time since.
+    /// A pod asked to be looked at now; or later, by a clock that was set meanwhile.
     fn look(&mut self, uid: String) {
         let clock = self.context.client.now();
-        let wake = self.pods.get(&uid).and_then(|pod| pod.wake);
-        match wake {
-            Some(at) if at <= clock => self.tell(uid, None),
-            _ => {}
+        match self.pods.get(&uid).and_then(|pod| pod.wake) {
+            Some(at) if at > clock => self.note_wake(&uid),
+            _ => self.tell(uid, None),
         }
     }
 

@@ -28,8 +28,6 @@ const MOMENT: SignedDuration = SignedDuration::from_millis(1);
 pub(super) enum Deed {
     /// Tell it that, after a while.
     Later(SignedDuration, Fact),
-    /// Ask again then.
-    Wake(Timestamp),
     /// Write the status over this version.
     Write(Arc<Object>, Box<PodStatus>),
     /// Remove its object.
@@ -65,12 +63,17 @@ pub(super) struct SimulatedPod {
     running: BTreeMap<String, Container>,
     /// When it is asked without a message.
     pub wake: Option<Timestamp>,
+    /// Where that is noted down.
+    pub noted: Option<Slot>,
 }
+
+/// A place among what is due: the time since the beginning, and a number.
+pub(super) type Slot = (Duration, u64);
 
 impl SimulatedPod {
     pub fn new(worker: Worker, node: Arc<str>, running: Vec<Container>) -> Self {
         let running = running.into_iter().map(|it| (it.id.clone(), it)).collect();
-        Self { worker, node, running, wake: None }
+        Self { worker, node, running, wake: None, noted: None }
     }
 
     /// Keeps no more than it must until the next turn.
@@ -113,7 +116,7 @@ impl SimulatedPod {
         };
         let turn = self.worker.turn(message, moment);
         self.wake = turn.wake;
-        let mut deeds: Vec<Deed> = turn.wake.into_iter().map(Deed::Wake).collect();
+        let mut deeds = Vec::new();
         for effect in turn.effects {
             self.carry_out(effect, moment.clock, &address, &mut deeds);
         }

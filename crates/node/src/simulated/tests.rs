@@ -85,7 +85,7 @@ impl World {
                 self.deleted = true;
                 self.due.push((at_once, Fact::told(Message::Ended(End::Deleted(true)))));
             }
-            Deed::Wake(_) | Deed::Note(..) | Deed::GiveBack => {}
+            Deed::Note(..) | Deed::GiveBack => {}
         }
     }
 
