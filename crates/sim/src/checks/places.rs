@@ -77,10 +77,13 @@ fn cores(pod: &Object) -> i64 {
 /// asks for.
 fn is_resized(pod: &Object) -> bool {
     let generation = pod.metadata().generation.unwrap_or(1);
-    let has = pod.str_at("/status/containerStatuses/0/allocatedResources/cpu");
+    // What it was promised, and what it has.
+    let has = ["allocatedResources/cpu", "resources/requests/cpu"]
+        .map(|field| pod.str_at(&format!("/status/containerStatuses/0/{field}")));
     let made = pod.metadata().labels.get("cores").map_or("1", String::as_str);
     let asked = pod.str_at("/spec/containers/0/resources/requests/cpu");
-    asked != Some(made) || has.is_some_and(|has| has != made) && generation > 1
+    let differs = has.into_iter().flatten().any(|has| has != made);
+    asked != Some(made) || differs && generation > 1
 }
 
 fn on<'a>(snapshot: &'a Snapshot, name: &'a str) -> impl Iterator<Item = &'a Arc<Object>> {
