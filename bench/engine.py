@@ -50,16 +50,16 @@ class Engine(Cluster):
             # Written by then, or a moment later.
             until((self.data_dir / "admin.kubeconfig").exists, pause=0.001)
             self.client = Client(self.data_dir / "admin.kubeconfig", self.home, self.program)
-            until(lambda: self.node_is_ready() or died(up), pause=0.001)
+            until(lambda: self.ready_nodes() or died(up), pause=0.001)
             ready = time.monotonic()
         return (answered - begin) * 1e3, (ready - begin) * 1e3
 
-    def node_is_ready(self):
-        """Whether kubectl would say so."""
+    def ready_nodes(self):
+        """How many there are for kubectl."""
         nodes = self.client.get("/api/v1/nodes")["items"]
         conditions = [condition for node in nodes
                       for condition in node.get("status", {}).get("conditions", [])]
-        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+        return sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def processes(self):
         """(the engine's process, those of the shims)."""

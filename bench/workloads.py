@@ -141,10 +141,9 @@ def simulated(table, nodes=100, count=100, replicas=100):
     """Pods without processes: what the API, the decisions and the scheduler take for them."""
     with started(flags=("--simulated-nodes", str(nodes))) as engine:
         client = engine.client
-        node = client.get("/api/v1/nodes/node-1")
         cordon = {"spec": {"unschedulable": True}}
-        client.call("PATCH", f"/api/v1/nodes/{node['metadata']['name']}", cordon, "application/merge-patch+json")
-        until(lambda: ready_nodes(client) == nodes + 1, pause=0.2)
+        client.call("PATCH", "/api/v1/nodes/node-1", cordon, "application/merge-patch+json")
+        until(lambda: engine.ready_nodes() == nodes + 1, pause=0.2)
         events, over = client.watch(DEPLOYMENTS), set()
         begin = time.monotonic()
         for number in range(count):
@@ -166,9 +165,3 @@ def simulated(table, nodes=100, count=100, replicas=100):
         time.sleep(15)
         pid, _ = engine.processes()
         table.add(f"engine started again with {pods}: resident", "MiB", machine.resident(pid))
-
-
-def ready_nodes(client):
-    conditions = [one for node in client.get("/api/v1/nodes")["items"]
-                  for one in node.get("status", {}).get("conditions", [])]
-    return sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

@@ -136,12 +136,19 @@ def test_jobs_and_sets_come_to_their_end_in_order(simulated):
         "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
         "spec": {"replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
                  "template": {"metadata": {"labels": {"app": "db"}},
-                              "spec": {"containers": POD["spec"]["containers"]}}},
+                              "spec": {"containers": POD["spec"]["containers"]}},
+                 "volumeClaimTemplates": [
+                     {"metadata": {"name": "data"},
+                      "spec": {"accessModes": ["ReadWriteOnce"],
+                               "resources": {"requests": {"storage": "1Gi"}}}}]},
     }
     simulated.kubectl("apply", "-f", "-", input=json.dumps(manifest))
     simulated.kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
     starts = [pods(simulated)[f"db-{n}"]["metadata"]["creationTimestamp"] for n in range(3)]
     assert starts == sorted(starts)
+    claims = simulated.get("pvc")["items"]
+    assert [claim["status"]["phase"] for claim in claims] == ["Bound"] * 3
+    assert not (simulated.data_dir / "volumes").exists(), "nothing is made for them"
     simulated.kubectl("delete", "statefulset", "db", "--cascade=foreground", "--timeout=60s")
     assert not pods(simulated, "-l", "app=db")
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use coracle_api::conditions;
 use coracle_api::resources::{LEASES, NODES};
-use coracle_api::{Status, Subresource, Timestamp};
+use coracle_api::{Object, Status, Subresource, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -195,16 +195,8 @@ impl Context {
         );
         [memory, disk, pids, ready]
             .into_iter()
-            .map(|(kind, status, reason, message)| {
-                let status = if status { "True" } else { "False" };
-                let new = json!({
-                    "type": kind,
-                    "status": status,
-                    "lastHeartbeatTime": seconds(now),
-                    "reason": reason,
-                    "message": message,
-                });
-                conditions::dated(old, new, &seconds(now))
+            .map(|(kind, is_true, reason, message)| {
+                condition(old, (&kind, is_true), (&reason, &message), now)
             })
             .collect()
     }
@@ -216,20 +208,53 @@ impl Context {
             Some(object) => Arc::clone(object),
             None => self.client.create(NODES, self.new_node()).await?,
         };
-        let mut node = object.value().clone();
-        let status = self.status(&node["status"], self.client.now());
-        if let (Some(old), Value::Object(new)) = (node["status"].as_object_mut(), &status) {
-            old.extend(new.clone());
-        } else {
-            node["status"] = status;
+        let status = self.status(&object.value()["status"], self.client.now());
+        write_status(&self.client, &object, status).await
+    }
+
+    /// A sign of life; a Node that was deleted comes back at once.
+    async fn beat(&self) -> Result<(), Status> {
+        match self.is_known() {
+            true => renew_lease(&self.client, &self.config.name).await,
+            false => self.write_node().await,
         }
-        self.client.update(NODES, Some(Subresource::Status), node).await.map(drop)
     }
 
     /// Whether the Node is there.
     fn is_known(&self) -> bool {
         self.client.api.snapshot().find(NODES, "", &self.config.name).is_some()
     }
+}
+
+/// A condition of a Node as its kubelet writes it, after those that it has.
+pub(crate) fn condition(
+    old: &[Value],
+    (kind, is_true): (&str, bool),
+    (reason, message): (&str, &str),
+    now: Timestamp,
+) -> Value {
+    let new = json!({
+        "type": kind,
+        "status": if is_true { "True" } else { "False" },
+        "lastHeartbeatTime": seconds(now),
+        "reason": reason,
+        "message": message,
+    });
+    conditions::dated(old, new, &seconds(now))
+}
+
+/// Writes what a Node is now over its status, but for what others wrote there.
+pub(crate) async fn write_status(
+    client: &Client,
+    node: &Object,
+    status: Value,
+) -> Result<(), Status> {
+    let mut body = node.value().clone();
+    match (body["status"].as_object_mut(), status) {
+        (Some(old), Value::Object(new)) => old.extend(new),
+        (_, new) => body["status"] = new,
+    }
+    client.update(NODES, Some(Subresource::Status), body).await.map(drop)
 }
 
 /// Renews the lease of the node, or makes it; nothing where the Node is gone.
@@ -273,7 +298,7 @@ fn with_foreign(own: Value, old: &Value) -> Value {
     Value::Object(all)
 }
 
-pub(crate) fn seconds(time: Timestamp) -> String {
+fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
@@ -311,14 +336,7 @@ async fn keep_lease(context: &Context, mut written: watch::Receiver<bool>) {
     loop {
         // A new Node has its lease as soon as it is there; one that was there goes on living.
         let is_there = context.is_known() || written.wait_for(|written| *written).await.is_ok();
-        // A Node that was deleted comes back at once.
-        let beat = async {
-            match context.is_known() {
-                true => renew_lease(&context.client, &context.config.name).await,
-                false => context.write_node().await,
-            }
-        };
-        if is_there && let Err(error) = beat.await {
+        if is_there && let Err(error) = context.beat().await {
             tracing::warn!(%error, "the node's lease is refused");
         }
         tokio::time::sleep(RENEW).await;

@@ -48,7 +48,8 @@ impl Streams {
         if let Some(node) = node.filter(|node| is_simulated(node)) {
             let node = &node.metadata().name;
             return Err(Status::bad_request(format!(
-                "pod {name} is on {node}, which is simulated: it has no processes, no logs and no network"
+                "pod {name} is on {node}, which is simulated: it has no processes, no logs \
+                 and no network"
             )));
         }
         Ok(pod)

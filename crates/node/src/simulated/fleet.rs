@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::nodes::{self, is_simulated};
 use super::pod::{Deed, Fact, SimulatedPod, Slot};
 use super::recover::recovered;
+use crate::client::Client;
 use crate::context::Context;
 use crate::worker::{End, Found, Kept, Message, Moment, Worker};
 
@@ -35,11 +36,12 @@ type Letter = (String, Message);
 /// All simulated nodes and their pods.
 struct Fleet {
     context: Arc<Context>,
-    nodes: BTreeSet<Arc<str>>,
+    /// By name, with the place of their next sign of life.
+    nodes: BTreeMap<Arc<str>, Slot>,
     /// By UID.
     pods: HashMap<String, SimulatedPod>,
     /// By the time since the beginning, and in their order.
-    due: BTreeMap<(Duration, u64), Due>,
+    due: BTreeMap<Slot, Due>,
     numbers: u64,
     began: Instant,
     outbox: mpsc::UnboundedSender<Letter>,
@@ -69,7 +71,7 @@ pub(crate) async fn run(context: Arc<Context>) {
     let (outbox, inbox) = mpsc::unbounded_channel();
     let fleet = Fleet {
         context,
-        nodes: BTreeSet::new(),
+        nodes: BTreeMap::new(),
         pods: HashMap::new(),
         due: BTreeMap::new(),
         numbers: 0,
@@ -119,7 +121,9 @@ impl Fleet {
             .filter(|node| is_simulated(node))
             .map(|node| node.metadata().name.as_str().into())
             .collect();
-        self.nodes.retain(|name| present.contains(name));
+        let former: Vec<_> =
+            self.nodes.keys().filter(|name| !present.contains(*name)).cloned().collect();
+        former.iter().for_each(|name| self.remove_node(name));
         for name in present {
             self.add_node(name, snapshot);
         }
@@ -133,12 +137,19 @@ impl Fleet {
     fn node_changed(&mut self, event: &Event) {
         let name: Arc<str> = event.last.metadata().name.as_str().into();
         match event.new.as_ref().is_some_and(|node| is_simulated(node)) {
-            true if self.nodes.contains(&name) => {}
+            true if self.nodes.contains_key(&name) => {}
             true => {
                 let snapshot = self.context.client.api.snapshot();
                 self.add_node(name, &snapshot);
             }
-            false => drop(self.nodes.remove(&name)),
+            false => self.remove_node(&name),
+        }
+    }
+
+    /// It gives no more signs of life. Its pods stay until the API has none of them.
+    fn remove_node(&mut self, name: &str) {
+        if let Some(slot) = self.nodes.remove(name) {
+            self.due.remove(&slot);
         }
     }
 
@@ -146,14 +157,19 @@ impl Fleet {
         for pod in snapshot.indexed(Index::PodNode, &name, PODS, None) {
             self.deliver(pod, &name);
         }
-        if self.nodes.insert(Arc::clone(&name)) {
+        if !self.nodes.contains_key(&name) {
             self.beat(&name);
             // Many nodes that come at once do not beat at once.
             let mut hasher = DefaultHasher::new();
             name.hash(&mut hasher);
             let share = u32::try_from(hasher.finish() % 16).unwrap_or_default().saturating_add(1);
-            self.later(BEAT.saturating_mul(share) / 16, Due::Beat(name));
+            self.note_beat(name, BEAT.saturating_mul(share) / 16);
         }
+    }
+
+    fn note_beat(&mut self, name: Arc<str>, after: Duration) {
+        let slot = self.later(after, Due::Beat(Arc::clone(&name)));
+        self.nodes.insert(name, slot);
     }
 
     fn pod_changed(&mut self, event: &Event) {
@@ -162,7 +178,8 @@ impl Fleet {
             None => self.tell(uid.clone(), Some(Fact::told(Message::Gone))),
             Some(pod) => {
                 let node = pod.str_at("/spec/nodeName").unwrap_or_default();
-                if let Some(node) = self.nodes.get(node).cloned() {
+                if let Some((node, _)) = self.nodes.get_key_value(node) {
+                    let node = Arc::clone(node);
                     self.deliver(pod, &node);
                 } else if self.pods.contains_key(uid) {
                     self.tell(uid.clone(), Some(Fact::told(Message::Changed(Arc::clone(pod)))));
@@ -192,13 +209,17 @@ impl Fleet {
         let pod = SimulatedPod::new(worker, Arc::clone(node), running);
         let goes_on = pod.goes_on(now);
         self.pods.insert(uid.clone(), pod);
-        self.act(&uid, goes_on, &mut VecDeque::new());
-        self.tell(uid, None);
+        let mut facts = VecDeque::from([None]);
+        self.act(&uid, goes_on, &mut facts);
+        self.tell_all(uid, facts);
     }
 
     /// What its pod makes of a fact, or of the time, and of what follows from it at once.
     fn tell(&mut self, uid: String, fact: Option<Fact>) {
-        let mut facts = VecDeque::from([fact]);
+        self.tell_all(uid, VecDeque::from([fact]));
+    }
+
+    fn tell_all(&mut self, uid: String, mut facts: VecDeque<Option<Fact>>) {
         while let Some(fact) = facts.pop_front() {
             let clock = self.context.client.now();
             let moment = Moment { clock, steady: self.began.elapsed() };
@@ -245,8 +266,8 @@ impl Fleet {
                 Deed::Delete => self.delete(uid),
                 Deed::GiveBack => self.context.give_back(uid),
                 Deed::Note(object, note) => {
-                    if let Some(pod) = self.pods.get(uid) {
-                        self.context.client.of_node(&pod.node).record(&object, note);
+                    if let Some(client) = self.client_of(uid) {
+                        client.record(&object, note);
                     }
                 }
             }
@@ -270,11 +291,10 @@ impl Fleet {
             match entry.remove() {
                 Due::Pod(uid, fact) => self.tell(uid, Some(fact)),
                 Due::Look(uid) => self.look(uid),
-                Due::Beat(name) if self.nodes.contains(&name) => {
+                Due::Beat(name) => {
                     self.beat(&name);
-                    self.later(BEAT, Due::Beat(name));
+                    self.note_beat(name, BEAT);
                 }
-                Due::Beat(_) => {}
             }
         }
     }
@@ -305,26 +325,29 @@ impl Fleet {
     }
 
     fn write(&self, uid: &str, object: Arc<Object>, status: Box<PodStatus>) {
-        let Some(pod) = self.pods.get(uid) else { return };
-        let (client, writes) = (self.context.client.of_node(&pod.node), Arc::clone(&self.writes));
-        let (outbox, uid) = (self.outbox.clone(), uid.to_owned());
-        self.context.tasks.spawn(async move {
-            let mut report = Report { outbox, uid, end: None };
-            let _turn = writes.acquire().await;
-            let written = client.write_status(&object, &status).await;
-            report.end = Some(End::StatusWritten(written));
-        });
+        let Some(client) = self.client_of(uid) else { return };
+        let write = async move { client.write_status(&object, &status).await };
+        self.report(uid, async move { End::StatusWritten(write.await) });
     }
 
     fn delete(&self, uid: &str) {
-        let Some(pod) = self.pods.get(uid) else { return };
-        let (client, id) = (self.context.client.of_node(&pod.node), pod.worker().id().clone());
-        let (outbox, writes) = (self.outbox.clone(), Arc::clone(&self.writes));
-        let uid = uid.to_owned();
+        let (Some(client), Some(pod)) = (self.client_of(uid), self.pods.get(uid)) else { return };
+        let id = pod.worker().id().clone();
+        self.report(uid, async move { End::Deleted(client.remove_pod(&id).await) });
+    }
+
+    /// Whoever the pod's node is to the API.
+    fn client_of(&self, uid: &str) -> Option<Client> {
+        Some(self.context.client.of_node(&self.pods.get(uid)?.node))
+    }
+
+    /// Tells the pod what comes of a write, in its turn.
+    fn report(&self, uid: &str, write: impl Future<Output = End> + Send + 'static) {
+        let (outbox, uid, writes) = (self.outbox.clone(), uid.to_owned(), Arc::clone(&self.writes));
         self.context.tasks.spawn(async move {
             let mut report = Report { outbox, uid, end: None };
             let _turn = writes.acquire().await;
-            report.end = Some(End::Deleted(client.remove_pod(&id).await));
+            report.end = Some(write.await);
         });
     }
 }

@@ -64,7 +64,7 @@ impl Life {
         }
     }
 
-    /// The same for the same run, whoever asks.
+    /// The same for the same run, also for the next engine of this version.
     fn fails(&self, id: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use coracle_api::resources::{NODES, PODS};
-use coracle_api::{Object, Status, Subresource, Timestamp, conditions};
+use coracle_api::{Object, Status, Timestamp, conditions};
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::node_object::{VERSION, architecture, renew_lease, seconds};
+use crate::node_object::{VERSION, architecture, condition, renew_lease, write_status};
 
 /// The annotation, and its value, that kwok's users give to Nodes without a machine.
 const ANNOTATION: (&str, &str) = ("kwok.x-k8s.io/node", "fake");
@@ -69,13 +69,8 @@ pub(super) async fn beat(client: &Client, name: &str, address: &str) -> Result<(
     let snapshot = client.api.snapshot();
     let Some(node) = snapshot.find(NODES, "", name) else { return Ok(()) };
     if !conditions::is_true(node.value(), "Ready") || node.value()["status"]["nodeInfo"].is_null() {
-        let mut body = node.value().clone();
-        let status = status(&body["status"], (name, address), client.now());
-        match (body["status"].as_object_mut(), status) {
-            (Some(old), Value::Object(new)) => old.extend(new),
-            (_, new) => body["status"] = new,
-        }
-        client.update(NODES, Some(Subresource::Status), body).await?;
+        let status = status(&node.value()["status"], (name, address), client.now());
+        write_status(client, node, status).await?;
     }
     renew_lease(client, name).await
 }
@@ -110,22 +105,13 @@ fn status(old: &Value, (name, address): (&str, &str), now: Timestamp) -> Value {
 
 fn conditions_of(old: &Value, now: Timestamp) -> Vec<Value> {
     let old = old.as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = ("Ready", "True", "KubeletReady", "kubelet is posting ready status");
     let all = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "it is simulated"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "it is simulated"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "it is simulated"),
-        ready,
+        ("MemoryPressure", false, "KubeletHasSufficientMemory", "it is simulated"),
+        ("DiskPressure", false, "KubeletHasNoDiskPressure", "it is simulated"),
+        ("PIDPressure", false, "KubeletHasSufficientPID", "it is simulated"),
+        ("Ready", true, "KubeletReady", "kubelet is posting ready status"),
     ];
-    let dated = |(kind, status, reason, message)| {
-        let new = json!({
-            "type": kind,
-            "status": status,
-            "lastHeartbeatTime": seconds(now),
-            "reason": reason,
-            "message": message,
-        });
-        conditions::dated(old, new, &seconds(now))
-    };
-    all.into_iter().map(dated).collect()
+    let written =
+        |(kind, is_true, reason, message)| condition(old, (kind, is_true), (reason, message), now);
+    all.into_iter().map(written).collect()
 }

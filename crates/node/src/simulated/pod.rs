@@ -21,7 +21,6 @@ use crate::worker::{
 /// Exit codes of what is told to end, and of what is killed.
 const TERMINATED: i32 = 143;
 const KILLED: i32 = 137;
-const MOMENT: SignedDuration = SignedDuration::from_millis(1);
 
 /// What is to be done for a simulated pod.
 #[derive(Debug)]
@@ -88,8 +87,8 @@ impl SimulatedPod {
             let ContainerState::Running { started_at } = container.state else { return None };
             let (role, _) = find_container(pod, &container.name)?;
             let (runs, code) = life.ending(role, &container.id)?;
-            // At least a moment: first the pod is looked at.
-            let left = runs.saturating_sub(now.duration_since(started_at)).max(MOMENT);
+            let left = runs.saturating_sub(now.duration_since(started_at));
+            let left = left.max(SignedDuration::ZERO);
             Some(Deed::Later(left, Fact::Ends(container.id.clone(), code)))
         };
         self.running.values().filter_map(ends).collect()

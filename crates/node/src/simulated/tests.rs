@@ -52,6 +52,8 @@ impl World {
         let passed = SignedDuration::ZERO;
         let (due, deleted) = (Vec::new(), false);
         let mut world = Self { pod, value, revision: 1, began, passed, due, deleted };
+        // First it is looked at.
+        world.tell(None);
         for deed in world.pod.goes_on(began) {
             world.act(deed);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use coracle_api::{Subresource, Verb};
-use coracle_server::{Aggregator, Body, Options, Request, User};
+use coracle_server::{Aggregator, Body, Options, Request, User, follow_others};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -275,4 +275,33 @@ async fn a_server_that_hangs_up_or_never_stops_talking_is_given_up() {
         while stream.write_all(header.as_bytes()).await.is_ok() {}
     });
     assert_eq!(refused.status(), 503);
+}
+
+/// Whoever waits with a snapshot in its hand keeps all there was at that time.
+#[tokio::test]
+async fn who_asks_other_servers_keeps_nothing_that_was() {
+    let running = start().await;
+    let map = json!({"metadata": {"name": "former"}});
+    write(&running, Verb::Create, "configmaps", "", map, None).await;
+    let identity = running.pki.front_proxy().unwrap();
+    let dial = Arc::new(|_, _| Err(std::io::ErrorKind::ConnectionRefused.into()));
+    let aggregator = Arc::new(Aggregator::new(dial, identity));
+    let following = tokio::spawn(follow_others(aggregator, running.api.clone()));
+    // It has looked when it has come to wait.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let former = {
+        let snapshot = running.api.snapshot();
+        snapshot.find("configmaps", "default", "former").map(Arc::downgrade).unwrap()
+    };
+    write(&running, Verb::Delete, "configmaps", "former", json!({}), None).await;
+    running.api.store().compact(running.api.snapshot().revision());
+    within(async {
+        while former.strong_count() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    following.abort();
 }
